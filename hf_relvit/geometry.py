@@ -149,3 +149,15 @@ def geometry(name: str) -> SceneGeometry:
     if name not in GEOMETRIES:
         raise RelViTError(f"unknown geometry {name!r}: expected one of {', '.join(GEOMETRIES)}")
     return GEOMETRIES[name]
+
+
+def parse_config(name: str) -> tuple[SceneGeometry, int]:
+    """Geometry and training combinations of a dataset config such as "b16-32".
+
+    Raises:
+        RelViTError: not of the form GEOMETRY-COMBINATIONS, or no such geometry.
+    """
+    head, _, tail = name.rpartition("-")
+    if not tail.isdigit():
+        raise RelViTError(f"config {name!r}: expected GEOMETRY-COMBINATIONS, such as b16-32 or quick-256")
+    return geometry(head), int(tail)

@@ -1,0 +1,242 @@
+"""Attention stages: within objects, within the pair, between pairs, background (paper, section 4, Figs 2 and 10-15)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..modeling.attention_mass import record_object_attention
+from ..modeling.processing import PixelProcessor
+from ..provenance import provenance, read_json, whole_file, write_json
+from ..stimuli.objects import ObjectSet
+from ..stimuli.rendering import render
+from ..stimuli.scenes import SceneTable
+from ..training.data import check_geometry
+
+KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """How attention is measured."""
+
+    compat: str = "corrected"
+    """"corrected", or "official" for the official code's quirks: the larger of two directions instead of their mean,
+    and within-object attention as the remainder, which swallows CLS, registers and the display pair."""
+    batch_size: int = 64
+    """Does not change the result."""
+
+    def __post_init__(self):
+        if self.compat not in ("corrected", "official"):
+            raise RelViTError(f"unknown compat {self.compat!r}: expected 'corrected' or 'official'")
+
+
+@dataclass(frozen=True)
+class AttentionStages:
+    """Where the object tokens of each layer and head look.
+
+    Attributes:
+        frame: one row a layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high``.
+        scores: ``perceptual_score`` and ``relational_score`` (see ``stage_scores``), ``crossover_layer`` and, for the
+            scores, ``_ci_low`` and ``_ci_high`` by bootstrap over images.
+        facts: config and provenance.
+    """
+
+    frame: pd.DataFrame
+    scores: dict[str, float]
+    facts: dict = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame
+
+    def grid(self, kind: str) -> np.ndarray:
+        """Means of one kind, float64 ``(layers, heads)``."""
+        rows = self.frame[self.frame.kind == kind]
+        return rows.pivot(index="layer", columns="head", values="mean").to_numpy()
+
+    def plot(self, path: Path) -> None:
+        """Heat map and line chart, as in the paper's Fig. 2, to a PNG or SVG file."""
+        from .figures import attention_figure, save_figure
+
+        save_figure(attention_figure(self), path)
+
+    def save(self, folder: Path) -> None:
+        folder = Path(folder)
+        with whole_file(folder / "attention.parquet") as temporary:
+            self.frame.to_parquet(temporary)
+        write_json(folder / "attention.json", {"scores": self.scores, "facts": self.facts})
+
+    @classmethod
+    def load(cls, folder: Path) -> AttentionStages:
+        facts = read_json(Path(folder) / "attention.json")
+        return cls(pd.read_parquet(Path(folder) / "attention.parquet"), facts["scores"], facts["facts"])
+
+
+@torch.inference_mode()
+def attention_stages(
+    model,
+    processor: PixelProcessor,
+    scenes: SceneTable,
+    config: AttentionConfig | None = None,
+    *,
+    objects: ObjectSet | None = None,
+    progress: bool = False,
+) -> AttentionStages:
+    """Measure where objects look, without ever making a full attention map.
+
+    For object tokens S and a set of tokens T, ``p(S -> T)`` is the mass of the rows of S on T over the whole mass of
+    these rows, CLS included (as in the official code). Within-object attention of a pair is the mean of p(o -> o)
+    over its two objects, within-pair the mean of p(o1 -> o2) and p(o2 -> o1), between-pair the mean mass on the other
+    pair's objects, background that on patches of no object; CLS and registers stand for themselves. These six add up
+    to 1 (our correction: the official code takes maxima, and the remainder as within-object). For RMTS the pair is the
+    sample pair, as in the paper's figures.
+
+    Args:
+        model: a classifier of ours, of any supported family.
+        processor: of the checkpoint.
+        scenes: ``n`` scenes; the paper takes 250 same and 250 different ones of the test split.
+        config: see AttentionConfig.
+        objects: the shapes and colors of the scenes.
+        progress: show a bar.
+
+    Raises:
+        RelViTError: scenes of another geometry than the model's; a model that records no attention.
+    """
+    config = config or AttentionConfig()
+    geometry = model.config.geometry
+    check_geometry(geometry, scenes.geometry)
+    model.eval()
+    device = next(model.parameters()).device
+    parts = []
+    for start in tqdm(range(0, len(scenes), config.batch_size), desc="attention", disable=not progress, leave=False):
+        batch = scenes[slice(start, start + config.batch_size)]
+        tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(device)
+        with record_object_attention(tokens, geometry.prefix_tokens) as record:
+            model(pixel_values=processor(render(batch, objects)).to(device))
+        if not record.mass:
+            raise RelViTError(
+                f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
+            )
+        parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1).cpu().numpy())
+    shares = np.concatenate(parts)  # (images, layers, heads, kinds)
+    between = scenes.shape.shape[1] > 2
+    facts = {"config": config.__dict__, "task": scenes.task, "geometry": scenes.geometry.name, "n": len(scenes)}
+    return AttentionStages(
+        _tidy(shares, between), stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)}
+    )
+
+
+def _shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
+    """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
+    k = mass.shape[2]
+    cls, registers, background = mass[:, :, :2, k].mean(-1), mass[:, :, :2, k + 1].mean(-1), mass[:, :, :2, k + 2]
+    straight, crossed = mass[..., [0, 1], [0, 1]], mass[..., [0, 1], [1, 0]]
+    to_display = mass[:, :, :2, 2:k].sum(-1).mean(-1)
+    if compat == "official":
+        within_pair, far = crossed.amax(-1), background.amax(-1)
+        between = torch.maximum(to_display, mass[:, :, 2:, :2].sum(-1).mean(-1)) if k > 2 else to_display
+        return torch.stack([1 - within_pair - far, within_pair, between, far, cls, registers], -1)
+    own, within_pair, far = straight.mean(-1), crossed.mean(-1), background.mean(-1)
+    return torch.stack([own, within_pair, to_display, far, cls, registers], -1)
+
+
+def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
+    n, layers, heads, _ = shares.shape
+    mean = shares.mean(0, dtype=np.float64)
+    half = _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n) if n > 1 else np.full_like(mean, np.nan)
+    layer, head, kind = np.meshgrid(range(layers), range(heads), KINDS, indexing="ij")
+    frame = pd.DataFrame(
+        {
+            "layer": layer.ravel().astype(int),
+            "head": head.ravel().astype(int),
+            "kind": kind.ravel(),
+            "mean": mean.ravel(),
+            "n": n,
+            "ci_low": (mean - half).ravel(),
+            "ci_high": (mean + half).ravel(),
+        }
+    )
+    return frame if between else frame[frame.kind != "between_pair"].reset_index(drop=True)
+
+
+def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[str, float]:
+    """Perceptual and relational score (named in the paper's captions, never defined there: ours).
+
+    Of each layer take the head that looks most within objects and the head that looks most between them (within-pair
+    plus between-pair). The crossover is the first layer whose between-object head is the stronger and stays so in
+    half of the layers that follow. The perceptual score is the mean within-object share of the strongest heads of
+    the layers before it, the relational score the mean between-object share of the strongest heads from it on:
+    both 0 to 1, high in a model that first makes objects and then compares them. Without a crossover the relational
+    score is that of the last layer.
+
+    Args:
+        shares: ``(images, layers, heads, kinds)``.
+        draws: bootstrap samples of the images, for the intervals.
+        seed: of the bootstrap.
+    """
+
+    def of(mean: np.ndarray) -> tuple[float, float, int]:
+        local = mean[..., 0].max(-1)
+        between = (mean[..., 1] + mean[..., 2]).max(-1)
+        stronger = between > local
+        cross = next((i for i in range(len(local)) if stronger[i] and stronger[i:].mean() >= 0.5), len(local))
+        perceptual = local[:cross].mean() if cross else 0.0
+        return float(perceptual), float(between[min(cross, len(local) - 1) :].mean()), cross
+
+    rng = np.random.default_rng(seed)
+    flat = shares.reshape(len(shares), -1)
+    weights = rng.multinomial(len(shares), np.full(len(shares), 1 / len(shares)), draws) / len(shares)
+    sampled = [of(mean.reshape(shares.shape[1:])) for mean in weights @ flat]
+    perceptual, relational, cross = of(shares.mean(0))
+    scores = {"perceptual_score": perceptual, "relational_score": relational, "crossover_layer": float(cross)}
+    for i, name in enumerate(("perceptual_score", "relational_score")):
+        low, high = np.quantile([draw[i] for draw in sampled], [0.025, 0.975])
+        scores |= {f"{name}_ci_low": float(low), f"{name}_ci_high": float(high)}
+    return scores
+
+
+@torch.inference_mode()
+def attention_maps(model, processor: PixelProcessor, scene: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
+    """Full attention maps of one scene, for looking at (paper, Figs 21 and 22): float32 ``(layers, heads, S, S)``."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        device = next(model.parameters()).device
+        pixels = processor(render(scene[[0]], objects)).to(device)
+        maps = model(pixel_values=pixels, output_attentions=True).attentions
+    finally:
+        model.set_attn_implementation(before)
+    if not maps:
+        raise RelViTError(f"{type(model).__name__} returned no attention maps: its family must support eager attention")
+    return torch.stack([layer[0] for layer in maps]).float().cpu().numpy()
+
+
+def save_viewer(
+    model,
+    processor: PixelProcessor,
+    scenes: SceneTable,
+    stages: AttentionStages,
+    path: Path,
+    *,
+    objects: ObjectSet | None = None,
+) -> None:
+    """Draw the head that is strongest in each kind of attention on the first "same" scene (paper, Figs 21 and 22)."""
+    from .figures import NAMES, save_figure, viewer_figure
+
+    scene = scenes[[int(np.argmax(scenes.label == 1))]]
+    kinds = [kind for kind in NAMES if (stages.frame.kind == kind).any()]
+    heads = {}
+    for kind in kinds:
+        grid = stages.grid(kind)
+        layer, head = np.unravel_index(np.argmax(grid), grid.shape)
+        heads[int(layer), int(head)] = NAMES[kind]
+    maps = attention_maps(model, processor, scene, objects)
+    figure = viewer_figure(render(scene, objects)[0], scene.patches()[0, 0], maps, heads, scenes.geometry)
+    save_figure(figure, path)

@@ -1,0 +1,237 @@
+"""The `relvit` command. Each command imports what it needs when it runs, so that `--help` is immediate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import RelViTError
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; options override it.")]
+Seed = Annotated[int | None, typer.Option(help="Of weights, scenes and their order.")]
+Count = Annotated[int, typer.Option("-n", help="Scenes.", min=1)]
+Masks = Annotated[Path | None, typer.Option(help="Folder of your own mask PNGs (black is object).")]
+Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors.")]
+Checkpoint = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
+
+app = typer.Typer(
+    help="How do vision transformers see relations between objects?\n\nStart here: relvit study run quick --out runs/quick",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data = typer.Typer(help="Stimulus sets: build, look at.", no_args_is_help=True)
+analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
+study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
+app.add_typer(data, name="data")
+app.add_typer(analyze, name="analyze")
+app.add_typer(study, name="study")
+
+
+@data.command("build")
+def data_build(
+    task: Annotated[str, typer.Argument(help="discrimination or rmts.")],
+    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")],
+    out: Out,
+    n_train: Annotated[int, typer.Option(help="Training scenes.")] = 6400,
+    n_eval: Annotated[int, typer.Option(help="Scenes in each other split.")] = 6400,
+    seed: int = 0,
+    processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
+    masks: Masks = None,
+    palette: Palette = None,
+):
+    """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
+
+    Example: relvit data build rmts --config b16-32 --out data/rmts
+    """
+    from .dataset_builders.build import build
+
+    folder = build(
+        task, config, out, n_train=n_train, n_eval=n_eval, seed=seed, num_proc=processes, masks=masks, palette=palette
+    )
+    typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
+
+
+@data.command("preview")
+def data_preview(
+    task: Annotated[str, typer.Argument(help="discrimination or rmts.")],
+    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file.")] = Path("preview.png"),
+    split: str = "train",
+    n: Count = 16,
+    seed: int = 0,
+    masks: Masks = None,
+    palette: Palette = None,
+):
+    """Draw a labelled contact sheet.
+
+    Example: relvit data preview rmts --config b16-32 --split test_compositional
+    """
+    from .geometry import parse_config
+    from .provenance import whole_file
+    from .stimuli.objects import ObjectSet
+    from .stimuli.preview import contact_sheet
+    from .stimuli.scenes import sample
+
+    objects = ObjectSet.from_folder(masks, palette) if masks else ObjectSet.default()
+    geometry, combinations = parse_config(config)
+    rounded = -(-n // 4) * 4
+    scenes = sample(task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects)
+    with whole_file(out) as temporary:
+        contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
+    typer.echo(out)
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
+    out: Out,
+    config: ConfigFile = None,
+    task: Annotated[str | None, typer.Option(help="discrimination or rmts.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Folder or Hub id of a pretrained model.")] = None,
+    combinations: Annotated[int | None, typer.Option(help="Training combinations of shape and color.")] = None,
+    images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak.")] = None,
+    seed: Seed = None,
+    report_to: Annotated[str | None, typer.Option(help="Any tracker of transformers, such as trackio.")] = None,
+):
+    """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
+
+    Every setting of docs/paper_index.md may stand in the file of --config.
+
+    Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
+    """
+    from .training.config import resolve
+    from .training.run import train as run
+
+    overrides = dict(
+        task=task,
+        backbone=backbone,
+        combinations=combinations,
+        images=images,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        report_to=report_to,
+    )
+    typer.echo(f"checkpoint: {run(resolve(preset, config, **overrides), out)}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Checkpoint,
+    task: str = "discrimination",
+    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS the model was trained on.")] = "quick-256",
+    n: Count = 1024,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
+    data_folder: Annotated[Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")] = None,
+):
+    """Accuracy on every split, with intervals, base accuracy and floor.
+
+    Example: relvit evaluate runs/quick/model --config quick-256
+    """
+    from .geometry import parse_config
+    from .modeling.processing import load_checkpoint
+    from .provenance import whole_file
+    from .study.tables import accuracy_text
+    from .training import evaluation
+
+    model, processor = load_checkpoint(checkpoint)
+    geometry, combinations = parse_config(config)
+    if data_folder is None:
+        splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
+    else:
+        from .dataset_builders.build import open_folder
+
+        splits = {name: rows for name, rows in open_folder(data_folder, config).items() if name != "train"}
+    table = evaluation.evaluate(model, processor, splits, progress=True)
+    if out is not None:
+        with whole_file(out) as temporary:
+            table.to_parquet(temporary)
+    typer.echo(accuracy_text(table))
+
+
+@analyze.command("attention")
+def analyze_attention(
+    checkpoint: Checkpoint,
+    out: Out,
+    task: str = "discrimination",
+    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS the model was trained on.")] = "quick-256",
+    split: str = "test",
+    n: Count = 500,
+    seed: int = 0,
+    compat: Annotated[str, typer.Option(help="corrected, or official for the original's quirks.")] = "corrected",
+):
+    """Attention stages: tables, heat map, line chart and a viewer of single heads.
+
+    Example: relvit analyze attention runs/quick/model --out runs/quick/attention
+    """
+    from .analysis.attention import AttentionConfig, attention_stages, save_viewer
+    from .geometry import parse_config
+    from .modeling.processing import load_checkpoint
+    from .stimuli.scenes import sample
+
+    model, processor = load_checkpoint(checkpoint)
+    geometry, combinations = parse_config(config)
+    scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
+    stages = attention_stages(model, processor, scenes, AttentionConfig(compat), progress=True)
+    stages.save(out)
+    for kind in ("png", "svg"):
+        stages.plot(out / f"attention.{kind}")
+    save_viewer(model, processor, scenes, stages, out / "viewer.png")
+    for name, value in stages.scores.items():
+        typer.echo(f"{name:26} {value:.3f}")
+    typer.echo(out / "attention.png")
+
+
+@study.command("run")
+def study_run(
+    preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
+    out: Out,
+    config: ConfigFile = None,
+    images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
+    seed: Seed = None,
+):
+    """Build, train, evaluate, measure attention, write report.html. An interrupted study goes on where it was.
+
+    Example: relvit study run quick --out runs/quick
+    """
+    from .study.run import run_study
+
+    report = run_study(preset, out, file=config, images=images, seed=seed, say=typer.echo)
+    typer.echo(f"report: {report}")
+
+
+@app.command()
+def env():
+    """Versions and machine, for bug reports."""
+    from .provenance import provenance
+
+    facts = provenance()
+    for name, value in {**facts.pop("versions"), **facts}.items():
+        typer.echo(f"{name:14} {value}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
+    import click
+
+    try:
+        code = app(arguments, standalone_mode=False)
+    except RelViTError as error:
+        print(f"relvit: {error}", file=sys.stderr)
+        code = 2
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("relvit: interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)

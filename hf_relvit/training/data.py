@@ -1,0 +1,153 @@
+"""Scenes as training data: drawn on the fly, or read from a published dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..errors import RelViTError
+from ..geometry import PatchGeometry, SceneGeometry
+from ..modeling.processing import PixelProcessor
+from ..stimuli.objects import ObjectSet
+from ..stimuli.rendering import render
+from ..stimuli.scenes import SceneTable, sample
+
+FRESH_BLOCK = 4096
+
+
+class SceneDataset(Dataset):
+    """Scenes rendered when they are asked for: nothing on disk, nothing stale, any index at once.
+
+    With ``length`` above ``n`` the scenes are fresh: block ``b`` of ``n`` scenes is drawn anew for the indices from
+    ``b * n`` on. Memory does not grow with the length, and item ``i`` is the same whoever asks for it and when, so
+    resuming and sharding over processes need no care. Read fresh scenes in order: a jump costs a block.
+
+    Args:
+        task, geometry, split, n, combinations, seed, objects: as in ``stimuli.scenes.sample``.
+        length: number of items; ``n`` by default.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        geometry: SceneGeometry,
+        split: str,
+        n: int,
+        *,
+        combinations: int = 256,
+        seed: int = 0,
+        objects: ObjectSet | None = None,
+        length: int | None = None,
+    ):
+        self.objects = objects or ObjectSet.default()
+        self.n, self.length = n, n if length is None else length
+        self._draw = lambda block: sample(
+            task, geometry, split, n, combinations=combinations, seed=seed, block=block, objects=self.objects
+        )
+        self._block, self._table = 0, self._draw(0)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def table(self, block: int = 0) -> SceneTable:
+        """The scenes of a block of ``n``."""
+        if block != self._block:
+            self._block, self._table = block, self._draw(block)
+        return self._table
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> dict[str, np.ndarray]:
+        """A batch at once, which is what ``DataLoader`` asks for.
+
+        Returns:
+            ``image`` uint8 ``(batch, height, width, 3)``, ``label`` int8 ``(batch,)``, ``patches`` int64 ``(batch,
+            objects, patches per object)``, ``shape`` and ``color`` int16 ``(batch, objects)``, ``difference`` and
+            ``relation`` int8 ``(batch, pairs)``.
+        """
+        wanted = np.asarray(indices)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.length:
+            raise IndexError(f"indices {wanted.min()} to {wanted.max()} of {self.length} scenes")
+        parts = [self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)]
+        batch = _concatenate([_to_batch(part, self.objects) for part in parts])
+        if len(parts) == 1:
+            return batch
+        order = np.argsort(np.argsort(wanted // self.n, kind="stable"), kind="stable")
+        return {key: value[order] for key, value in batch.items()}
+
+
+def _to_batch(table: SceneTable, objects: ObjectSet) -> dict[str, np.ndarray]:
+    return {
+        "image": render(table, objects),
+        "label": table.label,
+        "patches": table.patches(),
+        "shape": table.shape,
+        "color": table.color,
+        "difference": table.difference,
+        "relation": table.relation,
+    }
+
+
+def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+class RelViTCollator:
+    """Batches for a model: from ``SceneDataset`` or from rows of a published dataset.
+
+    Args:
+        processor: turns uint8 pixels into what the model was trained on.
+        geometry: of the model.
+        scene_geometry: of the scenes; checked against the model's.
+
+    Raises:
+        RelViTError: the scenes' image or patch size is not the model's.
+    """
+
+    def __init__(self, processor: PixelProcessor, geometry: PatchGeometry, scene_geometry: SceneGeometry | None = None):
+        if scene_geometry is not None:
+            check_geometry(geometry, scene_geometry)
+        self.processor, self.geometry = processor, geometry
+
+    def __call__(self, rows) -> dict[str, torch.Tensor]:
+        """Rows, or a batch that is already stacked, to tensors.
+
+        Returns:
+            ``pixel_values`` float32 ``(batch, 3, height, width)``, ``labels`` int64 ``(batch,)``, and, where the data
+            has them, ``patches`` int64 ``(batch, objects, patches)``, ``shape`` and ``color`` int64 ``(batch, objects)``.
+        """
+        if not isinstance(rows, Mapping):
+            rows = _stack(rows)
+        image = rows["image"]
+        if image.shape[1:3] != (self.geometry.image_size,) * 2:
+            raise RelViTError(
+                f"images of {image.shape[2]} x {image.shape[1]} pixels for a model of {self.geometry.image_size}: "
+                "use the dataset config of the model's geometry"
+            )
+        batch = {"pixel_values": self.processor(image), "labels": torch.from_numpy(rows["label"].astype(np.int64))}
+        for key in ("patches", "shape", "color"):
+            if key in rows:
+                batch[key] = torch.from_numpy(rows[key].astype(np.int64))
+        return batch
+
+
+def check_geometry(model: PatchGeometry, scenes: SceneGeometry) -> None:
+    """Raise RelViTError unless the scenes' objects stand on the model's patches."""
+    if (model.image_size, model.patch_size) != (scenes.image_size, scenes.patch_size):
+        raise RelViTError(
+            f"scenes of geometry {scenes.name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit a "
+            f"model of {model.image_size} px with patches of {model.patch_size}: use scenes of the model's geometry"
+        )
+
+
+def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
+    """Rows of a published dataset (``image`` a picture) or of ``SceneDataset`` to one batch."""
+    batch = {"image": np.stack([np.asarray(row["image"]) for row in rows])}
+    for key in ("label", "patches", "shape", "color", "difference", "relation"):
+        if key in rows[0]:
+            batch[key] = np.stack([np.asarray(row[key]) for row in rows])
+    return batch

@@ -1,0 +1,176 @@
+"""A training run from a config to a checkpoint folder, resumable at any moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, TrainingArguments, set_seed
+
+from ..errors import RelViTError
+from ..geometry import geometry as scene_geometry
+from ..modeling import RelViTConfig, RelViTForImageClassification
+from ..modeling.processing import PixelProcessor, default_processor, save_checkpoint
+from ..provenance import provenance, read_json, write_json
+from ..stimuli.objects import ObjectSet
+from .config import TrainConfig
+from .data import RelViTCollator, SceneDataset, check_geometry
+from .metrics import relational_accuracy
+from .trainer import RelViTTrainer, last_complete_checkpoint
+
+# Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
+STIMULUS_MEAN, STIMULUS_SPREAD = 0.97, 0.15
+
+
+def object_set(config: TrainConfig) -> ObjectSet:
+    """The shapes and colors that a config names."""
+    if config.objects is None and config.palette is None:
+        return ObjectSet.default()
+    if config.objects is None:
+        raise RelViTError(f"palette {config.palette!r} without a folder of masks: name one with `objects`")
+    return ObjectSet.from_folder(config.objects, config.palette)
+
+
+def build_model(config: TrainConfig) -> tuple[RelViTForImageClassification, PixelProcessor]:
+    """The model before training, and its processor.
+
+    Raises:
+        RelViTError: a backbone whose geometry is not the scenes', unknown backbone or loss settings.
+    """
+    scenes, objects = scene_geometry(config.geometry), object_set(config)
+    disentanglement = config.disentanglement
+    if disentanglement is not None:
+        disentanglement = {"n_shapes": objects.n_shapes, "n_colors": objects.n_colors, **disentanglement}
+    extra = dict(readout=config.readout, disentanglement=disentanglement, pipeline=config.pipeline)
+    set_seed(config.seed)
+    if isinstance(config.backbone, str):
+        model = RelViTForImageClassification.from_backbone(config.backbone, **extra)
+        processor = PixelProcessor.from_pretrained(config.backbone)
+    else:
+        backbone = AutoConfig.for_model(
+            **{**config.backbone, "image_size": scenes.image_size, "patch_size": scenes.patch_size}
+        )
+        model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone, **extra))
+        processor = PixelProcessor(default_processor(scenes.image_size, STIMULUS_MEAN, STIMULUS_SPREAD))
+    check_geometry(model.config.geometry, scenes)
+    return model, processor
+
+
+def computes_bf16() -> bool:
+    """Whether the device multiplies bf16 matrices in hardware; elsewhere bf16 autocast is slower than float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def train(config: TrainConfig, out: Path, *, progress: bool = True) -> Path:
+    """Train, or finish what was interrupted, or find it finished.
+
+    ``out`` then holds ``model/`` (checkpoint and processor), ``config.json`` (the resolved config) and
+    ``history.json`` (the log, with provenance).
+
+    Returns:
+        The checkpoint folder ``out / "model"``.
+
+    Raises:
+        RelViTError: ``out`` belongs to a run of another config; bad config; a loss that is not a number.
+    """
+    out = Path(out)
+    if (out / "config.json").exists():
+        before = read_json(out / "config.json")
+        changed = [key for key, value in config.to_dict().items() if before.get(key) != value]
+        if changed:
+            raise RelViTError(
+                f"{out} holds a run with another {', '.join(changed)}: name another folder with --out, or remove it"
+            )
+        if (out / "history.json").exists():
+            return out / "model"
+    else:
+        write_json(out / "config.json", config.to_dict())
+
+    model, processor = build_model(config)
+    trainer = make_trainer(config, model, processor, out / "checkpoints", progress=progress)
+    checkpoint = last_complete_checkpoint(out / "checkpoints")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), processor, out / "model")
+        write_json(
+            out / "history.json",
+            {"log": trainer.state.log_history, "provenance": provenance(seed=config.seed, config=config.to_dict())},
+        )
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    return out / "model"
+
+
+def make_trainer(
+    config: TrainConfig, model, processor: PixelProcessor, checkpoints: Path, *, progress: bool = True
+) -> RelViTTrainer:
+    """The Trainer of a run: fresh or fixed training scenes, validation on the way."""
+    scenes, objects = scene_geometry(config.geometry), object_set(config)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.batch_size % world:
+        raise RelViTError(f"batch_size {config.batch_size} does not divide over {world} processes: choose a multiple")
+
+    def scenes_of(split: str, n: int, length: int | None = None) -> SceneDataset:
+        return SceneDataset(
+            config.task,
+            scenes,
+            split,
+            n,
+            combinations=config.combinations,
+            seed=config.seed,
+            objects=objects,
+            length=length,
+        )
+
+    every = max(config.steps // config.evaluations, 1)
+    plateau = config.schedule == "plateau"
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size // world,
+        per_device_eval_batch_size=256,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type={"plateau": "reduce_lr_on_plateau", "exponential": "constant"}.get(
+            config.schedule, config.schedule if config.schedule == "cosine" else "constant_with_warmup"
+        ),
+        lr_scheduler_kwargs=dict(mode="max", patience=40, factor=0.1) if plateau else {},
+        warmup_steps=config.warmup_steps,
+        max_grad_norm=config.max_grad_norm,
+        train_sampling_strategy="sequential" if config.fresh else "random",
+        dataloader_drop_last=True,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_steps=max(min(every // 4, 50), 1),
+        logging_nan_inf_filter=False,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=config.best,
+        metric_for_best_model="eval_validation_accuracy" if config.best or plateau else None,
+        greater_is_better=True if config.best or plateau else None,
+        bf16=computes_bf16() if config.bf16 is None else config.bf16,
+        gradient_checkpointing=config.gradient_checkpointing,
+        seed=config.seed,
+        report_to=config.report_to,
+        disable_tqdm=not progress,
+    )
+    # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
+    n_block = 4096 if config.fresh else config.n_train
+    return RelViTTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None),
+        eval_dataset={"validation": scenes_of("validation", config.n_eval)},
+        data_collator=RelViTCollator(processor, model.config.geometry, scenes),
+        processing_class=processor.processor,
+        compute_metrics=lambda p: relational_accuracy(p.predictions, p.label_ids),
+        exponential=config.schedule == "exponential",
+        epoch_steps=max(config.n_train // config.batch_size, 1),
+    )

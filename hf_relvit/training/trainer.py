@@ -1,0 +1,117 @@
+"""transformers' Trainer, with every loss term in the log and checkpoints that really load."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from transformers import Trainer
+from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ..errors import RelViTError
+
+TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
+EXPONENTIAL_DECAY = 0.95  # a epoch; the official sweep's
+
+
+class RelViTTrainer(Trainer):
+    """Trainer for RelViTForImageClassification.
+
+    Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; the exponential
+    schedule of the official sweep; and the weights of the best or the last checkpoint loaded completely
+    (transformers up to 5.23 silently skips the renamed ones: huggingface/transformers issues 43701 and 48805).
+
+    Args:
+        epoch_steps: steps in an epoch, which is what the losses' start and stop and the exponential schedule count.
+            Fresh images have no epochs of their own: a run gives the paper's, 6,400 images.
+        exponential: multiply the learning rate by 0.95 an epoch, whatever ``lr_scheduler_type`` says.
+    """
+
+    def __init__(self, *args, epoch_steps: int, exponential: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.epoch_steps, self.exponential = epoch_steps, exponential
+        self.remove_callback(ProgressCallback)
+        if not self.args.disable_tqdm:
+            self.add_callback(_Progress)
+        self._terms: dict[str, torch.Tensor] = {}
+        self._terms_steps = 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training:
+            inputs = {**inputs, "epoch": self.state.global_step / self.epoch_steps}
+        outputs = model(**inputs)
+        if model.training:
+            for name in TERMS:
+                if (term := getattr(outputs, name, None)) is not None:
+                    self._terms[name] = self._terms.get(name, 0) + term.detach()
+            self._terms_steps += 1
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs and self._terms_steps:
+            if len(self._terms) > 1:
+                logs |= {name: (total / self._terms_steps).item() for name, total in self._terms.items()}
+            self._terms, self._terms_steps = {}, 0
+            if not math.isfinite(logs["loss"]):
+                raise RelViTError(
+                    f"the loss is {logs['loss']} at step {self.state.global_step}: lower the learning rate "
+                    f"(now {self.args.learning_rate:g}) or train in float32 (bf16: false)"
+                )
+        super().log(logs, start_time)
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if not self.exponential:
+            return super().create_scheduler(num_training_steps, optimizer)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer, lambda step: EXPONENTIAL_DECAY ** (step // self.epoch_steps)
+        )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _load_best_model(self):
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        model = model or self.model
+        saved = type(model).from_pretrained(resume_from_checkpoint, config=model.config, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict(), strict=True)
+
+
+class _Progress(ProgressCallback):
+    """One bar with the latest numbers, not a line a log."""
+
+    _SHOWN = {
+        "loss": "loss",
+        "pipeline_loss": "pipeline",
+        "disentanglement_loss": "disentanglement",
+        "eval_validation_accuracy": "validation accuracy",
+    }
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        self.shown = {}
+        if self.training_bar is not None:
+            self.training_bar.set_description("training")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is not None and logs:
+            self.shown |= {name: f"{logs[key]:.3f}" for key, name in self._SHOWN.items() if key in logs}
+            self.training_bar.set_postfix(self.shown)
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the Trainer writes its state last.
+
+    A process killed while it saves leaves a folder that looks like a checkpoint and is none.
+    """
+    found = []
+    for state in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json"):
+        try:
+            found.append((json.loads(state.read_text(encoding="utf-8"))["global_step"], state.parent))
+        except (json.JSONDecodeError, KeyError):
+            continue  # torn by the kill: an older one will do
+    return max(found)[1] if found else None
+
