@@ -1,0 +1,116 @@
+"""Accuracy on relational judgements, with what it must be read beside. numpy only: the `evaluate` module wraps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ..analysis.statistics import wilson
+from ..errors import RelViTError
+from ..stimuli.scenes import DIFFERENCES, LABELS
+
+FLOOR = 0.5
+"""Accuracy of guessing: labels are balanced by construction."""
+
+
+def accuracy_table(scores, labels, difference=None, relation=None) -> list[dict[str, Any]]:
+    """Accuracy over all scenes, by kind of difference and by RMTS cell, a row each.
+
+    Args:
+        scores: logits ``(n, 2)``, different and same; or their difference ``(n,)``, positive for same.
+        labels: ``(n,)``, 0 different, 1 same.
+        difference: ``(n, pairs)`` or ``(n,)``, index into DIFFERENCES; the judged (RMTS: sample) pair counts.
+        relation: ``(n, pairs)``, 1 same; two pairs (sample, display) give the four cells of RMTS.
+
+    Returns:
+        Rows with ``condition`` ("all"; "difference_none", "..._both", "..._shape", "..._color";
+        "sample_same_display_same" and so on; only those that occur), ``accuracy, n, ci_low, ci_high`` (Wilson, 95 %),
+        ``auc`` (area under the ROC curve; None where only one label occurs), ``floor`` (guessing: 0.5) and
+        ``majority`` (always giving the commoner label of the condition: a model without eyes can reach it there).
+        A scene whose two logits are equal counts as judged different.
+
+    Raises:
+        RelViTError: no scenes, lengths that differ, labels other than 0 and 1, scores that are not finite.
+    """
+    margin, labels = _checked(scores, labels)
+    n = len(labels)
+    conditions = {"all": np.ones(n, dtype=bool)}
+    if difference is not None:
+        kind = _per_scene(difference, n, "difference")[:, 0]
+        conditions |= {f"difference_{name}": kind == i for i, name in enumerate(DIFFERENCES)}
+    if relation is not None and (relation := _per_scene(relation, n, "relation")).shape[1] > 1:
+        for sample in (1, 0):
+            for display in (1, 0):
+                cell = (relation[:, 0] == sample) & (relation[:, 1] == display)
+                conditions[f"sample_{LABELS[sample]}_display_{LABELS[display]}"] = cell
+    return [_row(name, margin[rows], labels[rows]) for name, rows in conditions.items() if rows.any()]
+
+
+def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[str, Any]:
+    """The same as one flat dict, for ``Trainer(compute_metrics=...)`` and the `evaluate` module.
+
+    Args: see ``accuracy_table``.
+
+    Returns:
+        ``accuracy, n, ci_low, ci_high, auc, floor, majority`` over all scenes, and ``accuracy_<condition>`` for each
+        further condition, such as ``accuracy_difference_shape``.
+
+    Raises: see ``accuracy_table``.
+    """
+    everything, *parts = accuracy_table(scores, labels, difference, relation)
+    del everything["condition"]
+    return everything | {f"accuracy_{row['condition']}": row["accuracy"] for row in parts}
+
+
+def _row(condition: str, margin: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    n = len(labels)
+    correct = int(((margin > 0) == labels).sum())
+    low, high = wilson(correct, n)
+    return {
+        "condition": condition,
+        "accuracy": correct / n,
+        "n": n,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "auc": _auc(margin, labels),
+        "floor": FLOOR,
+        "majority": max(same := int(labels.sum()), n - same) / n,
+    }
+
+
+def _auc(margin: np.ndarray, labels: np.ndarray) -> float | None:
+    """Probability that a "same" scene scores above a "different" one, ties counting half (Mann-Whitney)."""
+    same = int(labels.sum())
+    different = len(labels) - same
+    if not same or not different:
+        return None
+    return float((rankdata(margin)[labels].sum() - same * (same + 1) / 2) / (same * different))
+
+
+def _checked(scores, labels) -> tuple[np.ndarray, np.ndarray]:
+    """Margins float64 ``(n,)`` and labels bool ``(n,)``."""
+    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    if scores.shape[1:] not in ((), (2,)) or labels.shape != scores.shape[:1] or not scores.size:
+        raise RelViTError(
+            f"scores {scores.shape} and labels {labels.shape}: "
+            "expected logits (n, 2) or margins (n,), labels (n,), n > 0"
+        )
+    if unknown := set(np.unique(labels).tolist()) - {0, 1}:
+        raise RelViTError(f"labels hold {sorted(unknown)}: expected 0 (different) and 1 (same)")
+    bad = int((~np.isfinite(scores.reshape(len(scores), -1))).any(axis=1).sum())
+    if bad:
+        raise RelViTError(
+            f"scores of {bad} of {len(scores)} scenes are not finite: the model diverged; "
+            "lower the learning rate or train in float32"
+        )
+    return scores if scores.ndim == 1 else scores[:, 1] - scores[:, 0], labels.astype(bool)
+
+
+def _per_scene(values, n: int, name: str) -> np.ndarray:
+    """``(n, pairs)``."""
+    values = np.asarray(values)
+    if values.ndim not in (1, 2) or len(values) != n:
+        raise RelViTError(f"{name} {values.shape} for {n} scenes: expected ({n}, pairs)")
+    return values.reshape(n, -1)
