@@ -300,7 +300,9 @@ def _read_mask(path: Path) -> np.ndarray:
                     f"scale it to {MAX_MASK_FILE_SIZE} or less (masks are reduced to {MASK_SIZE} anyway)"
                 )
             picture = image.convert("RGBA")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise RelViTError(f"mask {path} is too large: scale it to {MAX_MASK_FILE_SIZE} pixels or less") from error
+    except (OSError, SyntaxError) as error:
         raise RelViTError(f"mask {path} does not open as an image ({error}): save it again as PNG") from error
     side = max(picture.size)
     page = Image.new("RGBA", (side, side), "white")

@@ -154,7 +154,7 @@ def large_png(path):
     [
         (lambda p: p.write_text("not an image"), "0.png does not open as an image"),
         (lambda p: p.write_bytes(p.read_bytes()[:60]), "0.png does not open as an image"),
-        (huge_png, "0.png does not open as an image"),
+        (huge_png, "0.png is too large: scale it to 4096 pixels"),
         (large_png, "0.png is 5000 x 10 pixels"),
         (lambda p: Image.new("L", (20, 20), 255).save(p), "0.png is blank"),
         (lambda p: Image.new("L", (20, 20), 0).save(p), "0.png is all black"),
