@@ -36,7 +36,7 @@ class TrainConfig:
     """"discrimination" or "rmts"."""
     geometry: str = "quick"
     """Name of the scene geometry."""
-    combinations: int = 256
+    combinations: int = 128
     """Training combinations of shape and color."""
     objects: str | None = None
     """Folder of masks of your own; ours by default."""
@@ -99,6 +99,7 @@ class TrainConfig:
 
 
 _PAPER = dict(
+    combinations=256,
     images=6_400 * 200,
     fresh=False,
     n_eval=6_400,
@@ -121,7 +122,7 @@ PRESETS = {
         images=171_000,
         learning_rate=1e-3,
     ),
-    "small": TrainConfig(geometry="small", backbone=vit(8, 256, 8), images=128_000),
+    "small": TrainConfig(geometry="small", combinations=256, backbone=vit(8, 256, 8), images=128_000),
     "b16": TrainConfig(geometry="b16", backbone="openai/clip-vit-base-patch16", **_PAPER),
     "b14": TrainConfig(geometry="b14", backbone="facebook/dinov2-base", **_PAPER),
     "b32": TrainConfig(geometry="b32", backbone="openai/clip-vit-base-patch32", **_PAPER),

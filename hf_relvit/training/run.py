@@ -12,7 +12,7 @@ from transformers import AutoConfig, TrainingArguments, set_seed
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling import RelViTConfig, RelViTForImageClassification
-from ..modeling.processing import PixelProcessor, default_processor, save_checkpoint
+from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor, save_checkpoint
 from ..provenance import provenance, read_json, write_json
 from ..stimuli.objects import ObjectSet
 from .config import TrainConfig
@@ -21,7 +21,7 @@ from .metrics import relational_accuracy
 from .trainer import RelViTTrainer, last_complete_checkpoint
 
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
-STIMULUS_MEAN, STIMULUS_SPREAD = 0.97, 0.15
+STIMULUS_MEAN, STIMULUS_SPREAD = (0.97,) * 3, (0.15,) * 3
 
 
 def object_set(config: TrainConfig) -> ObjectSet:
@@ -47,14 +47,16 @@ def build_model(config: TrainConfig) -> tuple[RelViTForImageClassification, Pixe
     set_seed(config.seed)
     if isinstance(config.backbone, str):
         model = RelViTForImageClassification.from_backbone(config.backbone, **extra)
-        processor = PixelProcessor.from_pretrained(config.backbone)
+        processor = fit_processor(load_processor(config.backbone), scenes.image_size)
     else:
         backbone = AutoConfig.for_model(
             **{**config.backbone, "image_size": scenes.image_size, "patch_size": scenes.patch_size}
         )
         model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone, **extra))
-        processor = PixelProcessor(default_processor(scenes.image_size, STIMULUS_MEAN, STIMULUS_SPREAD))
+        processor = default_processor(scenes.image_size, STIMULUS_MEAN, STIMULUS_SPREAD)
     check_geometry(model.config.geometry, scenes)
+    processor = PixelProcessor(processor, scenes.image_size)
+    model.config.processor_fingerprint = processor.fingerprint
     return model, processor
 
 
@@ -142,7 +144,7 @@ def make_trainer(
         warmup_steps=config.warmup_steps,
         max_grad_norm=config.max_grad_norm,
         train_sampling_strategy="sequential" if config.fresh else "random",
-        dataloader_drop_last=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         label_names=["labels"],
         logging_steps=max(min(every // 4, 50), 1),
@@ -156,7 +158,7 @@ def make_trainer(
         metric_for_best_model="eval_validation_accuracy" if config.best or plateau else None,
         greater_is_better=True if config.best or plateau else None,
         bf16=computes_bf16() if config.bf16 is None else config.bf16,
-        gradient_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
         report_to=config.report_to,
         disable_tqdm=not progress,
@@ -169,7 +171,7 @@ def make_trainer(
         train_dataset=scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None),
         eval_dataset={"validation": scenes_of("validation", config.n_eval)},
         data_collator=RelViTCollator(processor, model.config.geometry, scenes),
-        processing_class=processor.processor,
+        processing_class=processor,
         compute_metrics=lambda p: relational_accuracy(p.predictions, p.label_ids),
         exponential=config.schedule == "exponential",
         epoch_steps=max(config.n_train // config.batch_size, 1),

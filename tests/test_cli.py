@@ -1,0 +1,77 @@
+"""The command line as a person meets it: exit codes, one-line errors, speed of --help (by what it loads)."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hf_relvit import cli
+
+
+def run(*arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return end.value.code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["data", "build"], ["train"], ["evaluate"], ["analyze"], ["study"]])
+def test_help_everywhere(command, capsys):
+    code, out, _ = run(*command, "--help", capsys=capsys)
+    assert code == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize("command", [["data", "build"], ["data", "preview"], ["train"], ["evaluate"], ["study", "run"]])
+def test_help_shows_an_example(command, capsys):
+    assert "Example: relvit" in run(*command, "--help", capsys=capsys)[1]
+
+
+@pytest.mark.parametrize("code", ["import hf_relvit", "import hf_relvit.cli", "import hf_relvit.stimuli.rendering"])
+def test_light_imports_load_no_heavy_package(code):
+    heavy = "{'torch', 'transformers', 'datasets', 'matplotlib'}"
+    program = f"import sys; {code}; print(sorted({heavy} & sys.modules.keys()))"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "quik", "--out", "x"], "did you mean 'quick'"),
+        (["data", "preview", "rmts", "--config", "b16-33"], "combinations 33: expected a multiple of the 16 colors"),
+        (["data", "preview", "rmts", "--config", "b16-32", "--split", "tset"], "unknown split 'tset'"),
+        (["data", "preview", "rmtz", "--config", "b16-32"], "unknown task 'rmtz'"),
+        (["evaluate", "no/such/folder"], "no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.startswith("relvit: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_option_is_exit_code_2(capsys):
+    code, _, err = run("train", "quick", "--out", "x", "--imagess", "3", capsys=capsys)
+    assert code == 2
+    assert "--images" in err
+
+
+def test_control_c_is_exit_code_130(capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_relvit.study.run.run_study", interrupted)
+    code, _, err = run("study", "run", "quick", "--out", "x", capsys=capsys)
+    assert code == 130
+    assert "run the same command to go on" in err
+
+
+def test_env_names_versions(capsys):
+    code, out, _ = run("env", capsys=capsys)
+    assert code == 0
+    assert "torch" in out

@@ -1,0 +1,41 @@
+import errno
+
+import pytest
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.provenance import provenance, read_json, whole_file, write_json
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "a" / "result.json"
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert list(path.parent.iterdir()) == []
+    write_json(path, {"b": 1})
+    assert read_json(path) == {"b": 1}
+
+
+def test_a_failed_rewrite_keeps_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, 1)
+    with pytest.raises(RelViTError, match=r"disk is full while writing .*result\.json: free some space"):
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert read_json(path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_broken_json_is_one_line(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    for name in ("x.json", "missing.json"):
+        with pytest.raises(RelViTError, match="cannot be read") as error:
+            read_json(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_provenance_names_versions_and_facts():
+    facts = provenance(seed=3)
+    assert facts["seed"] == 3
+    assert {"torch", "transformers", "datasets"} <= facts["versions"].keys()

@@ -1,0 +1,49 @@
+import pytest
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.training.config import PRESETS, TrainConfig, resolve
+
+
+def test_options_override_the_file_which_overrides_the_preset(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("images: 256\nseed: 3\n")
+    config = resolve("quick-rmts", file, seed=4, task=None)
+    assert (config.images, config.seed, config.task) == (256, 4, "rmts")
+    assert config.pipeline == PRESETS["quick-rmts"].pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rat: 1.0e-4", "did you mean 'learning_rate'"),
+        ("learning_rate: 1e-4", "expected a number"),
+        ("images: -1", "images -1: expected a positive"),
+        ("schedule: linear", "expected one of cosine"),
+        ("- 1", "holds list"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_bad_settings_are_one_line_with_the_cure(tmp_path, text, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(RelViTError, match=message) as error:
+        resolve("quick", file)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(RelViTError, match="did you mean 'quick'"):
+        resolve("quik")
+
+
+def test_the_papers_presets_hold_the_papers_values():
+    for name in ("b16", "b14", "b32"):
+        preset = PRESETS[name]
+        assert (preset.learning_rate, preset.batch_size, preset.weight_decay) == (1e-6, 128, 0.01)
+        assert preset.images == 200 * preset.n_train
+        assert preset.n_train == 6400
+        assert not preset.fresh
+
+
+def test_steps_round_up():
+    assert TrainConfig(images=100, batch_size=64).steps == 2
