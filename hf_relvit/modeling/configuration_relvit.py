@@ -72,9 +72,10 @@ class RelViTConfig(PreTrainedConfig):
     ]
 
     backbone_config: Any = None
-    image_size: int | None = None
-    readout: str | None = None
-    head_bias: bool | None = None
+    # These three are never None after construction.
+    image_size: int = None  # pyright: ignore[reportAssignmentType]
+    readout: str = None  # pyright: ignore[reportAssignmentType]
+    head_bias: bool = None  # pyright: ignore[reportAssignmentType]
     disentanglement: Any = None
     pipeline: Any = None
     processor_fingerprint: str | None = None
@@ -90,7 +91,7 @@ class RelViTConfig(PreTrainedConfig):
         self.readout = self.readout or family.readout
         if self.readout not in family.readouts:
             raise RelViTError(
-                f"readout {self.readout!r} of a {backbone.model_type} backbone: "
+                f"readout {self.readout!r} for backbone {backbone.model_type}: "
                 f"expected one of {', '.join(family.readouts)}"
             )
         for name, value in family.switches(self.readout).items():
@@ -125,7 +126,7 @@ class RelViTConfig(PreTrainedConfig):
         """The token layout at ``image_size``."""
         backbone = self.backbone_config
         prefix = self.family.prefix_tokens + getattr(backbone, "num_register_tokens", 0)
-        return PatchGeometry(self.image_size or 0, _side("patch", backbone.patch_size), prefix)
+        return PatchGeometry(self.image_size, _side("patch", backbone.patch_size), prefix)
 
     @property
     def resized(self) -> bool:
@@ -135,7 +136,7 @@ class RelViTConfig(PreTrainedConfig):
     @property
     def plain_class(self) -> str | None:
         """Name of the ordinary transformers class that ``to_plain`` gives, if there is one."""
-        return self.family.plain.get(self.readout or "")
+        return self.family.plain.get(self.readout)
 
     @property
     def hidden_size(self) -> int:
@@ -153,9 +154,10 @@ class RelViTConfig(PreTrainedConfig):
 def check_labels(id2label: Mapping) -> None:
     """Raise RelViTError unless class 0 is "different" and class 1 "same"."""
     if {int(i): name for i, name in id2label.items()} != LABELS:
+        found = dict(id2label) if len(id2label) <= 4 else f"{len(id2label)} classes"
         raise RelViTError(
-            f"checkpoint labels are {dict(id2label)}: expected {LABELS}; exchange the rows of the head and set "
-            "id2label accordingly, or fine-tune with this label order"
+            f"checkpoint labels are {found}: expected {LABELS}; exchange the rows of the head and set id2label "
+            "accordingly, or fine-tune with this label order"
         )
 
 
@@ -170,6 +172,7 @@ def _image_tower(config: Any) -> PreTrainedConfig:
         name = getattr(config, "model_type", None) or config
         raise RelViTError(f"backbone {name!r} is not supported: expected one of {', '.join(FAMILIES)}")
     config = copy.deepcopy(config)  # ours to adapt, not the caller's
+    config._name_or_path = ""  # may be a path on the author's machine
     config.id2label, config.label2id = dict(LABELS), {name: i for i, name in LABELS.items()}
     return config
 

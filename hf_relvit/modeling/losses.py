@@ -63,8 +63,9 @@ def _within(values: torch.Tensor, end: int) -> torch.Tensor:
 
 def _cross_entropy(logits: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """Mean over the tokens that count; 0, not NaN, where none does."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     target = torch.where(counts, target, -100)
-    total = nn.functional.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="sum")
+    total = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
     return total / counts.sum().clamp(min=1)
 
 

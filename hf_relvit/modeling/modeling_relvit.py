@@ -74,7 +74,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         # Distributed training rejects trainable parameters on which the output does not depend.
         if config.readout != "mean" and getattr(self.backbone, "pooler", None) is not None:
             self.backbone.pooler = None
-        idle = ("mask_token", config.family.idle.get(config.readout or "", "mask_token"))
+        idle = ("mask_token", config.family.idle.get(config.readout, "mask_token"))
         for name, parameter in self.backbone.named_parameters():
             if any(part in name for part in idle):
                 parameter.requires_grad_(False)
@@ -233,7 +233,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
     def __init__(self, config: RelViTConfig):
         super().__init__(config)
         width = config.hidden_size * (2 if config.readout == "cls_mean" else 1)
-        self.classifier = nn.Linear(width, len(LABELS), bias=bool(config.head_bias))
+        self.classifier = nn.Linear(width, len(LABELS), bias=config.head_bias)
         self.disentanglement = None
         if config.disentanglement is not None:
             spec = Disentanglement(**config.disentanglement)
@@ -288,7 +288,8 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         )
         if labels is None:
             return result
-        loss = result.task_loss = nn.functional.cross_entropy(logits.float(), labels.long())
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = result.task_loss = nn.functional.cross_entropy(exact, labels.long())
         if probes is not None:
             hidden = outputs.hidden_states[probes.spec.layer]
             term = result.disentanglement_loss = probes(hidden, tokens, shape, color)

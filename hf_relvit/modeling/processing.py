@@ -1,0 +1,252 @@
+"""Image processors: the one that a checkpoint was made with, applied to stimuli at full speed and checked on load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoImageProcessor
+
+from hf_relvit.errors import RelViTError
+
+from .families import FAMILIES
+from .modeling_relvit import RelViTForImageClassification
+
+
+class PixelProcessor:
+    """A Hugging Face image processor for images of the model's own size, where it is a function of each pixel.
+
+    The function is read off the processor once, as a table of 256 values per channel, so results are the same bit for
+    bit, and faster.
+
+    Args:
+        processor: a Hugging Face image processor.
+        image_size: side of the images, pixels.
+
+    Raises:
+        RelViTError: the processor resizes or crops images of this size.
+    """
+
+    def __init__(self, processor: Any, image_size: int):
+        self.image_processor = processor
+        self.image_size = image_size
+        self.fingerprint = processor_fingerprint(processor)
+        table = _pixel_table(processor, image_size)
+        if table is None:
+            raise RelViTError(
+                f"the image processor {_settings(processor)} changes images of {image_size} pixels: expected one that "
+                f"only normalizes them; use fit_processor(processor, {image_size})"
+            )
+        self._table = table
+
+    def __call__(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Normalize uint8 ``(batch, side, side, 3)`` to float32 ``(batch, 3, side, side)``, on the images' device.
+
+        Raises:
+            RelViTError: another shape or dtype.
+        """
+        side = self.image_size
+        if images.dtype not in (np.uint8, torch.uint8) or tuple(images.shape[1:]) != (side, side, 3):
+            raise RelViTError(
+                f"images of shape {tuple(images.shape)}, {images.dtype}: expected uint8 (batch, {side}, {side}, 3); "
+                "render the stimuli with the model's geometry"
+            )
+        if isinstance(images, torch.Tensor) and images.device.type != "cpu":
+            table = torch.from_numpy(self._table).to(images.device)
+            return torch.stack([table[channel][images[..., channel].int()] for channel in range(3)], 1)
+        pixels, out = np.asarray(images), np.empty((len(images), 3, side, side), dtype=np.float32)
+        for channel in range(3):
+            np.take(self._table[channel], pixels[..., channel], out=out[:, channel], mode="clip")
+        return torch.from_numpy(out)
+
+    def save_pretrained(self, folder: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the Hugging Face processor; lets a Trainer save this object as its ``processing_class``."""
+        self.image_processor.save_pretrained(folder, **kwargs)
+
+
+def default_processor(
+    image_size: int, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.5, 0.5, 0.5)
+) -> Any:
+    """A ``ViTImageProcessor`` that brings any image to a size and normalizes it.
+
+    Args:
+        image_size: side, pixels.
+        mean: of the channels of pixels in 0..1; 0.5 is what the paper used for models from scratch.
+        std: likewise.
+    """
+    with _quiet_fallback():
+        return transformers.ViTImageProcessor(
+            size={"height": image_size, "width": image_size}, image_mean=list(mean), image_std=list(std)
+        )
+
+
+def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None) -> Any:
+    """The Hugging Face image processor of a checkpoint.
+
+    Raises:
+        RelViTError: there is none.
+    """
+    with _quiet_fallback(), _one_line(f"no image processor in {path_or_id}", "save the one of the training with it"):
+        try:
+            return AutoImageProcessor.from_pretrained(path_or_id, revision=revision)
+        except ImportError:  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
+            settings, _ = transformers.ViTImageProcessor.get_image_processor_dict(path_or_id, revision=revision)
+            return transformers.ViTImageProcessor(**settings)
+
+
+def fit_processor(processor: Any, image_size: int) -> Any:
+    """The processor itself if it leaves the size of ``image_size`` pixels alone, else one that does.
+
+    The replacement has the same normalization. It matters for DINOv2, whose processor enlarges images of 224 pixels to
+    256 and crops them, which would move every object off its patches.
+    """
+    if _pixel_table(processor, image_size) is not None:
+        return processor
+    return default_processor(image_size, tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def processor_fingerprint(processor: Any) -> str:
+    """16 hexadecimal digits (of a SHA-256) of the settings that determine pixels; inactive ones do not count."""
+    return hashlib.sha256(json.dumps(_settings(processor), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _settings(processor: Any) -> dict[str, Any]:
+    settings = {}
+    for switch, names in {
+        "do_resize": ["size"],
+        "do_center_crop": ["crop_size"],
+        "do_rescale": ["rescale_factor"],
+        "do_normalize": ["image_mean", "image_std"],
+    }.items():
+        for name in names if getattr(processor, switch, None) else []:
+            value = getattr(processor, name)
+            if not isinstance(value, int | float | list | tuple):
+                value = {k: v for k, v in dict(value).items() if v is not None}
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings
+
+
+def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
+    """What the processor makes of each value, float32 ``(3, 256)``; None unless it treats every pixel alone."""
+    image = (np.arange(image_size**2 * 3) * 97 % 256).astype(np.uint8).reshape(image_size, image_size, 3)
+    out = np.asarray(processor(images=[image], return_tensors="np")["pixel_values"][0], dtype=np.float32)
+    if out.shape != (3, image_size, image_size):
+        return None
+    table = np.zeros((3, 256), dtype=np.float32)
+    for channel in range(3):
+        table[channel, image[..., channel]] = out[channel]
+        if not np.array_equal(table[channel, image[..., channel]], out[channel]):
+            return None
+    return table
+
+
+def load_checkpoint(
+    path_or_id: str | os.PathLike, *, revision: str | None = None
+) -> tuple[RelViTForImageClassification, PixelProcessor]:
+    """A same/different model in float32, in evaluation mode, with its processor.
+
+    Args:
+        path_or_id: folder or Hub id of a RelViT checkpoint or of an ordinary transformers classifier of a supported
+            family with the labels different and same.
+        revision: on the Hub.
+
+    Raises:
+        RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
+            weights were trained with.
+    """
+    with _one_line(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
+        config = AutoConfig.from_pretrained(path_or_id, revision=revision)
+        relvit = config.model_type == "relvit"
+        name = "RelViTForImageClassification" if relvit else next(iter(config.architectures or []), "")
+        plain_names = {plain for family in FAMILIES.values() for plain in family.plain.values()}
+        if not relvit and name not in plain_names:
+            raise RelViTError(
+                f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
+                "fine-tune it first with relvit train"
+            )
+        model_class: Any = RelViTForImageClassification if relvit else getattr(transformers, name)
+        model, info = model_class.from_pretrained(
+            path_or_id, revision=revision, dtype=torch.float32, output_loading_info=True
+        )
+        if info["missing_keys"]:
+            raise RelViTError(
+                f"the weights of {path_or_id} lack {len(info['missing_keys'])} tensors, first "
+                f"{min(info['missing_keys'])}: download or save it again"
+            )
+    model = (model if relvit else RelViTForImageClassification.from_plain(model)).eval()
+    processor = load_processor(path_or_id, revision=revision)
+    expected, found = model.config.processor_fingerprint, processor_fingerprint(processor)
+    if expected is None:  # not saved by us: nothing says which processor the training used
+        processor = fit_processor(processor, model.config.image_size)
+    elif expected != found:
+        raise RelViTError(
+            f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with {expected}: "
+            "put back the preprocessor_config.json that was saved with them"
+        )
+    return model, PixelProcessor(processor, model.config.image_size)
+
+
+def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder: str | os.PathLike) -> None:
+    """Save model and processor so that the folder is either complete or not there.
+
+    Args:
+        model: its configuration receives the processor's fingerprint.
+        processor: a :class:`PixelProcessor` or a Hugging Face image processor.
+        folder: replaced if it exists.
+
+    Raises:
+        RelViTError: the files cannot be written, for instance on a full disk.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
+    model.config.processor_fingerprint = processor_fingerprint(getattr(processor, "image_processor", processor))
+    try:
+        with _one_line(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
+            partial.mkdir(parents=True)
+            model.save_pretrained(partial)
+            processor.save_pretrained(partial)
+            if folder.exists():
+                os.replace(folder, previous)
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def _one_line(problem: str, cure: str) -> Iterator[None]:
+    """Turn what reading and writing checkpoints can raise into one line."""
+    try:
+        yield
+    except RelViTError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RelViTError(f"{problem}: {reason}; {cure}") from error
+
+
+@contextmanager
+def _quiet_fallback() -> Iterator[None]:
+    """Silence one message: that an image processor uses Pillow because torchvision, which is not needed, is absent."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return "requires torchvision" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.utils.import_utils")
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
