@@ -24,6 +24,7 @@ except ImportError:
 
 LABELS = {0: "different", 1: "same"}
 CODE = (
+    "checkpoint_errors",
     "configuration_relvit",
     "families",
     "loss_config",

@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, logging
 
 from .attention_mass import ATTENTION, record_object_attention, recording_checkpoint
+from .checkpoint_errors import one_line
 from .configuration_relvit import LABELS, RelViTConfig
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
@@ -103,17 +104,18 @@ class RelViTPreTrainedModel(PreTrainedModel):
             config_kwargs: other arguments of :class:`RelViTConfig`.
 
         Raises:
-            RelViTError: the family is not supported, or the checkpoint lacks weights of the backbone.
+            RelViTError: the family is not supported, files are missing or corrupt, or weights of the backbone are.
         """
-        origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
-        model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
-        loaded, info = AutoModel.from_pretrained(
-            path_or_id,
-            config=model.config.backbone_config,
-            revision=revision,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with one_line(f"cannot open the backbone {path_or_id}", "check the path or Hub id, or download it again"):
+            origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
+            model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
+            loaded, info = AutoModel.from_pretrained(
+                path_or_id,
+                config=model.config.backbone_config,
+                revision=revision,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
         missing = sorted(set(info["missing_keys"]) & set(model.backbone.state_dict()))
         if any(not name.startswith(("pooler.", "layernorm.", "head.")) for name in missing):
             raise RelViTError(

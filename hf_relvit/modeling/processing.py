@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor
 
 from hf_relvit.errors import RelViTError
 
+from .checkpoint_errors import one_line
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 
@@ -97,7 +97,7 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
     Raises:
         RelViTError: there is none.
     """
-    with _quiet_fallback(), _one_line(f"no image processor in {path_or_id}", "save the one of the training with it"):
+    with _quiet_fallback(), one_line(f"no image processor in {path_or_id}", "save the one of the training with it"):
         try:
             return AutoImageProcessor.from_pretrained(path_or_id, revision=revision)
         except ImportError:  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
@@ -165,7 +165,7 @@ def load_checkpoint(
         RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
             weights were trained with.
     """
-    with _one_line(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
+    with one_line(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
         config = AutoConfig.from_pretrained(path_or_id, revision=revision)
         relvit = config.model_type == "relvit"
         name = "RelViTForImageClassification" if relvit else next(iter(config.architectures or []), "")
@@ -177,13 +177,24 @@ def load_checkpoint(
             )
         model_class: Any = RelViTForImageClassification if relvit else getattr(transformers, name)
         model, info = model_class.from_pretrained(
-            path_or_id, revision=revision, dtype=torch.float32, output_loading_info=True
+            path_or_id,
+            revision=revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # reported below, in one line
+            output_loading_info=True,
         )
-        if info["missing_keys"]:
-            raise RelViTError(
-                f"the weights of {path_or_id} lack {len(info['missing_keys'])} tensors, first "
-                f"{min(info['missing_keys'])}: download or save it again"
-            )
+        for fault, keys in {
+            "lack": info["missing_keys"],
+            "have misshapen": [key for key, *_ in info["mismatched_keys"]],
+            "have unknown": [
+                key for key in info["unexpected_keys"] if relvit and not key.startswith("disentanglement.")
+            ],
+        }.items():
+            if keys:
+                raise RelViTError(
+                    f"the weights of {path_or_id} {fault} tensors, {len(keys)} in all, first {min(keys)}: "
+                    "expected those of its config.json; download or save it again"
+                )
     model = (model if relvit else RelViTForImageClassification.from_plain(model)).eval()
     processor = load_processor(path_or_id, revision=revision)
     expected, found = model.config.processor_fingerprint, processor_fingerprint(processor)
@@ -213,7 +224,7 @@ def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder:
     previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
     model.config.processor_fingerprint = processor_fingerprint(getattr(processor, "image_processor", processor))
     try:
-        with _one_line(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
+        with one_line(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
             partial.mkdir(parents=True)
             model.save_pretrained(partial)
             processor.save_pretrained(partial)
@@ -223,18 +234,6 @@ def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
-
-
-@contextmanager
-def _one_line(problem: str, cure: str) -> Iterator[None]:
-    """Turn what reading and writing checkpoints can raise into one line."""
-    try:
-        yield
-    except RelViTError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise RelViTError(f"{problem}: {reason}; {cure}") from error
 
 
 @contextmanager

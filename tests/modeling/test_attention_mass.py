@@ -230,16 +230,17 @@ def test_threads_do_not_mix(backbone, batch):
 def test_clear_errors(backbone, batch):
     model = RelViTModel(RelViTConfig(backbone_config=backbone("vit"))).eval()
     images, tokens = batch()["pixel_values"], model.geometry.tokens(PATCHES)
-    with pytest.raises(RelViTError, match="object tokens for 2 images, attention for 3"):
-        with record_object_attention(tokens[:2], 1):
-            model(images)
-    with pytest.raises(RelViTError, match="object token 20 in a sequence of 17"):
-        with record_object_attention(torch.full((3, 1, 1), 20), 1):
-            model(images)
-    with pytest.raises(RelViTError, match="expected .batch, objects, tokens."):
-        with record_object_attention(tokens[0], 1):
-            model(images)
-    model.set_attn_implementation("sdpa")
-    with pytest.raises(RelViTError, match=r"call model.set_attn_implementation\('relvit'\)"):
+
+    def record(tokens):
         with record_object_attention(tokens, 1):
             model(images)
+
+    with pytest.raises(RelViTError, match="object tokens for 2 images, attention for 3"):
+        record(tokens[:2])
+    with pytest.raises(RelViTError, match="object token 20 in a sequence of 17"):
+        record(torch.full((3, 1, 1), 20))
+    with pytest.raises(RelViTError, match=r"expected \(batch, objects, tokens\)"):
+        record(tokens[0])
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(RelViTError, match=r"call model.set_attn_implementation\('relvit'\)"):
+        record(tokens)

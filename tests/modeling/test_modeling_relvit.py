@@ -130,6 +130,12 @@ def test_from_backbone_rejects_an_incomplete_checkpoint(tmp_path, backbone):
     source.save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(RelViTError, match=r"lacks 16 tensors of the backbone, first layers\.1\."):
         RelViTForImageClassification.from_backbone(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(RelViTError, match=r"cannot open the backbone .* incomplete metadata"):
+        RelViTForImageClassification.from_backbone(tmp_path)
+    with pytest.raises(RelViTError, match="cannot open the backbone nowhere"):
+        RelViTForImageClassification.from_backbone("nowhere")
 
 
 def test_saved_configuration_names_no_path(tmp_path, backbone):

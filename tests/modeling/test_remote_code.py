@@ -29,8 +29,9 @@ patches = torch.tensor([[[0, 1, 4, 5], [10, 11, 14, 15]]]).expand(len(images), 2
 shape = torch.zeros(len(images), 2, dtype=torch.int64)
 out = second(images, labels=shape[:, 0], patches=patches, shape=shape, color=shape)
 with torch.no_grad():
-    results = {"first": model(images).logits, "second": out.logits, "features": base(images).pooler_output.contiguous()}
-    save_file(results | {"loss": out.loss}, data + ".out")
+    features = base(images).pooler_output.contiguous()
+    results = {"first": model(images).logits, "second": out.logits, "features": features, "loss": out.loss}
+    save_file(results, data + ".out")
 """
 
 
