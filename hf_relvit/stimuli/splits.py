@@ -1,0 +1,122 @@
+"""Which objects and which scenes each split may use, so that splits are disjoint by construction.
+
+Objects: compositional splits hold out shape-color combinations (paper, section 3.1 and appendix); OOD splits use
+shapes, colors or both that training never shows. Scenes: train, validation and test share objects, so every scene
+(what stands where, whatever the jitter and the noise) is given to exactly one of them by a hash. The hash knows no
+seed: no train set, of any seed or length, ever shows a scene of any test set. The hash is our choice; the official
+code draws each split independently and lets scenes recur.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import RelViTError
+from .objects import ObjectSet
+
+SPLITS = (
+    "train",
+    "validation",
+    "test",
+    "test_compositional",
+    "test_ood_shape",
+    "test_ood_color",
+    "test_ood_shape_color",
+)
+# Quarters of the scene space: half for training, where variety matters most.
+_QUARTERS = {"train": (0, 1), "validation": (2,), "test": (3,)}
+
+
+def split_names(combinations: int, objects: ObjectSet) -> tuple[str, ...]:
+    """The splits that exist: no compositional one if nothing is held out, no OOD ones without OOD objects."""
+    check_combinations(combinations, objects)
+    ood_shapes, ood_colors = len(objects.masks) - objects.n_shapes, len(objects.palette) - objects.n_colors
+    exists = {
+        "test_compositional": combinations < objects.n_shapes * objects.n_colors,
+        "test_ood_shape": ood_shapes > 1,
+        "test_ood_color": ood_colors > 1,
+        "test_ood_shape_color": ood_shapes > 1 and ood_colors > 1,
+    }
+    return tuple(s for s in SPLITS if exists.get(s, True))
+
+
+def check_combinations(combinations: int, objects: ObjectSet) -> None:
+    """Raise RelViTError unless every color can get the same number of training shapes."""
+    total = objects.n_shapes * objects.n_colors
+    if combinations % objects.n_colors or not objects.n_colors <= combinations <= total:
+        raise RelViTError(
+            f"combinations {combinations}: expected a multiple of the {objects.n_colors} colors, "
+            f"from {objects.n_colors} to {total}, so that every color has equally many training shapes"
+        )
+
+
+def allowed_objects(split: str, combinations: int, objects: ObjectSet) -> np.ndarray:
+    """Which shape-color combinations a split draws its objects from.
+
+    The training combinations are a cyclic band, as in the official code: with 32 of 16 x 16, color ``c`` has the
+    shapes ``(14 + c) % 16`` and ``(15 + c) % 16``. (There the colors' order depends on Python's hash seed; here it
+    is the palette's.) The compositional split has all other combinations of the same shapes and colors.
+
+    Args:
+        split: one of SPLITS.
+        combinations: training combinations; all of them means nothing is held out.
+        objects: the shapes and colors.
+
+    Returns:
+        bool ``(all shapes, all colors)``.
+
+    Raises:
+        RelViTError: unknown split, a number of combinations out of its range, or a split that does not exist for it.
+    """
+    if split not in SPLITS:
+        raise RelViTError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
+    if split not in split_names(combinations, objects):
+        raise RelViTError(
+            f"split {split!r} does not exist for {combinations} combinations of {objects.n_shapes} x "
+            f"{objects.n_colors} objects: expected one of {', '.join(split_names(combinations, objects))}"
+        )
+    shapes, colors = objects.n_shapes, objects.n_colors
+    per_color = combinations // colors
+    offset = (np.arange(shapes)[:, None] - np.arange(colors)[None, :]) % shapes
+    band = offset >= shapes - per_color
+    allowed = np.zeros((len(objects.masks), len(objects.palette)), dtype=bool)
+    if split == "test_ood_shape":
+        allowed[shapes:, :colors] = True
+    elif split == "test_ood_color":
+        allowed[:shapes, colors:] = True
+    elif split == "test_ood_shape_color":
+        allowed[shapes:, colors:] = True
+    else:
+        allowed[:shapes, :colors] = ~band if split == "test_compositional" else band
+    return allowed
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """A bijective 64-bit finalizer (the constants of SplitMix64): near values end up far apart."""
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def belongs(split: str, shape: np.ndarray, color: np.ndarray, corner: np.ndarray) -> np.ndarray:
+    """Whether scenes belong to a split, by a hash of what stands where.
+
+    The order of the objects within a pair does not matter, as it does not change the picture.
+
+    Args:
+        split: one of SPLITS; all scenes belong to the splits whose objects are theirs alone.
+        shape, color: integers ``(n, objects)``.
+        corner: integers ``(n, objects, 2)``, patches.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    if split not in _QUARTERS:
+        return np.ones(len(shape), dtype=bool)
+    word = ((shape.astype(np.uint64) << np.uint64(40)) | (color.astype(np.uint64) << np.uint64(24))
+            | (corner[..., 0].astype(np.uint64) << np.uint64(12)) | corner[..., 1].astype(np.uint64))  # fmt: skip
+    with np.errstate(over="ignore"):
+        pairs = _mix(word + np.uint64(0x9E3779B97F4A7C15)).reshape(len(shape), -1, 2).sum(-1, dtype=np.uint64)
+        scene = _mix((_mix(pairs) * np.arange(1, 2 * pairs.shape[1], 2, dtype=np.uint64)).sum(-1, dtype=np.uint64))
+    return np.isin(scene >> np.uint64(62), np.array(_QUARTERS[split], dtype=np.uint64))
