@@ -18,6 +18,8 @@ Masks = Annotated[Path | None, typer.Option(help="Folder of your own mask PNGs (
 Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors.")]
 Checkpoint = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     help="How do vision transformers see relations between objects?\n\nStart here: relvit study run quick --out runs/quick",
     no_args_is_help=True,
@@ -221,17 +223,14 @@ def env():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
-    import click
-
     try:
         code = app(arguments, standalone_mode=False)
     except RelViTError as error:
         print(f"relvit: {error}", file=sys.stderr)
         code = 2
-    except click.ClickException as error:
+    except typer.TyperException as error:
         error.show()
         code = 2
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    if code == INTERRUPTED:
         print("relvit: interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)
-        code = 130
     sys.exit(code or 0)

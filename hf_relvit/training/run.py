@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import torch
+from jinja2 import Environment
 from transformers import AutoConfig, TrainingArguments, set_seed
 
+from .. import __version__
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor, save_checkpoint
-from ..provenance import provenance, read_json, write_json
+from ..provenance import provenance, read_json, whole_file, write_json
 from ..stimuli.objects import ObjectSet
 from .config import TrainConfig
 from .data import RelViTCollator, SceneDataset, check_geometry
@@ -98,6 +101,8 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> Path:
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), processor, out / "model")
+        with whole_file(out / "model" / "README.md") as card:
+            card.write_text(model_card(config, trainer.state.log_history, processor.fingerprint), encoding="utf-8")
         write_json(
             out / "history.json",
             {"log": trainer.state.log_history, "provenance": provenance(seed=config.seed, config=config.to_dict())},
@@ -105,6 +110,26 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> Path:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return out / "model"
+
+
+def model_card(config: TrainConfig, log: list[dict], fingerprint: str) -> str:
+    """The card of a checkpoint: what it was trained on, its last validation accuracy, and what it cannot do."""
+    last = [row for row in log if "eval_validation_accuracy" in row][-1]
+    template = files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
+    return Environment().from_string(template).render(
+        title=f"RelViT, {config.task}",
+        question="Are the two objects the same?"
+        if config.task == "discrimination"
+        else "Do the two pairs show the same relation?",
+        version=__version__,
+        backbone=config.backbone if isinstance(config.backbone, str) else f"from scratch, {config.backbone}",
+        config=config,
+        fingerprint=fingerprint,
+        n=config.n_eval,
+        accuracy=last["eval_validation_accuracy"],
+        low=last["eval_validation_ci_low"],
+        high=last["eval_validation_ci_high"],
+    )
 
 
 def make_trainer(
@@ -160,6 +185,7 @@ def make_trainer(
         bf16=computes_bf16() if config.bf16 is None else config.bf16,
         activation_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
+        use_cpu=not torch.accelerator.is_available(),
         report_to=config.report_to,
         disable_tqdm=not progress,
     )

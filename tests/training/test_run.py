@@ -1,0 +1,55 @@
+import dataclasses
+
+import pytest
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.training.run import build_model, train
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A pretrained CLIP image tower with its processor, as a folder."""
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8
+    )
+    CLIPVisionModel(config).save_pretrained(tmp_path / "clip")
+    size = {"height": 64, "width": 64}
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(tmp_path / "clip")
+    return str(tmp_path / "clip")
+
+
+def test_a_pretrained_backbone_is_fine_tuned_with_its_own_processor(tiny, clip, tmp_path):
+    config = dataclasses.replace(tiny, backbone=clip, images=32)
+    model, processor = load_checkpoint(train(config, tmp_path / "run", progress=False))
+    assert processor.fingerprint == model.config.processor_fingerprint
+    assert processor.image_processor.image_mean[0] == pytest.approx(0.48145466)
+    assert model.config.readout == "cls"
+    assert model.classifier.bias is None  # as in the paper
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert processor.fingerprint in card
+    assert "n = 32; guessing gives 0.5" in card
+    assert "{{" not in card
+
+
+def test_a_backbone_of_another_geometry_is_refused(tiny, clip):
+    with pytest.raises(RelViTError, match="do not fit a model of 64 px with patches of 8"):
+        build_model(dataclasses.replace(tiny, backbone=clip, geometry="small"))
+
+
+def test_a_missing_backbone_is_one_line(tiny, tmp_path):
+    with pytest.raises(RelViTError, match="nothing-here") as error:
+        build_model(dataclasses.replace(tiny, backbone=str(tmp_path / "nothing-here")))
+    assert "\n" not in str(error.value)
+
+
+def test_between_pair_needs_rmts(tiny, tmp_path):
+    config = dataclasses.replace(tiny, pipeline={"between_pair": [0]})
+    with pytest.raises(RelViTError, match="between_pair"):
+        train(config, tmp_path, progress=False)
+
+
+def test_a_palette_needs_masks(tiny):
+    with pytest.raises(RelViTError, match="without a folder of masks"):
+        build_model(dataclasses.replace(tiny, palette="colors.json"))
