@@ -1,0 +1,231 @@
+"""Base and source scenes for interchange interventions: swap one property of one object, and the answer must flip."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import RelViTError
+from ..geometry import SceneGeometry
+from .objects import ObjectSet
+from .scenes import DIFFERENCES, TASKS, SceneTable, _Accepts, _identical, _pick, _place, _uniform_pairs, check_scenes
+from .splits import SPLITS, allowed_objects
+
+PROPERTIES = ("shape", "color")
+_PER_ROW = ("base", "source", "edited", "fixed", "source_object", "other_source", "label", "judgement")
+# Noise is keyed by a scene's index: far from those of any set that is drawn to be looked at or trained on.
+_FIRST_INDEX = {"shape": 1 << 40, "color": 1 << 41}
+
+
+@dataclass(frozen=True, eq=False)
+class CounterfactualTable:
+    """``n`` pairs of a base and a source scene, as a struct of arrays.
+
+    Give the edited object of the base the property of the source object, and the answer is ``label``; give it that of
+    the other source object instead (the wrong-object control), and the answer stays ``1 - label``.
+
+    Attributes:
+        base, source: ``n`` scenes each.
+        edited, fixed: int8 ``(n,)``, in the base: the object whose property is swapped, and the other of its pair.
+        source_object, other_source: int8 ``(n,)``, in the source: the object that gives the property, and the other
+            one of its pair.
+        label: int8 ``(n,)``, the counterfactual answer: 1 minus the base's.
+        judgement: int8 ``(n,)``, the relation of the edited pair in the base, 1 same.
+        property: "shape" or "color".
+    """
+
+    base: SceneTable
+    source: SceneTable
+    edited: np.ndarray
+    fixed: np.ndarray
+    source_object: np.ndarray
+    other_source: np.ndarray
+    label: np.ndarray
+    judgement: np.ndarray
+    property: str
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows) -> CounterfactualTable:
+        """A smaller table; an integer gives a table of one pair."""
+        if isinstance(rows, (int, np.integer)):
+            rows = [rows]
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in _PER_ROW})
+
+
+def sample_counterfactuals(
+    task: str,
+    geometry: SceneGeometry,
+    property: str,
+    split: str,
+    n: int,
+    *,
+    combinations: int = 256,
+    seed: int = 0,
+    objects: ObjectSet | None = None,
+) -> CounterfactualTable:
+    """Draw ``n`` base and source scenes, exactly balanced and never fewer (paper, section 5; details: official code).
+
+    P is the property to swap and O the other one. Half of the edited pairs are different in P only and become same,
+    half are same and become different. The source object has the P that is wanted (the fixed object's, or one that
+    differs from it) and an O that differs from the edited pair's. The other source object has a third O, and a P with
+    which the answer would not flip. For discrimination the source is any other scene of two such objects. For RMTS
+    the edited pair is the sample or the display pair, and the source is the base with two such objects in place of
+    the other pair; the eight cells (judgement x edited pair x relation of the other pair) are equally many.
+
+    Corrections of the official code, ours: its two source objects were identical in the same -> different half, so the
+    wrong-object control could succeed there (here that object has the base's own P); in RMTS the O of the source
+    object was not controlled; pairs could be fewer than asked; sources ranged over all combinations. Here base,
+    source and the object that the swap would make use the combinations of the split alone: seen ones in "train",
+    "validation" and "test", unseen ones in "test_compositional". Base and source scenes belong to the split as all
+    others do (``splits.belongs``), so that no pair shows a scene of another split. Jitter and noise are drawn anew.
+
+    Args:
+        task: "discrimination" or "rmts".
+        geometry: image, patches and objects.
+        property: "shape" or "color".
+        split: one of SPLITS.
+        n: even for discrimination, a multiple of 8 for RMTS.
+        combinations: training combinations of shape and color.
+        seed: 0 to 2**63 - 1.
+        objects: shapes and colors; ours by default.
+
+    Raises:
+        RelViTError: unknown task, property or split, ``n`` that cannot be balanced, a bad seed, or a split with too
+            few combinations to swap a property (16 of ours: no two objects differ in one property only).
+    """
+    if property not in PROPERTIES:
+        raise RelViTError(f"unknown property {property!r}: expected one of {', '.join(PROPERTIES)}")
+    objects = objects or ObjectSet.default()
+    step = 8 if task == "rmts" else 2
+    check_scenes(task, geometry, step, seed)
+    if n < step or n % step:
+        raise RelViTError(f"{n} pairs of scenes cannot be balanced for {task}: choose a positive multiple of {step}")
+    allowed = allowed_objects(split, combinations, objects)
+    rng = np.random.default_rng([seed, TASKS.index(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)])
+
+    row = rng.permutation(n)
+    judgement = row % 2
+    if task == "rmts":  # the edited object is the first or the second of its pair in turn, in every cell
+        pair, slot = row // 2 % 2, (row + row // 2 + row // 4 + row // 8) % 2
+    else:
+        pair, slot = np.zeros_like(row), (row + row // 2) % 2
+    edited_pair, source_pair = _pair_values(rng, allowed if property == "shape" else allowed.T, judgement, split)
+    if property == "color":
+        edited_pair, source_pair = edited_pair[..., ::-1], source_pair[..., ::-1]
+    at = np.arange(n)[:, None]
+    # (n, 2 objects) places of the pair's objects: the edited (or giving) one first
+    own = 2 * pair[:, None] + np.stack([slot, 1 - slot], 1)
+    other = own if task == "discrimination" else own + 2 - 4 * pair[:, None]
+    k = 2 if task == "discrimination" else 4
+    base, source = np.empty((n, k, 2), dtype=np.int64), np.empty((n, k, 2), dtype=np.int64)
+    base[at, own] = edited_pair
+    source[at, own] = edited_pair
+    if task == "rmts":
+        base[at, other] = _other_pairs(rng, allowed, edited_pair, same=row // 4 % 2 == 1)
+    source[at, other] = source_pair
+    corners = _corners(rng, task, geometry, split, base, source)
+    first = _FIRST_INDEX[property]
+
+    def scenes(values: np.ndarray, corner: np.ndarray, offset: int) -> SceneTable:
+        jitter = rng.integers(0, geometry.max_jitter + 1, (n, k, 2), dtype=np.int16)
+        index = first + offset + 2 * np.arange(n, dtype=np.int64)
+        return _scene_table(values, corner, jitter, index, task=task, split=split, seed=seed, geometry=geometry)
+
+    base_scenes = scenes(base, corners[0], 0)
+    return CounterfactualTable(
+        base=base_scenes,
+        source=scenes(source, corners[1], 1),
+        edited=own[:, 0].astype(np.int8),
+        fixed=own[:, 1].astype(np.int8),
+        source_object=other[:, 0].astype(np.int8),
+        other_source=other[:, 1].astype(np.int8),
+        label=1 - base_scenes.label,
+        judgement=judgement.astype(np.int8),
+        property=property,
+    )
+
+
+def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The edited pair and the source pair, each int64 ``(n, 2 objects, 2)`` with (P, O) last; ``allowed`` is [P, O].
+
+    Uniform over all (P of the edited object, P to give it, O of the pair, O of the source object) that can be shown.
+    """
+    n = len(judgement)
+    edited, source = np.empty((n, 2, 2), dtype=np.int64), np.empty((n, 2, 2), dtype=np.int64)
+    p, o = allowed.shape
+    same_p, same_o = np.eye(p, dtype=bool), np.eye(o, dtype=bool)
+    # [P, target, O, O of the source object]: both pair members, what the swap makes and the source object exist
+    shown = allowed[:, None, :, None] & allowed[None, :, :, None] & allowed[None, :, None, :]
+    shown = shown & ~same_p[:, :, None, None] & ~same_o[None, None]
+    for relation in (0, 1):
+        rows = np.nonzero(judgement == relation)[0]
+        # P of the other source object: any but the target if pairs become same, their own if they become different
+        givers = (~same_p).astype(int) @ allowed if relation == 0 else allowed.astype(int)  # [target or P, its O]
+        third = ~same_o[:, None, :] & ~same_o[None, :, :]  # [O, O of source, third O]
+        possible = np.einsum("qt,rst->qrs", givers, third) > 0
+        possible = shown & (possible[None] if relation == 0 else possible[:, None])
+        found = np.argwhere(possible)
+        if not len(found):
+            raise RelViTError(
+                f"split {split!r} has too few combinations of shape and color to swap one and keep the other: "
+                "choose more combinations (at least 32 of ours), shapes or colors"
+            )
+        first, target, both, giver = found[rng.integers(0, len(found), len(rows))].T
+        edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(-1, 2, 2)
+        free = allowed & (same_p[first] if relation else ~same_p[target])[:, :, None]
+        free = free & (~same_o[both] & ~same_o[giver])[:, None, :]
+        rest = np.stack(np.divmod(_pick(rng, free.reshape(len(rows), -1)), o), 1)
+        source[rows] = np.stack([np.stack([target, giver], 1), rest], 1)
+    return edited, source
+
+
+def _other_pairs(rng, allowed: np.ndarray, edited_pair: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """RMTS: the base's other pair, of the wanted relation and never the edited pair again, int64 ``(n, 2, 2)``."""
+    pairs = np.empty_like(edited_pair)
+    for relation in (False, True):
+        again = same == relation
+        while again.any():
+            pairs[again] = np.stack(_uniform_pairs(rng, allowed, int(again.sum()), relation), -1)
+            again[again] = _identical((pairs[again][..., 0], pairs[again][..., 1]),
+                                      (edited_pair[again][..., 0], edited_pair[again][..., 1]))  # fmt: skip
+    return pairs
+
+
+def _corners(rng, task: str, geometry: SceneGeometry, split: str, base: np.ndarray, source: np.ndarray):
+    """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places for RMTS."""
+    versions = [(values[..., 0], values[..., 1]) for values in (base, source)]
+    if task == "discrimination":
+        nothing = np.empty((0, 2), dtype=np.int64)
+        return [_place(rng, geometry, nothing, _Accepts(split, [version], nothing)) for version in versions]
+    display = np.array([[0, 0], [0, geometry.object_patches]])
+    free = _place(rng, geometry, display, _Accepts(split, versions, display))
+    corner = np.concatenate([free, np.broadcast_to(display, (len(base), 2, 2))], 1)
+    return [corner, corner]
+
+
+def _scene_table(values: np.ndarray, corner, jitter, index, **origin) -> SceneTable:
+    """Scenes of objects ``values (n, k, (shape, color))``."""
+    differs = values[:, 0::2] != values[:, 1::2]
+    kind = np.select(
+        [differs.all(-1), differs[..., 0], differs[..., 1]],
+        [DIFFERENCES.index(d) for d in ("both", "shape", "color")],
+        DIFFERENCES.index("none"),
+    )
+    relation = ~differs.any(-1)
+    label = relation[:, 0] if origin["task"] == "discrimination" else relation[:, 0] == relation[:, 1]
+    return SceneTable(
+        shape=values[..., 0].astype(np.int16),
+        color=values[..., 1].astype(np.int16),
+        corner=corner.astype(np.int16),
+        jitter=jitter,
+        label=label.astype(np.int8),
+        relation=relation.astype(np.int8),
+        difference=kind.astype(np.int8),
+        twin=np.full(len(values), -1, dtype=np.int64),
+        index=index,
+        **origin,
+    )
