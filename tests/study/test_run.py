@@ -1,0 +1,83 @@
+"""The main job in miniature, through the real command line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import yaml
+
+from hf_relvit import cli
+from hf_relvit.training.config import vit
+
+SETTINGS = dict(
+    backbone=vit(2, 32, 2), images=256, batch_size=16, n_eval=32, warmup_steps=2, evaluations=8, bf16=False, combinations=32
+)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(SETTINGS))
+    return str(file)
+
+
+def study(settings, out):
+    return ["study", "run", "quick", "--config", settings, "--out", str(out)]
+
+
+def run(arguments):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    return end.value.code
+
+
+def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(study(settings, out)) == 0
+    page = (out / "report.html").read_text()
+    assert str(out / "report.html") in capsys.readouterr().out
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
+    assert page.count("<img") == page.count("data:image/png;base64,") == 5
+    assert page.count("What you are looking at.") == 5
+    table = pd.read_parquet(out / "evaluation" / "accuracy.parquet")
+    for row in table[table.condition == "all"].itertuples():
+        assert f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>" in page
+    assert {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"} <= {
+        str(p.relative_to(out)) for p in out.rglob("*")
+    }
+
+    times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if "figures" not in str(p) and p.name != "report.html"}
+    assert run(study(settings, out)) == 0
+    assert "training: finished before" in capsys.readouterr().out
+    assert times == {p: p.stat().st_mtime_ns for p in times if p.is_file() or p.is_dir()}
+
+    assert run([*study(settings, out), "--seed", "9"]) == 2
+    assert "was made with another seed: name another folder" in capsys.readouterr().err
+
+
+def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tmp_path):
+    command = [sys.executable, "-c", "from hf_relvit.cli import main; main()"]
+    process = subprocess.Popen(
+        [*command, *study(settings, tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("training/checkpoints/*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "training" / "DONE.json").exists()
+    assert run(study(settings, tmp_path / "killed")) == 0
+    assert run(study(settings, tmp_path / "whole")) == 0
+    resumed, whole = (
+        pd.read_parquet(tmp_path / name / "evaluation" / "accuracy.parquet") for name in ("killed", "whole")
+    )
+    assert resumed.equals(whole)
+    weights = [(tmp_path / name / "training/model/model.safetensors").read_bytes() for name in ("killed", "whole")]
+    assert weights[0] == weights[1]
