@@ -1,0 +1,167 @@
+"""Does a model with disentangled objects generalize? Disentanglement against accuracy over runs (paper, Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..errors import RelViTError
+from ..provenance import provenance, read_json, whole_file, write_json
+from .statistics import cluster_bootstrap
+
+ENOUGH = 8
+"""Fewer independent runs get a warning. Our choice: with 8, only a correlation above 0.71 differs from none (95 %)."""
+
+
+def disentanglement(das: pd.DataFrame) -> float:
+    """One number for a run: the mean over the properties of the best layer's DAS accuracy (paper, Fig. 6).
+
+    The best of many layers lies a little above its true accuracy; it is the paper's measure, kept for comparison.
+
+    Args:
+        das: a row a property and layer, columns ``property, layer, accuracy``; one split, no controls.
+
+    Raises:
+        RelViTError: columns or a property missing, more than one row a property and layer.
+    """
+    _need(das, ("property", "layer", "accuracy"))
+    if (lacking := {"shape", "color"} - set(das.property)) or das.duplicated(["property", "layer"]).any():
+        fault = f"no rows of property {min(lacking)!r}" if lacking else "several rows of one property and layer"
+        raise RelViTError(
+            f"DAS table has {fault}: expected one row for shape and color at each layer, without controls"
+        )
+    return float(das.groupby("property")["accuracy"].max().mean())
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How disentanglement goes with accuracy.
+
+    Attributes:
+        frame: a row a split and measure ("pearson", "spearman"): ``split, measure, value, n, ci_low, ci_high``
+            (bootstrap over groups), ``loo_low, loo_high`` (range when one group is left out), ``loo_group`` (the group
+            whose absence changes the value most) and ``warning`` (empty if there is none).
+        runs: the points: ``run, group, disentanglement, split, accuracy``.
+        facts: provenance.
+    """
+
+    frame: pd.DataFrame
+    runs: pd.DataFrame
+    facts: dict = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame
+
+    def plot(self, path: Path) -> None:
+        """A scatter for each split, to a PNG or SVG file."""
+        from .causal_figures import correlation_figure
+        from .figures import save_figure
+
+        save_figure(correlation_figure(self), path)
+
+    def save(self, folder: Path) -> None:
+        folder = Path(folder)
+        for name, frame in (("correlation", self.frame), ("correlation_runs", self.runs)):
+            with whole_file(folder / f"{name}.parquet") as temporary:
+                frame.to_parquet(temporary)
+        write_json(folder / "correlation.json", {"facts": self.facts})
+
+    @classmethod
+    def load(cls, folder: Path) -> Correlation:
+        folder = Path(folder)
+        facts = read_json(folder / "correlation.json")["facts"]
+        return cls(
+            pd.read_parquet(folder / "correlation.parquet"),
+            pd.read_parquet(folder / "correlation_runs.parquet"),
+            facts,
+        )
+
+
+def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
+    """Pearson and Spearman correlation of disentanglement and accuracy, split by split (paper, Fig. 6: a plot only).
+
+    Intervals come from a bootstrap over groups: seeds of one kind of model are not independent evidence. Leaving out
+    one group at a time shows whether the correlation rests on a single kind of model. In the paper's data it does:
+    with 6 models r is .95, without the one from scratch .27.
+
+    Args:
+        runs: a row a run and split: ``run, disentanglement, split, accuracy`` and, optionally, ``group`` (the kind of
+            model that seeds repeat; each run is its own group by default).
+        seed: of the bootstrap.
+
+    Raises:
+        RelViTError: columns missing, values missing, a run twice in a split, or fewer than 3 groups in a split.
+    """
+    _need(runs, ("run", "disentanglement", "split", "accuracy"))
+    if "group" not in runs:
+        runs = runs.assign(group=runs["run"])
+    runs = pd.DataFrame(runs, columns=["run", "group", "disentanglement", "split", "accuracy"]).reset_index(drop=True)
+    if (missing := runs.isna().any(axis=1)).any():
+        row = runs[missing].iloc[0]
+        raise RelViTError(f"run {row['run']!r}, split {row['split']!r} lacks a value: fill it in or drop the row")
+    if (again := runs.duplicated(["run", "split"])).any():
+        row = runs[again].iloc[0]
+        raise RelViTError(
+            f"run {row['run']!r} is there twice for split {row['split']!r}: expected one row a run and split"
+        )
+    rows = []
+    for split, part in runs.groupby("split", sort=False):
+        groups = part["group"].to_numpy()
+        count = len(np.unique(groups))
+        if count < 3:
+            raise RelViTError(
+                f"split {split!r} has {count} independent runs: a correlation needs at least 3, better 20"
+            )
+        values = part[["disentanglement", "accuracy"]].to_numpy(dtype=np.float64)
+        for measure, statistic in (("pearson", pearson), ("spearman", spearman)):
+            rows.append({"split": split, "measure": measure, **_measure(values, groups, statistic, count, seed)})
+    return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=seed)})
+
+
+def pearson(points: np.ndarray) -> float:
+    """Pearson correlation of points ``(n, 2)``; 0 where one coordinate never changes, as nothing can be seen there."""
+    centered = points - points.mean(0)
+    spread = np.sqrt((centered**2).sum(0))
+    if (spread <= 1e-12 * np.abs(points).max()).any():
+        return 0.0
+    return float(np.clip((centered / spread).prod(1).sum(), -1, 1))
+
+
+def spearman(points: np.ndarray) -> float:
+    """Spearman correlation: Pearson's, of ranks (ties share their mean rank)."""
+    return pearson(stats.rankdata(points, axis=0))
+
+
+def _measure(values: np.ndarray, groups: np.ndarray, statistic: Callable, count: int, seed: int) -> dict:
+    value = statistic(values)
+    low, high = cluster_bootstrap(values, groups, statistic, seed=seed)
+    names = np.unique(groups)
+    without = np.array([statistic(values[groups != name]) for name in names])
+    most = int(np.argmax(np.abs(without - value)))
+    warning = ""
+    if count < ENOUGH:
+        warning = (
+            f"{count} independent runs are too few to tell: leaving out {names[most]} alone makes {value:.2f} "
+            f"{without[most]:.2f}; add runs of other kinds of model"
+        )
+    return {
+        "value": value,
+        "n": len(values),
+        "groups": count,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "loo_low": float(without.min()),
+        "loo_high": float(without.max()),
+        "loo_group": str(names[most]),
+        "warning": warning,
+    }
+
+
+def _need(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    if missing := [column for column in columns if column not in frame]:
+        raise RelViTError(f"column {missing[0]!r} is missing: expected a table with {', '.join(columns)}")
