@@ -1,0 +1,257 @@
+"""Named places in a vision transformer: read them, edit them, and run the model from there on.
+
+Nothing here knows a model family. Blocks are the ``ModuleList`` that is as long as the configuration says the model is
+deep, and hooks do the rest, so our classifiers and ordinary transformers models are treated alike. Hooks belong to the
+model: do not run one model from two threads inside these functions.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..modeling.processing import PixelProcessor
+from ..stimuli.objects import ObjectSet
+from ..stimuli.rendering import render
+from ..stimuli.scenes import SceneTable
+from ..training.data import check_geometry
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """A place in the model, the same for reading and for writing.
+
+    ``Site("resid_post", L)`` is the residual stream after block L (L from 0), ``hidden_states[L + 1]``. The official
+    code of the paper probed the input of a block and wrote to its output; one name for one place prevents that.
+
+    Raises:
+        RelViTError: another kind, or a negative layer.
+    """
+
+    kind: str
+    layer: int
+
+    def __post_init__(self):
+        if self.kind != "resid_post" or not isinstance(self.layer, int) or self.layer < 0:
+            raise RelViTError(f"site {self.kind!r}, {self.layer!r}: expected 'resid_post' and a block, counted from 0")
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.layer}"
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks, in order.
+
+    Raises:
+        RelViTError: no list of modules is as long as the configuration says the model is deep.
+    """
+    config = _vision_config(model)
+    depth = getattr(config, "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth and len({type(item) for item in module}) == 1:
+            return module
+    raise RelViTError(
+        f"{type(model).__name__} has no list of {depth} transformer blocks: expected a vision transformer of the "
+        "transformers library, such as ViT, CLIP's image tower or DINOv2"
+    )
+
+
+def capture(model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site]) -> dict[Site, torch.Tensor]:
+    """Residual streams of one forward pass, which ends with the deepest site: later blocks are skipped.
+
+    Args:
+        model: in evaluation mode.
+        pixel_values: ``(batch, 3, height, width)``, normalized by the model's processor.
+        sites: which; edits made by :func:`patch` at the same site are included.
+
+    Returns:
+        ``(batch, tokens, hidden)`` each, on the model's device and in its dtype, with gradients if they are enabled.
+
+    Raises:
+        RelViTError: a layer that the model does not have.
+    """
+    sites = list(sites)
+    layers = blocks(model)
+    found: dict[Site, torch.Tensor] = {}
+    with ExitStack() as stack:
+        for site in sites:
+            hook = _block(layers, site).register_forward_hook(
+                lambda module, args, output, site=site: found.__setitem__(site, output)
+            )
+            stack.callback(hook.remove)
+        deepest = max((site.layer for site in sites), default=-1)
+        stack.enter_context(_instead(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden))
+        model(pixel_values=pixel_values)
+    return found
+
+
+def run_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tensor:
+    """Logits of a model whose residual stream at ``site`` is ``residual``; earlier blocks are not computed.
+
+    Equal to the last bit to the full forward pass that ``residual`` was captured from, at the same batch size.
+    Differentiable. The images are not needed: blocks up to the site return ``residual``, whatever their input, so a
+    single blank image stands for the batch and even the embeddings cost next to nothing.
+
+    Args:
+        model: a classifier in evaluation mode, for images of the size in its configuration.
+        site: where to start.
+        residual: ``(batch, tokens, hidden)``, on the model's device.
+
+    Returns:
+        ``(batch, classes)``.
+
+    Raises:
+        RelViTError: a layer that the model does not have, or a residual stream of another width.
+    """
+    layers = blocks(model)
+    _block(layers, site)
+    config = _vision_config(model)
+    if residual.shape[-1] != config.hidden_size:
+        raise RelViTError(
+            f"a residual stream of width {residual.shape[-1]} for a model of width {config.hidden_size}: "
+            "capture it from this model"
+        )
+    side = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
+    blank = residual.new_zeros(1, 3, side, side, dtype=next(model.parameters()).dtype)
+    with _instead(layers[: site.layer + 1], lambda *args, **kwargs: residual):
+        output = model(pixel_values=blank)
+    return output.logits if "logits" in output else output.image_embeds  # the latter: CLIP with its projection as head
+
+
+@contextmanager
+def patch(model: nn.Module, site: Site, edit: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """While the context is open, ``edit`` replaces the residual stream at ``site`` in every forward pass.
+
+    Args:
+        model: any.
+        site: where.
+        edit: from ``(batch, tokens, hidden)`` to the same shape.
+
+    Raises:
+        RelViTError: a layer that the model does not have.
+    """
+    # prepend: the hooks behind output_hidden_states are permanent once used, and would hide the edit from it
+    hook = _block(blocks(model), site).register_forward_hook(lambda module, args, output: edit(output), prepend=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def residuals(
+    model: nn.Module,
+    processor: PixelProcessor,
+    scenes: SceneTable,
+    sites: Sequence[Site],
+    *,
+    tokens: torch.Tensor | None = None,
+    objects: ObjectSet | None = None,
+    batch_size: int = 64,
+    cache_gb: float = 4.0,
+    folder: str | os.PathLike | None = None,
+    progress: str = "",
+) -> dict[Site, torch.Tensor]:
+    """Residual streams of many scenes at many sites, in one forward pass over the scenes.
+
+    Args:
+        model: a classifier of ours; put in evaluation mode.
+        processor: of the checkpoint.
+        scenes: ``n`` scenes of the model's geometry.
+        sites: which.
+        tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default.
+        objects: the shapes and colors of the scenes.
+        batch_size: does not change the result beyond rounding.
+        cache_gb: memory for the result, in 10^9 bytes. Sites beyond it are memory-mapped from unnamed files, which
+            vanish with the result or the process.
+        folder: where these files are; the system's folder for temporary files by default, which on some systems is
+            itself in memory.
+        progress: label of a progress bar; none if empty.
+
+    Returns:
+        ``(n, tokens or q, hidden)`` each, on the CPU, in the model's dtype.
+
+    Raises:
+        RelViTError: scenes of another geometry, a layer that the model does not have, or a full disk.
+    """
+    geometry = model.config.geometry  # pyright: ignore[reportAttributeAccessIssue]
+    check_geometry(geometry, scenes.geometry)
+    first = next(model.parameters())
+    length = geometry.sequence_length if tokens is None else tokens.shape[1]
+    shape = (len(scenes), length, _vision_config(model).hidden_size)
+    budget = cache_gb * 1e9
+    cache = {}
+    for site in sites:
+        _block(blocks(model), site)
+        size = int(np.prod(shape)) * first.element_size()
+        cache[site] = torch.empty(shape, dtype=first.dtype) if size <= budget else _on_disk(shape, first.dtype, folder)
+        budget -= size if size <= budget else 0
+    model.eval()
+    for start in tqdm(range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        pixels = processor(render(scenes[rows], objects)).to(first.device, first.dtype)
+        for site, hidden in capture(model, pixels, sites).items():
+            if tokens is not None:
+                hidden = at_tokens(hidden, tokens[rows].to(first.device))
+            cache[site][rows] = hidden.cpu()
+    return cache
+
+
+def at_tokens(residual: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """``(batch, q, hidden)``: the positions ``tokens (batch, q)`` of each ``(batch, tokens, hidden)`` sequence."""
+    return residual.gather(1, tokens[..., None].expand(-1, -1, residual.shape[-1]))
+
+
+def _vision_config(model: nn.Module) -> Any:
+    config: Any = getattr(model, "config", None)
+    return getattr(config, "vision_config", config)
+
+
+def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
+    if site.layer >= len(layers):
+        raise RelViTError(f"site {site}: the model has blocks 0 to {len(layers) - 1}; choose one of them")
+    return layers[site.layer]
+
+
+@contextmanager
+def _instead(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
+    """Modules that run ``forward`` in place of their own; their hooks still fire."""
+    before = [(module, vars(module).get("forward")) for module in modules]
+    try:
+        for module, _ in before:
+            module.forward = forward
+        yield
+    finally:
+        for module, own in before:
+            del module.forward
+            if own is not None:  # another library's wrapper, set on the instance
+                module.forward = own
+
+
+def _on_disk(shape: tuple[int, ...], dtype: torch.dtype, folder) -> torch.Tensor:
+    """A tensor in an unnamed file; its memory pages belong to the operating system."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process without a word
+                os.posix_fallocate(file.fileno(), 0, size)
+            memory = np.memmap(file, dtype=np.uint8, mode="w+", shape=(size,))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOENT):
+            raise
+        raise RelViTError(
+            f"no room for {size / 1e9:.1f} GB of activations in {folder or tempfile.gettempdir()} ({error.strerror}): "
+            "free some space, choose another folder, or take fewer scenes or layers"
+        ) from error
+    return torch.from_numpy(memory).view(dtype).view(shape)
