@@ -1,0 +1,230 @@
+"""A dataset folder that plain ``load_dataset`` opens: built whole or not at all, and checked before it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.provenance import read_json, write_json
+from hf_relvit.stimuli.png import pixel_checksum
+
+from .card import check_card, rebuild_command, write_card
+from .common import VERSION, SceneBuilder
+from .discrimination.builder import Discrimination
+from .rmts.builder import RMTS
+
+_BUILDERS: dict[str, type[SceneBuilder]] = {builder.task: builder for builder in (Discrimination, RMTS)}
+_REQUEST = ("task", "config", "n_train", "n_eval", "seed", "objects")
+
+
+def build(
+    task: str,
+    config: str,
+    out: str | Path,
+    *,
+    n_train: int = 6400,
+    n_eval: int = 6400,
+    seed: int = 0,
+    num_proc: int = 1,
+    masks: str | Path | None = None,
+    palette: str | Path | None = None,
+    say: Callable[[str], object] = print,
+) -> Path:
+    """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
+
+    Several configs of one task may share ``out``, built one after the other. A folder appears under its name only
+    when it is whole; what a killed build leaves behind is removed by the next. A finished build of the same request
+    is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
+
+    Args:
+        task: "discrimination" or "rmts".
+        config: "<geometry>-<combinations>", such as "b16-32".
+        out: folder for all configs of the task.
+        n_train, n_eval: scenes in the training split and in each other split.
+        seed: of everything random.
+        num_proc: processes; the rows do not depend on it, only how many files hold them.
+        masks, palette: your own shapes and colors (``ObjectSet.from_folder``).
+        say: is told, in one line, when there was nothing to do or why a dataset is made again.
+
+    Returns:
+        The folder of the config.
+
+    Raises:
+        RelViTError: bad parameters, ``out`` holds something else, or the disk is full.
+    """
+    if task not in _BUILDERS:
+        raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(_BUILDERS)}")
+    out = Path(out)
+    folder = out / config
+    with _one_line_errors(folder), contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
+        own = {"masks": masks, "palette": palette}
+        builder = _BUILDERS[task](scratch, config, n_train=n_train, n_eval=n_eval, seed=seed, **own)
+        request = dict(zip(_REQUEST, (task, config, n_train, n_eval, seed, builder.objects.fingerprint())))
+        check_card(out, task)
+        if folder.exists() and _is_finished(folder, request, builder.hash, say):
+            write_card(out)  # in case the last build was killed before it
+            return folder
+        out.mkdir(parents=True, exist_ok=True)
+        for left_behind in out.glob(f".{config}.*.incomplete"):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{config}.", suffix=".incomplete", dir=out))
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        builder.download_and_prepare(str(work / "parquet"), file_format="parquet", num_proc=num_proc)
+        _collect(builder, work / "parquet", work / "whole", request)
+        if folder.exists():
+            os.replace(folder, work / "replaced")
+        os.replace(work / "whole", folder)
+        write_card(out)
+    return folder
+
+
+def check_folder(out: str | Path, config: str) -> dict:
+    """Compare every file of a config with its manifest.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        RelViTError: no such config, or a file that is missing or damaged; the message gives the command to mend it.
+    """
+    folder = Path(out) / config
+    if not (folder / "manifest.json").exists():
+        there = sorted(path.parent.name for path in Path(out).glob("*/manifest.json"))
+        cure = f"expected one of {', '.join(there)}" if there else "make one with `relvit data build`"
+        raise RelViTError(f"no dataset {config!r} in {out}: {cure}")
+    manifest = read_json(folder / "manifest.json")
+    if trouble := _trouble(folder, manifest):
+        raise RelViTError(f"{trouble}: make it again with `{rebuild_command(manifest, out)}`")
+    return manifest
+
+
+def _trouble(folder: Path, manifest: dict) -> str:
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        if not path.exists():
+            return f"{path} is missing"
+        if path.stat().st_size != facts["bytes"] or _sha256(path) != facts["sha256"]:
+            return f"{path} is damaged"
+    return ""
+
+
+def open_folder(out: str | Path, config: str) -> dict[str, Dataset]:
+    """All splits of a built config, checked, in memory; nothing is written to any cache.
+
+    Raises:
+        RelViTError: see ``check_folder``.
+    """
+    manifest, folder = check_folder(out, config), Path(out) / config
+    return {
+        split["name"]: Dataset(pa.concat_tables([pq.read_table(folder / name) for name in split["files"]]))
+        for split in manifest["splits"]
+    }
+
+
+def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str], object]) -> bool:
+    if not (folder / "manifest.json").exists():
+        raise RelViTError(f"{folder} exists and is no finished dataset: delete it, or choose another --out")
+    manifest = read_json(folder / "manifest.json")
+    for key in _REQUEST:
+        if manifest[key] != request[key]:
+            raise RelViTError(
+                f"{folder} was built with {key} {manifest[key]}, not {request[key]}: "
+                "delete it, or choose another --out"
+            )
+    if manifest["generator"] != generator:
+        say(f"{folder} was drawn by another version of the generator: making it again")
+        return False
+    if trouble := _trouble(folder, manifest):
+        say(f"{trouble}: making all of {folder} again")
+        return False
+    say(f"{folder} is finished and sound: nothing to do")
+    return True
+
+
+def _collect(builder: SceneBuilder, parquet: Path, whole: Path, request: dict) -> None:
+    """Give the shards their final names and write the manifest beside them."""
+    whole.mkdir()
+    files, splits = {}, []
+    for split in builder.splits:
+        shards = sorted(
+            [*parquet.glob(f"{builder.task}-{split}.parquet"), *parquet.glob(f"{builder.task}-{split}-*.parquet")]
+        )
+        names = [f"{split}-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
+        for shard, name in zip(shards, names):
+            os.replace(shard, whole / name)
+            rows = pq.read_metadata(whole / name).num_rows
+            files[name] = {"rows": rows, "bytes": (whole / name).stat().st_size, "sha256": _sha256(whole / name)}
+        rows = sum(files[name]["rows"] for name in names)
+        checksum = _checksum([whole / name for name in names])
+        splits.append({"name": split, "rows": rows, "checksum": checksum, "files": names})
+    builder.info.download_size = sum(facts["bytes"] for facts in files.values())
+    builder.info.write_to_directory(str(whole))
+    manifest = {
+        **request,
+        "own_objects": builder.config.masks is not None,
+        "version": str(VERSION),
+        "generator": builder.hash,
+        "hf_relvit": version("hf_relvit"),
+        "splits": splits,
+        "files": files,
+    }
+    write_json(whole / "manifest.json", manifest)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(files: list[Path]) -> str:
+    """16 hexadecimal digits of all columns and pixels: the same for any number of files, zlib and pyarrow."""
+    digests = {}
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches():
+            for name, column in zip(batch.schema.names, batch.columns):
+                digests.setdefault(name, hashlib.sha256(name.encode())).update(_integers(column).tobytes())
+    return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()[:16]
+
+
+def _integers(column: pa.Array) -> np.ndarray:
+    if pa.types.is_struct(column.type):  # images
+        return np.array([pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8")
+    while pa.types.is_list(column.type):
+        column = column.flatten()
+    return column.to_numpy(zero_copy_only=False).astype("<i8")
+
+
+@contextlib.contextmanager
+def _one_line_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, DatasetGenerationError) as error:
+        # Worker processes hand on their errors as text, hence no test of `errno`.
+        if any(os.strerror(errno.ENOSPC) in str(cause) for cause in _causes(error)):
+            raise RelViTError(
+                f"the disk is full while writing {folder}: free some space and run again, nothing half-written is left"
+            ) from error
+        if isinstance(error, OSError):
+            raise RelViTError(f"{folder} cannot be written ({error}): choose another --out") from error
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
