@@ -73,7 +73,10 @@ def main() -> None:
             {"what": "object rows of all layers at once, kB an image", "value": rows_kept},
             {"what": "full maps / object rows", "value": size(full.attentions) / rows_kept},
             {"what": "largest difference to eager maps", "value": worst},
-            {"what": "largest difference of logits to sdpa", "value": (got.logits - expected.logits).abs().max().item()},
+            {
+                "what": "largest difference of logits to sdpa",
+                "value": (got.logits - expected.logits).abs().max().item(),
+            },
         ],
     )
 

@@ -21,7 +21,8 @@ Checkpoint = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
-    help="How do vision transformers see relations between objects?\n\nStart here: relvit study run quick --out runs/quick",
+    help="How do vision transformers see relations between objects?\n\n"
+    "Start here: relvit study run quick --out runs/quick",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -51,7 +52,7 @@ def data_build(
 
     Example: relvit data build rmts --config b16-32 --out data/rmts
     """
-    from .dataset_builders.build import build
+    from .dataset_builders.build import build  # pyright: ignore[reportMissingImports]
 
     folder = build(
         task, config, out, n_train=n_train, n_eval=n_eval, seed=seed, num_proc=processes, masks=masks, palette=palette
@@ -150,7 +151,7 @@ def evaluate(
     if data_folder is None:
         splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
     else:
-        from .dataset_builders.build import open_folder
+        from .dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
 
         splits = {name: rows for name, rows in open_folder(data_folder, config).items() if name != "train"}
     table = evaluation.evaluate(model, processor, splits, progress=True)

@@ -22,7 +22,9 @@ def test_help_everywhere(command, capsys):
     assert "Usage" in out
 
 
-@pytest.mark.parametrize("command", [["data", "build"], ["data", "preview"], ["train"], ["evaluate"], ["study", "run"]])
+@pytest.mark.parametrize(
+    "command", [["data", "build"], ["data", "preview"], ["train"], ["evaluate"], ["study", "run"]]
+)
 def test_help_shows_an_example(command, capsys):
     assert "Example: relvit" in run(*command, "--help", capsys=capsys)[1]
 

@@ -19,10 +19,10 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_a_failed_rewrite_keeps_the_old_file(tmp_path):
     path = tmp_path / "result.json"
     write_json(path, 1)
-    with pytest.raises(RelViTError, match=r"disk is full while writing .*result\.json: free some space"):
-        with whole_file(path) as temporary:
-            temporary.write_text("half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    full = pytest.raises(RelViTError, match=r"disk is full while writing .*result\.json: free some space")
+    with full, whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert read_json(path) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 

@@ -1,4 +1,4 @@
-"""Attention stages: within objects, within the pair, between pairs, background (paper, section 4, Figs 2 and 10-15)."""
+"""Attention stages: within objects, within and between pairs, background (paper, section 4, Figs 2 and 10-15)."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
             "ci_high": (mean + half).ravel(),
         }
     )
-    return frame if between else frame[frame.kind != "between_pair"].reset_index(drop=True)
+    return frame if between else frame.query("kind != 'between_pair'").reset_index(drop=True)
 
 
 def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[str, float]:
@@ -203,7 +203,9 @@ def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[st
 
 
 @torch.inference_mode()
-def attention_maps(model, processor: PixelProcessor, scene: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
+def attention_maps(
+    model, processor: PixelProcessor, scene: SceneTable, objects: ObjectSet | None = None
+) -> np.ndarray:
     """Full attention maps of one scene, for looking at (paper, Figs 21 and 22): float32 ``(layers, heads, S, S)``."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
@@ -214,7 +216,9 @@ def attention_maps(model, processor: PixelProcessor, scene: SceneTable, objects:
     finally:
         model.set_attn_implementation(before)
     if not maps:
-        raise RelViTError(f"{type(model).__name__} returned no attention maps: its family must support eager attention")
+        raise RelViTError(
+            f"{type(model).__name__} returned no attention maps: its family must support eager attention"
+        )
     return torch.stack([layer[0] for layer in maps]).float().cpu().numpy()
 
 

@@ -37,13 +37,13 @@ SPLIT_NAMES = {
     "test_compositional": "compositional",
     "test_ood_shape": "new shapes",
     "test_ood_color": "new colors",
-    "test_ood_shape_color": "new shapes\nand colors",
+    "test_ood_shape_color": "new shapes\n+ colors",
 }
 STYLE = {
-    "font.size": 10,
+    "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 11,
+    "axes.titlesize": 12,
     "axes.titlelocation": "left",
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
@@ -57,7 +57,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     path = Path(path)
     with mpl.rc_context(STYLE), whole_file(path) as temporary:
         kind = path.suffix.lstrip(".") or "png"
-        figure.savefig(temporary, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None})
+        figure.savefig(
+            temporary, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None}
+        )
 
 
 def attention_figure(stages: AttentionStages) -> Figure:
@@ -72,7 +74,7 @@ def attention_figure(stages: AttentionStages) -> Figure:
         far = sum(stages.grid(kind) for kind in kinds if kind != "within_object")
         reach = np.clip(far / np.maximum(local + far, 1e-9), 0, 1)
         layers, heads = local.shape
-        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+        figure = Figure(figsize=(5.4, 5.6), layout="constrained")
         heat, lines = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
         image = heat.imshow(reach.T, cmap="coolwarm", vmin=0, vmax=1, aspect="auto", origin="lower")
         bar = figure.colorbar(image, ax=heat, ticks=[0, 0.5, 1], pad=0.02)
@@ -95,7 +97,11 @@ def attention_figure(stages: AttentionStages) -> Figure:
             rows = stages.frame[stages.frame.kind == kind]
             top = rows.loc[rows.groupby("layer")["mean"].idxmax()].sort_values("layer")
             lines.fill_between(top.layer, top.ci_low, top.ci_high, color=COLORS[kind], alpha=0.3, lw=0)
-            lines.plot(top.layer, top["mean"], "o-", color=COLORS[kind], label=NAMES[kind], ms=4)
+            # Where two kinds are equal, the wider line still shows around the narrower.
+            width, marker = (5, "s") if kind == "within_object" else (1.8, "o")
+            lines.plot(
+                top.layer, top["mean"], f"{marker}-", color=COLORS[kind], label=NAMES[kind], lw=width, ms=width + 2
+            )
             best = top.loc[top["mean"].idxmax()]
             lines.plot(best.layer, best["mean"], "*", color=COLORS[kind], ms=16, mec="white", mew=1)
         lines.set(xlim=(-0.5, layers - 0.5), ylim=(0, 1.08), xticks=range(layers), xlabel="layer")
@@ -109,7 +115,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
     """Accuracy by split with Wilson intervals, beside the random-weights base and the floor."""
     with mpl.rc_context(STYLE):
         rows = table[table.condition == "all"]
-        figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
         axis = figure.subplots()
         x = np.arange(len(rows))
         error = np.abs(np.stack([rows.accuracy - rows.ci_low, rows.ci_high - rows.accuracy]))
@@ -118,17 +124,17 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
         axis.plot(x, rows.base_accuracy, "D", color="white", mec="black", ms=6, label="same model, random weights")
         axis.axhline(rows.floor.iloc[0], color="black", ls=":", lw=1.2, label="guessing")
         for i, value in enumerate(rows.ci_high):
-            axis.text(i, value + 0.015, f"{rows.accuracy.iloc[i]:.1%}".replace("%", " %"), ha="center", fontsize=9)
+            axis.text(i, value + 0.015, f"{rows.accuracy.iloc[i]:.3f}".lstrip("0"), ha="center", fontsize=10)
         axis.set(ylim=(0, 1.12), xticks=x, ylabel="accuracy", yticks=np.linspace(0, 1, 5))
-        axis.set_xticklabels([SPLIT_NAMES.get(s, s) for s in rows.split], fontsize=9)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize=8.5)
+        axis.set_xticklabels([SPLIT_NAMES.get(s, s) for s in rows.split], fontsize=10, rotation=30, ha="right")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.3), ncols=2, fontsize=10)
         return figure
 
 
 def history_figure(log: list[dict], floor: float = 0.5) -> Figure:
     """Training loss and validation accuracy by step, from the Trainer's log."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
         left = figure.subplots()
         right = left.twinx()
         terms = {"task_loss": "task loss", "disentanglement_loss": "disentanglement", "pipeline_loss": "pipeline"}
@@ -150,7 +156,11 @@ def history_figure(log: list[dict], floor: float = 0.5) -> Figure:
 
 
 def viewer_figure(
-    image: np.ndarray, patches: np.ndarray, maps: np.ndarray, heads: dict[tuple[int, int], str], geometry: SceneGeometry
+    image: np.ndarray,
+    patches: np.ndarray,
+    maps: np.ndarray,
+    heads: dict[tuple[int, int], str],
+    geometry: SceneGeometry,
 ) -> Figure:
     """Where the tokens of the first object look, head by head, on one picture (paper, Figs 21 and 22).
 
@@ -181,7 +191,9 @@ def viewer_figure(
                 layer, head = item
                 row = maps[layer, head, patches + prefix, prefix:].mean(0).reshape(grid, grid)
                 extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
-                axis.imshow(row, cmap="Reds", alpha=0.75, extent=extent, vmin=0, vmax=row.max(), interpolation="nearest")
+                axis.imshow(
+                    row, cmap="Reds", alpha=0.75, extent=extent, vmin=0, vmax=row.max(), interpolation="nearest"
+                )
                 axis.set_title(f"{heads[item]}\nlayer {layer}, head {head}", fontsize=9)
         for axis in axes:
             axis.set(xticks=[], yticks=[])

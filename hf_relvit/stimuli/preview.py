@@ -11,13 +11,12 @@ from .objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from .rendering import render
 from .scenes import DIFFERENCES, LABELS, SceneTable
 
-_COLUMNS = 4
 _PICTURE = 256  # least side of a picture on the sheet, pixels
 _INK, _PALE, _GRID, _OUTLINE = "#1c1c1c", "#6b6b6b", "#e3e6ea", "#4a4a4a"
 _LABEL = {"same": "#1a5fa0", "different": "#b3500f"}  # told apart by people of any color vision, and by the words
 
 
-def contact_sheet(table: SceneTable, objects: ObjectSet | None = None) -> Image.Image:
+def contact_sheet(table: SceneTable, objects: ObjectSet | None = None, columns: int = 4) -> Image.Image:
     """Draw every scene of a table, labelled: answer, kind of difference, names of the objects.
 
     Light lines are the patches; a frame is the patches that belong to an object. Pictures are enlarged by a whole
@@ -26,9 +25,10 @@ def contact_sheet(table: SceneTable, objects: ObjectSet | None = None) -> Image.
     Args:
         table: the scenes, a few dozen at most.
         objects: the shapes and colors they were drawn for; ours by default.
+        columns: scenes a row.
 
     Returns:
-        An RGB picture, four scenes a row.
+        An RGB picture.
     """
     objects = objects or ObjectSet.default()
     scale = math.ceil(_PICTURE / table.geometry.image_size)
@@ -37,7 +37,7 @@ def contact_sheet(table: SceneTable, objects: ObjectSet | None = None) -> Image.
     pairs = table.relation.shape[1]
     lines = table.shape.shape[1] + (pairs if pairs > 1 else 0)
     width, height = side + 3 * em // 2, side + 5 * em // 2 + 11 * em // 8 * lines + em
-    columns = min(_COLUMNS, len(table))
+    columns = min(columns, len(table))
     margin, header = 3 * em // 2, 5 * em
     size = (margin + columns * width, header + math.ceil(len(table) / columns) * height)
     sheet = Image.new("RGB", size, "white")

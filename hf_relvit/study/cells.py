@@ -34,7 +34,9 @@ def run_cell(folder: Path, settings: dict, work: Callable[[Path], object]) -> bo
     if (folder / MANIFEST).exists():
         manifest = read_json(folder / MANIFEST)
         if manifest["settings"] != settings:
-            changed = sorted(k for k in {*settings, *manifest["settings"]} if settings.get(k) != manifest["settings"].get(k))
+            changed = sorted(
+                k for k in {*settings, *manifest["settings"]} if settings.get(k) != manifest["settings"].get(k)
+            )
             raise RelViTError(
                 f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
             )

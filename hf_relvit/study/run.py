@@ -35,9 +35,14 @@ def run_study(
     settings = config.to_dict()
     cells = {"data": _data, "training": _training, "evaluation": _evaluation, "attention": _attention}
     for i, (name, work) in enumerate(cells.items(), 1):
-        fresh = run_cell(out / name, settings, lambda folder, work=work: (say(f"[{i}/5] {name} ..."), work(config, folder)))
-        if not fresh:
-            say(f"[{i}/5] {name}: finished before")
+        heading = f"[{i}/5] {name}"
+
+        def announced(folder: Path, work=work, heading=heading) -> None:
+            say(f"{heading} ...")
+            work(config, folder)
+
+        if not run_cell(out / name, settings, announced):
+            say(f"{heading}: finished before")
     say("[5/5] report ...")
     from .report import write_report
 
@@ -45,7 +50,7 @@ def run_study(
 
 
 def _data(config: TrainConfig, folder: Path) -> None:
-    from ..dataset_builders.build import build
+    from ..dataset_builders.build import build  # pyright: ignore[reportMissingImports]
 
     build(
         config.task,
@@ -73,7 +78,7 @@ def _checkpoint(folder: Path):
 
 
 def _evaluation(config: TrainConfig, folder: Path) -> None:
-    from ..dataset_builders.build import open_folder
+    from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
     from ..training.evaluation import evaluate
 
     model, processor = _checkpoint(folder)

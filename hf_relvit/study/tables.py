@@ -25,7 +25,10 @@ def condition_name(condition: str) -> str:
 
 def accuracy_text(table: pd.DataFrame) -> str:
     """The accuracies over whole splits, a line each."""
-    lines = [f"{'split':24} {'accuracy':>8}  {'95 % interval':>15} {'n':>6} {'AUC':>6}  {'random weights':>14} {'guessing':>8}"]
+    lines = [
+        f"{'split':24} {'accuracy':>8}  {'95 % interval':>15} {'n':>6} {'AUC':>6}  "
+        f"{'random weights':>14} {'guessing':>8}"
+    ]
     for row in table[table.condition == "all"].itertuples():
         interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
         lines.append(

@@ -15,8 +15,8 @@ SCHEDULES = ("cosine", "constant", "plateau", "exponential")
 def vit(layers: int, hidden: int, heads: int) -> dict:
     """A ViT from scratch; image and patch size come from the scenes.
 
-    The initial weights have the spread 0.7 / sqrt(hidden). With transformers' 0.02, which suits 768 dimensions, a small
-    ViT stays at guessing: 60,000 images did not teach it what 20,000 do with this one.
+    The initial weights have the spread 0.7 / sqrt(hidden). With transformers' 0.02, which suits 768 dimensions, a
+    small ViT stays at guessing: 60,000 images did not teach it what 20,000 do with this one.
     """
     return dict(
         initializer_range=round(0.7 / hidden**0.5, 3),
@@ -136,7 +136,9 @@ def resolve(preset: str = "quick", file: Path | None = None, **overrides) -> Tra
         RelViTError: unknown preset or key (the nearest one is named), or a file that is not a YAML mapping.
     """
     if preset not in PRESETS:
-        raise RelViTError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
+        raise RelViTError(
+            f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}"
+        )
     values = read_yaml(file) if file is not None else {}
     values |= {key: value for key, value in overrides.items() if value is not None}
     known = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -157,7 +159,9 @@ def read_yaml(file: Path) -> dict:
     try:
         values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RelViTError(f"{file} cannot be read as YAML ({' '.join(str(error).split())}): fix or remove it") from error
+        raise RelViTError(
+            f"{file} cannot be read as YAML ({' '.join(str(error).split())}): fix or remove it"
+        ) from error
     if not isinstance(values, dict):
         raise RelViTError(f"{file} holds {type(values).__name__}: expected `key: value` lines")
     return values

@@ -72,7 +72,9 @@ class SceneDataset(Dataset):
         wanted = np.asarray(indices)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.length:
             raise IndexError(f"indices {wanted.min()} to {wanted.max()} of {self.length} scenes")
-        parts = [self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)]
+        parts = [
+            self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)
+        ]
         batch = _concatenate([_to_batch(part, self.objects) for part in parts])
         if len(parts) == 1:
             return batch
@@ -108,7 +110,9 @@ class RelViTCollator:
         RelViTError: the scenes' image or patch size is not the model's.
     """
 
-    def __init__(self, processor: PixelProcessor, geometry: PatchGeometry, scene_geometry: SceneGeometry | None = None):
+    def __init__(
+        self, processor: PixelProcessor, geometry: PatchGeometry, scene_geometry: SceneGeometry | None = None
+    ):
         if scene_geometry is not None:
             check_geometry(geometry, scene_geometry)
         self.processor, self.geometry = processor, geometry
@@ -118,7 +122,8 @@ class RelViTCollator:
 
         Returns:
             ``pixel_values`` float32 ``(batch, 3, height, width)``, ``labels`` int64 ``(batch,)``, and, where the data
-            has them, ``patches`` int64 ``(batch, objects, patches)``, ``shape`` and ``color`` int64 ``(batch, objects)``.
+            has them, ``patches`` int64 ``(batch, objects, patches)``, ``shape`` and ``color`` int64 ``(batch,
+            objects)``.
         """
         if not isinstance(rows, Mapping):
             rows = _stack(rows)
@@ -139,8 +144,8 @@ def check_geometry(model: PatchGeometry, scenes: SceneGeometry) -> None:
     """Raise RelViTError unless the scenes' objects stand on the model's patches."""
     if (model.image_size, model.patch_size) != (scenes.image_size, scenes.patch_size):
         raise RelViTError(
-            f"scenes of geometry {scenes.name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit a "
-            f"model of {model.image_size} px with patches of {model.patch_size}: use scenes of the model's geometry"
+            f"scenes of geometry {scenes.name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit "
+            f"a model of {model.image_size} px with patches of {model.patch_size}: use scenes of the model's geometry"
         )
 
 

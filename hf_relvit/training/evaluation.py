@@ -115,4 +115,5 @@ def evaluate(model, processor: PixelProcessor, data: Mapping[str, Dataset], *, p
         )
         frames.append(frame.assign(split=split))
     frame = pd.concat(frames, ignore_index=True)
-    return frame[["split", *[column for column in frame if column != "split"]]]
+    frame.insert(0, "split", frame.pop("split"))
+    return frame

@@ -116,19 +116,23 @@ def model_card(config: TrainConfig, log: list[dict], fingerprint: str) -> str:
     """The card of a checkpoint: what it was trained on, its last validation accuracy, and what it cannot do."""
     last = [row for row in log if "eval_validation_accuracy" in row][-1]
     template = files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
-    return Environment().from_string(template).render(
-        title=f"RelViT, {config.task}",
-        question="Are the two objects the same?"
-        if config.task == "discrimination"
-        else "Do the two pairs show the same relation?",
-        version=__version__,
-        backbone=config.backbone if isinstance(config.backbone, str) else f"from scratch, {config.backbone}",
-        config=config,
-        fingerprint=fingerprint,
-        n=config.n_eval,
-        accuracy=last["eval_validation_accuracy"],
-        low=last["eval_validation_ci_low"],
-        high=last["eval_validation_ci_high"],
+    return (
+        Environment()
+        .from_string(template)
+        .render(
+            title=f"RelViT, {config.task}",
+            question="Are the two objects the same?"
+            if config.task == "discrimination"
+            else "Do the two pairs show the same relation?",
+            version=__version__,
+            backbone=config.backbone if isinstance(config.backbone, str) else f"from scratch, {config.backbone}",
+            config=config,
+            fingerprint=fingerprint,
+            n=config.n_eval,
+            accuracy=last["eval_validation_accuracy"],
+            low=last["eval_validation_ci_low"],
+            high=last["eval_validation_ci_high"],
+        )
     )
 
 

@@ -114,4 +114,3 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
         except (json.JSONDecodeError, KeyError):
             continue  # torn by the kill: an older one will do
     return max(found)[1] if found else None
-

@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def scenes(task, n=12):
 def by_hand(maps, table, prefix, compat):
     """The shares of one scene, token by token, from full eager maps: float ``(layers, heads, 6)``."""
     tokens = [list(p + prefix) for p in table.patches()[0]]
-    own = set(sum(tokens, []))
+    own = set(chain(*tokens))
     rest = [t for t in range(prefix, maps.shape[-1]) if t not in own]
     sets = {"cls": [0] if prefix else [], "registers": list(range(1, prefix)), "background": rest}
 
@@ -40,7 +42,7 @@ def by_hand(maps, table, prefix, compat):
         return maps[:, :, source][..., target].sum((-1, -2)) / maps[:, :, source].sum((-1, -2))
 
     first, second = tokens[:2]
-    display = sum(tokens[2:], [])
+    display = list(chain(*tokens[2:]))
     mean = {name: (p(first, t) + p(second, t)) / 2 for name, t in sets.items()}
     if compat == "official":
         pair = np.maximum(p(first, second), p(second, first))
@@ -61,7 +63,8 @@ def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
     stages = attention_stages(model, processor, table, AttentionConfig(compat))
     prefix = model.config.geometry.prefix_tokens
     expected = np.mean(
-        [by_hand(attention_maps(model, processor, table[[i]]), table[[i]], prefix, compat) for i in range(len(table))], 0
+        [by_hand(attention_maps(model, processor, table[[i]]), table[[i]], prefix, compat) for i in range(len(table))],
+        0,
     )
     for column, kind in enumerate(KINDS):
         if kind == "between_pair" and task == "discrimination":

@@ -15,7 +15,14 @@ from hf_relvit import cli
 from hf_relvit.training.config import vit
 
 SETTINGS = dict(
-    backbone=vit(2, 32, 2), images=256, batch_size=16, n_eval=32, warmup_steps=2, evaluations=8, bf16=False, combinations=32
+    backbone=vit(2, 32, 2),
+    images=256,
+    batch_size=16,
+    n_eval=32,
+    warmup_steps=2,
+    evaluations=8,
+    bf16=False,
+    combinations=32,
 )
 
 

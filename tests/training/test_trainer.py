@@ -110,7 +110,8 @@ def test_the_plateau_schedule_watches_validation_accuracy(tiny, tmp_path):
 
 def test_gradient_checkpointing_changes_nothing(tiny_rmts, tmp_path):
     plain, checkpointed = (
-        trainer_of(dataclasses.replace(tiny_rmts, gradient_checkpointing=on), tmp_path / str(on)) for on in (False, True)
+        trainer_of(dataclasses.replace(tiny_rmts, gradient_checkpointing=on), tmp_path / str(on))
+        for on in (False, True)
     )
     plain.train()
     checkpointed.train()
