@@ -71,7 +71,9 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; 0 for none."""
     evaluations: int = 8
-    """Evaluations on the validation split during training."""
+    """Evaluations during training."""
+    eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["validation"])
+    """Splits that these evaluations cover; "validation" must be one."""
     best: bool = False
     """Keep the checkpoint of the best validation accuracy instead of the last."""
     bf16: bool | None = None
@@ -86,6 +88,8 @@ class TrainConfig:
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
             raise RelViTError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+        if "validation" not in self.eval_splits:
+            raise RelViTError(f"eval_splits {self.eval_splits}: expected a list with 'validation' in it")
         for name in ("images", "n_train", "n_eval", "batch_size", "evaluations", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
@@ -108,6 +112,7 @@ _PAPER = dict(
     warmup_steps=0,
     max_grad_norm=0.0,
     evaluations=200,
+    eval_splits=["validation", "test", "test_ood_shape", "test_ood_color", "test_ood_shape_color"],
 )
 _PIPELINE_8 = dict(within_object=[0, 1, 2], within_pair=[3, 4], between_pair=[5, 6], heads=[0, 1])
 

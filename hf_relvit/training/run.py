@@ -199,7 +199,7 @@ def make_trainer(
         model=model,
         args=arguments,
         train_dataset=scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None),
-        eval_dataset={"validation": scenes_of("validation", config.n_eval)},
+        eval_dataset={split: scenes_of(split, config.n_eval) for split in config.eval_splits},
         data_collator=RelViTCollator(processor, model.config.geometry, scenes),
         processing_class=processor,
         compute_metrics=lambda p: relational_accuracy(p.predictions, p.label_ids),

@@ -19,6 +19,7 @@ def test_options_override_the_file_which_overrides_the_preset(tmp_path):
         ("learning_rate: 1e-4", "expected a number"),
         ("images: -1", "images -1: expected a positive"),
         ("schedule: linear", "expected one of cosine"),
+        ("eval_splits: [test]", "expected a list with 'validation'"),
         ("- 1", "holds list"),
         ("a: [", "cannot be read as YAML"),
     ],

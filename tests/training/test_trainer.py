@@ -83,7 +83,15 @@ def test_each_loss_term_is_logged_and_they_add_up(tiny_rmts, tmp_path):
     for row in rows:
         terms = row["task_loss"] + row["disentanglement_loss"] + row["pipeline_loss"]
         assert row["loss"] == pytest.approx(terms, rel=1e-5)
-    assert any("eval_validation_accuracy" in row for row in trainer.state.log_history)
+
+
+def test_every_split_that_is_named_is_evaluated(tiny_rmts, tmp_path):
+    trainer = trainer_of(dataclasses.replace(tiny_rmts, eval_splits=["validation", "test_compositional"]), tmp_path)
+    trainer.train()
+    for split in ("validation", "test_compositional"):
+        rows = [row for row in trainer.state.log_history if f"eval_{split}_accuracy" in row]
+        assert [row["step"] for row in rows] == [2, 4, 6, 8]
+        assert all(row[f"eval_{split}_n"] == 32 for row in rows)
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tiny, tmp_path):
