@@ -1,0 +1,190 @@
+"""A subspace that carries a property: swap it, attach it to any transformers model, save it and open it again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..errors import RelViTError
+from ..modeling.checkpoint_errors import one_line
+from ..provenance import read_json, whole_file, write_json
+from ..stimuli.counterfactuals import PROPERTIES
+from .activations import Site, at_tokens, blocks, capture, patch
+from .interchange import intervene
+from .subspaces import interchange
+
+_FILES = ("alignment.safetensors", "alignment.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A subspace of the residual stream at one site that is held to carry one property of an object.
+
+    Example, with any transformers classifier that has the weights it was found on::
+
+        color = Alignment.from_pretrained("folder or Hub id")
+        source = color.read(model, source_pixels, source_tokens)      # (batch, p, hidden)
+        with color.attach(model, base_tokens, source):
+            logits = model(pixel_values=base_pixels).logits           # as if the object had the source's color
+
+    Tokens are sequence indices int64 ``(batch, p)`` of one object: ``geometry.tokens(scenes.patches())[:, j]``.
+
+    Attributes:
+        rotation: float32 ``(k, hidden)``, orthonormal rows; k = hidden for a full rotation.
+        mask: bool ``(k,)``: the rows that span the subspace.
+        site: where.
+        property: "shape" or "color".
+        method: how it was found.
+        model: fingerprint of the weights of the block at the site; None fits any model of this width.
+        facts: config, training history, provenance.
+
+    Raises:
+        RelViTError: shapes that do not fit, or rows that are not orthonormal.
+    """
+
+    rotation: torch.Tensor
+    mask: torch.Tensor
+    site: Site
+    property: str
+    method: str = "das"
+    model: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        rows = self.rotation
+        if rows.dim() != 2 or self.mask.shape != rows.shape[:1] or self.mask.dtype != torch.bool:
+            raise RelViTError(
+                f"rotation {tuple(rows.shape)} and {self.mask.dtype} mask {tuple(self.mask.shape)}: "
+                "expected (k, hidden) and bool (k,)"
+            )
+        if not torch.allclose(rows @ rows.T, torch.eye(len(rows)), atol=1e-3):
+            raise RelViTError("the rows of the rotation are not orthonormal: save or fit the alignment again")
+        if self.property not in PROPERTIES:
+            raise RelViTError(f"unknown property {self.property!r}: expected one of {', '.join(PROPERTIES)}")
+
+    @cached_property
+    def width(self) -> int:
+        """Of the residual stream."""
+        return self.rotation.shape[1]
+
+    @cached_property
+    def size(self) -> int:
+        """Dimensions of the subspace."""
+        return int(self.mask.sum())
+
+    @cached_property
+    def basis(self) -> torch.Tensor:
+        """Orthonormal rows that span the subspace, float32 ``(size, hidden)``."""
+        return self.rotation[self.mask]
+
+    def encode(self, states: torch.Tensor) -> torch.Tensor:
+        """Coordinates in the subspace: ``(..., hidden)`` to ``(..., size)``."""
+        return states @ self.basis.T.to(states)
+
+    def swap(self, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        """``base`` with the source's coordinates in the subspace; both ``(..., hidden)``."""
+        return interchange(base, source, *self._on(base.device))
+
+    def read(self, model: nn.Module, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """States of source objects: ``(batch, p, hidden)`` at the positions ``tokens (batch, p)``.
+
+        Raises:
+            RelViTError: another model than that of the alignment.
+        """
+        self.check(model)
+        return at_tokens(capture(model, pixel_values, [self.site])[self.site], tokens.to(pixel_values.device))
+
+    def attach(self, model: nn.Module, tokens: torch.Tensor, source: torch.Tensor) -> AbstractContextManager[None]:
+        """A context in which forward passes of ``model`` swap the property of one object an image.
+
+        Args:
+            model: a transformers vision model, in evaluation mode.
+            tokens: int64 ``(batch, p)``, the object's tokens in the base images.
+            source: ``(batch, p, hidden)``, from :meth:`read`, in the order of ``tokens``.
+
+        Raises:
+            RelViTError: another model than that of the alignment; operands that do not fit each other or the images.
+        """
+        self.check(model)
+        if (*tokens.shape, self.width) != tuple(source.shape):
+            raise RelViTError(
+                f"source states {tuple(source.shape)} for tokens {tuple(tokens.shape)}: expected "
+                f"{(*tokens.shape, self.width)}; take both from objects of equally many tokens"
+            )
+
+        def edit(residual: torch.Tensor) -> torch.Tensor:
+            if len(residual) != len(tokens):
+                raise RelViTError(f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens an image")
+            device = residual.device
+            return intervene(residual, tokens.to(device), source.to(residual), *self._on(device))
+
+        return patch(model, self.site, edit)
+
+    def _on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.rotation.to(device), self.mask.to(device, self.rotation.dtype)
+
+    def check(self, model: nn.Module) -> None:
+        """Raise RelViTError unless the alignment was found on this model, or on one with the same weights."""
+        cure = "use the checkpoint that it was fitted on, or fit it on this one"
+        layers = blocks(model)
+        if self.site.layer >= len(layers):
+            raise RelViTError(f"an alignment at {self.site} for a model with blocks 0 to {len(layers) - 1}: {cure}")
+        config: Any = model.config
+        width = getattr(config, "vision_config", config).hidden_size
+        if width != self.width:
+            raise RelViTError(f"an alignment of width {self.width} for a model of width {width}: {cure}")
+        if self.model is not None and self.model != (found := fingerprint(layers[self.site.layer])):
+            raise RelViTError(f"an alignment for weights {self.model}, the model has {found} at {self.site}: {cure}")
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Save as ``alignment.safetensors`` and ``alignment.json``; the latter comes last, and only if all went well.
+
+        Raises:
+            RelViTError: the files cannot be written.
+        """
+        tensors, facts = (Path(folder) / name for name in _FILES)
+        with one_line(f"cannot save the alignment {folder}", "free some space or choose another folder"):
+            facts.unlink(missing_ok=True)
+            with whole_file(tensors) as temporary:
+                save_file({"rotation": self.rotation, "mask": self.mask}, temporary)
+            named = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
+            write_json(facts, named | {"site": str(self.site), "width": self.width, "size": self.size})
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | os.PathLike, *, revision: str | None = None) -> Alignment:
+        """Open a saved alignment.
+
+        Args:
+            path_or_id: folder or Hub id.
+            revision: on the Hub.
+
+        Raises:
+            RelViTError: missing or broken files.
+        """
+        with one_line(f"cannot open the alignment {path_or_id}", "check the path or Hub id, or save it again"):
+            if not os.path.isdir(path_or_id):
+                path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=list(_FILES))
+            values = read_json(Path(path_or_id) / _FILES[1])
+            tensors = load_file(Path(path_or_id) / _FILES[0])
+            kind, _, layer = values["site"].rpartition(".")
+            named = {name: values[name] for name in ("property", "method", "model", "facts")}
+            return cls(tensors["rotation"], tensors["mask"], Site(kind, int(layer)), **named)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """16 hexadecimal digits (of a SHA-256) of a module's weights, the same on any device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,314 @@
+"""Distributed alignment search: which subspace of the object tokens carries shape, which color (paper, section 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import get_linear_schedule_with_warmup
+
+from ..errors import RelViTError
+from ..modeling.processing import PixelProcessor
+from ..provenance import provenance
+from ..stimuli.counterfactuals import CounterfactualTable
+from ..stimuli.objects import ObjectSet
+from .activations import Site, at_tokens, blocks, run_from
+from .alignment import Alignment, fingerprint
+from .interchange import CONTROLS, PairResiduals, intervene, pair_residuals, strangeness
+from .statistics import wilson
+from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, baseline_subspace
+
+
+@dataclass(frozen=True)
+class DASConfig:
+    """How an alignment is found. The values are the paper's (section 5 and official code) unless noted.
+
+    Raises:
+        RelViTError: unknown method or control, a size where none or one is needed, values out of range.
+    """
+
+    layer: int
+    """The site is ``Site("resid_post", layer)``."""
+    method: str = "das"
+    """"das" (a rotation and a mask, the paper's); ours, through the same code: "identity" (a mask in the standard
+    basis), "low_rank", "boundless", and, untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
+    size: int | None = None
+    """Directions of "low_rank" and of the untrained subspaces."""
+    control: str | None = None
+    """"wrong_object" or "random_tokens": train on the control; score with the same one."""
+    epochs: int = 20
+    batch_size: int = 64
+    lr_rotation: float = 1e-3
+    lr_mask: float = 1e-2
+    penalty: float = 1e-3
+    """Of each direction that is in."""
+    final_temperature: float = 1 / 200
+    """The mask's temperature falls geometrically from 1 to this."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises; then it falls to 0."""
+    seed: int = 0
+    bf16: bool = False
+    """Run the blocks after the site in bfloat16 (ours); the intervention stays in float32."""
+    cache_gb: float = 4.0
+    """Memory for activations, and room for them on an accelerator; beyond it they are on disk (ours)."""
+
+    def __post_init__(self):
+        for name, choices in (("method", METHODS), ("control", CONTROLS)):
+            if getattr(self, name) not in choices:
+                expected = ", ".join(str(choice) for choice in choices)
+                raise RelViTError(f"unknown {name} {getattr(self, name)!r}: expected one of {expected}")
+        if (self.method in SIZED) != (self.size is not None) or (self.size is not None and self.size < 1):
+            raise RelViTError(
+                f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
+                "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
+            )
+        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.final_temperature <= 1 or not 0 <= self.warmup <= 1:
+            raise RelViTError(
+                f"epochs {self.epochs}, batch size {self.batch_size}, final temperature {self.final_temperature}, "
+                f"warmup {self.warmup}: expected at least 1, at least 1, above 0 to 1, and 0 to 1"
+            )
+        self.site  # noqa: B018  a layer that cannot be fails here
+
+    @property
+    def site(self) -> Site:
+        return Site("resid_post", self.layer)
+
+
+def fit_alignment(
+    model: nn.Module,
+    processor: PixelProcessor,
+    train: CounterfactualTable | PairResiduals,
+    config: DASConfig,
+    *,
+    objects: ObjectSet | None = None,
+    progress: bool = False,
+) -> Alignment:
+    """Find the subspace whose interchange gives the counterfactual answers (or take an untrained one).
+
+    The model is frozen. Base and source states at the site are computed once; a step evaluates the rotation once, for
+    all tokens, and runs the blocks after the site. The mask is soft in training, hard afterwards. In training the
+    source object's tokens are permuted, the same way for a batch, as in the official code: the subspace is tied over
+    the tokens. Deterministic by seed on the CPU, to the bit.
+
+    Args:
+        model: a classifier of ours.
+        processor: of the checkpoint.
+        train: pairs of scenes; or their ``pair_residuals`` at several sites, which spares a pass a fit.
+        config: see DASConfig.
+        objects: the shapes and colors of the scenes.
+        progress: show bars.
+
+    Raises:
+        RelViTError: a layer that the model does not have, more directions than the model is wide, pairs of another
+            geometry, a loss that is not finite.
+    """
+    width: int = model.config.hidden_size  # pyright: ignore
+    if config.size is not None and config.size > width:
+        raise RelViTError(f"{config.size} directions in a model of width {width}: choose at most {width}")
+    layers = blocks(model)
+    data = _residuals_of(model, processor, train, config, objects, progress)
+    pairs, generator = data.pairs, torch.Generator().manual_seed(config.seed)
+    history: list[dict[str, float]] = []
+    if config.method in BASELINES:
+        k = pairs.source.shape.shape[1]
+        states = data.source[config.site][:, :k]
+        values = torch.from_numpy(np.asarray(getattr(pairs.source, pairs.property), dtype=np.int64))
+        values = values[..., None].expand(states.shape[:-1])
+        found = baseline_subspace(
+            config.method, states.flatten(0, 2).float(), values.flatten(), config.size, generator
+        )
+    else:
+        subspace = LearnedSubspace(config.method, width, config.size, generator).to(next(model.parameters()).device)
+        with _frozen(model):
+            history = _learn(model, data, subspace, config, generator, progress)
+        found = subspace.hard()
+    facts = {
+        "config": dataclasses.asdict(config),
+        "task": pairs.base.task,
+        "geometry": pairs.base.geometry.name,
+        "split": pairs.base.split,
+        "pairs": len(pairs),
+        "history": history,
+        "provenance": provenance(seed=config.seed, data_seed=pairs.base.seed, processor=processor.fingerprint),
+    }
+    return Alignment(*found, config.site, pairs.property, config.method, fingerprint(layers[config.layer]), facts)
+
+
+def _learn(
+    model: nn.Module,
+    data: PairResiduals,
+    subspace: LearnedSubspace,
+    config: DASConfig,
+    generator: torch.Generator,
+    progress: bool,
+) -> list[dict[str, float]]:
+    """Train the subspace in place; the host waits for the device once an epoch. Loss and soft mask size by epoch."""
+    device = next(model.parameters()).device
+    base = data.base[config.site]
+    base = base.to(device) if base.nbytes <= config.cache_gb * 1e9 else base
+    tokens, source = (operand.to(device) for operand in data.operands(config.site, config.control))
+    label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(device)
+    n, p = tokens.shape
+    steps = -(-n // config.batch_size)
+    optimizer = torch.optim.Adam(subspace.groups(config.lr_rotation, config.lr_mask))
+    total = steps * config.epochs
+    schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
+    history = []
+    bar = tqdm(range(config.epochs), desc=f"{config.method} {config.site}", disable=not progress, leave=False)
+    for epoch in bar:
+        temperature = config.final_temperature ** (epoch / max(config.epochs - 1, 1))
+        order = torch.randperm(n, generator=generator)
+        permutations = torch.stack([torch.randperm(p, generator=generator) for _ in range(steps)]).to(device)
+        losses, size = [], torch.zeros(())
+        for rows, rows_of_base, permutation in zip(
+            order.to(device).split(config.batch_size), order.to(base.device).split(config.batch_size), permutations
+        ):
+            rotation, mask = subspace.rotation(), subspace.mask(temperature)
+            size = mask.sum()
+            residual = base[rows_of_base].to(device)
+            edited = intervene(residual, tokens[rows], source[rows][:, permutation], rotation, mask)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+                logits = run_from(model, config.site, edited)
+            loss = nn.functional.cross_entropy(logits.float(), label[rows]) + config.penalty * size
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.detach())
+        row = {"loss": torch.stack(losses).mean().item(), "mask": size.item()}
+        if not np.isfinite(row["loss"]):
+            raise RelViTError(f"the loss of epoch {epoch + 1} is {row['loss']}: lower lr_rotation or lr_mask")
+        history.append(row)
+        bar.set_postfix(loss=f"{row['loss']:.3f}", mask=f"{row['mask']:.0f}")
+    return history
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """Without gradients of the model's own parameters, which would cost as much as those that are wanted."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    training = model.training
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        model.train(training)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _residuals_of(model, processor, pairs, config: DASConfig, objects, progress: bool) -> PairResiduals:
+    if isinstance(pairs, PairResiduals):
+        return pairs
+    label = "activations" if progress else ""
+    return pair_residuals(
+        model, processor, pairs, [config.site], objects=objects, cache_gb=config.cache_gb, progress=label
+    )
+
+
+@torch.no_grad()
+def score_alignment(
+    model: nn.Module,
+    processor: PixelProcessor,
+    alignment: Alignment,
+    pairs: CounterfactualTable | PairResiduals,
+    control: str | None = None,
+    *,
+    objects: ObjectSet | None = None,
+    batch_size: int = 64,
+    cache_gb: float = 4.0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """How often swapping the subspace gives the answer that swapping the property would.
+
+    Args:
+        model: a classifier of ours, that of the alignment. For the random-weights control, fit an alignment on
+            ``evaluation.random_twin(model)`` and score it there.
+        processor: of the checkpoint.
+        alignment: of the pairs' property.
+        pairs: of any split, or their ``pair_residuals``. ``isolation_pairs`` of the other property's pairs make the
+            result the isolate score instead of the cause score.
+        control: None, "wrong_object" or "random_tokens", see ``PairResiduals.operands``; answers are counted against
+            the same labels, so a control should come out at the floor.
+        objects: the shapes and colors of the scenes.
+        batch_size: does not change the result beyond rounding.
+        cache_gb: memory for activations; the rest is on disk.
+        progress: show bars.
+
+    Returns:
+        One row a condition: "all", and "different" and "same", the relation of the edited pair in the base. Columns
+        ``property, method, layer, size, split, score, control, condition, accuracy, n, ci_low, ci_high`` (Wilson,
+        95 %), ``base_accuracy`` (of the model on the bases as they are), ``floor`` (accuracy of doing nothing: for
+        the cause score 1 - base_accuracy) and ``divergence``: mean squared Mahalanobis distance of the edited tokens
+        from the states of objects that take no part, over that of the same tokens before the edit. 1 is natural.
+        It judges one token at a time. Our choice, for the question of Grant et al. (arXiv 2511.04638).
+
+    Raises:
+        RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
+    """
+    alignment.check(model)
+    table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
+    if table.property != alignment.property:
+        raise RelViTError(
+            f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
+            f"{alignment.property}, or take isolation_pairs of these"
+        )
+    config = DASConfig(alignment.site.layer, cache_gb=cache_gb)
+    data = _residuals_of(model, processor, pairs, config, objects, progress)
+    site, device = alignment.site, next(model.parameters()).device
+    tokens, source = data.operands(site, control)
+    rotation, mask = alignment._on(device)
+    model.eval()
+    answers, before, after = [], [], []
+    for start in tqdm(range(0, len(table), batch_size), desc="score", disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
+        edited = intervene(residual, where, source[rows].to(device), rotation, mask)
+        answers.append(torch.stack([run_from(model, site, r).argmax(-1) for r in (residual, edited)]).cpu())
+        before.append(at_tokens(residual, where).cpu())
+        after.append(at_tokens(edited, where).cpu())
+    natural, swapped = torch.cat(answers, 1).numpy()
+    reference = data.bystanders(site, control)
+    distances = [strangeness(torch.cat(states), reference) for states in (before, after)]
+    frame = pd.DataFrame(
+        {
+            "accuracy": swapped == table.label,
+            "base_accuracy": natural == table.base.label,
+            "floor": natural == table.label,
+            "before": distances[0],
+            "after": distances[1],
+        }
+    )
+    cause = bool((table.label != table.base.label).all())
+    everywhere = {
+        "property": alignment.property,
+        "method": alignment.method,
+        "layer": site.layer,
+        "size": alignment.size,
+        "split": table.base.split,
+        "score": "cause" if cause else "isolate",
+        "control": control or "none",
+    }
+    conditions = {"all": frame, "different": frame[table.judgement == 0], "same": frame[table.judgement == 1]}
+    return pd.DataFrame([everywhere | _row(name, part) for name, part in conditions.items() if len(part)])
+
+
+def _row(condition: str, frame: pd.DataFrame) -> dict:
+    low, high = wilson(int(frame.accuracy.sum()), len(frame))
+    return {
+        "condition": condition,
+        "accuracy": frame.accuracy.mean(),
+        "n": len(frame),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "base_accuracy": frame.base_accuracy.mean(),
+        "floor": frame.floor.mean(),
+        "divergence": frame.after.mean() / frame.before.mean(),
+    }

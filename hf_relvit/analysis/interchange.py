@@ -1,0 +1,179 @@
+"""What interventions on pairs of scenes work with: their residual streams, controls, and how natural the result is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import RelViTError
+from ..modeling.processing import PixelProcessor
+from ..stimuli.counterfactuals import CounterfactualTable
+from ..stimuli.objects import ObjectSet
+from ..stimuli.scenes import SceneTable
+from ..training.data import check_geometry
+from .activations import Site, at_tokens, residuals
+from .subspaces import interchange
+
+CONTROLS = (None, "wrong_object", "random_tokens")
+_ENOUGH_STATES = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class PairResiduals:
+    """Residual streams of a table of pairs at some sites, captured once for any number of fits and scores.
+
+    Attributes:
+        pairs: ``n`` pairs of scenes with k objects of p tokens.
+        base: per site ``(n, tokens, hidden)``.
+        source: per site ``(n, k + 1, p, hidden)``: the tokens of the objects, then p of the background.
+        base_tokens: int64 ``(n, k + 1, p)``, sequence indices in the base, likewise.
+    """
+
+    pairs: CounterfactualTable
+    base: dict[Site, torch.Tensor]
+    source: dict[Site, torch.Tensor]
+    base_tokens: torch.Tensor
+
+    def operands(self, site: Site, control: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where to write, and what to read: tokens int64 ``(n, p)`` of the base, source ``(n, p, hidden)``.
+
+        Args:
+            site: one of those captured.
+            control: None for the object that gives the property; "wrong_object" for the other one of its pair;
+                "random_tokens" for random background tokens of both scenes (the official code draws from all patches;
+                ours cannot hit an object).
+
+        Raises:
+            RelViTError: a site that was not captured, or an unknown control.
+        """
+        if site not in self.base:
+            raise RelViTError(f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}")
+        if control not in CONTROLS:
+            raise RelViTError(f"unknown control {control!r}: expected None, 'wrong_object' or 'random_tokens'")
+        rows, background = np.arange(len(self.pairs)), self.base_tokens.shape[1] - 1
+        if control == "random_tokens":
+            return self.base_tokens[:, background], self.source[site][:, background]
+        giver = self.pairs.source_object if control is None else self.pairs.other_source
+        return self.base_tokens[rows, self.pairs.edited], self.source[site][rows, giver]
+
+    def bystanders(self, site: Site, control: str | None = None) -> torch.Tensor:
+        """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 8192."""
+        n, k = self.pairs.base.shape.shape
+        rows = np.arange(n)
+        idle = np.ones((2, n, k), dtype=bool)
+        idle[0, rows, self.pairs.edited] = False
+        idle[1, rows, self.pairs.other_source if control == "wrong_object" else self.pairs.source_object] = False
+        of_base = at_tokens(self.base[site], self.base_tokens[:, :k].flatten(1)).unflatten(1, (k, -1))
+        states = [of_base[torch.from_numpy(idle[0])], self.source[site][:, :k][torch.from_numpy(idle[1])]]
+        flat = torch.cat(states).flatten(0, 1)
+        return flat[:: -(-len(flat) // _ENOUGH_STATES)]
+
+
+def pair_residuals(
+    model,
+    processor: PixelProcessor,
+    pairs: CounterfactualTable,
+    sites: list[Site],
+    *,
+    objects: ObjectSet | None = None,
+    batch_size: int = 64,
+    cache_gb: float = 4.0,
+    folder=None,
+    seed: int = 0,
+    progress: str = "",
+) -> PairResiduals:
+    """Capture pairs at several sites in one pass over their scenes.
+
+    Args:
+        seed: of the choice of background tokens.
+        model, processor, sites, objects, batch_size, cache_gb, folder, progress: as in ``activations.residuals``.
+
+    Raises:
+        RelViTError: no pairs, scenes of another geometry, a layer that the model does not have, a full disk.
+    """
+    if len(pairs) == 0:
+        raise RelViTError("no pairs of scenes: sample at least 2")
+    check_geometry(model.config.geometry, pairs.base.geometry)
+    geometry, rng = model.config.geometry, np.random.default_rng(seed)
+    base_tokens, source_tokens = (
+        torch.from_numpy(geometry.tokens(_with_background(scenes, rng))) for scenes in (pairs.base, pairs.source)
+    )
+    shared: dict[str, Any] = dict(objects=objects, batch_size=batch_size, folder=folder)
+    shared["progress"] = progress and f"{progress}, source"
+    source = residuals(
+        model, processor, pairs.source, sites, tokens=source_tokens.flatten(1), cache_gb=cache_gb, **shared
+    )
+    left = max(0.0, cache_gb - sum(t.nbytes for t in source.values()) / 1e9)
+    shared["progress"] = progress and f"{progress}, base"
+    base = residuals(model, processor, pairs.base, sites, cache_gb=left, **shared)
+    split = source_tokens.shape[1:]
+    return PairResiduals(pairs, base, {site: t.unflatten(1, split) for site, t in source.items()}, base_tokens)
+
+
+def _with_background(scenes: SceneTable, rng: np.random.Generator) -> np.ndarray:
+    """Patch ids of the objects and, after them, of as many random patches of no object: int64 ``(n, k + 1, p)``."""
+    patches = scenes.patches()
+    n, _, p = patches.shape
+    order = rng.random((n, scenes.geometry.grid**2))
+    np.put_along_axis(order, patches.reshape(n, -1), np.inf, 1)
+    return np.concatenate([patches, np.argsort(order, axis=1)[:, None, :p]], 1)
+
+
+def intervene(
+    residual: torch.Tensor, tokens: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """The residual stream ``(batch, tokens, hidden)`` after an interchange at some of its positions.
+
+    Args:
+        residual: ``(batch, tokens, hidden)``, the base's.
+        tokens: int64 ``(batch, p)``, where to write.
+        source: ``(batch, p, hidden)``, what to read, in the order of ``tokens``.
+        rotation, mask: see ``subspaces.interchange``; computed in their own precision.
+    """
+    with torch.autocast(residual.device.type, enabled=False):
+        swapped = interchange(at_tokens(residual, tokens), source, rotation, mask)
+    return residual.scatter(1, tokens[..., None].expand_as(swapped), swapped)
+
+
+def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
+    """Pairs on which swapping the *other* property must leave the answer alone.
+
+    From pairs about O (say, shape), for an alignment of P (color): the source object gets the P of the edited object
+    and keeps the O that would flip the answer. Swapping P alone then changes nothing, and the right answer is the
+    base's; whatever of O comes along flips it. The accuracy of a color alignment on ``isolation_pairs(shape pairs)``
+    thus says whether it leaves the shape judgement alone, and that on color pairs whether it changes the color
+    judgement. After RAVEL's cause and isolate scores (arXiv 2402.17700); the pairs are our choice, as a
+    same/different model gives one answer about both properties. A full swap scores near 0, doing nothing 1.
+
+    The source object is the one that a swap of O would make, so it is among the combinations of the split.
+    """
+    own = "color" if pairs.property == "shape" else "shape"
+    rows = np.arange(len(pairs))
+    values = getattr(pairs.source, own).copy()
+    values[rows, pairs.source_object] = getattr(pairs.base, own)[rows, pairs.edited]
+    source = dataclasses.replace(pairs.source, **{own: values})
+    return dataclasses.replace(pairs, source=source, label=1 - pairs.label, property=own)
+
+
+def strangeness(states: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
+    """Squared Mahalanobis distance of states from a natural distribution, mean over tokens: float64 ``(n,)``.
+
+    Dimensions are standardized first; the covariance is Ledoit and Wolf's, which few states suffice for.
+
+    Args:
+        states: ``(n, p, hidden)``.
+        reference: ``(N, hidden)``, natural states.
+    """
+    from sklearn.covariance import ledoit_wolf
+
+    natural = reference.double().cpu().numpy()
+    mean, spread = natural.mean(0), natural.std(0)
+    spread[spread == 0] = 1
+    covariance, _ = ledoit_wolf((natural - mean) / spread, assume_centered=True)
+    scaled = (states.double().cpu().numpy() - mean) / spread
+    flat = scaled.reshape(-1, scaled.shape[-1])
+    return (flat * np.linalg.solve(covariance, flat.T).T).sum(1).reshape(scaled.shape[:2]).mean(1)
