@@ -16,6 +16,7 @@ class Family:
         readout: default readout, that of the family's published head.
         plain: per readout, the ordinary transformers class with the same logits.
         head_bias: whether the classification head has a bias.
+        pooled: the readout that the backbone computes itself, as its ``pooler_output``.
         switches: readout -> options of the backbone that must follow it, so that nothing is built that nothing uses.
         idle: per readout, parts of the backbone that it does not use.
     """
@@ -24,13 +25,14 @@ class Family:
     readout: str
     plain: Mapping[str, str] = field(default_factory=dict)
     head_bias: bool = True
+    pooled: str | None = None
     switches: Callable[[str], dict[str, Any]] = lambda readout: {}
     idle: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readouts(self) -> list[str]:
         with_cls = ["cls", "cls_mean"] if self.prefix_tokens else []
-        return [*with_cls, "mean"] + (["map"] if self.readout == "map" else [])
+        return [*with_cls, "mean"] + (["map"] if self.pooled == "map" else [])
 
 
 FAMILIES = {
@@ -41,6 +43,7 @@ FAMILIES = {
         "cls",
         {"cls": "CLIPVisionModelWithProjection", "mean": "CLIPForImageClassification"},
         head_bias=False,  # as in the paper, where the projection becomes the head
+        pooled="cls",  # normalized, which the tokens of its output are not
         idle={"mean": "post_layernorm"},
     ),
     "dinov2": Family(1, "cls_mean", {"cls_mean": "Dinov2ForImageClassification"}),
@@ -51,12 +54,14 @@ FAMILIES = {
         0,
         "map",
         {"mean": "SiglipForImageClassification"},
+        pooled="map",
         switches=lambda readout: {"vision_use_head": readout == "map"},
     ),
     "beit": Family(
         1,
         "mean",
         {"mean": "BeitForImageClassification", "cls": "BeitForImageClassification"},
+        pooled="mean",  # normalized after the mean
         switches=lambda readout: {"use_mean_pooling": readout == "mean"},
     ),
     "ijepa": Family(0, "mean", {"mean": "IJepaForImageClassification"}),

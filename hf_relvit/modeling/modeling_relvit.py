@@ -73,7 +73,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         super().__init__(config)
         self.backbone = AutoModel.from_config(config.backbone_config)
         # Distributed training rejects trainable parameters on which the output does not depend.
-        if config.readout != "mean" and getattr(self.backbone, "pooler", None) is not None:
+        if config.readout != config.family.pooled and hasattr(self.backbone, "pooler"):
             self.backbone.pooler = None
         idle = ("mask_token", config.family.idle.get(config.readout, "mask_token"))
         for name, parameter in self.backbone.named_parameters():
@@ -159,9 +159,8 @@ class RelViTPreTrainedModel(PreTrainedModel):
                 "only 'eager' has them; call model.set_attn_implementation('eager'), or use record_object_attention"
             )
         extra: dict[str, Any] = {}
-        if (
-            self._takes_noise
-        ):  # MAE shuffles patches by this noise even when it masks none: increasing noise keeps them
+        if self._takes_noise:
+            # MAE shuffles patches by noise even when it masks none of them; increasing noise keeps their order.
             patches = torch.arange(self.geometry.num_patches, device=pixel_values.device, dtype=torch.float32)
             extra["noise"] = patches.expand(len(pixel_values), -1)
         if self._interpolates and self.config.resized:
@@ -172,15 +171,13 @@ class RelViTPreTrainedModel(PreTrainedModel):
 
     def _read(self, outputs: Any) -> torch.Tensor:
         """Features for the head, ``(batch, hidden)``, twice as wide for the readout "cls_mean"."""
-        tokens: torch.Tensor = outputs.last_hidden_state
-        pooled: Any = getattr(outputs, "pooler_output", None)
-        readout = self.config.readout
-        if readout == "map" or (readout == "mean" and getattr(self.backbone, "pooler", None) is not None):
-            return pooled
+        tokens, readout, own = outputs.last_hidden_state, self.config.readout, self.config.family.pooled
+        if readout == own:
+            return outputs.pooler_output
         mean = tokens[:, self.geometry.prefix_tokens :].mean(1)
         if readout == "mean":
             return mean
-        cls = tokens[:, 0] if pooled is None else pooled  # CLIP normalises it on the way
+        cls = outputs.pooler_output if own == "cls" else tokens[:, 0]
         return cls if readout == "cls" else torch.cat([cls, mean], 1)
 
 

@@ -232,6 +232,8 @@ def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder:
                 os.replace(folder, previous)
             os.replace(partial, folder)
     finally:
+        if previous.exists() and not folder.exists():
+            os.replace(previous, folder)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
 

@@ -1,11 +1,13 @@
 import errno
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from PIL import Image
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification, processing
@@ -104,6 +106,14 @@ def test_checkpoint_round_trip(tmp_path, model, images):
     assert torch.equal(again(pixels(images)).logits, model(processor(images)).logits)
 
 
+def test_transformers_pipeline_opens_a_saved_folder(tmp_path, model, images):
+    save_checkpoint(model, default_processor(32), tmp_path / "model")
+    classify = transformers.pipeline("image-classification", model=str(tmp_path / "model"), device="cpu")
+    answer = {a["label"]: a["score"] for a in classify(Image.fromarray(images[0]))}
+    scores = model(PixelProcessor(default_processor(32), 32)(images[:1])).logits.softmax(-1)[0]
+    assert answer == pytest.approx({"different": scores[0].item(), "same": scores[1].item()}, abs=1e-6)
+
+
 def test_half_precision_checkpoint_opens_in_float32(tmp_path, model):
     save_checkpoint(model.bfloat16(), default_processor(32), tmp_path / "model")
     assert load_checkpoint(tmp_path / "model")[0].dtype == torch.float32
@@ -179,6 +189,16 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path, mode
         save_checkpoint(model, FullDisk(), folder)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(model, Interrupted(), folder)
+    replace = os.replace
+
+    def replace_once(source, target):
+        if ".partial" in str(source):
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_once)
+    with pytest.raises(RelViTError, match="Input/output error"):
+        save_checkpoint(model, default_processor(32), folder)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
