@@ -145,7 +145,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         func = recording_checkpoint(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, func, *args, **kwargs)
 
-    def _run(self, pixel_values: torch.Tensor, hidden_states: bool | list[int], attentions: bool | None):
+    def _run(self, pixel_values: torch.Tensor, hidden_states: bool, attentions: bool | None):
         """The backbone's output for ``(batch, 3, side, side)`` images."""
         side = self.config.image_size
         if tuple(pixel_values.shape[2:]) != (side, side):
@@ -276,7 +276,8 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         if stages:
             layers = {layer for blocks in stages.values() for layer in blocks}
             recording = record_object_attention(tokens, self.geometry.prefix_tokens, layers)
-        hidden_states = bool(output_hidden_states) or (probes is not None and [probes.spec.layer])
+        # All of them: the numbering of selected ones differs between versions of transformers.
+        hidden_states = bool(output_hidden_states) or probes is not None
         with recording as attention:
             outputs = self._run(pixel_values, hidden_states, output_attentions)
         logits = self.classifier(self._read(outputs))
