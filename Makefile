@@ -15,7 +15,7 @@ quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minu
 	@$(BIN)/relvit study run quick --out runs/quick
 
 test: $(READY)  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 quality: $(READY)  ## lint, format and types
 	@$(BIN)/ruff check .

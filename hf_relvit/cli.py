@@ -138,7 +138,7 @@ def evaluate(
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
-    Example: relvit evaluate runs/quick/model --config quick-256
+    Example: relvit evaluate runs/quick/seed0/training/model --config quick-256
     """
     from .geometry import parse_config
     from .modeling.processing import load_checkpoint
@@ -174,7 +174,7 @@ def analyze_attention(
 ):
     """Attention stages: tables, heat map, line chart and a viewer of single heads.
 
-    Example: relvit analyze attention runs/quick/model --out runs/quick/attention
+    Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
     from .analysis.attention import AttentionConfig, attention_stages, save_viewer
     from .geometry import parse_config
@@ -196,19 +196,23 @@ def analyze_attention(
 
 @study.command("run")
 def study_run(
-    preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
+    study: Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")],
     out: Out,
     config: ConfigFile = None,
     images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
     seed: Seed = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each setting, with seeds from --seed upwards.")] = 1,
+    causal: Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")] = True,
 ):
-    """Build, train, evaluate, measure attention, write report.html. An interrupted study goes on where it was.
+    """Build, train, evaluate, analyze, write report.html. An interrupted study goes on where it was.
 
     Example: relvit study run quick --out runs/quick
     """
+    from .study.plan import plan
     from .study.run import run_study
 
-    report = run_study(preset, out, file=config, images=images, seed=seed, say=typer.echo)
+    planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
+    report = run_study(planned, out, say=typer.echo)
     typer.echo(f"report: {report}")
 
 

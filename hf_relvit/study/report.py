@@ -19,7 +19,8 @@ from ..stimuli.preview import contact_sheet
 from ..stimuli.scenes import sample
 from ..training.config import TrainConfig
 from ..training.run import object_set
-from .tables import condition_name, name
+from .plan import Run, Study
+from .tables import condition_name, name, over_seeds
 
 TASKS = {
     "discrimination": "Are the two objects the same?",
@@ -27,9 +28,31 @@ TASKS = {
 }
 
 
-def write_report(out: Path, preset: str, config: TrainConfig) -> Path:
-    """Draw the figures into ``out / "figures"`` and the page into ``out / "report.html"``; returns its path."""
-    out = Path(out)
+def write_report(study: Study, out: Path) -> Path:
+    """Write ``out / "report.html"`` from the saved tables; a page for each run too where there are several.
+
+    Returns:
+        Its path.
+    """
+    if len(study.runs) == 1:
+        return _run_page(study, study.runs[0], out / study.runs[0].name, out / "report.html")
+    pages = {run.name: _run_page(study, run, out / run.name, out / run.name / "report.html") for run in study.runs}
+    tables = [
+        pd.read_parquet(out / run.name / "evaluation" / "accuracy.parquet").assign(run=run.name) for run in study.runs
+    ]
+    return _write(
+        out / "report.html",
+        "comparison.html",
+        study=study.name,
+        version=__version__,
+        pages={name: page.relative_to(out) for name, page in pages.items()},
+        rows=[row | {"split": name(row["split"])} for row in over_seeds(pd.concat(tables)).to_dict("records")],
+    )
+
+
+def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
+    """The page of one run, and its figures in ``out / "figures"``."""
+    config = run.config
     table = pd.read_parquet(out / "evaluation" / "accuracy.parquet")
     history = read_json(out / "training" / "history.json")
     stages = AttentionStages.load(out / "attention")
@@ -56,12 +79,12 @@ def write_report(out: Path, preset: str, config: TrainConfig) -> Path:
     images |= {kind: figures / f"{kind}.png" for kind in ("stimuli", "history", "accuracy", "attention")}
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
-    template = files(__package__).joinpath("report.html").read_text("utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
-    text = page.render(
+    return _write(
+        path,
+        "report.html",
         title=TASKS[config.task],
         version=__version__,
-        preset=preset,
+        preset=study.name,
         config=config,
         summary=_summary(test, overall, config),
         cards=[
@@ -77,7 +100,7 @@ def write_report(out: Path, preset: str, config: TrainConfig) -> Path:
             row | {"split": name(row["split"]), "pairs": condition_name(row["condition"])}
             for row in table.to_dict("records")
         ],
-        code=_CODE.format(out=out.name, config=f"{config.geometry}-{config.combinations}"),
+        code=_CODE.format(out=Path(out.parent.name) / out.name, config=f"{config.geometry}-{config.combinations}"),
         foot=[
             f"seed {config.seed}",
             f"{config.images:,} training images",
@@ -87,9 +110,14 @@ def write_report(out: Path, preset: str, config: TrainConfig) -> Path:
         ],
         details=json.dumps({"settings": config.to_dict(), **stages.facts["provenance"]}, indent=1),
     )
-    with whole_file(out / "report.html") as temporary:
+
+
+def _write(path: Path, template: str, **values) -> Path:
+    source, style = (files(__package__).joinpath(file).read_text("utf-8") for file in (template, "report.css"))
+    text = Environment(autoescape=True, undefined=StrictUndefined).from_string(source).render(style=style, **values)
+    with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return out / "report.html"
+    return path
 
 
 _CODE = """from datasets import load_dataset

@@ -1,4 +1,4 @@
-"""From a preset to a report: data, training, evaluation, attention stages, report.html."""
+"""From a preset or a grid to a report, cell by cell."""
 
 from __future__ import annotations
 
@@ -6,47 +6,67 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..geometry import geometry as scene_geometry
-from ..provenance import provenance, read_json, whole_file, write_json
-from ..training.config import TrainConfig, resolve
+from ..provenance import provenance, whole_file, write_json
+from ..training.config import TrainConfig
 from .cells import run_cell
+from .plan import Run, Study
 
 ATTENTION_SCENES = 500  # the paper's: 250 same, 250 different
 
 
-def run_study(
-    preset: str, out: Path, *, file: Path | None = None, say: Callable[[str], object] = print, **overrides
-) -> Path:
-    """Run what is not finished yet, then write the report.
+def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) -> Path:
+    """Do the cells that are not done yet, then write the report.
+
+    Each run has a folder of its own, with a folder for each cell: ``data``, ``training``, ``evaluation``,
+    ``attention`` and the causal ones (``study.causal``). A cell is finished or not there; see ``cells.run_cell``.
 
     Args:
-        preset: of ``training.config.PRESETS``.
-        out: folder with a cell for each step: ``data``, ``training``, ``evaluation``, ``attention``.
-        file: YAML file of settings; ``overrides`` override it.
+        study: of ``plan.plan``.
+        out: folder of the study.
         say: is told what happens.
 
     Returns:
         The path of ``report.html``.
 
     Raises:
-        RelViTError: bad settings, or ``out`` holds a study of other settings.
+        RelViTError: ``out`` holds cells of other settings.
     """
-    config = resolve(preset, file, **overrides)
     out = Path(out)
-    settings = config.to_dict()
-    cells = {"data": _data, "training": _training, "evaluation": _evaluation, "attention": _attention}
-    for i, (name, work) in enumerate(cells.items(), 1):
-        heading = f"[{i}/5] {name}"
+    for run in study.runs:
+        where = f"{run.name}, " if len(study.runs) > 1 else ""
+        cells = cells_of(run, study, out / run.name)
+        for i, (name, (settings, work)) in enumerate(cells.items(), 1):
+            heading = f"[{where}{i}/{len(cells)}] {name}"
 
-        def announced(folder: Path, work=work, heading=heading) -> None:
-            say(f"{heading} ...")
-            work(config, folder)
+            def announced(folder: Path, work=work, heading=heading) -> None:
+                say(f"{heading} ...")
+                work(folder)
 
-        if not run_cell(out / name, settings, announced):
-            say(f"{heading}: finished before")
-    say("[5/5] report ...")
+            if not run_cell(out / run.name / name, settings, announced):
+                say(f"{heading}: finished before")
+    say("report ...")
     from .report import write_report
 
-    return write_report(out, preset, config)
+    return write_report(study, out)
+
+
+def cells_of(run: Run, study: Study, folder: Path) -> dict[str, tuple[dict, Callable[[Path], object]]]:
+    """The cells of a run in the order of their needs: name -> (settings, work)."""
+    settings = run.config.to_dict()
+    first: dict[str, Callable[[TrainConfig, Path], None]] = {
+        "data": _data,
+        "training": _training,
+        "evaluation": _evaluation,
+        "attention": _attention,
+    }
+    cells: dict[str, tuple[dict, Callable[[Path], object]]] = {
+        name: (settings, lambda cell, work=work: work(run.config, cell)) for name, work in first.items()
+    }
+    if study.causal is not None:
+        from .causal import causal_cells
+
+        cells |= causal_cells(run.config, study.causal, folder)
+    return cells
 
 
 def _data(config: TrainConfig, folder: Path) -> None:
@@ -110,8 +130,3 @@ def _attention(config: TrainConfig, folder: Path) -> None:
     for kind in ("png", "svg"):
         stages.plot(folder / f"attention.{kind}")
     save_viewer(model, processor, scenes, stages, folder / "viewer.png", objects=objects)
-
-
-def finished(out: Path) -> dict:
-    """The settings of the study in a folder."""
-    return read_json(Path(out) / "training" / "config.json")

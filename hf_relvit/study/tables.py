@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from ..analysis.figures import SPLIT_NAMES
+from ..analysis.statistics import cluster_bootstrap
 
 CONDITION_NAMES = {
     "all": "all",
@@ -21,6 +23,41 @@ def name(split: str) -> str:
 
 def condition_name(condition: str) -> str:
     return CONDITION_NAMES.get(condition, condition.replace("_", " "))
+
+
+def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies of several runs, those that differ only in the seed together.
+
+    Args:
+        table: the accuracy tables of the runs, with their names, which end in "seed" and a number, in ``run``.
+
+    Returns:
+        One row a setting and split: ``setting, split, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
+        ``ci_low, ci_high`` (bootstrap over seeds; NaN for one), ``seeds, n`` (scenes a seed), ``base_accuracy``,
+        ``floor``.
+    """
+    whole = table[table.condition == "all"].assign(setting=table.run.str.replace(r"-?seed\d+$", "", regex=True))
+    rows = []
+    for (setting, split), group in whole.groupby(["setting", "split"], sort=False):
+        low = high = float("nan")
+        if len(group) > 1:
+            low, high = cluster_bootstrap(group.accuracy.to_numpy(), np.arange(len(group)))
+        rows.append(
+            {
+                "setting": setting or "all",
+                "split": split,
+                "accuracy": group.accuracy.mean(),
+                "lowest": group.accuracy.min(),
+                "highest": group.accuracy.max(),
+                "ci_low": low,
+                "ci_high": high,
+                "seeds": len(group),
+                "n": int(group.n.iloc[0]),
+                "base_accuracy": group.base_accuracy.mean(),
+                "floor": group.floor.iloc[0],
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def accuracy_text(table: pd.DataFrame) -> str:

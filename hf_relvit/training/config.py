@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +150,7 @@ def resolve(preset: str = "quick", file: Path | None = None, **overrides) -> Tra
     known = {field.name: field for field in dataclasses.fields(TrainConfig)}
     for key, value in values.items():
         if key not in known:
-            raise RelViTError(f"unknown key {key!r}{_nearest(key, known)}; the keys are: {', '.join(known)}")
+            raise unknown_key(key, known)
         default = getattr(PRESETS[preset], key)
         numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
         if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
@@ -170,6 +171,11 @@ def read_yaml(file: Path) -> dict:
     if not isinstance(values, dict):
         raise RelViTError(f"{file} holds {type(values).__name__}: expected `key: value` lines")
     return values
+
+
+def unknown_key(key: str, known: Iterable[str]) -> RelViTError:
+    """The error for a key that is none of the known ones."""
+    return RelViTError(f"unknown key {key!r}{_nearest(key, known)}; the keys are: {', '.join(known)}")
 
 
 def _nearest(key: str, known) -> str:

@@ -15,6 +15,7 @@ from hf_relvit import cli
 from hf_relvit.training.config import vit
 
 SETTINGS = dict(
+    causal=dict(pairs=16, test_pairs=8, epochs=1, layers=[1]),
     backbone=vit(2, 32, 2),
     images=256,
     batch_size=16,
@@ -34,7 +35,7 @@ def settings(tmp_path):
 
 
 def study(settings, out):
-    return ["study", "run", "quick", "--config", settings, "--out", str(out)]
+    return ["study", "run", settings, "--out", str(out)]
 
 
 def run(arguments):
@@ -51,11 +52,11 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
     assert page.count("<img") == page.count("data:image/png;base64,") == 5
     assert page.count("What you are looking at.") == 5
-    table = pd.read_parquet(out / "evaluation" / "accuracy.parquet")
+    table = pd.read_parquet(out / "seed0" / "evaluation" / "accuracy.parquet")
     for row in table[table.condition == "all"].itertuples():
         assert f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>" in page
     assert {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"} <= {
-        str(p.relative_to(out)) for p in out.rglob("*")
+        str(p.relative_to(out / "seed0")) for p in (out / "seed0").rglob("*")
     }
 
     times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if "figures" not in str(p) and p.name != "report.html"}
@@ -63,8 +64,8 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     assert "training: finished before" in capsys.readouterr().out
     assert times == {p: p.stat().st_mtime_ns for p in times if p.is_file() or p.is_dir()}
 
-    assert run([*study(settings, out), "--seed", "9"]) == 2
-    assert "was made with another seed: name another folder" in capsys.readouterr().err
+    assert run([*study(settings, out), "--images", "512"]) == 2
+    assert "was made with another images: name another folder" in capsys.readouterr().err
 
 
 def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tmp_path):
@@ -73,18 +74,30 @@ def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tm
         [*command, *study(settings, tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("training/checkpoints/*/trainer_state.json")):
+    while not list((tmp_path / "killed").glob("seed0/training/checkpoints/*/trainer_state.json")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "killed" / "training" / "DONE.json").exists()
+    assert not (tmp_path / "killed" / "seed0" / "training" / "DONE.json").exists()
     assert run(study(settings, tmp_path / "killed")) == 0
     assert run(study(settings, tmp_path / "whole")) == 0
     resumed, whole = (
-        pd.read_parquet(tmp_path / name / "evaluation" / "accuracy.parquet") for name in ("killed", "whole")
+        pd.read_parquet(tmp_path / name / "seed0" / "evaluation" / "accuracy.parquet") for name in ("killed", "whole")
     )
     assert resumed.equals(whole)
-    weights = [(tmp_path / name / "training/model/model.safetensors").read_bytes() for name in ("killed", "whole")]
+    weights = [
+        (tmp_path / name / "seed0/training/model/model.safetensors").read_bytes() for name in ("killed", "whole")
+    ]
     assert weights[0] == weights[1]
+
+
+def test_seeds_are_compared_on_one_page(settings, tmp_path):
+    out = tmp_path / "seeds"
+    assert run([*study(settings, out), "--seeds", "2", "--no-causal"]) == 0
+    page = (out / "report.html").read_text()
+    assert 'href="seed0/report.html"' in page
+    tables = [pd.read_parquet(out / f"seed{seed}/evaluation/accuracy.parquet") for seed in (0, 1)]
+    mean = sum(table.set_index(["split", "condition"]).accuracy["test", "all"] for table in tables) / 2
+    assert f"<td>IID test</td><td>{mean:.3f}</td><td>2</td>" in page

@@ -1,0 +1,118 @@
+"""What a study does: which runs, and how deep it looks into each."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import RelViTError
+from ..training.config import PRESETS, TrainConfig, read_yaml, resolve, unknown_key
+
+PROPERTIES = ("shape", "color")
+
+
+@dataclass(frozen=True)
+class CausalConfig:
+    """How deep the causal analysis goes. The paper's values are 2,000 pairs and 20 epochs; ours are for a laptop."""
+
+    pairs: int = 512
+    """Pairs to find each alignment on."""
+    test_pairs: int = 400
+    """Pairs to score it on, for each split."""
+    epochs: int = 12
+    """Passes over the pairs."""
+    layers: list[int] | None = None
+    """Blocks to look at; all by default."""
+
+    def __post_init__(self):
+        for name in ("pairs", "test_pairs", "epochs"):
+            if getattr(self, name) < 1:
+                raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained model: its folder's name and its settings."""
+
+    name: str
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs, and the causal analysis of each (None for none)."""
+
+    name: str
+    runs: tuple[Run, ...]
+    causal: CausalConfig | None
+
+
+def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool = True, **overrides: Any) -> Study:
+    """The runs of a preset, or of a grid.
+
+    A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values; every combination
+    is a run), ``seeds`` and ``causal`` (fields of CausalConfig, or false for none). Example::
+
+        preset: quick
+        grid: {combinations: [32, 128]}
+        seeds: 3
+
+    Args:
+        target: name of a preset, or path of a grid.
+        seeds: runs of each combination, with the seeds from the settings' one upwards.
+        file: YAML file of settings for a preset.
+        causal: whether to do the causal analysis.
+        overrides: settings that override all.
+
+    Raises:
+        RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice.
+    """
+    grid: dict[str, list] = {}
+    causal_settings: Any = {} if causal else False
+    settings: dict[str, Any] = read_yaml(file) if file is not None else {}
+    preset = target
+    if target not in PRESETS and Path(target).suffix in (".yaml", ".yml"):
+        settings = read_yaml(Path(target)) | settings
+        preset, grid = settings.pop("preset", "quick"), settings.pop("grid", {})
+        seeds = settings.pop("seeds", 1) if seeds == 1 else seeds
+        in_file = settings.pop("causal", {})
+        causal_settings = in_file if causal else False
+    if not isinstance(seeds, int) or seeds < 1:
+        raise RelViTError(f"seeds {seeds}: expected 1 or more")
+    if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
+        raise RelViTError(f"grid {grid}: expected a list with at least one value for each setting")
+    runs = []
+    for values in itertools.product(*grid.values()):
+        point = dict(zip(grid, values))
+        base = resolve(preset, None, **(settings | point | overrides))
+        for seed in range(base.seed, base.seed + seeds):
+            name = "-".join([*(_word(value) for value in values), f"seed{seed}"])
+            runs.append(Run(name, dataclasses.replace(base, seed=seed)))
+    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
+    if twice:
+        raise RelViTError(f"the grid names the run {twice[0]!r} twice: give each value once")
+    return Study(Path(target).stem, tuple(runs), _causal(causal_settings))
+
+
+def _causal(settings: Any) -> CausalConfig | None:
+    if settings is False:
+        return None
+    known = [field.name for field in dataclasses.fields(CausalConfig)]
+    for key in settings:
+        if key not in known:
+            raise unknown_key(f"causal {key}", known)
+    return CausalConfig(**settings)
+
+
+def _word(value: Any) -> str:
+    """A value as part of a folder's name."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        value = "-".join(f"{k}{v}" for k, v in value.items())
+    return re.sub(r"[^A-Za-z0-9]+", "_", str(value)).strip("_") or "none"

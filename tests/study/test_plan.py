@@ -1,0 +1,52 @@
+import pytest
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.study.plan import CausalConfig, plan
+from hf_relvit.training.config import PRESETS
+
+
+def grid(tmp_path, text):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_preset_is_one_run():
+    study = plan("quick")
+    assert [run.name for run in study.runs] == ["seed0"]
+    assert study.runs[0].config == PRESETS["quick"]
+    assert study.causal == CausalConfig()
+    assert plan("quick", causal=False).causal is None
+
+
+def test_a_grid_is_every_combination_and_seed(tmp_path):
+    text = "preset: quick\nimages: 512\ngrid: {task: [discrimination, rmts], combinations: [32, 128]}\nseeds: 2\n"
+    study = plan(grid(tmp_path, text + "causal: {pairs: 8}"), seed=3)
+    assert len(study.runs) == 8
+    assert [run.name for run in study.runs[:3]] == [
+        "discrimination-32-seed3",
+        "discrimination-32-seed4",
+        "discrimination-128-seed3",
+    ]
+    assert study.runs[-1].config.task == "rmts"
+    assert {run.config.images for run in study.runs} == {512}
+    assert study.causal.pairs == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grid: {seed: []}", "expected a list with at least one value"),
+        ("grid: {task: rmts}", "expected a list with at least one value"),
+        ("grid: {combinations: [32, 32]}", "names the run '32-seed0' twice"),
+        ("grid: {combination: [32]}", "did you mean 'combinations'"),
+        ("seeds: 0", "seeds 0: expected 1 or more"),
+        ("causal: {pair: 3}", "unknown key 'causal pair'"),
+        ("causal: {pairs: 0}", "causal pairs 0: expected at least 1"),
+        ("preset: quik", "did you mean 'quick'"),
+    ],
+)
+def test_a_bad_grid_is_one_line_with_the_cure(tmp_path, text, message):
+    with pytest.raises(RelViTError, match=message) as error:
+        plan(grid(tmp_path, text))
+    assert "\n" not in str(error.value)
