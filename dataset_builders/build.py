@@ -7,7 +7,10 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
-from datasets.exceptions import DatasetGenerationError
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.provenance import read_json, write_json
@@ -70,7 +72,7 @@ def build(
         raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(_BUILDERS)}")
     out = Path(out)
     folder = out / config
-    with _one_line_errors(folder), contextlib.ExitStack() as stack:
+    with _one_line_errors(folder), _interrupted_once(), contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
         own = {"masks": masks, "palette": palette}
         builder = _BUILDERS[task](scratch, config, n_train=n_train, n_eval=n_eval, seed=seed, **own)
@@ -213,15 +215,38 @@ def _integers(column: pa.Array) -> np.ndarray:
 def _one_line_errors(folder: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, DatasetGenerationError) as error:
-        # Worker processes hand on their errors as text, hence no test of `errno`.
-        if any(os.strerror(errno.ENOSPC) in str(cause) for cause in _causes(error)):
-            raise RelViTError(
-                f"the disk is full while writing {folder}: free some space and run again, nothing half-written is left"
-            ) from error
+    except Exception as error:
+        for cause in _causes(error):
+            # Worker processes hand on their errors as text, hence no test of `errno`.
+            if os.strerror(errno.ENOSPC) in str(cause):
+                state = f"the disk is full while writing {folder}, nothing half-written is left"
+                raise RelViTError(f"{state}: free some space and run again") from error
+            if not isinstance(cause, Exception):  # an interrupt, hidden by what followed from it in `datasets`
+                raise cause from None
         if isinstance(error, OSError):
             raise RelViTError(f"{folder} cannot be written ({error}): choose another --out") from error
         raise
+
+
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Ctrl-C reaches the workers too: let this process alone act on it, and end them."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # somebody else decides what Ctrl-C does
+        return
+    here = os.getpid()
+
+    def interrupt(signum, frame):
+        if os.getpid() == here:
+            raise KeyboardInterrupt
+        sys.unraisablehook = lambda unraisable: None  # a worker's last words say nothing new
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

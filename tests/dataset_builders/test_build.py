@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import datasets
 import numpy as np
@@ -232,7 +233,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, num_pro
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(RelViTError, match=r"disk is full while writing .*quick-32: free some space") as caught:
+    with pytest.raises(RelViTError, match=r"disk is full while writing .*quick-32, .*: free some") as caught:
         small(tmp_path / "out", num_proc=num_proc)
     assert "\n" not in str(caught.value)
     assert not any((tmp_path / "out").iterdir())
@@ -253,32 +254,40 @@ def test_full_disk_while_the_card_is_written(built, monkeypatch):
     assert contents(built) == before
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_build_never_looks_finished(tmp_path, signum):
+@pytest.mark.parametrize(("signum", "num_proc"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
+def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     out = tmp_path / "out"
     code = (
         "from hf_relvit.dataset_builders.build import build\n"
-        f"build('discrimination', 'b16-256', {str(out)!r}, n_train=200000, n_eval=8)"
+        f"build('discrimination', 'b16-256', {str(out)!r}, n_train=60000, n_eval=8, num_proc={num_proc})"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
         while not list(out.glob(".*.incomplete/*/*.parquet")) and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.02)
         time.sleep(0.2)
-        process.send_signal(signum)
-        assert process.wait(30) != 0
+        os.killpg(process.pid, signum)  # as a terminal does
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode == -signum
     finally:
         process.kill()
     left = [path.name for path in out.iterdir()]
     assert all(name.startswith(".") for name in left)
     if signum == signal.SIGINT:
         assert not left
+        assert said.count("Traceback") == 1  # python's own, none of the workers'
     with pytest.raises(RelViTError, match=r"no dataset 'b16-256' in .*: make one with"):
         open_folder(out, "b16-256")
     small(out, "discrimination", "b16-256")
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "b16-256"]
+
+
+def test_building_works_in_any_thread(tmp_path):
+    with ThreadPoolExecutor() as threads:
+        threads.submit(small, tmp_path / "out").result()
+    check_folder(tmp_path / "out", "quick-32")
 
 
 @pytest.mark.parametrize(
