@@ -67,7 +67,7 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
         seeds: runs of each combination, with the seeds from the settings' one upwards.
         file: YAML file of settings for a preset.
         causal: whether to do the causal analysis.
-        overrides: settings that override all.
+        overrides: settings that override all; None is none.
 
     Raises:
         RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice.
@@ -86,10 +86,11 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
     if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
         raise RelViTError(f"grid {grid}: expected a list with at least one value for each setting")
+    given = {key: value for key, value in overrides.items() if value is not None}
     runs = []
     for values in itertools.product(*grid.values()):
         point = dict(zip(grid, values))
-        base = resolve(preset, None, **(settings | point | overrides))
+        base = resolve(preset, None, **(settings | point | given))
         for seed in range(base.seed, base.seed + seeds):
             name = "-".join([*(_word(value) for value in values), f"seed{seed}"])
             runs.append(Run(name, dataclasses.replace(base, seed=seed)))

@@ -46,7 +46,7 @@ def write_report(study: Study, out: Path) -> Path:
         study=study.name,
         version=__version__,
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=[row | {"split": name(row["split"])} for row in over_seeds(pd.concat(tables)).to_dict("records")],
+        rows=[row | {"split": name(row["split"])} for row in over_seeds(pd.concat(tables, ignore_index=True)).to_dict("records")],
     )
 
 

@@ -21,7 +21,7 @@ def test_a_preset_is_one_run():
 
 def test_a_grid_is_every_combination_and_seed(tmp_path):
     text = "preset: quick\nimages: 512\ngrid: {task: [discrimination, rmts], combinations: [32, 128]}\nseeds: 2\n"
-    study = plan(grid(tmp_path, text + "causal: {pairs: 8}"), seed=3)
+    study = plan(grid(tmp_path, text + "causal: {pairs: 8}"), seed=3, images=None)
     assert len(study.runs) == 8
     assert [run.name for run in study.runs[:3]] == [
         "discrimination-32-seed3",
