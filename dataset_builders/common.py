@@ -13,10 +13,11 @@ import datasets
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, parse_config
+from hf_relvit.stimuli.objects import open_objects
 from hf_relvit.stimuli.scenes import SceneTable, check_scenes, sample
 from hf_relvit.stimuli.splits import split_names
 
-from .rows import features, fingerprint, object_set, rows
+from .rows import features, fingerprint, rows
 
 VERSION = datasets.Version("1.0.0")
 """Of the stimuli: raised whenever the same seed gives other pictures (tests/stimuli pins them)."""
@@ -77,7 +78,7 @@ class SceneBuilder(datasets.GeneratorBasedBuilder):
         given = {key: value for key, value in (keywords | own).items() if value is not None}
         name = config_name or f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
         self.scene_geometry, combinations = parse_config(name)
-        self.objects = object_set(own.get("masks"), own.get("palette"))
+        self.objects = open_objects(own.get("masks"), own.get("palette"))
         named = name in self.builder_configs
         if not named:
             given |= {"name": name, "geometry": self.scene_geometry.name, "combinations": combinations}

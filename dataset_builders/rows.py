@@ -10,24 +10,12 @@ import numpy as np
 from datasets import ClassLabel, Features, Image, List, Value
 
 from hf_relvit import geometry, stimuli
-from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import DIFFERENCES, LABELS, SceneTable
 
 _FROM_TABLE = ("label", "shape", "color", "corner", "jitter", "relation", "difference", "twin", "index")
-
-
-def object_set(masks: str | Path | None, palette: str | Path | None) -> ObjectSet:
-    """Your own shapes and colors, or ours.
-
-    Raises:
-        RelViTError: a palette without masks, or what ``ObjectSet.from_folder`` refuses.
-    """
-    if masks is None and palette is not None:
-        raise RelViTError(f"palette {palette} without a folder of masks: name the folder too")
-    return ObjectSet.default() if masks is None else ObjectSet.from_folder(masks, palette)
 
 
 def features(objects: ObjectSet) -> Features:

@@ -77,11 +77,11 @@ def data_preview(
     """
     from .geometry import parse_config
     from .provenance import whole_file
-    from .stimuli.objects import ObjectSet
+    from .stimuli.objects import open_objects
     from .stimuli.preview import contact_sheet
     from .stimuli.scenes import sample
 
-    objects = ObjectSet.from_folder(masks, palette) if masks else ObjectSet.default()
+    objects = open_objects(masks, palette)
     geometry, combinations = parse_config(config)
     rounded = -(-n // 4) * 4
     scenes = sample(task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects)

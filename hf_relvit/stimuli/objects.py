@@ -175,6 +175,17 @@ class ObjectSet:
         return digest.hexdigest()[:16]
 
 
+def open_objects(masks: str | Path | None = None, palette: str | Path | None = None) -> ObjectSet:
+    """Your own shapes and colors (``ObjectSet.from_folder``), or ours if neither is named.
+
+    Raises:
+        RelViTError: a palette without masks, or what ``ObjectSet.from_folder`` refuses.
+    """
+    if masks is None and palette is not None:
+        raise RelViTError(f"palette {palette} without a folder of masks: name the folder too")
+    return ObjectSet.default() if masks is None else ObjectSet.from_folder(masks, palette)
+
+
 @lru_cache(maxsize=1)
 def _default() -> ObjectSet:
     return ObjectSet(np.stack([_rasterize(text) for text in _SILHOUETTES.values()]), PALETTE, 16, 16)

@@ -19,7 +19,7 @@ from ..provenance import whole_file
 from ..stimuli.counterfactuals import CounterfactualTable, sample_counterfactuals
 from ..training.config import TrainConfig
 from ..training.evaluation import random_twin
-from ..training.run import computes_bf16, object_set
+from ..training.run import computes_bf16
 from .plan import PROPERTIES, CausalConfig
 
 
@@ -28,7 +28,7 @@ class Bench:
 
     def __init__(self, config: TrainConfig, causal: CausalConfig, run: Path):
         self.config, self.causal, self.run = config, causal, run
-        self.objects = object_set(config)
+        self.objects = config.open_objects()
         self.checkpoint = cache(lambda: load_checkpoint(run / "training" / "model"))
         self.captured = cache(self._captured)
 
@@ -96,8 +96,10 @@ def _das(bench: Bench, prop: str, layer: int, folder: Path) -> None:
     alignment.save_pretrained(folder)
     frames = []
     for split in bench.test_splits:
-        for control in (None, "wrong_object", "random_tokens"):
-            frames.append(score_alignment(model, processor, alignment, bench.captured(prop, split), control))
+        frames += [
+            score_alignment(model, processor, alignment, bench.captured(prop, split), control)
+            for control in (None, "wrong_object", "random_tokens")
+        ]
         frames.append(score_alignment(model, processor, alignment, bench.captured(prop, split, True)))
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with whole_file(folder / "scores.parquet") as temporary:

@@ -18,7 +18,6 @@ from ..provenance import read_json, whole_file
 from ..stimuli.preview import contact_sheet
 from ..stimuli.scenes import sample
 from ..training.config import TrainConfig
-from ..training.run import object_set
 from .plan import Run, Study
 from .tables import condition_name, name, over_seeds
 
@@ -46,7 +45,10 @@ def write_report(study: Study, out: Path) -> Path:
         study=study.name,
         version=__version__,
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=[row | {"split": name(row["split"])} for row in over_seeds(pd.concat(tables, ignore_index=True)).to_dict("records")],
+        rows=[
+            row | {"split": name(row["split"])}
+            for row in over_seeds(pd.concat(tables, ignore_index=True)).to_dict("records")
+        ],
     )
 
 
@@ -57,7 +59,7 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
     history = read_json(out / "training" / "history.json")
     stages = AttentionStages.load(out / "attention")
     figures = out / "figures"
-    objects = object_set(config)
+    objects = config.open_objects()
     scenes = sample(
         config.task,
         scene_geometry(config.geometry),

@@ -112,10 +112,9 @@ def _evaluation(config: TrainConfig, folder: Path) -> None:
 def _attention(config: TrainConfig, folder: Path) -> None:
     from ..analysis.attention import attention_stages, save_viewer
     from ..stimuli.scenes import sample
-    from ..training.run import object_set
 
     model, processor = _checkpoint(folder)
-    objects = object_set(config)
+    objects = config.open_objects()
     scenes = sample(
         config.task,
         scene_geometry(config.geometry),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RelViTError
+from ..stimuli.objects import ObjectSet, open_objects
 
 SCHEDULES = ("cosine", "constant", "plateau", "exponential")
 
@@ -94,6 +95,10 @@ class TrainConfig:
         for name in ("images", "n_train", "n_eval", "batch_size", "evaluations", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
+
+    def open_objects(self) -> ObjectSet:
+        """The shapes and colors that the settings name."""
+        return open_objects(self.objects, self.palette)
 
     @property
     def steps(self) -> int:

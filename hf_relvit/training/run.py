@@ -17,7 +17,6 @@ from ..geometry import geometry as scene_geometry
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor, save_checkpoint
 from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.objects import ObjectSet
 from .config import TrainConfig
 from .data import RelViTCollator, SceneDataset, check_geometry
 from .metrics import relational_accuracy
@@ -27,22 +26,13 @@ from .trainer import RelViTTrainer, last_complete_checkpoint
 STIMULUS_MEAN, STIMULUS_SPREAD = (0.97,) * 3, (0.15,) * 3
 
 
-def object_set(config: TrainConfig) -> ObjectSet:
-    """The shapes and colors that a config names."""
-    if config.objects is None and config.palette is None:
-        return ObjectSet.default()
-    if config.objects is None:
-        raise RelViTError(f"palette {config.palette!r} without a folder of masks: name one with `objects`")
-    return ObjectSet.from_folder(config.objects, config.palette)
-
-
 def build_model(config: TrainConfig) -> tuple[RelViTForImageClassification, PixelProcessor]:
     """The model before training, and its processor.
 
     Raises:
         RelViTError: a backbone whose geometry is not the scenes', unknown backbone or loss settings.
     """
-    scenes, objects = scene_geometry(config.geometry), object_set(config)
+    scenes, objects = scene_geometry(config.geometry), config.open_objects()
     disentanglement = config.disentanglement
     if disentanglement is not None:
         disentanglement = {"n_shapes": objects.n_shapes, "n_colors": objects.n_colors, **disentanglement}
@@ -140,7 +130,7 @@ def make_trainer(
     config: TrainConfig, model, processor: PixelProcessor, checkpoints: Path, *, progress: bool = True
 ) -> RelViTTrainer:
     """The Trainer of a run: fresh or fixed training scenes, validation on the way."""
-    scenes, objects = scene_geometry(config.geometry), object_set(config)
+    scenes, objects = scene_geometry(config.geometry), config.open_objects()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch_size % world:
         raise RelViTError(f"batch_size {config.batch_size} does not divide over {world} processes: choose a multiple")
