@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -30,12 +31,21 @@ def _noise_table(sd: float) -> np.ndarray:
     return table
 
 
-def _noise(seed: int, split: str, index: int, count: int) -> np.ndarray:
-    """``count`` 16-bit uniform numbers of one scene, from a counter-based generator: no state, no order."""
-    key = np.array([seed, SPLITS.index(split)], dtype=np.uint64)
-    counter = np.array([0, 0, index, 0], dtype=np.uint64)
-    raw = np.random.Philox(key=key, counter=counter).random_raw(-(-count // 4))
-    return raw.astype("<u8", copy=False).view("<u2")[:count]
+def _uniform(table: SceneTable, count: int) -> np.ndarray:
+    """``count`` 16-bit uniform numbers for each scene, uint16 ``(n, count)``, from a counter-based generator.
+
+    A scene's numbers are those at its index in the stream of (seed, split): there is no state and no order. Scenes of
+    consecutive indices are drawn at once, for speed alone.
+    """
+    blocks = -(-count // 16)  # of four 64-bit words, one step of the counter
+    key = int(table.seed) | SPLITS.index(table.split) << 64
+    cuts = [0, *(np.flatnonzero(np.diff(table.index) != 1) + 1).tolist(), len(table)]
+    runs = [
+        np.random.Philox(key=key, counter=int(table.index[start]) * blocks).random_raw(4 * blocks * (stop - start))
+        for start, stop in pairwise(cuts)
+    ]
+    words = runs[0] if len(runs) == 1 else np.concatenate(runs)
+    return words.astype("<u8", copy=False).view("<u2").reshape(len(table), -1)[:, :count]
 
 
 def _origin(table: SceneTable) -> np.ndarray:
@@ -60,20 +70,21 @@ def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
     objects = objects or ObjectSet.default()
     size, image = table.geometry.sprite_size, table.geometry.image_size
     images = np.full((len(table), image, image, 3), BACKGROUND, dtype=np.uint8)
-    outside = ~objects.sprites(size)
+    # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
+    hidden = np.where(objects.sprites(size), 0, BACKGROUND).astype(np.uint8).reshape(-1, size * size).repeat(3, axis=1)
+    means = np.tile(objects.palette.astype(np.int16), size * size)
     levels = _noise_table(float(objects.noise_sd))
     origin = _origin(table).tolist()
-    k = table.shape.shape[1]
     for start in range(0, len(table), _CHUNK):
-        rows = range(start, min(start + _CHUNK, len(table)))
-        uniform = np.stack([_noise(table.seed, table.split, int(table.index[i]), k * size * size * 3) for i in rows])
-        sprites = levels[uniform].reshape(len(rows), k, size, size, 3)
-        sprites += objects.palette[table.color[rows.start : rows.stop]][:, :, None, None, :].astype(np.int16)
-        sprites = np.clip(sprites, 0, BRIGHTEST, out=sprites).astype(np.uint8)
-        sprites[outside[table.shape[rows.start : rows.stop]]] = BACKGROUND
-        for i, row in enumerate(rows):
-            for j, (top, left) in enumerate(origin[row]):
-                images[row, top : top + size, left : left + size] = sprites[i, j]
+        part = table[start : start + _CHUNK]
+        pixels = levels[_uniform(part, part.shape.shape[1] * means.shape[1])].reshape(*part.shape.shape, -1)
+        pixels += means[part.color]
+        sprites = np.clip(pixels, 0, BRIGHTEST, out=pixels).astype(np.uint8)
+        sprites |= hidden[part.shape]  # 255 | anything is 255, the background
+        sprites = sprites.reshape(*part.shape.shape, size, size, 3)
+        for i, corners in enumerate(origin[start : start + _CHUNK]):
+            for j, (top, left) in enumerate(corners):
+                images[start + i, top : top + size, left : left + size] = sprites[i, j]
     return images
 
 

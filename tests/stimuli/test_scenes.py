@@ -231,8 +231,8 @@ def test_one_scene_alone_in_a_fresh_process_is_the_same_bit_for_bit(task):
 @pytest.mark.parametrize(
     ("task", "golden"),
     [
-        ("discrimination", "d51d010cec46ae1b71e8c69a41cd5e2651ee88fa9341c69a1e8c7ecf93fe1fdc"),
-        ("rmts", "70fef13e8786795c693ce6e79cc4f9397888f1f0e9ec72cb951f9539c0e5186b"),
+        ("discrimination", "c8ebf3e463c6df393bcb51ba67d2c0d1927948ca3325e09b81ee86b7d232a4d6"),
+        ("rmts", "9af2f4a6fa78fc1d16a15576fa10918a58f2fae300f0fb2216e838a0f80b4a28"),
     ],
 )
 def test_generator_version(task, golden):
