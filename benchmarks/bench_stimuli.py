@@ -1,0 +1,128 @@
+"""Stimuli: rendering, memory when streaming, PNG, and building to Parquet (224 px, noise included)."""
+
+from __future__ import annotations
+
+import io
+import resource
+import tempfile
+
+import datasets
+import machine
+import numpy as np
+from hf_relvit.dataset_builders import rows as dataset_rows
+from hf_relvit.dataset_builders.build import build, check_folder
+from hf_relvit.dataset_builders.discrimination.builder import Discrimination
+from PIL import Image
+
+from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.stimuli.objects import ObjectSet
+from hf_relvit.stimuli.png import encode_png
+from hf_relvit.stimuli.rendering import render
+from hf_relvit.stimuli.scenes import SceneTable, sample
+
+B16 = GEOMETRIES["b16"]
+BATCH = 64
+
+
+def render_by_pixel(table: SceneTable) -> np.ndarray:
+    """The original algorithm (paper's official code, in our words): a Python loop over the pixels of each object.
+
+    Four draws a pixel, each an array of one number: which of the object's two colors (equal in the paper's stimuli),
+    and the noise of three channels, each clipped and cast by itself.
+    """
+    objects, rng = ObjectSet.default(), np.random.RandomState(0)
+    size, patch = table.geometry.sprite_size, table.geometry.patch_size
+    images = np.full((len(table), table.geometry.image_size, table.geometry.image_size, 3), 255, dtype=np.uint8)
+    for i in range(len(table)):
+        for j in range(table.shape.shape[1]):
+            mean = objects.palette[table.color[i, j]].tolist()
+            top, left = (table.corner[i, j].astype(int) * patch + table.jitter[i, j]).tolist()
+            for y, x in np.argwhere(objects.sprites(size)[table.shape[i, j]]).tolist():
+                color = (mean, mean)[rng.binomial(1, 0.5)]
+                pixel = np.zeros(3, dtype=np.uint8)
+                for channel in range(3):
+                    value = rng.normal(color[channel], 10, size=1)
+                    pixel[channel] = value.clip(0, 250).astype(np.uint8).item()
+                images[i, top + y, left + x] = pixel
+    return images
+
+
+def render_in_batches(table: SceneTable) -> None:
+    for start in range(0, len(table), BATCH):
+        render(table[start : start + BATCH])
+
+
+def rendering():
+    for task in ("discrimination", "rmts"):
+        table = sample(task, B16, "train", 4096)
+        render(table[:BATCH])
+        fast = len(table) / machine.best(lambda table=table: render_in_batches(table), 5)
+        loop = 16 / machine.best(lambda table=table: render_by_pixel(table[:16]))
+        drawn = 6400 / machine.best(lambda task=task: sample(task, B16, "train", 6400))
+        rates = {"images_per_second": fast, "loop_images_per_second": loop, "ratio": fast / loop}
+        yield {"what": f"rendering, {task}, one core", **rates}
+        yield {"what": f"drawing scenes, {task}, one core", "scenes_per_second": drawn}
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def streaming():
+    def fresh(blocks):
+        for block in blocks:
+            render_in_batches(sample("discrimination", B16, "train", 4096, block=block))
+
+    fresh(range(1))
+    before = peak_mib()
+    fresh(range(1, 14))
+    yield {"what": "peak memory, from 4,096 to 57,344 rendered images", "more_mib": peak_mib() - before}
+    with tempfile.TemporaryDirectory() as cache:
+        rows = iter(Discrimination(cache, "b16-256", n_train=50_000).as_streaming_dataset(split="train").decode(False))
+        for _ in range(2_000):
+            next(rows)
+        before = peak_mib()
+        for _ in rows:
+            pass
+    yield {"what": "peak memory, from 2,000 to 50,000 streamed rows of a builder", "more_mib": peak_mib() - before}
+
+
+def encode_default(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def png():
+    pictures = render(sample("discrimination", B16, "train", 512))
+    rate, size = {}, {}
+    for encode in (encode_png, encode_default):
+        rate[encode] = len(pictures) / machine.best(lambda encode=encode: [encode(picture) for picture in pictures])
+        size[encode] = sum(len(encode(picture)) for picture in pictures) / 1000 / len(pictures)
+    yield {
+        "what": "PNG, one core",
+        "images_per_second": rate[encode_png],
+        "pillow_images_per_second": rate[encode_default],
+        "ratio": rate[encode_png] / rate[encode_default],
+        "kb_an_image": size[encode_png],
+        "pillow_kb_an_image": size[encode_default],
+    }
+
+
+def building():
+    def rate() -> float:
+        with tempfile.TemporaryDirectory() as out:
+            seconds = machine.best(lambda: build("discrimination", "b16-256", out, num_proc=2), 1)
+            return sum(split["rows"] for split in check_folder(out, "b16-256")["splits"]) / seconds
+
+    ours = rate()
+    dataset_rows.encode_png = encode_default
+    pillow = rate()
+    dataset_rows.encode_png = encode_png
+    rates = {"images_per_second": ours, "pillow_images_per_second": pillow, "ratio": ours / pillow}
+    yield {"what": "building to Parquet, two processes", **rates}
+
+
+if __name__ == "__main__":
+    datasets.disable_progress_bars()
+    print(machine.write("stimuli", [*rendering(), *streaming(), *png(), *building()]))
