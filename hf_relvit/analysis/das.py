@@ -48,7 +48,7 @@ class DASConfig:
     lr_rotation: float = 1e-3
     lr_mask: float = 1e-2
     penalty: float = 1e-3
-    """Of each direction that is in."""
+    """Loss of each direction that is in. At the paper's value, some directions that nothing reads may stay in."""
     final_temperature: float = 1 / 200
     """The mask's temperature falls geometrically from 1 to this."""
     warmup: float = 0.1
