@@ -60,6 +60,7 @@ def bare_seconds(config: TrainConfig) -> float:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # so that other work on the machine disturbs less
     quick = dataclasses.replace(PRESETS["quick"], images=STEPS * 128)
     both = dataclasses.replace(PRESETS["quick-rmts"], images=STEPS * 128)
     none = dataclasses.replace(both, disentanglement=None, pipeline=None)

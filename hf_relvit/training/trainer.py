@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from transformers import Trainer
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
@@ -34,6 +34,7 @@ class RelViTTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.epoch_steps, self.exponential = epoch_steps, exponential
         self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
         if not self.args.disable_tqdm:
             self.add_callback(_Progress)
         self._terms: dict[str, torch.Tensor] = {}
