@@ -1,11 +1,16 @@
 """Attention stages on ViT-B/16 against a plain sdpa forward, and against full eager maps.
 
-Both sides take turns in one process, so a busy machine slows both. Memory is what the forward keeps for the analysis.
+The sides take turns in one process, so a busy machine slows all alike. Memory is the peak of a process of its own for
+each side. The weights are spread wide, so that attention is sharp and an error would show.
 """
 
 from __future__ import annotations
 
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 
 import machine
@@ -17,75 +22,89 @@ from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification, recor
 from hf_relvit.stimuli.scenes import sample
 
 BATCH, ROUNDS = 16, 5
+SIDES = ("plain sdpa", "attention stages", "full eager maps")
 
 
-@torch.inference_mode()
+class Sides:
+    def __init__(self):
+        torch.set_num_threads(1)  # so that other work on the machine disturbs less
+        torch.manual_seed(0)
+        backbone = ViTConfig(initializer_range=0.1)
+        self.model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone)).eval()
+        self.geometry = self.model.config.geometry
+        patches = sample("discrimination", GEOMETRIES["b16"], "test", BATCH).patches()
+        self.tokens = torch.from_numpy(self.geometry.tokens(patches))
+        self.pixels = torch.randn(BATCH, 3, 224, 224)
+
+    @torch.inference_mode()
+    def run(self, side: str):
+        """Seconds, logits, and what the side keeps of attention."""
+        self.model.set_attn_implementation(dict(zip(SIDES, ("sdpa", "relvit", "eager")))[side])
+        start = time.perf_counter()
+        if side == "attention stages":
+            with record_object_attention(self.tokens, self.geometry.prefix_tokens) as record:
+                out = self.model(pixel_values=self.pixels)
+            return time.perf_counter() - start, out.logits, record.mass
+        out = self.model(pixel_values=self.pixels, output_attentions=side == "full eager maps")
+        return time.perf_counter() - start, out.logits, out.attentions
+
+    def worst(self, mass, maps) -> float:
+        """Largest difference between the recorded mass on each object and that of the full maps."""
+        heads, tokens = maps[0].shape[1], self.tokens
+        index = tokens.flatten(1)[:, None, :, None].expand(-1, heads, -1, self.geometry.sequence_length)
+        worst = 0.0
+        for layer, attention in enumerate(maps):
+            rows = attention.gather(2, index).unflatten(2, tokens.shape[1:])
+            for j in range(tokens.shape[1]):
+                target = tokens[:, None, None, None, j].expand(*rows.shape[:4], -1)
+                exact = rows.gather(4, target).sum(4).mean(3)
+                worst = max(worst, (exact - mass[layer][..., j]).abs().max().item())
+        return worst
+
+
+def peak_mib(side: str) -> float:
+    out = subprocess.run([sys.executable, __file__, side], check=True, capture_output=True, text=True).stdout
+    return json.loads(out.splitlines()[-1])
+
+
 def main() -> None:
-    torch.manual_seed(0)
-    model = RelViTForImageClassification(RelViTConfig(backbone_config=ViTConfig())).eval()
-    geometry = model.config.geometry
-    tokens = torch.from_numpy(geometry.tokens(sample("discrimination", GEOMETRIES["b16"], "test", BATCH).patches()))
-    pixels = torch.randn(BATCH, 3, 224, 224)
-
-    def plain():
-        model.set_attn_implementation("sdpa")
-        return timed(lambda: model(pixel_values=pixels))
-
-    def stages():
-        model.set_attn_implementation("relvit")
-        with record_object_attention(tokens, geometry.prefix_tokens) as record:
-            seconds, out = timed(lambda: model(pixel_values=pixels))
-        return seconds, out, record.mass
-
-    def maps():
-        model.set_attn_implementation("eager")
-        return timed(lambda: model(pixel_values=pixels, output_attentions=True))
-
-    plain(), stages(), maps()
-    times = {"plain sdpa": [], "attention stages": [], "full eager maps": []}
-    for _ in range(ROUNDS):
-        seconds, expected = plain()
-        times["plain sdpa"].append(seconds)
-        seconds, got, mass = stages()
-        times["attention stages"].append(seconds)
-        seconds, full = maps()
-        times["full eager maps"].append(seconds)
-    rate = {name: BATCH / statistics.median(values) for name, values in times.items()}
-    index = tokens.flatten(1)[:, None, :, None].expand(-1, 12, -1, geometry.sequence_length)
-    worst = 0.0
-    for layer, attention in enumerate(full.attentions):
-        rows = attention.gather(2, index).unflatten(2, tokens.shape[1:])
-        for j in range(tokens.shape[1]):
-            target = tokens[:, None, None, None, j].expand(*rows.shape[:4], -1)
-            exact = rows.gather(4, target).sum(4)
-            worst = max(worst, (exact.mean(3) - mass[layer][..., j]).abs().max().item())
-    size = lambda tensors: sum(t.numel() * t.element_size() for t in tensors) / BATCH / 1e3  # noqa: E731
-    rows_kept = 12 * tokens[0].numel() * geometry.sequence_length * 4 * 12 / 1e3
+    sides = Sides()
+    times = {side: [] for side in SIDES}
+    for i in range(ROUNDS + 1):
+        kept = {}
+        for side in SIDES:
+            seconds, logits, attention = sides.run(side)
+            kept[side] = logits, attention
+            if i:  # the first round warms up
+                times[side].append(seconds)
+    rate = {side: BATCH / statistics.median(values) for side, values in times.items()}
+    peak = {side: peak_mib(side) for side in SIDES}
+    extra = {side: peak[side] - peak[SIDES[0]] for side in SIDES}
     machine.write(
         "attention",
         [
-            {"what": name, "images_per_second": value, "ratio_to_plain": value / rate["plain sdpa"]}
-            for name, value in rate.items()
+            {
+                "what": side,
+                "images_per_second": rate[side],
+                "throughput_to_plain": rate[side] / rate[SIDES[0]],
+                "extra_peak_mib": extra[side],
+            }
+            for side in SIDES
         ]
         + [
-            {"what": "kept: full maps, kB an image", "value": size(full.attentions)},
-            {"what": "kept: stages, kB an image", "value": size(mass)},
-            {"what": "object rows of all layers at once, kB an image", "value": rows_kept},
-            {"what": "full maps / object rows", "value": size(full.attentions) / rows_kept},
-            {"what": "largest difference to eager maps", "value": worst},
+            {"what": "extra memory, stages / full maps", "ratio": extra[SIDES[1]] / extra[SIDES[2]]},
             {
-                "what": "largest difference of logits to sdpa",
-                "value": (got.logits - expected.logits).abs().max().item(),
+                "what": "largest difference",
+                "to_eager_maps": sides.worst(kept[SIDES[1]][1], kept[SIDES[2]][1]),
+                "of_logits_to_sdpa": (kept[SIDES[1]][0] - kept[SIDES[0]][0]).abs().max().item(),
             },
         ],
     )
 
 
-def timed(work):
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        results = Sides().run(sys.argv[1])
+        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    else:
+        main()

@@ -16,6 +16,8 @@ Seed = Annotated[int | None, typer.Option(help="Of weights, scenes and their ord
 Count = Annotated[int, typer.Option("-n", help="Scenes.", min=1)]
 Masks = Annotated[Path | None, typer.Option(help="Folder of your own mask PNGs (black is object).")]
 Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors.")]
+Task = Annotated[str | None, typer.Option(help="discrimination or rmts; by default what the model was trained on.")]
+Scenes = Annotated[str | None, typer.Option(help="GEOMETRY-COMBINATIONS; by default what the model was trained on.")]
 Checkpoint = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -34,6 +36,18 @@ study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=T
 app.add_typer(data, name="data")
 app.add_typer(analyze, name="analyze")
 app.add_typer(study, name="study")
+
+
+def _scenes(model, task: str | None, config: str | None):
+    """Task, name, geometry and combinations of the scenes: what is given, else what the model was trained on."""
+    from .geometry import parse_config
+
+    known = model.config.scenes or {}
+    task = task or known.get("task")
+    config = config or (known and f"{known['geometry']}-{known['combinations']}")
+    if not task or not config:
+        raise RelViTError("the checkpoint does not say what it was trained on: name it with --task and --config")
+    return task, config, *parse_config(config)
 
 
 @data.command("build")
@@ -129,8 +143,8 @@ def train(
 @app.command()
 def evaluate(
     checkpoint: Checkpoint,
-    task: str = "discrimination",
-    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS the model was trained on.")] = "quick-256",
+    task: Task = None,
+    config: Scenes = None,
     n: Count = 1024,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
@@ -138,16 +152,15 @@ def evaluate(
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
-    Example: relvit evaluate runs/quick/seed0/training/model --config quick-256
+    Example: relvit evaluate runs/quick/seed0/training/model
     """
-    from .geometry import parse_config
     from .modeling.processing import load_checkpoint
     from .provenance import whole_file
     from .study.tables import accuracy_text
     from .training import evaluation
 
     model, processor = load_checkpoint(checkpoint)
-    geometry, combinations = parse_config(config)
+    task, config, geometry, combinations = _scenes(model, task, config)
     if data_folder is None:
         splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
     else:
@@ -165,8 +178,8 @@ def evaluate(
 def analyze_attention(
     checkpoint: Checkpoint,
     out: Out,
-    task: str = "discrimination",
-    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS the model was trained on.")] = "quick-256",
+    task: Task = None,
+    config: Scenes = None,
     split: str = "test",
     n: Count = 500,
     seed: int = 0,
@@ -177,12 +190,11 @@ def analyze_attention(
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
     from .analysis.attention import AttentionConfig, attention_stages, save_viewer
-    from .geometry import parse_config
     from .modeling.processing import load_checkpoint
     from .stimuli.scenes import sample
 
     model, processor = load_checkpoint(checkpoint)
-    geometry, combinations = parse_config(config)
+    task, _, geometry, combinations = _scenes(model, task, config)
     scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
     stages = attention_stages(model, processor, scenes, AttentionConfig(compat), progress=True)
     stages.save(out)
@@ -192,6 +204,47 @@ def analyze_attention(
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
     typer.echo(out / "attention.png")
+
+
+@analyze.command("das")
+def analyze_das(
+    checkpoint: Checkpoint,
+    out: Out,
+    layer: Annotated[int, typer.Option(help="Block, from 0; the site is the residual stream after it.")],
+    prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
+    task: Task = None,
+    config: Scenes = None,
+    split: Annotated[str, typer.Option(help="Split to score on.")] = "test",
+    pairs: Annotated[int, typer.Option(help="Pairs to learn on; the paper takes 2000.")] = 2000,
+    test_pairs: Annotated[int, typer.Option(help="Pairs to score on.")] = 1000,
+    epochs: int = 20,
+    method: Annotated[str, typer.Option(help="das, identity, boundless or full_swap.")] = "das",
+    cache_gb: Annotated[float, typer.Option(help="Memory for activations; the rest goes to disk.")] = 4.0,
+    seed: int = 0,
+):
+    """Find the subspace that carries a property, and how well swapping it changes the answer.
+
+    Example: relvit analyze das runs/quick/seed0/training/model --layer 0 --out runs/das
+    """
+    from .analysis.das import DASConfig, fit_alignment, score_alignment
+    from .modeling.processing import load_checkpoint
+    from .provenance import whole_file
+    from .stimuli.counterfactuals import sample_counterfactuals
+
+    model, processor = load_checkpoint(checkpoint)
+    task, _, geometry, combinations = _scenes(model, task, config)
+    train, test = (
+        sample_counterfactuals(task, geometry, prop, where, n, combinations=combinations, seed=seed)
+        for where, n in (("train", pairs), (split, test_pairs))
+    )
+    settings = DASConfig(layer, method=method, epochs=epochs, seed=seed, cache_gb=cache_gb)
+    alignment = fit_alignment(model, processor, train, settings, progress=True)
+    alignment.save_pretrained(out)
+    table = score_alignment(model, processor, alignment, test, cache_gb=cache_gb, progress=True)
+    with whole_file(out / "scores.parquet") as temporary:
+        table.to_parquet(temporary)
+    columns = ["condition", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor", "divergence"]
+    typer.echo(f"{alignment.size} of {alignment.width} directions\n{table[columns].round(3).to_string(index=False)}")
 
 
 @study.command("run")

@@ -1,8 +1,10 @@
 """The command line as a person meets it: exit codes, one-line errors, speed of --help (by what it loads)."""
 
+import dataclasses
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from hf_relvit import cli
@@ -77,3 +79,33 @@ def test_env_names_versions(capsys):
     code, out, _ = run("env", capsys=capsys)
     assert code == 0
     assert "torch" in out
+
+
+def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
+    from hf_relvit.training.run import train
+
+    checkpoint = str(train(dataclasses.replace(tiny, images=16, combinations=32), tmp_path / "run", progress=False))
+    code, out, _ = run("evaluate", checkpoint, "-n", "16", "--out", str(tmp_path / "table.parquet"), capsys=capsys)
+    assert code == 0
+    assert "compositional" in out
+    table = pd.read_parquet(tmp_path / "table.parquet")
+    assert set(table.n[table.condition == "all"]) == {16}
+    das = ["analyze", "das", checkpoint, "--layer", "1", "--pairs", "8", "--test-pairs", "4", "--epochs", "1"]
+    code, out, _ = run(*das, "--out", str(tmp_path / "das"), capsys=capsys)
+    assert code == 0
+    assert "of 32 directions" in out
+    code, out, _ = run("analyze", "attention", checkpoint, "-n", "4", "--out", str(tmp_path / "a"), capsys=capsys)
+    assert code == 0
+    assert (tmp_path / "a" / "viewer.png").exists()
+
+
+def test_a_checkpoint_that_does_not_know_its_scenes_asks_for_them(tiny, capsys, tmp_path):
+    from hf_relvit.modeling.processing import save_checkpoint
+    from hf_relvit.training.run import build_model
+
+    model, processor = build_model(tiny)
+    model.config.scenes = None
+    save_checkpoint(model, processor, tmp_path / "model")
+    code, _, err = run("evaluate", str(tmp_path / "model"), capsys=capsys)
+    assert code == 2
+    assert "name it with --task and --config" in err

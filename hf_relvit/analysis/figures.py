@@ -202,3 +202,37 @@ def viewer_figure(
         for axis in axes[len(heads) + 1 :]:
             axis.set_visible(False)
         return figure
+
+
+def alignment_figure(scores: pd.DataFrame, split: str = "test") -> Figure:
+    """Accuracy of interchange interventions by layer, for each property (paper, Fig. 3).
+
+    Args:
+        scores: rows of ``das.score_alignment`` of any properties, layers, splits and controls.
+        split: which pairs to show.
+    """
+    with mpl.rc_context(STYLE):
+        rows = scores[(scores.condition == "all") & (scores.split == split)]
+        properties = list(dict.fromkeys(rows.property))
+        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(properties), sharey=True))
+        for axis, prop in zip(axes, properties):
+            of = rows[rows.property == prop].sort_values("layer")
+            cause, isolate = of[of.score == "cause"], of[of.score == "isolate"]
+            found = cause[cause.control == "none"]
+            axis.fill_between(
+                found.layer, found.ci_low, found.ci_high, color=COLORS["within_object"], alpha=0.25, lw=0
+            )
+            axis.plot(found.layer, found.accuracy, "o-", color=COLORS["within_object"], label="the object's property")
+            other = cause[cause.control == "wrong_object"]
+            axis.plot(other.layer, other.accuracy, "s--", color=COLORS["within_pair"], ms=4, label="other object's")
+            axis.plot(
+                isolate.layer, isolate.accuracy, "^:", color=COLORS["background"], ms=4, label="other property kept"
+            )
+            axis.plot(found.layer, found.base_accuracy, color=COLORS["base"], lw=1, label="no edit, own answer")
+            axis.plot(found.layer, found.floor, ":", color="black", lw=1.2, label="no edit, new answer")
+            axis.set(title=prop, xlabel="layer", xticks=found.layer.tolist(), ylim=(-0.04, 1.06))
+        axes[0].set_ylabel("accuracy after the swap")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9.5)
+        return figure

@@ -55,6 +55,8 @@ class RelViTConfig(PreTrainedConfig):
         disentanglement: fields of :class:`Disentanglement`, or None for no such loss.
         pipeline: fields of :class:`Pipeline`, or None for no such loss.
         processor_fingerprint: fingerprint of the image processor that the weights were trained with.
+        scenes: what the weights were trained on, if our training made them: ``{"task": ..., "geometry": ...,
+            "combinations": ...}``; analyses take it as their default.
 
     Labels are always ``{0: "different", 1: "same"}``.
 
@@ -80,6 +82,7 @@ class RelViTConfig(PreTrainedConfig):
     disentanglement: Any = None
     pipeline: Any = None
     processor_fingerprint: str | None = None
+    scenes: Any = None
 
     def __post_init__(self, **kwargs):
         for key in kwargs:

@@ -1,4 +1,4 @@
-"""The causal cells of a run: alignments by property and layer, novel representations, probes and steering."""
+"""The causal cells of a run: an alignment for each property and layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from ..analysis.activations import Site
-from ..analysis.alignment import Alignment
 from ..analysis.das import DASConfig, fit_alignment, score_alignment
 from ..analysis.interchange import PairResiduals, isolation_pairs, pair_residuals
 from ..geometry import geometry as scene_geometry
@@ -18,7 +17,6 @@ from ..modeling.processing import load_checkpoint
 from ..provenance import whole_file
 from ..stimuli.counterfactuals import CounterfactualTable, sample_counterfactuals
 from ..training.config import TrainConfig
-from ..training.evaluation import random_twin
 from ..training.run import computes_bf16
 from .plan import PROPERTIES, CausalConfig
 
@@ -89,7 +87,7 @@ def causal_cells(
 
 
 def _das(bench: Bench, prop: str, layer: int, folder: Path) -> None:
-    """One alignment with its controls: other object, random tokens, and an alignment on random weights."""
+    """One alignment, its scores and its controls: the other object, random tokens, the other property."""
     model, processor = bench.checkpoint()
     das = DASConfig(layer, epochs=bench.causal.epochs, seed=bench.config.seed, bf16=computes_bf16())
     alignment = fit_alignment(model, processor, bench.captured(prop, "train"), das)
@@ -104,14 +102,3 @@ def _das(bench: Bench, prop: str, layer: int, folder: Path) -> None:
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with whole_file(folder / "scores.parquet") as temporary:
         table.to_parquet(temporary)
-
-
-def random_weights_scores(bench: Bench, prop: str, layer: int) -> pd.DataFrame:
-    """An alignment found and scored on the same architecture with random weights: what any network would give."""
-    model, processor = bench.checkpoint()
-    twin = random_twin(model).eval()
-    das = DASConfig(layer, epochs=bench.causal.epochs, seed=bench.config.seed, bf16=computes_bf16())
-    pairs = bench.pairs(prop, "train", bench.causal.pairs)
-    alignment: Alignment = fit_alignment(twin, processor, pairs, das, objects=bench.objects)
-    test = bench.pairs(prop, "test", bench.causal.test_pairs)
-    return score_alignment(twin, processor, alignment, test, objects=bench.objects).assign(weights="random")

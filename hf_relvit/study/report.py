@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from .. import __version__
 from ..analysis.attention import AttentionStages
-from ..analysis.figures import accuracy_figure, attention_figure, history_figure, save_figure
+from ..analysis.figures import accuracy_figure, alignment_figure, attention_figure, history_figure, save_figure
 from ..geometry import geometry as scene_geometry
 from ..provenance import read_json, whole_file
 from ..stimuli.preview import contact_sheet
@@ -77,8 +77,14 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
         save_figure(history_figure(history["log"]), figures / f"history.{kind}")
         save_figure(attention_figure(stages), figures / f"attention.{kind}")
 
+    scores = alignment_scores(out)
+    if not scores.empty:
+        for kind in ("png", "svg"):
+            save_figure(alignment_figure(scores), figures / f"alignment.{kind}")
     images = {"viewer": out / "attention" / "viewer.png"}
     images |= {kind: figures / f"{kind}.png" for kind in ("stimuli", "history", "accuracy", "attention")}
+    if not scores.empty:
+        images["alignment"] = figures / "alignment.png"
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
     return _write(
@@ -98,6 +104,7 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
         images={kind: _embedded(path) for kind, path in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=_stages(stages),
+        alignment=_alignment(scores),
         rows=[
             row | {"split": name(row["split"]), "pairs": condition_name(row["condition"])}
             for row in table.to_dict("records")
@@ -152,6 +159,29 @@ def _stages(stages: AttentionStages) -> str:
         peaks.append((grid.max(), f"{grid.max():.0%} {words} (layer {layer}, head {head})"))
     local = "Here no head keeps most of an object's attention inside it. " if peaks[0][0] < 0.5 else ""
     return f"{local}In this model an object's tokens spend at most {peaks[0][1]} and at most {peaks[1][1]}."
+
+
+def alignment_scores(run: Path) -> pd.DataFrame:
+    """The scores of all finished alignment cells of a run; empty if it has none."""
+    tables = [pd.read_parquet(path) for path in sorted(run.glob("das/*/scores.parquet"))]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _alignment(scores: pd.DataFrame) -> str:
+    """The best layer of each property, in words."""
+    if scores.empty:
+        return ""
+    whole = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
+    parts = []
+    for prop, rows in whole.groupby("property"):
+        found = rows[rows.control == "none"].set_index("layer")
+        layer = found.accuracy.idxmax()
+        best, other = found.loc[layer], rows[(rows.control == "wrong_object") & (rows.layer == layer)].iloc[0]
+        parts.append(
+            f"{prop} {best.accuracy:.0%} (layer {layer}; 95 % interval {best.ci_low:.0%} to {best.ci_high:.0%}, "
+            f"n = {best.n}; other object's {other.accuracy:.0%})"
+        )
+    return f"Best in this model: {'; '.join(parts)}."
 
 
 def _embedded(path: Path) -> str:

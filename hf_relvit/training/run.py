@@ -50,6 +50,7 @@ def build_model(config: TrainConfig) -> tuple[RelViTForImageClassification, Pixe
     check_geometry(model.config.geometry, scenes)
     processor = PixelProcessor(processor, scenes.image_size)
     model.config.processor_fingerprint = processor.fingerprint
+    model.config.scenes = {key: getattr(config, key) for key in ("task", "geometry", "combinations")}
     return model, processor
 
 

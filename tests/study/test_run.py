@@ -50,8 +50,8 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert str(out / "report.html") in capsys.readouterr().out
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    assert page.count("<img") == page.count("data:image/png;base64,") == 5
-    assert page.count("What you are looking at.") == 5
+    assert page.count("<img") == page.count("data:image/png;base64,") == 6
+    assert page.count("What you are looking at.") == 6
     table = pd.read_parquet(out / "seed0" / "evaluation" / "accuracy.parquet")
     for row in table[table.condition == "all"].itertuples():
         assert f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>" in page
