@@ -21,7 +21,7 @@ from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification, record_object_attention
 from hf_relvit.stimuli.scenes import sample
 
-BATCH, ROUNDS = 16, 5
+BATCH, ROUNDS = 8, 4
 SIDES = ("plain sdpa", "attention stages", "full eager maps")
 
 

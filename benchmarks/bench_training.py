@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from hf_relvit.training.config import PRESETS, TrainConfig
 from hf_relvit.training.run import build_model, computes_bf16, make_trainer
 
-STEPS, ROUNDS = 40, 5
+STEPS, ROUNDS = 25, 3
 
 
 def trainer_seconds(config: TrainConfig) -> float:

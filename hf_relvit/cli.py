@@ -44,7 +44,8 @@ def _scenes(model, task: str | None, config: str | None):
 
     known = model.config.scenes or {}
     task = task or known.get("task")
-    config = config or (known and f"{known['geometry']}-{known['combinations']}")
+    if known and config is None:
+        config = f"{known['geometry']}-{known['combinations']}"
     if not task or not config:
         raise RelViTError("the checkpoint does not say what it was trained on: name it with --task and --config")
     return task, config, *parse_config(config)

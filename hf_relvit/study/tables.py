@@ -38,7 +38,8 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """
     whole = table[table.condition == "all"].assign(setting=table.run.str.replace(r"-?seed\d+$", "", regex=True))
     rows = []
-    for (setting, split), group in whole.groupby(["setting", "split"], sort=False):
+    for key, group in whole.groupby(["setting", "split"], sort=False):
+        setting, split = key  # pyright: ignore[reportGeneralTypeIssues]
         low = high = float("nan")
         if len(group) > 1:
             low, high = cluster_bootstrap(group.accuracy.to_numpy(), np.arange(len(group)))
