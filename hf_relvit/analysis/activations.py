@@ -183,13 +183,21 @@ def residuals(
         ``(n, tokens or q, hidden)`` each, on the CPU, in the model's dtype.
 
     Raises:
-        RelViTError: scenes of another geometry, a layer that the model does not have, or a full disk.
+        RelViTError: scenes of another geometry, a processor that the model was not trained with, a layer that the
+            model does not have, or a full disk.
     """
-    geometry = model.config.geometry  # pyright: ignore[reportAttributeAccessIssue]
+    config: Any = model.config
+    geometry = config.geometry
     check_geometry(geometry, scenes.geometry)
+    trained_with = getattr(config, "processor_fingerprint", None)
+    if trained_with not in (None, processor.fingerprint):
+        raise RelViTError(
+            f"an image processor {processor.fingerprint} for a model that was trained with {trained_with}: "
+            "use the one of its checkpoint, which load_checkpoint returns"
+        )
     first = next(model.parameters())
     length = geometry.sequence_length if tokens is None else tokens.shape[1]
-    shape = (len(scenes), length, _vision_config(model).hidden_size)
+    shape = (len(scenes), length, config.hidden_size)
     budget = cache_gb * 1e9
     cache = {}
     for site in sites:

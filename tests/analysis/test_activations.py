@@ -8,6 +8,7 @@ from hf_relvit.analysis.activations import Site, at_tokens, blocks, capture, pat
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import FAMILIES
+from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
@@ -146,6 +147,9 @@ def test_bad_input_is_one_line():
         blocks(torch.nn.Linear(2, 2))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         residuals(model, processor, sample("rmts", GEOMETRIES["small"], "test", 4), [Site("resid_post", 0)])
+    other = PixelProcessor(default_processor(64), 64)
+    with pytest.raises(RelViTError, match="for a model that was trained with"):
+        residuals(model, other, sample("discrimination", QUICK, "test", 4), [Site("resid_post", 0)])
     with pytest.raises(RelViTError, match="choose another folder"):
         scenes = sample("discrimination", QUICK, "test", 4)
         residuals(model, processor, scenes, [Site("resid_post", 0)], cache_gb=0, folder="/no/such/folder")

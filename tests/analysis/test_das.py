@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, residuals
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
@@ -140,6 +141,32 @@ def test_fitting_leaves_the_model_as_it_was_and_runs_only_what_follows(tiny_vit)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == trainable
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations for which the host would have to wait for an accelerator."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        self.count += func.overloadpacket in (aten._local_scalar_dense, aten.nonzero, aten.masked_select)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_host_waits_once_an_epoch(tiny_vit):
+    model, processor = tiny_vit
+    data = pair_residuals(model, processor, pairs("color", 64), [Site("resid_post", 1)])
+    counts = []
+    for epochs, batch_size in ((1, 64), (3, 64), (3, 8)):
+        with Waits() as waits:
+            fit_alignment(model, processor, data, DASConfig(layer=1, epochs=epochs, batch_size=batch_size))
+        adam = 2 * epochs * 64 // batch_size  # it reads its step counts, which are on the host
+        counts.append(waits.count - adam)
+    assert counts[1] - counts[0] == 2 * 2  # loss and mask size
+    assert counts[2] == counts[1]
 
 
 @pytest.mark.parametrize("method", ["low_rank", "identity"])
