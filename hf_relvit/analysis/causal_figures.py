@@ -24,6 +24,14 @@ _HUES = (
     "#56B4E9",
 )
 
+TARGET_NAMES = {
+    "judgement": "pair: same?",
+    "shape": "shape",
+    "color": "color",
+    "object": "shape and color",
+    "same_object": "tokens of one object?",
+}
+
 
 def correlation_figure(result: Correlation) -> Figure:
     """Accuracy against disentanglement, a panel for each split, one mark a run (paper, Fig. 6)."""
@@ -68,3 +76,67 @@ def _sentence(row) -> str:
         f"{symbol} = {row.value:.2f}  [{row.ci_low:.2f}, {row.ci_high:.2f}]\n"
         f"    leave one out: {row.loo_low:.2f} to {row.loo_high:.2f}"
     )
+
+
+def probe_figure(frame: pd.DataFrame) -> Figure:
+    """Probe accuracy by layer, a panel for each target and form, over its shuffled-label control and the floor."""
+    with mpl.rc_context(STYLE):
+        kinds = list(dict.fromkeys(zip(frame.target, frame.form)))
+        columns = min(len(kinds), 3)
+        rows = -(-len(kinds) // columns)
+        figure = Figure(figsize=(max(2.5 * columns, 3.6), 2.4 * rows + 0.6), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
+        for axis, (target, form) in zip(axes, kinds):
+            of = frame[(frame.target == target) & (frame.form == form)].sort_values("layer")
+            trained = of[of.condition == "trained"]
+            _line(axis, trained, COLORS["within_object"], "o-", "probe, 95 % interval")
+            _line(axis, of[of.condition == "shuffled"], COLORS["within_pair"], "s--", "fitted to shuffled labels")
+            axis.plot(trained.layer, trained.floor, ":", color="black", lw=1.2, label="always the commonest")
+            axis.set(xticks=trained.layer.tolist(), ylim=(-0.04, 1.06))
+            axis.set_title(TARGET_NAMES[target] + (", quadratic" if form == "quadratic" else ""), fontsize=10)
+        for axis in axes[len(kinds) :]:
+            axis.set_visible(False)
+        figure.supxlabel("layer", fontsize=10)
+        figure.supylabel("accuracy", fontsize=10)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=9)
+        return figure
+
+
+def steering_figure(frame: pd.DataFrame) -> Figure:
+    """How often a push along the probe's direction flips the answer: a row for each pair, a column for each alpha."""
+    with mpl.rc_context(STYLE):
+        pairs, alphas = list(dict.fromkeys(frame.pair)), sorted(frame.alpha.unique())
+        figure = Figure(figsize=(max(2.1 * len(alphas), 4.8), 2.2 * len(pairs) + 1.1), layout="constrained")
+        axes = figure.subplots(len(pairs), len(alphas), sharex=True, sharey=True, squeeze=False)
+        lines = (
+            ("flip", COLORS["within_object"], "o-", "push to the other relation"),
+            ("agree", COLORS["within_pair"], "s--", "push to its own"),
+            ("shuffled", COLORS["background"], "^:", "other relation, shuffled probe"),
+        )
+        for i, pair in enumerate(pairs):
+            for j, alpha in enumerate(alphas):
+                axis, of = axes[i, j], frame[(frame.pair == pair) & (frame.alpha == alpha)].sort_values("layer")
+                for condition, color, style, label in lines:
+                    _line(axis, of[of.condition == condition], color, style, label)
+                _unedited(axis, of[of.condition == "flip"])
+                axis.set(xticks=sorted(of.layer.unique()), ylim=(-0.04, 1.06))
+                title = f"α = {alpha:g}"
+                axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
+        figure.supxlabel("layer", fontsize=10)
+        figure.supylabel("answer is the flipped one", fontsize=10)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        return figure
+
+
+def _line(axis, rows: pd.DataFrame, color: str, style: str, label: str) -> None:
+    """A measure by layer with its interval."""
+    axis.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.25, lw=0)
+    axis.plot(rows.layer, rows.accuracy, style, color=color, ms=4, label=label)
+
+
+def _unedited(axis, rows: pd.DataFrame) -> None:
+    """What the model says without an edit: how often its own answer is right, how often the edit's answer is."""
+    axis.plot(rows.layer, rows.base_accuracy, color=COLORS["base"], lw=1, label="no edit, own answer")
+    axis.plot(rows.layer, rows.floor, ":", color="black", lw=1.2, label="no edit, new answer")

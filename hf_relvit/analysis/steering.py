@@ -1,0 +1,195 @@
+"""Does the model use what the probe reads? Push pairs along its direction and watch the answer (paper, Fig. 5)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..modeling.processing import PixelProcessor
+from ..provenance import provenance, read_json, whole_file, write_json
+from ..stimuli.objects import ObjectSet
+from ..stimuli.rendering import render
+from ..stimuli.scenes import SceneTable
+from ..training.data import check_geometry
+from .activations import Site, blocks, capture, run_from
+from .alignment import fingerprint
+from .probes import Probes
+from .statistics import wilson
+
+PAIRS = ("sample", "display")
+CONDITIONS = ("flip", "agree", "shuffled")
+
+
+@dataclass(frozen=True)
+class SteeringConfig:
+    """How hard to push.
+
+    Raises:
+        RelViTError: no alpha, or one that is not a number.
+    """
+
+    alphas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """The direction times each of these is added (the paper's values)."""
+    batch_size: int = 64
+    """Does not change the result beyond rounding."""
+
+    def __post_init__(self):
+        if not self.alphas or not np.isfinite(self.alphas).all():
+            raise RelViTError(f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2")
+        if self.batch_size < 1:
+            raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """How often a push flips the model's answer.
+
+    Attributes:
+        frame: a row a layer, alpha, pair ("sample", "display"; discrimination has the sample pair only) and condition:
+            ``layer, alpha, pair, condition, accuracy, n, ci_low, ci_high`` (Wilson, 95 %), ``base_accuracy`` (of the
+            model on the scenes as they are), ``floor`` (doing nothing: 1 - base_accuracy) and ``relative_norm``, the
+            norm of what is added over that of the pair's tokens. ``accuracy`` is the share of scenes whose answer is
+            the flipped label, in all conditions. "flip": add the probe's row of the relation that the pair does not
+            have. "agree" (the paper's control): add that of the relation it has. "shuffled" (ours): as "flip", with
+            the control probe's direction, lengthened to the same norm.
+        facts: config, probes, provenance.
+    """
+
+    frame: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame
+
+    def plot(self, path: Path) -> None:
+        """Success by layer, a panel for each pair and alpha, to a PNG or SVG file."""
+        from .causal_figures import steering_figure
+        from .figures import save_figure
+
+        save_figure(steering_figure(self.frame), path)
+
+    def save(self, folder: Path) -> None:
+        with whole_file(Path(folder) / "steering.parquet") as temporary:
+            self.frame.to_parquet(temporary)
+        write_json(Path(folder) / "steering.json", self.facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Steering:
+        facts = read_json(Path(folder) / "steering.json")
+        return cls(pd.read_parquet(Path(folder) / "steering.parquet"), facts)
+
+
+@torch.no_grad()
+def steer(
+    model: nn.Module,
+    processor: PixelProcessor,
+    probes: Probes,
+    scenes: SceneTable,
+    config: SteeringConfig | None = None,
+    *,
+    objects: ObjectSet | None = None,
+    progress: bool = False,
+) -> Steering:
+    """Add ``alpha`` times a probe's weight row to the tokens of a pair, at the probe's layer, and read the answer.
+
+    Raw rows without bias, as in the official code; a push is written where its probe read (with probes of
+    compat="official", one block later). Success means that the model uses the direction, not only that it is there.
+
+    Args:
+        model: the classifier that the probes were fitted on.
+        processor: of the checkpoint.
+        probes: linear ones of "judgement".
+        scenes: ``n`` scenes of the probes' task, not those that the probes were fitted to.
+        config: see SteeringConfig.
+        objects: the shapes and colors of the scenes.
+        progress: show a bar.
+
+    Raises:
+        RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes.
+    """
+    config = config or SteeringConfig()
+    _check(model, processor, probes, scenes)
+    geometry, device = model.config.geometry, next(model.parameters()).device  # pyright: ignore
+    model.eval()
+    pairs = PAIRS[: scenes.relation.shape[1]]
+    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).reshape(len(scenes), len(pairs), -1)
+    relation = torch.from_numpy(scenes.relation.astype(np.int64))
+    sites = {layer: Site("resid_post", layer) for layer in probes.layers}
+    rows = {layer: _rows(probes, layer) for layer in probes.layers}
+    label = torch.from_numpy(scenes.label.astype(np.int64))
+    flipped = {(layer, a, p, c): 0 for layer in sites for a in config.alphas for p in pairs for c in CONDITIONS}
+    norms = {(layer, pair): 0.0 for layer in sites for pair in pairs}
+    base = torch.zeros((), dtype=torch.int64)
+    for start in tqdm(range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False):
+        batch = slice(start, start + config.batch_size)
+        pixels = processor(render(scenes[batch], objects)).to(device, next(model.parameters()).dtype)
+        goal = 1 - label[batch].to(device)
+        states = capture(model, pixels, sites.values())
+        first = sites[probes.layers[0]]
+        base += (run_from(model, first, states[first]).argmax(-1) != goal).sum().cpu()
+        for layer, site in sites.items():
+            residual = states[site]
+            for i, pair in enumerate(pairs):
+                where = tokens[batch, i].to(device)[..., None].expand(-1, -1, residual.shape[-1])
+                norms[layer, pair] += residual.gather(1, where).flatten(1).norm(dim=1).sum().item()
+                for condition, direction in rows[layer].items():
+                    has = relation[batch, i]
+                    push = direction[has if condition == "agree" else 1 - has].to(residual)
+                    for alpha in config.alphas:
+                        answer = run_from(model, site, residual.scatter_add(1, where, alpha * push)).argmax(-1)
+                        flipped[layer, alpha, pair, condition] += int((answer == goal).sum())
+    frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
+    n, count = len(scenes), np.array(list(flipped.values()))
+    low, high = wilson(count, n)
+    length = {(layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item() for layer in rows for c in CONDITIONS}
+    frame = frame.assign(accuracy=count / n, n=n, ci_low=low, ci_high=high)
+    frame = frame.assign(base_accuracy=int(base) / n, floor=1 - int(base) / n)
+    frame["relative_norm"] = [
+        abs(row.alpha) * length[row.layer, row.condition] * n / norms[row.layer, row.pair]
+        for row in frame.itertuples()
+    ]
+    facts = {
+        "config": asdict(config),
+        "probes": probes.facts,
+        "split": scenes.split,
+        "provenance": provenance(seed=scenes.seed, processor=processor.fingerprint),
+    }
+    return Steering(frame, facts)
+
+
+def _rows(probes: Probes, layer: int) -> dict[str, torch.Tensor]:
+    """What each condition adds, by relation: ``(2, tokens, hidden)``."""
+    trained, shuffled = probes.directions(layer), probes.directions(layer, "shuffled")
+    longer = trained.flatten(1).norm(dim=1) / shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
+
+
+def _check(model: nn.Module, processor: PixelProcessor, probes: Probes, scenes: SceneTable) -> None:
+    facts, config = probes.facts, probes.facts["config"]
+    if config["target"] != "judgement" or config["form"] != "linear":
+        raise RelViTError(
+            f"{config['form']} probes of {config['target']!r} cannot steer: fit linear ones of 'judgement'"
+        )
+    if not len(scenes) or scenes.task != facts["task"] or scenes.geometry.name != facts["geometry"]:
+        raise RelViTError(
+            f"{len(scenes)} scenes of {scenes.task} in geometry {scenes.geometry.name!r} for probes of "
+            f"{facts['task']} in {facts['geometry']!r}: sample some like those"
+        )
+    check_geometry(model.config.geometry, scenes.geometry)  # pyright: ignore
+    if facts["processor"] != processor.fingerprint:
+        raise RelViTError(
+            f"probes for image processor {facts['processor']}, this one is {processor.fingerprint}: "
+            "use the checkpoint that they were fitted on"
+        )
+    layers = blocks(model)
+    for layer in probes.layers:
+        if layer >= len(layers) or fingerprint(layers[layer]) != facts["blocks"][str(layer)]:
+            raise RelViTError(f"probes of another model (block {layer} differs): fit them on this one")
