@@ -25,12 +25,21 @@ _HUES = (
 )
 
 TARGET_NAMES = {
-    "judgement": "pair: same?",
-    "shape": "shape",
-    "color": "color",
-    "object": "shape and color",
-    "same_object": "tokens of one object?",
+    "judgement": "is the pair same?",
+    "shape": "which shape?",
+    "color": "which color?",
+    "object": "which shape and color?",
+    "same_object": "two tokens, one object?",
 }
+
+_NOVEL = {
+    "known": ("another object's", "o-"),
+    "added": ("two added", "s-"),
+    "interpolated": ("two averaged", "^-"),
+    "sampled": ("sampled", "D--"),
+    "random": ("random", "v--"),
+}
+_BASELINES = {"subspace": "in the subspace", "full_residual": "whole residual", "blank_image": "objects erased first"}
 
 
 def correlation_figure(result: Correlation) -> Figure:
@@ -93,11 +102,12 @@ def probe_figure(frame: pd.DataFrame) -> Figure:
             _line(axis, of[of.condition == "shuffled"], COLORS["within_pair"], "s--", "fitted to shuffled labels")
             axis.plot(trained.layer, trained.floor, ":", color="black", lw=1.2, label="always the commonest")
             axis.set(xticks=trained.layer.tolist(), ylim=(-0.04, 1.06))
-            axis.set_title(TARGET_NAMES[target] + (", quadratic" if form == "quadratic" else ""), fontsize=10)
+            axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
+            axis.set_xlabel("layer")
         for axis in axes[len(kinds) :]:
             axis.set_visible(False)
-        figure.supxlabel("layer", fontsize=10)
-        figure.supylabel("accuracy", fontsize=10)
+        for axis in axes[::columns]:
+            axis.set_ylabel("accuracy")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=9)
         return figure
@@ -123,10 +133,38 @@ def steering_figure(frame: pd.DataFrame) -> Figure:
                 axis.set(xticks=sorted(of.layer.unique()), ylim=(-0.04, 1.06))
                 title = f"α = {alpha:g}"
                 axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
-        figure.supxlabel("layer", fontsize=10)
-        figure.supylabel("answer is the flipped one", fontsize=10)
+        for axis in axes[-1]:
+            axis.set_xlabel("layer")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("share of flipped answers")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        return figure
+
+
+def novel_figure(frame: pd.DataFrame) -> Figure:
+    """Accuracy with injected vectors by layer: a row for each baseline, a column for each property (paper, Fig. 4)."""
+    with mpl.rc_context(STYLE):
+        rows = frame[frame.condition == "all"]
+        properties, baselines = list(dict.fromkeys(rows.property)), list(dict.fromkeys(rows.baseline))
+        figure = Figure(figsize=(max(2.9 * len(properties), 4.6), 2.1 * len(baselines) + 1.3), layout="constrained")
+        axes = figure.subplots(len(baselines), len(properties), sharex=True, sharey=True, squeeze=False)
+        methods = list(dict.fromkeys(rows.method))
+        for i, baseline in enumerate(baselines):
+            for j, prop in enumerate(properties):
+                axis, of = axes[i, j], rows[(rows.baseline == baseline) & (rows.property == prop)].sort_values("layer")
+                for color, method in zip(_HUES, methods):
+                    label, style = _NOVEL[method]
+                    _line(axis, of[of.method == method], color, style, label)
+                _unedited(axis, of[of.method == methods[0]])
+                axis.set(xticks=sorted(of.layer.unique()), ylim=(-0.04, 1.06))
+                axis.set_title(f"{prop}, {_BASELINES[baseline]}", fontsize=10)
+        for axis in axes[-1]:
+            axis.set_xlabel("layer")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("accuracy")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
         return figure
 
 

@@ -1,0 +1,291 @@
+"""Is the comparison abstract? Give both objects a property value that no object ever had (paper, Fig. 4)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..modeling.processing import PixelProcessor
+from ..provenance import provenance, read_json, whole_file, write_json
+from ..stimuli.counterfactuals import CounterfactualTable
+from ..stimuli.objects import ObjectSet
+from ..stimuli.rendering import BACKGROUND, render
+from ..stimuli.scenes import SceneTable
+from ..training.data import check_geometry
+from .activations import capture, residuals, run_from
+from .alignment import Alignment
+from .interchange import intervene
+from .statistics import cluster_bootstrap, wilson
+
+METHODS = ("known", "added", "interpolated", "sampled", "random")
+BASELINES = ("subspace", "full_residual", "blank_image")
+COMPATS = ("corrected", "official")
+_MIX = {"known": (1.0, 0.0), "added": (1.0, 1.0), "interpolated": (0.5, 0.5)}
+_OFFICIAL_BATCH = 64
+
+
+@dataclass(frozen=True)
+class NovelConfig:
+    """Which vectors are injected where.
+
+    Raises:
+        RelViTError: an unknown method, baseline or compat.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    """The vectors, from source objects e of other scenes: "added" e1 + e2, "interpolated" half of that, "sampled" a
+    Gaussian with the mean and the standard deviation of each dimension of e, "random" a standard Gaussian (all the
+    paper's); "known" e1 itself, for comparison (ours). The first three keep e's differences between the tokens of an
+    object, the last two are the same at all of them, as in the official code."""
+    baselines: tuple[str, ...] = BASELINES
+    """"subspace": into the alignment's subspace (the paper). "full_residual": the whole residual stream of the tokens
+    is replaced. "blank_image": into the subspace, in an image from which the pair was erased."""
+    compat: str = "corrected"
+    """"corrected": a fresh draw for each example, from objects of different values. "official": one draw for each
+    batch of 64, from any two objects."""
+    seed: int = 0
+    batch_size: int = 64
+    """Does not change the result beyond rounding."""
+
+    def __post_init__(self):
+        for name, choices in (("methods", METHODS), ("baselines", BASELINES)):
+            given = getattr(self, name)
+            if not given or set(given) - set(choices):
+                raise RelViTError(f"{name} {given}: expected some of {', '.join(choices)}")
+        if self.compat not in COMPATS:
+            raise RelViTError(f"unknown compat {self.compat!r}: expected one of {', '.join(COMPATS)}")
+        if self.batch_size < 1:
+            raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Novel:
+    """How often a pair with an injected property value is judged as it should be.
+
+    Attributes:
+        frame: a row an alignment, baseline, method and condition ("all"; "different", "same": the pair before):
+            ``property, layer, baseline, method, condition, accuracy, n, draws, ci_low, ci_high`` (Wilson where each
+            example has its own draw, else a bootstrap over draws; 95 %), ``base_accuracy`` (of the model on the scenes
+            as they are) and ``floor`` (doing nothing: 1 - base_accuracy).
+        facts: config, provenance.
+    """
+
+    frame: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame
+
+    def plot(self, path: Path) -> None:
+        """Accuracy by layer, a panel for each baseline and property, to a PNG or SVG file."""
+        from .causal_figures import novel_figure
+        from .figures import save_figure
+
+        save_figure(novel_figure(self.frame), path)
+
+    def save(self, folder: Path) -> None:
+        with whole_file(Path(folder) / "novel.parquet") as temporary:
+            self.frame.to_parquet(temporary)
+        write_json(Path(folder) / "novel.json", self.facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Novel:
+        facts = read_json(Path(folder) / "novel.json")
+        return cls(pd.read_parquet(Path(folder) / "novel.parquet"), facts)
+
+
+@torch.no_grad()
+def novel_representations(
+    model: nn.Module,
+    processor: PixelProcessor,
+    alignments: list[Alignment],
+    bank: CounterfactualTable,
+    pairs: CounterfactualTable,
+    config: NovelConfig | None = None,
+    *,
+    objects: ObjectSet | None = None,
+    progress: bool = False,
+) -> Novel:
+    """Inject vectors into both objects of the edited pair, at all their tokens, and read the answer.
+
+    Pairs that differ in the property only get one vector in both objects and should become same; same pairs get two
+    independent ones and should become different.
+
+    Args:
+        model: the classifier that the alignments were found on.
+        processor: of the checkpoint.
+        alignments: of one property, at any layers.
+        bank: pairs whose source objects give the vectors; the paper takes the validation split.
+        pairs: ``n`` pairs to test on; the paper takes IID test pairs.
+        config: see NovelConfig.
+        objects: the shapes and colors of the scenes.
+        progress: show bars.
+
+    Raises:
+        RelViTError: no alignments, alignments of another model or property, tables about another property, of another
+            geometry, or empty, a bank with fewer than 4 values of the property (corrected draws only).
+    """
+    config = config or NovelConfig()
+    _check(model, alignments, bank, pairs)
+    geometry, first = model.config.geometry, next(model.parameters())  # pyright: ignore
+    model.eval()
+    sites = sorted({alignment.site for alignment in alignments})
+    giver = np.arange(len(bank)), bank.source_object
+    tokens = torch.from_numpy(geometry.tokens(bank.source.patches())[giver])
+    label = "vectors" if progress else ""
+    states = residuals(model, processor, bank.source, sites, tokens=tokens, objects=objects, progress=label)
+    drawn, draw = _draw(getattr(bank.source, bank.property)[giver], len(pairs), config)
+
+    n, rows = len(pairs), np.arange(len(pairs))[:, None]
+    both = np.stack([pairs.edited, pairs.fixed], 1)
+    patches = pairs.base.patches()[rows, both]
+    where = torch.from_numpy(geometry.tokens(patches)).flatten(1)
+    label = torch.from_numpy(pairs.label.astype(np.int64))
+    # one vector for both objects where the pair is to become same
+    second = torch.from_numpy(np.where(pairs.judgement == 0, 0, 1))
+    noise = torch.randn(
+        int(draw[-1]) + 1, 2, model.config.hidden_size, generator=torch.Generator().manual_seed(config.seed)
+    )  # pyright: ignore
+    bases = {
+        (i, baseline): torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis
+        for i, alignment in enumerate(alignments)
+        for baseline in config.baselines
+    }
+    known = {(i, b): states[alignments[i].site].float() @ basis.T for (i, b), basis in bases.items()}
+    answers = {(*key, method): [] for key in bases for method in config.methods}
+    unedited = []
+    for start in tqdm(range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False):
+        batch = slice(start, start + config.batch_size)
+        images = render(pairs.base[batch], objects)
+        views = {"image": images}
+        if "blank_image" in config.baselines:
+            views["blank"] = _erase(images, pairs.base[batch], both[batch])
+        captured = {
+            view: capture(model, processor(pixels).to(first.device, first.dtype), sites)
+            for view, pixels in views.items()
+        }
+        unedited.append(run_from(model, sites[0], captured["image"][sites[0]]).argmax(-1).cpu())
+        places = where[batch].to(first.device)
+        for (i, baseline, method), found in answers.items():
+            site, basis = alignments[i].site, bases[i, baseline]
+            # the same draws in all baselines and layers
+            options = drawn[batch], noise[draw[batch]][..., : len(basis)], second[batch]
+            vectors = (_vectors(known[i, baseline], method, *options) @ basis).to(first.device)
+            residual = captured["blank" if baseline == "blank_image" else "image"][site]
+            mask = torch.ones(len(basis), device=first.device)
+            edited = intervene(residual, places, vectors, basis.to(first.device), mask)
+            found.append(run_from(model, site, edited).argmax(-1).cpu())
+    natural = torch.cat(unedited)
+    table = []
+    for (i, baseline, method), parts in answers.items():
+        which = {"property": bank.property, "layer": alignments[i].site.layer, "baseline": baseline, "method": method}
+        right = (torch.cat(parts) == label).numpy()
+        for condition, of in (
+            ("all", slice(None)),
+            ("different", pairs.judgement == 0),
+            ("same", pairs.judgement == 1),
+        ):
+            if len(right[of]):
+                own = (natural != label).numpy()[of].mean()
+                table.append(which | {"condition": condition} | _row(right[of], draw[of]) | {"base_accuracy": own})
+    frame = pd.DataFrame(table).assign(floor=lambda rows: 1 - rows.base_accuracy)
+    facts = {
+        "config": asdict(config),
+        "task": pairs.base.task,
+        "geometry": pairs.base.geometry.name,
+        "splits": [bank.base.split, pairs.base.split],
+        "alignments": [alignment.facts for alignment in alignments],
+        "provenance": provenance(seed=config.seed, data_seed=pairs.base.seed, processor=processor.fingerprint),
+    }
+    return Novel(frame, facts)
+
+
+def _check(
+    model: nn.Module, alignments: list[Alignment], bank: CounterfactualTable, pairs: CounterfactualTable
+) -> None:
+    if not alignments or not len(bank) or not len(pairs):
+        raise RelViTError(
+            f"{len(alignments)} alignments, {len(bank)} pairs to take vectors from, {len(pairs)} pairs to test on: "
+            "expected at least one of each"
+        )
+    for table in (bank, pairs):
+        check_geometry(model.config.geometry, table.base.geometry)  # pyright: ignore
+    for alignment in alignments:
+        alignment.check(model)
+        if not alignment.property == bank.property == pairs.property:
+            raise RelViTError(
+                f"an alignment of {alignment.property}, vectors of {bank.property}, pairs about {pairs.property}: "
+                "expected one property; call once for each"
+            )
+    if bank.base.geometry.object_patches != pairs.base.geometry.object_patches:
+        raise RelViTError(
+            f"vectors from {bank.base.geometry.name!r} for pairs in {pairs.base.geometry.name!r}: take one geometry"
+        )
+
+
+def _draw(values: np.ndarray, n: int, config: NovelConfig) -> tuple[torch.Tensor, np.ndarray]:
+    """Which objects of the bank each example uses, ``(n, 2 vectors, 2 objects)``, and to which draw it belongs."""
+    rng = np.random.default_rng(config.seed)
+    if config.compat == "official":
+        draw = np.arange(n) // _OFFICIAL_BATCH
+        return torch.from_numpy(rng.integers(0, len(values), (draw[-1] + 1, 2, 2))[draw]), draw
+    kinds, member = np.unique(values, return_inverse=True)
+    if len(kinds) < 4:
+        raise RelViTError(
+            f"vectors of {len(kinds)} values: two different pairs need 4; take more pairs or another split"
+        )
+    four = np.argsort(rng.random((n, len(kinds))), axis=1)[:, :4]
+    order, count = np.argsort(member, kind="stable"), np.bincount(member)
+    first = np.cumsum(count) - count
+    chosen = order[first[four] + rng.integers(0, count[four])]
+    return torch.from_numpy(chosen.reshape(n, 2, 2)), np.arange(n)
+
+
+def _vectors(
+    known: torch.Tensor, method: str, drawn: torch.Tensor, noise: torch.Tensor, second: torch.Tensor
+) -> torch.Tensor:
+    """Coordinates to inject at all tokens of both objects: ``(batch, 2 * tokens, size)``.
+
+    Args:
+        known: coordinates of the bank, ``(N, tokens, size)``.
+        drawn: ``(batch, 2 vectors, 2 objects)``, rows of the bank.
+        noise: ``(batch, 2 vectors, size)``.
+        second: ``(batch,)``, which vector the second object gets: 0 the same as the first, 1 another.
+    """
+    if method in _MIX:
+        a, b = _MIX[method]
+        vectors = a * known[drawn[:, :, 0]] + b * known[drawn[:, :, 1]]  # (batch, 2, tokens, size)
+    else:
+        if method == "sampled":
+            flat = known.flatten(0, 1)
+            mean = flat.mean(0)
+            noise = mean + (flat - mean).square().mean(0).sqrt() * noise
+        vectors = noise[:, :, None].expand(-1, -1, known.shape[1], -1)
+    return torch.cat([vectors[:, 0], vectors[torch.arange(len(vectors)), second]], 1)
+
+
+def _erase(images: np.ndarray, scenes: SceneTable, objects: np.ndarray) -> np.ndarray:
+    """The images without some of their objects, ``(n, objects)``."""
+    geometry, erased = scenes.geometry, images.copy()
+    corners = scenes.corner[np.arange(len(scenes))[:, None], objects].astype(int) * geometry.patch_size
+    for image, places in zip(erased, corners):
+        for top, left in places:
+            image[top : top + geometry.object_size, left : left + geometry.object_size] = BACKGROUND
+    return erased
+
+
+def _row(right: np.ndarray, draw: np.ndarray) -> dict[str, Any]:
+    draws = len(np.unique(draw))
+    if 1 < draws < len(draw):
+        low, high = cluster_bootstrap(right.astype(float), draw, draws=1000)
+    else:
+        low, high = wilson(int(right.sum()), len(right))
+    return {"accuracy": right.mean(), "n": len(right), "draws": draws, "ci_low": float(low), "ci_high": float(high)}
