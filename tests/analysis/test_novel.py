@@ -62,6 +62,7 @@ def test_every_number_is_that_of_the_known_code(sign_model):
                 assert row.n == row.draws == 80
     assert frame.loc[0, "subspace", "known", "all"].accuracy == 1
     assert frame.loc[0, "full_residual", "known", "all"].accuracy == 1
+    _, frame = run(sign_model, model.COLOR, config=NovelConfig(baselines=("subspace",)))
     assert 0.7 < frame.loc[0, "subspace", "random", "same"].accuracy < 1
 
 
