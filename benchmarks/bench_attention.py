@@ -26,15 +26,15 @@ SIDES = ("plain sdpa", "attention stages", "full eager maps")
 
 
 class Sides:
-    def __init__(self):
+    def __init__(self, batch: int = BATCH):
         torch.set_num_threads(1)  # so that other work on the machine disturbs less
         torch.manual_seed(0)
         backbone = ViTConfig(initializer_range=0.05)
         self.model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone)).eval()
         self.geometry = self.model.config.geometry
-        patches = sample("discrimination", GEOMETRIES["b16"], "test", BATCH).patches()
+        patches = sample("discrimination", GEOMETRIES["b16"], "test", batch).patches()
         self.tokens = torch.from_numpy(self.geometry.tokens(patches))
-        self.pixels = torch.randn(BATCH, 3, 224, 224)
+        self.pixels = torch.randn(batch, 3, 224, 224)
 
     @torch.inference_mode()
     def run(self, side: str):
@@ -110,7 +110,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        sides = Sides()
+        sides = Sides(3 * BATCH)  # many images, so that what grows with them stands out
         whole = sides.pixels, sides.tokens
         sides.pixels, sides.tokens = sides.pixels[:1], sides.tokens[:1]
         sides.run(sys.argv[1])  # what is set up once is not counted
