@@ -26,10 +26,13 @@ from hf_relvit.stimuli.png import pixel_checksum
 
 from .card import check_card, rebuild_command, write_card
 from .common import VERSION, SceneBuilder
+from .counterfactuals.builder import Counterfactuals
 from .discrimination.builder import Discrimination
 from .rmts.builder import RMTS
 
-_BUILDERS: dict[str, type[SceneBuilder]] = {builder.task: builder for builder in (Discrimination, RMTS)}
+_BUILDERS: dict[str, type[SceneBuilder]] = {
+    builder.task: builder for builder in (Discrimination, RMTS, Counterfactuals)
+}
 _REQUEST = ("task", "config", "n_train", "n_eval", "seed", "objects")
 
 
@@ -53,10 +56,10 @@ def build(
     is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
 
     Args:
-        task: "discrimination" or "rmts".
-        config: "<geometry>-<combinations>", such as "b16-32".
+        task: "discrimination", "rmts" or "counterfactuals".
+        config: "<geometry>-<combinations>", such as "b16-32"; of counterfactuals "<task>-b16-32".
         out: folder for all configs of the task.
-        n_train, n_eval: scenes in the training split and in each other split.
+        n_train, n_eval: rows in the training split and in each other split.
         seed: of everything random.
         num_proc: processes; the rows do not depend on it, only how many files hold them.
         masks, palette: your own shapes and colors (``ObjectSet.from_folder``).

@@ -1,4 +1,4 @@
-"""What the two builders share: configs, splits and the way to their rows.
+"""What the builders share: configs, splits and the way to their rows.
 
 ``datasets`` replaces ``open``, ``Path``, numpy and the like in every module that defines a builder, for its streaming;
 hence this module uses none of them (``rows.py`` does).
@@ -72,27 +72,39 @@ class SceneBuilder(datasets.GeneratorBasedBuilder):
     config: SceneConfig
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
-        if config_name is not None and keywords.keys() & {"geometry", "combinations"}:
-            raise RelViTError(f"config {config_name!r} names geometry and combinations: do not give them again")
+        if config_name is not None and (twice := keywords.keys() & {"task", "geometry", "combinations"}):
+            raise RelViTError(f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once")
         own = {key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None}
         given = {key: value for key, value in (keywords | own).items() if value is not None}
-        name = config_name or f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
-        self.scene_geometry, combinations = parse_config(name)
+        name = config_name or self._name(given)
+        parts = self._parse(name)
         self.objects = open_objects(own.get("masks"), own.get("palette"))
         named = name in self.builder_configs
-        if not named:
-            given |= {"name": name, "geometry": self.scene_geometry.name, "combinations": combinations}
         super().__init__(
             cache_dir,
             dataset_name=self.task,
             config_name=name if named else None,
             hash=fingerprint(self.objects),
-            **given,
+            **(given if named else given | {"name": name} | parts),
         )
-        self.splits = split_names(combinations, self.objects)
+        self.scene_geometry = GEOMETRIES[self.config.geometry]
+        self.splits = split_names(self.config.combinations, self.objects)
+        self._check()
+
+    def _name(self, given: dict) -> str:
+        """The name of the config that has these fields; they are taken out of ``given``."""
+        return f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
+
+    def _parse(self, name: str) -> dict:
+        """The fields of the config that its name gives."""
+        geometry, combinations = parse_config(name)
+        return {"geometry": geometry.name, "combinations": combinations}
+
+    def _check(self) -> None:
+        """What cannot be drawn should fail here, not in a worker process."""
         for n in (self.config.n_train, self.config.n_eval):
             check_scenes(self.task, self.scene_geometry, n, self.config.seed)
-        for split in self.splits:  # what cannot be drawn should fail here, not in a worker process
+        for split in self.splits:
             self._scenes(split, 4)
 
     def _scenes(self, split: str, n: int) -> SceneTable:

@@ -182,7 +182,7 @@ def test_own_objects_are_numbered(tmp_path, own_objects):
         ({"config_name": "b17-32"}, "unknown geometry 'b17': expected one of b16, b14"),
         ({"config_name": "b16"}, "config 'b16': expected GEOMETRY-COMBINATIONS"),
         ({"config_name": "b16-33"}, "combinations 33: expected a multiple of the 16 colors"),
-        ({"config_name": "b16-32", "combinations": 64}, "'b16-32' names geometry and combinations: do not give them"),
+        ({"config_name": "b16-32", "combinations": 64}, "'b16-32' names the combinations: give it once"),
         ({"n_train": 6}, "6 scenes cannot be balanced for rmts: choose a positive multiple of 4"),
         ({"n_eval": 0}, "0 scenes cannot be balanced"),
         ({"seed": -1}, "seed -1: expected 0"),

@@ -1,0 +1,54 @@
+"""The `relvit` command. Each command imports what it needs when it runs, so that `--help` is immediate."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..errors import RelViTError
+from .analyze import analyze
+from .data import data
+from .models import evaluate, train
+from .study import study
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+app = typer.Typer(
+    help="How do vision transformers see relations between objects?\n\n"
+    "Start here: relvit study run quick --out runs/quick",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data, name="data")
+app.command()(train)
+app.command()(evaluate)
+app.add_typer(analyze, name="analyze")
+app.add_typer(study, name="study")
+
+
+@app.command()
+def env():
+    """Versions and machine, for bug reports."""
+    from ..provenance import provenance
+
+    facts = provenance()
+    for name, value in {**facts.pop("versions"), **facts}.items():
+        typer.echo(f"{name:14} {value}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except RelViTError as error:
+        print(f"relvit: {error}", file=sys.stderr)
+        code = 2
+    except typer.TyperException as error:
+        error.show()
+        code = 2
+    if code == INTERRUPTED:
+        print("relvit: interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)
+    sys.exit(code or 0)

@@ -1,0 +1,66 @@
+"""`relvit data`: stimulus sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Count, Masks, Out, Palette
+
+data = typer.Typer(help="Stimulus sets: build, look at.", no_args_is_help=True)
+
+
+@data.command("build")
+def data_build(
+    task: Annotated[str, typer.Argument(help="discrimination, rmts or counterfactuals.")],
+    config: Annotated[str, typer.Option(help="Such as b16-32 or quick-256; of counterfactuals rmts-b16-32.")],
+    out: Out,
+    n_train: Annotated[int, typer.Option(help="Training scenes.")] = 6400,
+    n_eval: Annotated[int, typer.Option(help="Scenes in each other split.")] = 6400,
+    seed: int = 0,
+    processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
+    masks: Masks = None,
+    palette: Palette = None,
+):
+    """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
+
+    Example: relvit data build rmts --config b16-32 --out data/rmts
+    """
+    from ..dataset_builders.build import build  # pyright: ignore[reportMissingImports]
+
+    folder = build(
+        task, config, out, n_train=n_train, n_eval=n_eval, seed=seed, num_proc=processes, masks=masks, palette=palette
+    )
+    typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
+
+
+@data.command("preview")
+def data_preview(
+    task: Annotated[str, typer.Argument(help="discrimination or rmts.")],
+    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file.")] = Path("preview.png"),
+    split: str = "train",
+    n: Count = 16,
+    seed: int = 0,
+    masks: Masks = None,
+    palette: Palette = None,
+):
+    """Draw a labelled contact sheet.
+
+    Example: relvit data preview rmts --config b16-32 --split test_compositional
+    """
+    from ..geometry import parse_config
+    from ..provenance import whole_file
+    from ..stimuli.objects import open_objects
+    from ..stimuli.preview import contact_sheet
+    from ..stimuli.scenes import sample
+
+    objects = open_objects(masks, palette)
+    geometry, combinations = parse_config(config)
+    rounded = -(-n // 4) * 4
+    scenes = sample(task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects)
+    with whole_file(out) as temporary:
+        contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
+    typer.echo(out)

@@ -1,0 +1,78 @@
+"""`relvit train` and `relvit evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Checkpoint, ConfigFile, Count, Out, Scenes, Seed, Task, scenes_of
+
+
+def train(
+    preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
+    out: Out,
+    config: ConfigFile = None,
+    task: Annotated[str | None, typer.Option(help="discrimination or rmts.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Folder or Hub id of a pretrained model.")] = None,
+    combinations: Annotated[int | None, typer.Option(help="Training combinations of shape and color.")] = None,
+    images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak.")] = None,
+    seed: Seed = None,
+    report_to: Annotated[str | None, typer.Option(help="Any tracker of transformers, such as trackio.")] = None,
+):
+    """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
+
+    Every setting of docs/paper_index.md may stand in the file of --config.
+
+    Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
+    """
+    from ..training.config import resolve
+    from ..training.run import train as run
+
+    overrides = dict(
+        task=task,
+        backbone=backbone,
+        combinations=combinations,
+        images=images,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        report_to=report_to,
+    )
+    typer.echo(f"checkpoint: {run(resolve(preset, config, **overrides), out)}")
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    task: Task = None,
+    config: Scenes = None,
+    n: Count = 1024,
+    seed: int = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
+    data_folder: Annotated[Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")] = None,
+):
+    """Accuracy on every split, with intervals, base accuracy and floor.
+
+    Example: relvit evaluate runs/quick/seed0/training/model
+    """
+    from ..modeling.processing import load_checkpoint
+    from ..provenance import whole_file
+    from ..study.tables import accuracy_text
+    from ..training import evaluation
+
+    model, processor = load_checkpoint(checkpoint)
+    task, config, geometry, combinations = scenes_of(model, task, config)
+    if data_folder is None:
+        splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
+    else:
+        from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
+
+        splits = {name: rows for name, rows in open_folder(data_folder, config).items() if name != "train"}
+    table = evaluation.evaluate(model, processor, splits, progress=True)
+    if out is not None:
+        with whole_file(out) as temporary:
+            table.to_parquet(temporary)
+    typer.echo(accuracy_text(table))
