@@ -1,4 +1,4 @@
-"""Figures of the causal analyses: novel vectors, probes, steering, correlation."""
+"""Figures of the causal analyses: alignments, novel vectors, probes, steering, correlation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .figures import COLORS, SPLIT_NAMES, STYLE
+from .figures import COLORS, SPLIT_NAMES, STYLE, tint
 
 if TYPE_CHECKING:
     from .correlation import Correlation
@@ -40,6 +40,42 @@ _NOVEL = {
     "random": ("random", "v--"),
 }
 _BASELINES = {"subspace": "in the subspace", "full_residual": "whole residual", "blank_image": "objects erased first"}
+
+
+def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
+    """Accuracy of interchange interventions by layer: a row for each split, a column a property (paper, Fig. 3).
+
+    Args:
+        scores: rows of ``das.score_alignment`` of any layers, splits and controls, with ``weights``: "trained", or
+            "random" for an alignment found in the same network with random weights.
+        reach: see ``figures.tint``; here and below.
+    """
+    with mpl.rc_context(STYLE):
+        rows = scores[scores.condition == "all"]
+        properties, splits = list(dict.fromkeys(rows.property)), list(dict.fromkeys(rows.split))
+        figure = Figure(figsize=(max(2.9 * len(properties), 4.6), 2.3 * len(splits) + 1.3), layout="constrained")
+        axes = figure.subplots(len(splits), len(properties), sharex=True, sharey=True, squeeze=False)
+        for i, split in enumerate(splits):
+            for j, prop in enumerate(properties):
+                axis, of = axes[i, j], rows[(rows.property == prop) & (rows.split == split)].sort_values("layer")
+                trained, cause = of[of.weights == "trained"], of[of.score == "cause"]
+                found = cause[(cause.control == "none") & (cause.weights == "trained")]
+                _line(axis, found, COLORS["within_object"], "o-", "the object's property")
+                _line(axis, trained[trained.control == "wrong_object"], COLORS["within_pair"], "s--", "wrong object's")
+                _line(axis, trained[trained.score == "isolate"], COLORS["background"], "^:", "other property kept")
+                chance = cause[(cause.control == "none") & (cause.weights == "random")]
+                if len(chance):
+                    _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
+                _unedited(axis, found)
+                _layers(axis, found.layer, reach)
+                axis.set_title(f"{prop}, {SPLIT_NAMES.get(split, split)}".replace("\n", " "), fontsize=10)
+        for axis in axes[-1]:
+            axis.set_xlabel("layer")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("accuracy after the swap")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
+        return figure
 
 
 def correlation_figure(result: Correlation) -> Figure:
@@ -87,7 +123,7 @@ def _sentence(row) -> str:
     )
 
 
-def probe_figure(frame: pd.DataFrame) -> Figure:
+def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """Probe accuracy by layer, a panel for each target and form, over its shuffled-label control and the floor."""
     with mpl.rc_context(STYLE):
         kinds = list(dict.fromkeys(zip(frame.target, frame.form)))
@@ -101,7 +137,7 @@ def probe_figure(frame: pd.DataFrame) -> Figure:
             _line(axis, trained, COLORS["within_object"], "o-", "probe, 95 % interval")
             _line(axis, of[of.condition == "shuffled"], COLORS["within_pair"], "s--", "fitted to shuffled labels")
             axis.plot(trained.layer, trained.floor, ":", color="black", lw=1.2, label="always the commonest")
-            axis.set(xticks=trained.layer.tolist(), ylim=(-0.04, 1.06))
+            _layers(axis, trained.layer, reach)
             axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
             axis.set_xlabel("layer")
         for axis in axes[len(kinds) :]:
@@ -113,7 +149,7 @@ def probe_figure(frame: pd.DataFrame) -> Figure:
         return figure
 
 
-def steering_figure(frame: pd.DataFrame) -> Figure:
+def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """How often a push along the probe's direction flips the answer: a row for each pair, a column for each alpha."""
     with mpl.rc_context(STYLE):
         pairs, alphas = list(dict.fromkeys(frame.pair)), sorted(frame.alpha.unique())
@@ -130,7 +166,7 @@ def steering_figure(frame: pd.DataFrame) -> Figure:
                 for condition, color, style, label in lines:
                     _line(axis, of[of.condition == condition], color, style, label)
                 _unedited(axis, of[of.condition == "flip"])
-                axis.set(xticks=sorted(of.layer.unique()), ylim=(-0.04, 1.06))
+                _layers(axis, of.layer, reach)
                 title = f"α = {alpha:g}"
                 axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
         for axis in axes[-1]:
@@ -142,7 +178,7 @@ def steering_figure(frame: pd.DataFrame) -> Figure:
         return figure
 
 
-def novel_figure(frame: pd.DataFrame) -> Figure:
+def novel_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """Accuracy with injected vectors by layer: a row for each baseline, a column for each property (paper, Fig. 4)."""
     with mpl.rc_context(STYLE):
         rows = frame[frame.condition == "all"]
@@ -157,7 +193,7 @@ def novel_figure(frame: pd.DataFrame) -> Figure:
                     label, style = _NOVEL[method]
                     _line(axis, of[of.method == method], color, style, label)
                 _unedited(axis, of[of.method == methods[0]])
-                axis.set(xticks=sorted(of.layer.unique()), ylim=(-0.04, 1.06))
+                _layers(axis, of.layer, reach)
                 axis.set_title(f"{prop}, {_BASELINES[baseline]}", fontsize=10)
         for axis in axes[-1]:
             axis.set_xlabel("layer")
@@ -178,3 +214,10 @@ def _unedited(axis, rows: pd.DataFrame) -> None:
     """What the model says without an edit: how often its own answer is right, how often the edit's answer is."""
     axis.plot(rows.layer, rows.base_accuracy, color=COLORS["base"], lw=1, label="no edit, own answer")
     axis.plot(rows.layer, rows.floor, ":", color="black", lw=1.2, label="no edit, new answer")
+
+
+def _layers(axis, layers: pd.Series, reach: np.ndarray | None) -> None:
+    """Both axes of a chart of accuracies by layer, and its tint."""
+    ticks = sorted(set(layers))
+    tint(axis, reach, 1.06, -0.04)
+    axis.set(xlim=(ticks[0] - 0.5, ticks[-1] + 0.5), xticks=ticks, ylim=(-0.04, 1.06))

@@ -14,6 +14,8 @@ from ..errors import RelViTError
 from ..provenance import provenance, read_json, whole_file, write_json
 from .statistics import cluster_bootstrap
 
+MINIMUM = 3
+"""Independent runs without which nothing can be computed."""
 ENOUGH = 8
 """Fewer independent runs get a warning. Our choice: with 8, only a correlation above 0.71 differs from none (95 %)."""
 
@@ -113,9 +115,9 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
     for split, part in runs.groupby("split", sort=False):
         groups = part["group"].to_numpy()
         count = len(np.unique(groups))
-        if count < 3:
+        if count < MINIMUM:
             raise RelViTError(
-                f"split {split!r} has {count} independent runs: a correlation needs at least 3, better 20"
+                f"split {split!r} has {count} independent runs: a correlation needs at least {MINIMUM}, better 20"
             )
         values = part[["disentanglement", "accuracy"]].to_numpy(dtype=np.float64)
         for measure, statistic in (("pearson", pearson), ("spearman", spearman)):

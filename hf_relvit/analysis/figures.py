@@ -69,11 +69,9 @@ def attention_figure(stages: AttentionStages) -> Figure:
     spend on the scene (CLS and registers left out): blue is local, red is global.
     """
     with mpl.rc_context(STYLE):
-        local = stages.grid("within_object")
         kinds = [kind for kind in NAMES if (stages.frame.kind == kind).any()]
-        far = sum(stages.grid(kind) for kind in kinds if kind != "within_object")
-        reach = np.clip(far / np.maximum(local + far, 1e-9), 0, 1)
-        layers, heads = local.shape
+        reach = head_reach(stages)
+        layers, heads = reach.shape
         figure = Figure(figsize=(5.4, 5.6), layout="constrained")
         heat, lines = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.5])
         image = heat.imshow(reach.T, cmap="coolwarm", vmin=0, vmax=1, aspect="auto", origin="lower")
@@ -83,16 +81,7 @@ def attention_figure(stages: AttentionStages) -> Figure:
         heat.set_title("Does a head look inside its object, or beyond it?")
         for spine in ("left", "bottom"):
             heat.spines[spine].set_visible(False)
-        lines.imshow(
-            reach.mean(1)[None],
-            cmap="coolwarm",
-            vmin=0,
-            vmax=1,
-            aspect="auto",
-            extent=(-0.5, layers - 0.5, 0, 1.08),
-            alpha=0.22,
-            zorder=0,
-        )
+        tint(lines, reach.mean(1), 1.08)
         for kind in kinds:
             rows = stages.frame[stages.frame.kind == kind]
             top = rows.loc[rows.groupby("layer")["mean"].idxmax()].sort_values("layer")
@@ -109,6 +98,29 @@ def attention_figure(stages: AttentionStages) -> Figure:
         lines.set_title("★ marks the layer where each kind of attention peaks")
         lines.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         return figure
+
+
+def head_reach(stages: AttentionStages) -> np.ndarray:
+    """How far each head looks, 0 (local) to 1 (global): float64 ``(layers, heads)``.
+
+    The between-object and background share of what object tokens spend on the scene (CLS and registers left out).
+    """
+    local = stages.grid("within_object")
+    kinds = [kind for kind in NAMES if kind != "within_object" and (stages.frame.kind == kind).any()]
+    far = sum(stages.grid(kind) for kind in kinds)
+    return np.clip(far / np.maximum(local + far, 1e-9), 0, 1)
+
+
+def tint(axis, reach: np.ndarray | None, top: float = 1.06, bottom: float = 0.0) -> None:
+    """Color the background of a chart by layer, from local (blue) to global (red), as the paper's figures do.
+
+    Args:
+        reach: mean of each layer's heads, ``(layers,)``; None for no tint.
+        top, bottom: of the chart.
+    """
+    if reach is not None:
+        axis.imshow(reach[None], cmap="coolwarm", vmin=0, vmax=1, aspect="auto", alpha=0.22, zorder=0,
+                    extent=(-0.5, len(reach) - 0.5, bottom, top))  # fmt: skip
 
 
 def accuracy_figure(table: pd.DataFrame) -> Figure:
@@ -201,38 +213,4 @@ def viewer_figure(
                 spine.set(visible=True, color="#bbbbbb")
         for axis in axes[len(heads) + 1 :]:
             axis.set_visible(False)
-        return figure
-
-
-def alignment_figure(scores: pd.DataFrame, split: str = "test") -> Figure:
-    """Accuracy of interchange interventions by layer, for each property (paper, Fig. 3).
-
-    Args:
-        scores: rows of ``das.score_alignment`` of any properties, layers, splits and controls.
-        split: which pairs to show.
-    """
-    with mpl.rc_context(STYLE):
-        rows = scores[(scores.condition == "all") & (scores.split == split)]
-        properties = list(dict.fromkeys(rows.property))
-        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
-        axes = np.atleast_1d(figure.subplots(1, len(properties), sharey=True))
-        for axis, prop in zip(axes, properties):
-            of = rows[rows.property == prop].sort_values("layer")
-            cause, isolate = of[of.score == "cause"], of[of.score == "isolate"]
-            found = cause[cause.control == "none"]
-            axis.fill_between(
-                found.layer, found.ci_low, found.ci_high, color=COLORS["within_object"], alpha=0.25, lw=0
-            )
-            axis.plot(found.layer, found.accuracy, "o-", color=COLORS["within_object"], label="the object's property")
-            other = cause[cause.control == "wrong_object"]
-            axis.plot(other.layer, other.accuracy, "s--", color=COLORS["within_pair"], ms=4, label="other object's")
-            axis.plot(
-                isolate.layer, isolate.accuracy, "^:", color=COLORS["background"], ms=4, label="other property kept"
-            )
-            axis.plot(found.layer, found.base_accuracy, color=COLORS["base"], lw=1, label="no edit, own answer")
-            axis.plot(found.layer, found.floor, ":", color="black", lw=1.2, label="no edit, new answer")
-            axis.set(title=prop, xlabel="layer", xticks=found.layer.tolist(), ylim=(-0.04, 1.06))
-        axes[0].set_ylabel("accuracy after the swap")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9.5)
         return figure

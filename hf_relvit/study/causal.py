@@ -1,46 +1,63 @@
-"""The causal cells of a run: an alignment for each property and layer."""
+"""The causal cells of a run: alignments, novel representations, probes, steering."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
 
 from ..analysis.activations import Site
+from ..analysis.alignment import Alignment
 from ..analysis.das import DASConfig, fit_alignment, score_alignment
 from ..analysis.interchange import PairResiduals, isolation_pairs, pair_residuals
+from ..analysis.novel import novel_representations
+from ..analysis.probes import ProbeConfig, Probes, fit_probes
+from ..analysis.readouts import ObjectStates, object_states
+from ..analysis.steering import steer
+from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling.processing import load_checkpoint
 from ..provenance import whole_file
-from ..stimuli.counterfactuals import CounterfactualTable, sample_counterfactuals
+from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
+from ..stimuli.scenes import SceneTable, sample
 from ..training.config import TrainConfig
+from ..training.evaluation import random_twin
 from ..training.run import computes_bf16
-from .plan import PROPERTIES, CausalConfig
+from .plan import CausalConfig
+
+PROBES = {"judgement": "linear", "shape": "linear", "color": "linear", "object": "linear", "same_object": "quadratic"}
 
 
 class Bench:
-    """A checkpoint and its pairs, each computed once, and only if a cell needs it."""
+    """A checkpoint, its scenes and their states, each computed once, and only if a cell needs it."""
 
     def __init__(self, config: TrainConfig, causal: CausalConfig, run: Path):
         self.config, self.causal, self.run = config, causal, run
         self.objects = config.open_objects()
         self.checkpoint = cache(lambda: load_checkpoint(run / "training" / "model"))
-        self.captured = cache(self._captured)
+        self.twin = cache(lambda: random_twin(self.checkpoint()[0]))
+        self.captured = lru_cache(maxsize=5)(self._captured)  # what the alignments of one property need
+        self.states = cache(self._states)
 
     @property
     def layers(self) -> list[int]:
-        if self.causal.layers is not None:
-            return self.causal.layers
+        depth = self._depth()
+        layers = list(range(depth)) if self.causal.layers is None else self.causal.layers
+        if beyond := [layer for layer in layers if not 0 <= layer < depth]:
+            raise RelViTError(f"causal layer {beyond[0]} of a model with {depth} blocks: expected 0 to {depth - 1}")
+        return layers
+
+    def _depth(self) -> int:
         backbone = self.config.backbone
         if isinstance(backbone, dict):
-            return list(range(backbone["num_hidden_layers"]))
+            return backbone["num_hidden_layers"]
         from transformers import AutoConfig
 
         origin = AutoConfig.from_pretrained(backbone)
-        return list(range(getattr(origin, "vision_config", origin).num_hidden_layers))
+        return getattr(origin, "vision_config", origin).num_hidden_layers
 
     @property
     def test_splits(self) -> list[str]:
@@ -48,19 +65,26 @@ class Bench:
         held_out = self.config.combinations < self.objects.n_shapes * self.objects.n_colors
         return ["test", "test_compositional"] if held_out else ["test"]
 
-    def pairs(self, prop: str, split: str, n: int) -> CounterfactualTable:
-        return sample_counterfactuals(
-            self.config.task,
-            scene_geometry(self.config.geometry),
-            prop,
-            split,
-            n,
-            combinations=self.config.combinations,
-            seed=self.config.seed,
-            objects=self.objects,
-        )
+    @property
+    def targets(self) -> list[str]:
+        """What is probed; whether two tokens belong to one object can only be asked of objects with several."""
+        one_token = scene_geometry(self.config.geometry).object_patches == 1
+        return [target for target in PROBES if not (one_token and target == "same_object")]
 
-    def _captured(self, prop: str, split: str, isolate: bool = False) -> PairResiduals:
+    def _drawn(self) -> dict:
+        return dict(combinations=self.config.combinations, seed=self.config.seed, objects=self.objects)
+
+    def pairs(self, prop: str, split: str, n: int) -> CounterfactualTable:
+        geometry = scene_geometry(self.config.geometry)
+        return sample_counterfactuals(self.config.task, geometry, prop, split, n, **self._drawn())
+
+    def scenes(self, split: str, n: int) -> SceneTable:
+        return sample(self.config.task, scene_geometry(self.config.geometry), split, n, **self._drawn())
+
+    def model(self, weights: str):
+        return self.checkpoint()[0] if weights == "trained" else self.twin()
+
+    def _captured(self, weights: str, prop: str, split: str, isolate: bool = False) -> PairResiduals:
         """Residual streams of pairs at all layers; with ``isolate`` pairs that a swap of ``prop`` must not change."""
         n = self.causal.pairs if split == "train" else self.causal.test_pairs
         if isolate:
@@ -69,36 +93,65 @@ class Bench:
         else:
             pairs = self.pairs(prop, split, n)
         sites = [Site("resid_post", layer) for layer in self.layers]
-        model, processor = self.checkpoint()
-        return pair_residuals(model, processor, pairs, sites, objects=self.objects, progress=f"{prop}, {split}")
+        processor = self.checkpoint()[1]
+        progress = f"{prop}, {split}"
+        return pair_residuals(self.model(weights), processor, pairs, sites, objects=self.objects, progress=progress)
+
+    def _states(self, split: str) -> ObjectStates:
+        n = self.causal.scenes if split == "train" else self.causal.test_scenes
+        return object_states(
+            *self.checkpoint(), self.scenes(split, n), self.layers, objects=self.objects, progress=f"{split} scenes"
+        )
 
 
 def causal_cells(
     config: TrainConfig, causal: CausalConfig, run: Path
 ) -> dict[str, tuple[dict, Callable[[Path], object]]]:
-    """The cells of ``run`` beyond attention: name -> (settings, work)."""
+    """The cells of ``run`` beyond attention: name -> (settings, work). They need each other in this order."""
     bench = Bench(config, causal, run)
+    cells: dict[str, Callable[[Path], object]] = {}
+    for folder, weights in (("das", "trained"), ("das_random", "random")):
+        for prop in PROPERTIES:
+            cells |= {f"{folder}/{prop}-{n}": partial(_das, bench, weights, prop, n) for n in bench.layers}
+    cells |= {f"novel/{prop}": partial(_novel, bench, prop) for prop in PROPERTIES}
+    cells |= {f"probes/{target}": partial(_probes, bench, target) for target in bench.targets}
+    cells["steering"] = partial(_steering, bench)
     settings = config.to_dict() | {"causal": dataclasses.asdict(causal)}
-    return {
-        f"das/{prop}-{layer}": (settings, lambda folder, prop=prop, layer=layer: _das(bench, prop, layer, folder))
-        for prop in PROPERTIES
-        for layer in bench.layers
-    }
+    return {name: (settings, work) for name, work in cells.items()}
 
 
-def _das(bench: Bench, prop: str, layer: int, folder: Path) -> None:
+def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> None:
     """One alignment, its scores and its controls: the other object, random tokens, the other property."""
-    model, processor = bench.checkpoint()
+    model, processor = bench.model(weights), bench.checkpoint()[1]
     das = DASConfig(layer, epochs=bench.causal.epochs, seed=bench.config.seed, bf16=computes_bf16())
-    alignment = fit_alignment(model, processor, bench.captured(prop, "train"), das)
+    alignment = fit_alignment(model, processor, bench.captured(weights, prop, "train"), das)
     alignment.save_pretrained(folder)
     frames = []
     for split in bench.test_splits:
         frames += [
-            score_alignment(model, processor, alignment, bench.captured(prop, split), control)
+            score_alignment(model, processor, alignment, bench.captured(weights, prop, split), control)
             for control in (None, "wrong_object", "random_tokens")
         ]
-        frames.append(score_alignment(model, processor, alignment, bench.captured(prop, split, True)))
-    table = pd.concat(frames, ignore_index=True).assign(weights="trained")
+        frames.append(score_alignment(model, processor, alignment, bench.captured(weights, prop, split, True)))
+    table = pd.concat(frames, ignore_index=True).assign(weights=weights)
     with whole_file(folder / "scores.parquet") as temporary:
         table.to_parquet(temporary)
+
+
+def _novel(bench: Bench, prop: str, folder: Path) -> None:
+    alignments = [Alignment.from_pretrained(bench.run / "das" / f"{prop}-{layer}") for layer in bench.layers]
+    n = bench.causal.test_pairs
+    bank, pairs = bench.pairs(prop, "validation", n), bench.pairs(prop, "test", n)
+    result = novel_representations(*bench.checkpoint(), alignments, bank, pairs, objects=bench.objects, progress=True)
+    result.save(folder)
+
+
+def _probes(bench: Bench, target: str, folder: Path) -> None:
+    config = ProbeConfig(target, PROBES[target], seed=bench.config.seed)
+    fit_probes(*bench.checkpoint(), bench.states("train"), bench.states("test"), config, progress=True).save(folder)
+
+
+def _steering(bench: Bench, folder: Path) -> None:
+    probes = Probes.load(bench.run / "probes" / "judgement")
+    scenes = bench.scenes("test", bench.causal.test_scenes)
+    steer(*bench.checkpoint(), probes, scenes, objects=bench.objects, progress=True).save(folder)

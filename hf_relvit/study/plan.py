@@ -18,21 +18,30 @@ PROPERTIES = ("shape", "color")
 
 @dataclass(frozen=True)
 class CausalConfig:
-    """How deep the causal analysis goes. The paper's values are 2,000 pairs and 20 epochs; ours are for a laptop."""
+    """How deep the causal analysis goes.
+
+    The paper takes 2,000 pairs, 20 epochs and, for its probes, 4,000 scenes; these are for a laptop.
+    """
 
     pairs: int = 512
     """Pairs to find each alignment on."""
     test_pairs: int = 400
-    """Pairs to score it on, for each split."""
+    """Pairs to score it on, for each split, and to inject novel representations into."""
     epochs: int = 12
     """Passes over the pairs."""
+    scenes: int = 2000
+    """Scenes to fit each probe on."""
+    test_scenes: int = 400
+    """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
 
     def __post_init__(self):
-        for name in ("pairs", "test_pairs", "epochs"):
+        for name in ("pairs", "test_pairs", "epochs", "scenes", "test_scenes"):
             if getattr(self, name) < 1:
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
+        if self.layers is not None and not self.layers:
+            raise RelViTError("causal layers []: name at least one, or leave them out for all")
 
 
 @dataclass(frozen=True)

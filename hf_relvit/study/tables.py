@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from ..analysis.figures import SPLIT_NAMES
-from ..analysis.statistics import cluster_bootstrap
+
+CAUSAL = {
+    "alignment": ("das*/*/scores.parquet", ("property", "layer", "split", "score", "control", "weights", "condition")),
+    "novel": ("novel/*/novel.parquet", ("property", "layer", "baseline", "method", "condition")),
+    "probes": ("probes/*/probes.parquet", ("layer", "target", "form", "condition")),
+    "steering": ("steering/steering.parquet", ("layer", "alpha", "pair", "condition")),
+}
+"""Where a run keeps the table of each causal analysis, and what tells its rows apart."""
 
 CONDITION_NAMES = {
     "all": "all",
@@ -25,39 +36,43 @@ def condition_name(condition: str) -> str:
     return CONDITION_NAMES.get(condition, condition.replace("_", " "))
 
 
-def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
+    """The tables of a run's finished causal cells, by analysis, in the order of ``CAUSAL``; those there are."""
+    tables = {}
+    for analysis, (pattern, _) in CAUSAL.items():
+        if found := sorted(run.glob(pattern)):
+            tables[analysis] = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
+    return tables
+
+
+def setting_of(run: str) -> str:
+    """What a run's name says beside its seed; "" in a study of seeds only."""
+    return re.sub(r"-?seed\d+$", "", run)
+
+
+def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.DataFrame:
     """Accuracies of several runs, those that differ only in the seed together.
 
     Args:
-        table: the accuracy tables of the runs, with their names, which end in "seed" and a number, in ``run``.
+        table: rows of the runs, with their names in ``run``.
+        by: columns that tell the rows of one run apart.
 
     Returns:
-        One row a setting and split: ``setting, split, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
-        ``ci_low, ci_high`` (bootstrap over seeds; NaN for one), ``seeds, n`` (scenes a seed), ``base_accuracy``,
-        ``floor``.
+        One row a setting and ``by``: ``setting, *by, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
+        ``ci_low, ci_high`` (Student's t over seeds, cut to 0..1; of a single seed its own interval), ``seeds, n`` (of
+        one seed), ``base_accuracy`` and ``floor`` (means, where the table has them).
     """
-    whole = table[table.condition == "all"].assign(setting=table.run.str.replace(r"-?seed\d+$", "", regex=True))
     rows = []
-    for key, group in whole.groupby(["setting", "split"], sort=False):
-        setting, split = key  # pyright: ignore[reportGeneralTypeIssues]
-        low = high = float("nan")
-        if len(group) > 1:
-            low, high = cluster_bootstrap(group.accuracy.to_numpy(), np.arange(len(group)))
-        rows.append(
-            {
-                "setting": setting or "all",
-                "split": split,
-                "accuracy": group.accuracy.mean(),
-                "lowest": group.accuracy.min(),
-                "highest": group.accuracy.max(),
-                "ci_low": low,
-                "ci_high": high,
-                "seeds": len(group),
-                "n": int(group.n.iloc[0]),
-                "base_accuracy": group.base_accuracy.mean(),
-                "floor": group.floor.iloc[0],
-            }
-        )
+    keys = ["setting", *by]
+    for values, group in table.assign(setting=table.run.map(setting_of)).groupby(keys, sort=False):
+        accuracy, seeds = group.accuracy, len(group)
+        low, high = group.ci_low.iloc[0], group.ci_high.iloc[0]
+        if seeds > 1:
+            half = stdtrit(seeds - 1, 0.975) * accuracy.std() / np.sqrt(seeds)
+            low, high = max(accuracy.mean() - half, 0.0), min(accuracy.mean() + half, 1.0)
+        row = dict(zip(keys, values)) | {"accuracy": accuracy.mean(), "lowest": accuracy.min()}
+        row |= {"highest": accuracy.max(), "ci_low": low, "ci_high": high, "seeds": seeds, "n": int(group.n.iloc[0])}
+        rows.append(row | {name: group[name].mean() for name in ("base_accuracy", "floor") if name in group})
     return pd.DataFrame(rows)
 
 

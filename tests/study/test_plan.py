@@ -43,6 +43,7 @@ def test_a_grid_is_every_combination_and_seed(tmp_path):
         ("seeds: 0", "seeds 0: expected 1 or more"),
         ("causal: {pair: 3}", "unknown key 'causal pair'"),
         ("causal: {pairs: 0}", "causal pairs 0: expected at least 1"),
+        ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
     ],
 )

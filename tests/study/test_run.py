@@ -15,7 +15,7 @@ from hf_relvit import cli
 from hf_relvit.training.config import vit
 
 SETTINGS = dict(
-    causal=dict(pairs=16, test_pairs=8, epochs=1, layers=[1]),
+    causal=dict(pairs=16, test_pairs=16, epochs=1, scenes=32, test_scenes=16, layers=[1]),
     backbone=vit(2, 32, 2),
     images=256,
     batch_size=16,
@@ -50,12 +50,15 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert str(out / "report.html") in capsys.readouterr().out
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    assert page.count("<img") == page.count("data:image/png;base64,") == 6
-    assert page.count("What you are looking at.") == 6
+    assert page.count("<img") == page.count("data:image/png;base64,") == 9
+    assert page.count("What you are looking at.") == 9
     table = pd.read_parquet(out / "seed0" / "evaluation" / "accuracy.parquet")
     for row in table[table.condition == "all"].itertuples():
         assert f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>" in page
-    assert {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"} <= {
+    expected = {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"}
+    expected |= {f"figures/{name}.svg" for name in ("alignment", "novel", "probes", "steering")}
+    expected |= {"das_random/color-1/scores.parquet", "probes/judgement/probes.safetensors"}
+    assert expected <= {
         str(p.relative_to(out / "seed0")) for p in (out / "seed0").rglob("*")
     }
 
@@ -95,9 +98,34 @@ def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tm
 
 def test_seeds_are_compared_on_one_page(settings, tmp_path):
     out = tmp_path / "seeds"
-    assert run([*study(settings, out), "--seeds", "2", "--no-causal"]) == 0
+    assert run([*study(settings, out), "--seeds", "2"]) == 0
     page = (out / "report.html").read_text()
     assert 'href="seed0/report.html"' in page
     tables = [pd.read_parquet(out / f"seed{seed}/evaluation/accuracy.parquet") for seed in (0, 1)]
     mean = sum(table.set_index(["split", "condition"]).accuracy["test", "all"] for table in tables) / 2
     assert f"<td>IID test</td><td>{mean:.3f}</td><td>2</td>" in page
+    assert page.count("data:image/png;base64,") == 5
+    assert "needs at least 3 kinds of model; this study\nhas 1" in page
+    steering = pd.read_parquet(out / "tables" / "steering.parquet")
+    seeds = [pd.read_parquet(out / f"seed{seed}/steering/steering.parquet") for seed in (0, 1)]
+    assert len(steering) == len(seeds[0])
+    assert (steering.seeds == 2).all()
+    assert steering.accuracy.tolist() == pytest.approx(((seeds[0].accuracy + seeds[1].accuracy) / 2).tolist())
+
+
+def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text((tmp_path / "tiny.yaml").read_text() + "grid: {learning_rate: [0.001, 0.002, 0.003]}\n")
+    out = tmp_path / "grid"
+    assert run(study(str(grid), out)) == 0
+    assert "Does disentanglement go with generalization?" in (out / "report.html").read_text()
+    points = pd.read_parquet(out / "tables" / "correlation_runs.parquet")
+    scores = pd.read_parquet(out / "0_001-seed0" / "das" / "color-1" / "scores.parquet")
+    color, shape = (
+        pd.read_parquet(out / "0_001-seed0" / "das" / f"{prop}-1" / "scores.parquet")
+        .query("condition == 'all' and split == 'test' and score == 'cause' and control == 'none'")
+        .accuracy.item()
+        for prop in ("color", "shape")
+    )
+    assert set(scores.weights) == {"trained"}
+    assert set(points[points.run == "0_001-seed0"].disentanglement) == {(color + shape) / 2}

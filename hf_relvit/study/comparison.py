@@ -1,0 +1,100 @@
+"""Several runs side by side: means over seeds, and disentanglement against accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..analysis.causal_figures import alignment_figure, novel_figure, probe_figure, steering_figure
+from ..analysis.correlation import MINIMUM, correlate, disentanglement
+from ..analysis.figures import accuracy_figure, save_figure
+from ..provenance import whole_file
+from .tables import CAUSAL, causal_tables, over_seeds, setting_of
+
+FIGURES = {
+    "alignment": alignment_figure,
+    "novel": novel_figure,
+    "probes": probe_figure,
+    "steering": steering_figure,
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was written for a study of several runs.
+
+    Attributes:
+        accuracy: ``tables.over_seeds`` of the accuracies on whole splits.
+        figures: for each setting, "" where only the seed differs: analysis -> PNG file.
+        correlation: PNG file; None with fewer than 3 settings, or without alignments.
+    """
+
+    accuracy: pd.DataFrame
+    figures: dict[str, dict[str, Path]]
+    correlation: Path | None
+
+
+def compare(runs: list[str], out: Path) -> Comparison:
+    """Average the finished runs of a study over seeds; write ``out / "tables"`` and, from these, ``out / "figures"``.
+
+    Args:
+        runs: their names, which end in "seed" and a number.
+        out: folder of the study, with a folder for each.
+    """
+    accuracy = _stacked({run: pd.read_parquet(out / run / "evaluation" / "accuracy.parquet") for run in runs})
+    accuracy = accuracy[accuracy.condition == "all"]
+    tables = {"accuracy": over_seeds(accuracy)}
+    of_runs = {run: causal_tables(out / run) for run in runs}
+    for analysis, (_, by) in CAUSAL.items():
+        if found := {run: tables_[analysis] for run, tables_ in of_runs.items() if analysis in tables_}:
+            tables[analysis] = over_seeds(_stacked(found), by)
+    for name, table in tables.items():
+        with whole_file(out / "tables" / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary)
+
+    figures: dict[str, dict[str, Path]] = {}
+    for setting in tables["accuracy"].setting.unique():
+        folder = out / "figures" / (setting or "seeds")
+        own = {name: table[table.setting == setting] for name, table in tables.items()}
+        for kind in ("png", "svg"):
+            save_figure(accuracy_figure(own["accuracy"].assign(condition="all")), folder / f"accuracy.{kind}")
+        causal = {name: table for name, table in own.items() if name in FIGURES and len(table)}
+        save_causal(causal, folder)
+        figures[setting] = {name: folder / f"{name}.png" for name in ("accuracy", *causal)}
+    return Comparison(tables["accuracy"], figures, _correlation(accuracy, of_runs, out))
+
+
+def save_causal(tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None) -> None:
+    """Draw the causal tables to ``folder / "<analysis>.png"`` and ".svg"; ``reach`` as in ``figures.tint``."""
+    for analysis, table in tables.items():
+        for kind in ("png", "svg"):
+            save_figure(FIGURES[analysis](table, reach), folder / f"{analysis}.{kind}")
+
+
+def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
+
+
+def _correlation(accuracy: pd.DataFrame, of_runs: dict[str, dict[str, pd.DataFrame]], out: Path) -> Path | None:
+    of = {
+        run: disentanglement(_found(tables["alignment"])) for run, tables in of_runs.items() if "alignment" in tables
+    }
+    if len({setting_of(run) for run in of}) < MINIMUM:
+        return None
+    points = accuracy[accuracy.run.isin(list(of))]
+    points = points.assign(group=points.run.map(setting_of), disentanglement=points.run.map(of))
+    result = correlate(points)
+    result.save(out / "tables")
+    for kind in ("png", "svg"):
+        result.plot(out / "figures" / f"correlation.{kind}")
+    return out / "figures" / "correlation.png"
+
+
+def _found(scores: pd.DataFrame) -> pd.DataFrame:
+    """The accuracies of a run's alignments themselves: IID, without controls."""
+    values = {"condition": "all", "split": "test", "score": "cause", "control": "none", "weights": "trained"}
+    return scores[(scores[list(values)] == pd.Series(values)).all(axis=1)]

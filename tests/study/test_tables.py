@@ -1,0 +1,32 @@
+import pandas as pd
+import pytest
+from scipy import stats
+
+from hf_relvit.study.tables import over_seeds, setting_of
+
+
+def table(**accuracies):
+    rows = [{"run": run, "split": "test", "accuracy": a, "n": 50, "ci_low": a - 0.1, "ci_high": a + 0.1,
+             "base_accuracy": 0.5, "floor": 0.5} for run, a in accuracies.items()]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_means_and_intervals_are_over_the_seeds_of_one_setting():
+    runs = {"a-seed0": 0.7, "a-seed1": 0.8, "a-seed2": 0.75, "b-seed0": 0.6}
+    result = over_seeds(table(**runs)).set_index("setting")
+    assert result.accuracy.tolist() == pytest.approx([0.75, 0.6])
+    low, high = stats.t.interval(0.95, 2, loc=0.75, scale=stats.sem([0.7, 0.8, 0.75]))
+    assert (result.ci_low["a"], result.ci_high["a"]) == pytest.approx((low, high))
+    assert (result.ci_low["b"], result.ci_high["b"]) == pytest.approx((0.5, 0.7))  # of its scenes
+    assert result.seeds.tolist() == [3, 1]
+    assert (result.lowest["a"], result.highest["a"]) == (0.7, 0.8)
+
+
+def test_intervals_stay_between_0_and_1():
+    result = over_seeds(table(**{"seed0": 0.99, "seed1": 1.0})).iloc[0]
+    assert (result.setting, result.ci_high) == ("", 1.0)
+
+
+@pytest.mark.parametrize(("run", "setting"), [("seed3", ""), ("rmts-32-seed12", "rmts-32")])
+def test_setting_of(run, setting):
+    assert setting_of(run) == setting
