@@ -96,5 +96,5 @@ def _correlation(accuracy: pd.DataFrame, of_runs: dict[str, dict[str, pd.DataFra
 
 def _found(scores: pd.DataFrame) -> pd.DataFrame:
     """The accuracies of a run's alignments themselves: IID, without controls."""
-    values = {"condition": "all", "split": "test", "score": "cause", "control": "none", "weights": "trained"}
-    return scores[(scores[list(values)] == pd.Series(values)).all(axis=1)]
+    iid = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
+    return pd.DataFrame(iid[(iid.control == "none") & (iid.weights == "trained")])
