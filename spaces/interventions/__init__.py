@@ -1,0 +1,1 @@
+"""Intervene on a vision transformer in the browser."""
