@@ -28,6 +28,8 @@ from ..training.evaluation import random_twin
 from ..training.run import computes_bf16
 from .plan import CausalConfig
 
+KEPT = 5  # captures that the alignments of one property need: training pairs, and on two splits cause and isolate
+
 PROBES = {"judgement": "linear", "shape": "linear", "color": "linear", "object": "linear", "same_object": "quadratic"}
 
 
@@ -39,7 +41,7 @@ class Bench:
         self.objects = config.open_objects()
         self.checkpoint = cache(lambda: load_checkpoint(run / "training" / "model"))
         self.twin = cache(lambda: random_twin(self.checkpoint()[0]))
-        self.captured = lru_cache(maxsize=5)(self._captured)  # what the alignments of one property need
+        self.captured = lru_cache(maxsize=KEPT)(self._captured)
         self.states = cache(self._states)
 
     @property
@@ -93,9 +95,15 @@ class Bench:
         else:
             pairs = self.pairs(prop, split, n)
         sites = [Site("resid_post", layer) for layer in self.layers]
-        processor = self.checkpoint()[1]
-        progress = f"{prop}, {split}"
-        return pair_residuals(self.model(weights), processor, pairs, sites, objects=self.objects, progress=progress)
+        return pair_residuals(
+            self.model(weights),
+            self.checkpoint()[1],
+            pairs,
+            sites,
+            objects=self.objects,
+            cache_gb=self.causal.cache_gb / KEPT,
+            progress=f"{prop}, {split}",
+        )
 
     def _states(self, split: str) -> ObjectStates:
         n = self.causal.scenes if split == "train" else self.causal.test_scenes
@@ -116,7 +124,9 @@ def causal_cells(
     cells |= {f"novel/{prop}": partial(_novel, bench, prop) for prop in PROPERTIES}
     cells |= {f"probes/{target}": partial(_probes, bench, target) for target in bench.targets}
     cells["steering"] = partial(_steering, bench)
-    settings = config.to_dict() | {"causal": dataclasses.asdict(causal)}
+    depth = dataclasses.asdict(causal)
+    del depth["cache_gb"]  # no result depends on it
+    settings = config.to_dict() | {"causal": depth}
     return {name: (settings, work) for name, work in cells.items()}
 
 

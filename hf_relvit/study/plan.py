@@ -35,6 +35,8 @@ class CausalConfig:
     """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
+    cache_gb: float = 8.0
+    """Memory for activations; the rest goes to disk. Does not change the result."""
 
     def __post_init__(self):
         for name in ("pairs", "test_pairs", "epochs", "scenes", "test_scenes"):
