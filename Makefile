@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test quality style bench clean
+.PHONY: quickstart test quality style bench hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -28,6 +28,10 @@ style: $(READY)  ## mend what can be mended
 
 bench: $(READY)  ## every speed claim, as a ratio with both sides in one run
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+
+PORT ?= 8585
+hub: $(READY)  ## a Hub on this machine, to try publishing in a second terminal
+	@PYTHONPATH=tests $(BIN)/python -m hub_server --port $(PORT) --storage runs/hub
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

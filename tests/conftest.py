@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a network
 
 import pytest
+from hub_server.fixture import hub  # noqa: F401  (a fixture for all)
 
 from hf_relvit.training.config import TrainConfig, vit
 
