@@ -161,21 +161,30 @@ class Alignment:
             write_json(facts, named | {"site": str(self.site), "width": self.width, "size": self.size})
 
     @classmethod
-    def from_pretrained(cls, path_or_id: str | os.PathLike, *, revision: str | None = None) -> Alignment:
+    def from_pretrained(
+        cls, path_or_id: str | os.PathLike, *, subfolder: str = "", revision: str | None = None
+    ) -> Alignment:
         """Open a saved alignment.
 
         Args:
-            path_or_id: folder or Hub id.
+            path_or_id: folder or Hub id, of the alignment or of a run.
+            subfolder: of a run, "das/<property>-<layer>", such as "das/color-2".
             revision: on the Hub.
 
         Raises:
-            RelViTError: missing or broken files.
+            RelViTError: missing or broken files; a subfolder that leads out of the run.
         """
-        with one_line(f"cannot open the alignment {path_or_id}", "check the path or Hub id, or save it again"):
+        if ".." in Path(subfolder).parts or Path(subfolder).is_absolute():
+            raise RelViTError(f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2")
+        named = f"{path_or_id}/{subfolder}" if subfolder else path_or_id
+        cure = "check the path or Hub id (of a run name one with subfolder='das/color-2'), or save it again"
+        with one_line(f"cannot open the alignment {named}", cure):
             if not os.path.isdir(path_or_id):
-                path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=list(_FILES))
-            values = read_json(Path(path_or_id) / _FILES[1])
-            tensors = load_file(Path(path_or_id) / _FILES[0])
+                wanted = [f"{subfolder}/{name}".lstrip("/") for name in _FILES]
+                path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=wanted)
+            folder = Path(path_or_id) / subfolder
+            values = read_json(folder / _FILES[1])
+            tensors = load_file(folder / _FILES[0])
             kind, _, layer = values["site"].rpartition(".")
             named = {name: values[name] for name in ("property", "method", "model", "facts")}
             return cls(tensors["rotation"], tensors["mask"], Site(kind, int(layer)), **named)

@@ -9,6 +9,7 @@ import typer
 from ..errors import RelViTError
 from .analyze import analyze
 from .data import data
+from .hub import hub, push
 from .models import evaluate, train
 from .study import study
 
@@ -27,6 +28,8 @@ app.command()(train)
 app.command()(evaluate)
 app.add_typer(analyze, name="analyze")
 app.add_typer(study, name="study")
+app.command()(push)
+app.add_typer(hub, name="hub")
 
 
 @app.command()

@@ -22,6 +22,8 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Peak.")] = None,
     seed: Seed = None,
     report_to: Annotated[str | None, typer.Option(help="Any tracker of transformers, such as trackio.")] = None,
+    push_to_hub: Annotated[bool, typer.Option("--push-to-hub", help="Publish the finished run, private.")] = False,
+    repo: Annotated[str | None, typer.Option(help="OWNER/NAME to push to; by default you and the folder.")] = None,
 ):
     """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
 
@@ -29,9 +31,16 @@ def train(
 
     Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
     """
+    from ..errors import RelViTError
     from ..training.config import resolve
     from ..training.run import train as run
 
+    if repo is not None and not push_to_hub:
+        raise RelViTError(f"--repo {repo} without --push-to-hub: add it, or publish later with relvit push")
+    if push_to_hub and repo is None:
+        from ..hub.runs import own_repo
+
+        repo = own_repo(out)
     overrides = dict(
         task=task,
         backbone=backbone,
@@ -42,7 +51,7 @@ def train(
         seed=seed,
         report_to=report_to,
     )
-    typer.echo(f"checkpoint: {run(resolve(preset, config, **overrides), out)}")
+    typer.echo(f"checkpoint: {run(resolve(preset, config, **overrides), out, repo=repo)}")
 
 
 def evaluate(

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RelViTError
 from ..provenance import read_json, write_json
 
 MANIFEST = "DONE.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One piece of a run's work.
+
+    Attributes:
+        name: its folder in the run's, such as "das/color-0".
+        work: writes the cell's files into the folder that it is given.
+        needs: names of the cells of the same run that it reads.
+        settings: all that the result depends on, as JSON.
+    """
+
+    name: str
+    work: Callable[[Path], object]
+    needs: tuple[str, ...] = ()
+    settings: dict = field(default_factory=dict)
 
 
 def run_cell(folder: Path, settings: dict, work: Callable[[Path], object]) -> bool:
@@ -40,15 +58,24 @@ def run_cell(folder: Path, settings: dict, work: Callable[[Path], object]) -> bo
             raise RelViTError(
                 f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
             )
-        damaged = [name for name, digest in manifest["files"].items() if _digest(folder / name) != digest]
-        if damaged:
-            raise RelViTError(f"{folder / damaged[0]} changed since it was made: remove {folder} to make it again")
+        check_cell(folder)
         return False
     folder.mkdir(parents=True, exist_ok=True)
     work(folder)
     files = {str(p.relative_to(folder)): _digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     write_json(folder / MANIFEST, {"settings": settings, "files": files})
     return True
+
+
+def check_cell(folder: Path) -> None:
+    """Raise RelViTError unless every file of a finished cell is as it was made, and lies in the cell."""
+    for name, digest in read_json(folder / MANIFEST)["files"].items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise RelViTError(
+                f"{folder / MANIFEST} names {name}, outside of its cell: expected the manifest of our study"
+            )
+        if _digest(folder / name) != digest:
+            raise RelViTError(f"{folder / name} changed since it was made: remove {folder} to make it again")
 
 
 def _digest(path: Path) -> str:

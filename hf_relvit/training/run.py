@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import torch
-from jinja2 import Environment
 from transformers import AutoConfig, TrainingArguments, set_seed
 
-from .. import __version__
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling import RelViTConfig, RelViTForImageClassification
@@ -61,18 +58,28 @@ def computes_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def train(config: TrainConfig, out: Path, *, progress: bool = True) -> Path:
+def train(config: TrainConfig, out: Path, *, progress: bool = True, repo: str | None = None) -> Path:
     """Train, or finish what was interrupted, or find it finished.
 
-    ``out`` then holds ``model/`` (checkpoint and processor), ``config.json`` (the resolved config) and
+    ``out`` then holds ``model/`` (checkpoint, processor and card), ``config.json`` (the resolved config) and
     ``history.json`` (the log, with provenance).
+
+    Args:
+        config: of the run.
+        out: its folder.
+        progress: show a bar.
+        repo: "owner/name" on the Hub to publish the finished run to, private if it is new (``hub.runs.push``).
 
     Returns:
         The checkpoint folder ``out / "model"``.
 
     Raises:
-        RelViTError: ``out`` belongs to a run of another config; bad config; a loss that is not a number.
+        RelViTError: ``out`` belongs to a run of another config; bad config; a loss that is not a number; before
+            training, a repository that cannot be written to or is not ours.
     """
+    from ..hub.cards import run_card  # what a card is made of takes a while to import
+    from ..hub.results import of_training
+
     out = Path(out)
     if (out / "config.json").exists():
         before = read_json(out / "config.json")
@@ -82,53 +89,43 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> Path:
                 f"{out} holds a run with another {', '.join(changed)}: name another folder with --out, or remove it"
             )
         if (out / "history.json").exists():
+            if repo is not None:
+                from ..hub.runs import push
+
+                push(out, repo)
             return out / "model"
     else:
         write_json(out / "config.json", config.to_dict())
 
     model, processor = build_model(config)
-    trainer = make_trainer(config, model, processor, out / "checkpoints", progress=progress)
+    trainer = make_trainer(config, model, processor, out / "checkpoints", progress=progress, repo=repo)
     checkpoint = last_complete_checkpoint(out / "checkpoints")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), processor, out / "model")
-        with whole_file(out / "model" / "README.md") as card:
-            card.write_text(model_card(config, trainer.state.log_history, processor.fingerprint), encoding="utf-8")
-        write_json(
-            out / "history.json",
-            {"log": trainer.state.log_history, "provenance": provenance(seed=config.seed, config=config.to_dict())},
-        )
+        history = {
+            "log": trainer.state.log_history,
+            "provenance": provenance(seed=config.seed, config=config.to_dict()),
+        }
+        card = run_card(of_training(config.to_dict(), history, processor.fingerprint))
+        with whole_file(out / "model" / "README.md") as temporary:
+            temporary.write_text(str(card), encoding="utf-8")
+        write_json(out / "history.json", history)
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        if repo is not None:
+            trainer.push_to_hub()
     trainer.accelerator.wait_for_everyone()
     return out / "model"
 
 
-def model_card(config: TrainConfig, log: list[dict], fingerprint: str) -> str:
-    """The card of a checkpoint: what it was trained on, its last validation accuracy, and what it cannot do."""
-    last = [row for row in log if "eval_validation_accuracy" in row][-1]
-    template = files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
-    return (
-        Environment()
-        .from_string(template)
-        .render(
-            title=f"RelViT, {config.task}",
-            question="Are the two objects the same?"
-            if config.task == "discrimination"
-            else "Do the two pairs show the same relation?",
-            version=__version__,
-            backbone=config.backbone if isinstance(config.backbone, str) else f"from scratch, {config.backbone}",
-            config=config,
-            fingerprint=fingerprint,
-            n=config.n_eval,
-            accuracy=last["eval_validation_accuracy"],
-            low=last["eval_validation_ci_low"],
-            high=last["eval_validation_ci_high"],
-        )
-    )
-
-
 def make_trainer(
-    config: TrainConfig, model, processor: PixelProcessor, checkpoints: Path, *, progress: bool = True
+    config: TrainConfig,
+    model,
+    processor: PixelProcessor,
+    checkpoints: Path,
+    *,
+    progress: bool = True,
+    repo: str | None = None,
 ) -> RelViTTrainer:
     """The Trainer of a run: fresh or fixed training scenes, validation on the way."""
     scenes, objects = scene_geometry(config.geometry), config.open_objects()
@@ -183,6 +180,10 @@ def make_trainer(
         use_cpu=not torch.accelerator.is_available(),
         report_to=config.report_to,
         disable_tqdm=not progress,
+        push_to_hub=repo is not None,
+        hub_model_id=repo,
+        hub_strategy="end",
+        hub_private_repo=True,
     )
     # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
     n_block = 4096 if config.fresh else config.n_train

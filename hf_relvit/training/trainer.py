@@ -80,6 +80,32 @@ class RelViTTrainer(Trainer):
         saved = type(model).from_pretrained(resume_from_checkpoint, config=model.config, dtype=model.dtype)
         model.load_state_dict(saved.state_dict(), strict=True)
 
+    def init_hf_repo(self, token=None, private=None):
+        """Make the repository, private if it is new, before training: a bad token or name costs no hours."""
+        from ..hub.cards import MARK
+        from ..hub.client import check_ours, create, signed_in
+
+        if self.is_world_process_zero():
+            repo = self.args.hub_model_id
+            api = signed_in(repo)
+            check_ours(api, repo, "model", MARK)
+            create(api, repo, "model", public=self.args.hub_private_repo is False)
+            self.hub_model_id, self.push_in_progress = repo, None
+
+    def push_to_hub(self, *args, **kwargs):
+        """Publish the finished run whose folder holds ``output_dir``, as ``relvit push`` does.
+
+        Trainer's own would send all of ``output_dir``, with its pickled arguments (transformers issue 28580).
+        """
+        from ..hub.runs import push
+
+        if self.is_world_process_zero():
+            self.callback_handler.on_push_begin(self.args, self.state, self.control)
+            push(Path(self.args.output_dir).parent, self.hub_model_id)
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        """Half-trained checkpoints and their pickles stay here, whatever ``hub_strategy`` says."""
+
 
 class _Progress(ProgressCallback):
     """One bar with the latest numbers, not a line a log."""

@@ -1,0 +1,43 @@
+"""`relvit push` and `relvit hub`: runs on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+hub = typer.Typer(help="Published runs.", no_args_is_help=True)
+
+
+def push(
+    run: Annotated[Path, typer.Argument(help="A run of a study, such as runs/quick/seed0, or what train wrote.")],
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see; private without it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")] = False,
+):
+    """Publish a run: checkpoint, tables, figures, alignments, probes and a card. The same command goes on if it was
+    interrupted, and changes nothing the second time.
+
+    Example: relvit push runs/quick/seed0 --repo relvit/quick --dry-run
+    """
+    from ..hub.runs import push as send
+
+    send(run, repo, public=public, dry_run=dry_run, say=typer.echo)
+
+
+@hub.command("compare")
+def hub_compare(
+    ids: Annotated[list[str], typer.Argument(help="Hub ids of published runs, or folders of runs.", metavar="ID...")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page, tables and plots.")] = Path("comparison"),
+):
+    """Put published runs side by side: accuracies, and disentanglement against generalization. Reads no weights.
+
+    Example: relvit hub compare relvit/quick relvit/quick-seed1 --out comparison
+    """
+    from ..hub.compare import compare, save
+
+    boards = compare(ids, say=typer.echo)
+    for board in boards:
+        typer.echo(board.text())
+    typer.echo(save(boards, out))
