@@ -1,0 +1,333 @@
+"""Which stage of a model fails, perceptual or relational? All analyses together, small, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..geometry import SceneGeometry
+from ..modeling.processing import PixelProcessor
+from ..provenance import provenance, read_json, whole_file, write_json
+from ..stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from ..stimuli.objects import ObjectSet
+from ..stimuli.scenes import sample
+from ..training.evaluation import evaluate, random_twin, scene_splits
+from ..training.run import computes_bf16
+from .activations import Site, blocks
+from .alignment import Alignment
+from .attention import AttentionStages, attention_stages
+from .das import DASConfig, fit_alignment, score_alignment
+from .interchange import PairResiduals, isolation_pairs, pair_residuals
+from .probes import ProbeConfig, Probes, fit_probes
+from .readouts import object_states
+from .steering import SteeringConfig, steer
+from .verdict import Criterion, Verdict, judge
+
+TABLES = ("accuracy", "probes", "alignments", "steering")
+
+
+@dataclass(frozen=True)
+class DiagnosisConfig:
+    """How much to look at. The values are ours: enough for a clear case in about a minute.
+
+    With 256 pairs, 8 epochs and learning rates ten and three times the paper's, alignments of the quick model reach
+    the accuracy of those with 1,024 pairs, 12 epochs and the paper's rates (layer 0, shape: .37 and .37 of 400).
+
+    Raises:
+        RelViTError: a number below 1, or layers that are none.
+    """
+
+    scenes: int = 300
+    """Of each split, for answers, probes and steering."""
+    train_scenes: int = 1000
+    """To fit probes on."""
+    pairs: int = 256
+    """To find each alignment on."""
+    test_pairs: int = 256
+    """Of each split, to score it on."""
+    epochs: int = 8
+    layers: tuple[int, ...] | None = None
+    """Blocks whose output is swapped; by default the first, and those a sixth and a third into the model: the best
+    layers of all the paper's models lie in the first 5 of 12."""
+    seed: int = 0
+    cache_gb: float = 4.0
+
+    def __post_init__(self):
+        for name in ("scenes", "train_scenes", "pairs", "test_pairs", "epochs"):
+            if getattr(self, name) < 1:
+                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
+        if self.layers is not None and not self.layers:
+            raise RelViTError("no layers to look at: name some, or leave them out for the usual ones")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The verdict with everything behind it.
+
+    Attributes:
+        verdict: see ``verdict.Verdict``.
+        tables: "accuracy" (of ``evaluate``), "probes", "alignments", "steering": see ``verdict.judge``.
+        stages: attention stages; None where the model records no attention.
+        facts: config, task, geometry, settings for training with the losses that the verdict prescribes, provenance.
+    """
+
+    verdict: Verdict
+    tables: dict[str, pd.DataFrame]
+    stages: AttentionStages | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The criteria, a row each."""
+        return pd.DataFrame([asdict(criterion) for criterion in self.verdict.criteria])
+
+    def plot(self, path: Path) -> None:
+        """Each criterion with its interval, threshold and control, to a PNG or SVG file."""
+        from .diagnosis_figure import diagnosis_figure
+        from .figures import save_figure
+
+        save_figure(diagnosis_figure(self.to_frame()), path)
+
+    def save(self, folder: Path) -> None:
+        """``verdict.json``, and the tables as parquet; the former comes last, and only if all went well."""
+        folder = Path(folder)
+        (folder / "verdict.json").unlink(missing_ok=True)
+        for name, table in self.tables.items():
+            with whole_file(folder / f"{name}.parquet") as temporary:
+                table.to_parquet(temporary)
+        if self.stages is not None:
+            self.stages.save(folder)
+        missing_as_null = [
+            {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in asdict(c).items()}
+            for c in self.verdict.criteria
+        ]
+        write_json(
+            folder / "verdict.json",
+            asdict(self.verdict)
+            | {"criteria": missing_as_null, "facts": self.facts}
+            | {"attention": self.stages.scores if self.stages is not None else None},
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Diagnosis:
+        """RelViTError if files are missing or broken."""
+        folder = Path(folder)
+        values = read_json(folder / "verdict.json")
+        criteria = tuple(
+            Criterion(**{k: np.nan if v is None else v for k, v in row.items()}) for row in values["criteria"]
+        )
+        named = {name: tuple(values[name]) for name in ("reasons", "losses", "advice")}
+        verdict = Verdict(values["verdict"], values["by_split"], criteria, **named)
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        stages = AttentionStages.load(folder) if values["attention"] is not None else None
+        return cls(verdict, tables, stages, values["facts"])
+
+
+def diagnose(
+    model: nn.Module,
+    processor: PixelProcessor,
+    task: str,
+    geometry: SceneGeometry,
+    combinations: int = 256,
+    config: DiagnosisConfig | None = None,
+    *,
+    objects: ObjectSet | None = None,
+    progress: bool = False,
+) -> Diagnosis:
+    """Measure answers, attention, probes, steering and swaps, each with its controls, and judge.
+
+    A network of the same architecture with random weights goes through answers, probes and swaps too. Swaps are those
+    of learned alignments and, in case the short fit did not suffice, of the span of class means; their controls are
+    the wrong object, random weights, and the tokens of the object as a whole: those of the very object that the swap
+    is to make, from another picture. If these do not change the answer, no subspace of them can.
+
+    Args:
+        model: a classifier of ours.
+        processor: of the checkpoint.
+        task: "discrimination" or "rmts".
+        geometry: of the scenes; the model's image and patch size.
+        combinations: of shape and color that the model was trained on.
+        config: see DiagnosisConfig.
+        objects: the shapes and colors of the scenes.
+        progress: show a bar.
+
+    Raises:
+        RelViTError: scenes of another geometry, a layer that the model does not have, sizes that cannot be balanced.
+    """
+    config = config or DiagnosisConfig()
+    bench = _Bench(model, processor, task, geometry, combinations, config, objects)
+    names = {"accuracy": bench.accuracy, "attention": bench.attention, "probes": bench.probes}
+    steps: dict[str, Callable] = names | {"steering": bench.steering}
+    steps |= {f"swaps of {prop}": lambda prop=prop: bench.swaps(prop) for prop in PROPERTIES}
+    found = {}
+    with tqdm(total=len(steps), disable=not progress, bar_format="{desc:17} {bar} {n}/{total} {elapsed}") as bar:
+        for name, work in steps.items():
+            bar.set_description_str(name)
+            found[name] = work()
+            bar.update()
+    swaps = [found.pop(f"swaps of {prop}") for prop in PROPERTIES]
+    stages = found.pop("attention")
+    tables = found | {"alignments": pd.concat(swaps, ignore_index=True)}
+    own: Any = model.config
+    losses = tuple(name for name in ("disentanglement", "pipeline") if getattr(own, name, None))
+    verdict = judge(task, **tables, trained_with=losses)
+    facts = {
+        "config": asdict(config) | {"layers": bench.layers},
+        "task": task,
+        "geometry": geometry.name,
+        "combinations": combinations,
+        "settings": loss_settings(verdict.losses, task, bench.depth, getattr(own, "num_attention_heads", None)),
+        "provenance": provenance(seed=config.seed, processor=processor.fingerprint),
+    }
+    return Diagnosis(verdict, tables, stages, facts)
+
+
+def loss_settings(losses: tuple[str, ...], task: str, depth: int, heads: int | None) -> dict[str, Any]:
+    """Settings for ``relvit train --config`` with these losses: where to apply them (ours).
+
+    Disentanglement at a quarter of the depth (the paper: hidden states 2 to 4 of 12). Pipeline: the blocks but the
+    last in equal parts for within objects, within pairs and, for RMTS, between pairs, in half of the heads; these are
+    the layers of the preset quick-rmts (the paper's are not known).
+    """
+    parts = ("within_object", "within_pair", "between_pair")[: 3 if task == "rmts" else 2]
+    stages = np.array_split(np.arange(max(depth - 1, 1)), len(parts))
+    pipeline = {name: layers.tolist() for name, layers in zip(parts, stages) if len(layers)}
+    if heads and heads > 1:
+        pipeline["heads"] = list(range(heads // 2))
+    known = {"disentanglement": {"layer": max(-(-depth // 4), 1)}, "pipeline": pipeline}
+    return {name: known[name] for name in losses}
+
+
+class _Bench:
+    """One model, its random twin and their scenes."""
+
+    def __init__(self, model, processor, task, geometry, combinations, config: DiagnosisConfig, objects):
+        self.model, self.processor, self.config = model, processor, config
+        self.task, self.geometry = task, geometry
+        self.scenes: dict[str, Any] = {"combinations": combinations, "seed": config.seed, "objects": objects}
+        self.shared: dict[str, Any] = {"objects": objects, "cache_gb": config.cache_gb}
+        self.depth = len(blocks(model))
+        usual = sorted({0, self.depth // 6, self.depth // 3})
+        self.layers = sorted(set(usual if config.layers is None else config.layers))
+        if beyond := [layer for layer in self.layers if not 0 <= layer < self.depth]:
+            raise RelViTError(f"layer {beyond[0]} of a model with blocks 0 to {self.depth - 1}: choose among these")
+        known = objects or ObjectSet.default()
+        held_out = combinations < known.n_shapes * known.n_colors
+        self.splits = ["test", "test_compositional"] if held_out else ["test"]
+        self.twin = random_twin(model)
+        self.judgement: Probes | None = None
+
+    def sample(self, split: str, n: int):
+        return sample(self.task, self.geometry, split, n, **self.scenes)
+
+    def accuracy(self) -> pd.DataFrame:
+        splits = scene_splits(self.task, self.geometry, self.config.scenes, **self.scenes)
+        return evaluate(self.model, self.processor, splits)
+
+    def attention(self) -> AttentionStages | None:
+        if getattr(self.model, "set_attn_implementation", None) is None:
+            return None
+        scenes = self.sample("test", self.config.scenes)
+        return attention_stages(self.model, self.processor, scenes, objects=self.shared["objects"])
+
+    def probes(self) -> pd.DataFrame:
+        """Shape, color and judgement at all layers of the model; shape and color at some of its twin."""
+        frames = []
+        for weights, net, layers, targets in (
+            ("trained", self.model, list(range(self.depth)), ("shape", "color", "judgement")),
+            ("random", self.twin, self.layers, PROPERTIES),
+        ):
+            splits = {"train": self.config.train_scenes} | dict.fromkeys(self.splits, self.config.scenes)
+            states = {
+                split: object_states(net, self.processor, self.sample(split, n), layers, **self.shared)
+                for split, n in splits.items()
+            }
+            for target in targets:
+                for split in self.splits:
+                    settings = ProbeConfig(target, seed=self.config.seed)
+                    probes = fit_probes(net, self.processor, states["train"], states[split], settings)
+                    frames.append(probes.frame.assign(split=split, weights=weights, scenes=self.config.scenes))
+                    if target == "judgement" and split == "test":
+                        self.judgement = probes
+        return pd.concat(frames, ignore_index=True)
+
+    def steering(self) -> pd.DataFrame:
+        """Pushes half as long as the pair's tokens, and as long, where the judgement is first as readable as ever."""
+        probes = self.judgement
+        assert probes is not None
+        trained = probes.frame[probes.frame.condition == "trained"].set_index("layer").accuracy
+        first = int((trained >= trained.max() - 0.05).idxmax())
+        some = probes.frame[probes.frame.layer.isin(range(first, first + 3))]
+        probes = Probes(some, probes.weights, probes.facts)
+        scenes = self.sample("validation", min(self.config.scenes, 200) // 4 * 4)
+        unit = steer(self.model, self.processor, probes, scenes[:16], SteeringConfig((1.0,)), **self._objects)
+        length = unit.frame[unit.frame.condition == "flip"].relative_norm.median()
+        if not np.isfinite(length) or length == 0:
+            return unit.frame[:0]
+        alphas = SteeringConfig(tuple(float(f"{share / length:.3g}") for share in (0.5, 1.0)))
+        return steer(self.model, self.processor, probes, scenes, alphas, **self._objects).frame
+
+    @property
+    def _objects(self) -> dict[str, Any]:
+        return {"objects": self.shared["objects"]}
+
+    def swaps(self, prop: str) -> pd.DataFrame:
+        """Alignments of one property, at some layers, with controls at the best of them."""
+        sites = [Site("resid_post", layer) for layer in self.layers]
+        data = {split: self._pairs(self.model, prop, split, sites) for split in ["train", *self.splits]}
+        candidates = [self._fit(self.model, data["train"], site) for site in sites]
+        values = len(np.unique(getattr(data["train"].pairs.source, prop)))
+        for site in sites:
+            size = min(values - 1, candidates[0].width)
+            means = DASConfig(site.layer, "mean_difference", size, seed=self.config.seed)
+            candidates.append(fit_alignment(self.model, self.processor, data["train"], means))
+        frames = [self._score(self.model, found, data[split]) for found in candidates for split in self.splits]
+        scores = pd.concat(frames, ignore_index=True)
+        iid = scores[(scores.condition == "all") & (scores.split == "test")]
+        best = candidates[int(np.argmax(iid.accuracy))]
+        twin_data = {split: self._pairs(self.twin, prop, split, [best.site]) for split in ["train", *self.splits]}
+        twin = self._fit(self.twin, twin_data["train"], best.site)
+        for split in self.splits:
+            frames.append(self._score(self.model, best, data[split], "wrong_object"))
+            frames.append(self._score(self.twin, twin, twin_data[split], weights="random"))
+            # pairs whose source object is the very one that the swap is to make
+            whole = self._pairs(self.model, prop, split, sites, isolate=True)
+            for site in sites:
+                entire = DASConfig(site.layer, "full_swap", seed=self.config.seed)
+                everything = fit_alignment(self.model, self.processor, whole, entire)
+                frame = self._score(self.model, everything, whole)
+                flipped = {"accuracy": 1 - frame.accuracy, "ci_low": 1 - frame.ci_high, "ci_high": 1 - frame.ci_low}
+                frames.append(
+                    frame.assign(
+                        **flipped, property=prop, score="cause", control="whole_object", floor=1 - frame.floor
+                    )
+                )
+        return pd.concat(frames, ignore_index=True)
+
+    def _pairs(self, net, prop: str, split: str, sites: list[Site], isolate: bool = False) -> PairResiduals:
+        n = self.config.pairs if split == "train" else self.config.test_pairs
+        pairs = sample_counterfactuals(self.task, self.geometry, prop, split, n, **self.scenes)
+        return pair_residuals(net, self.processor, isolation_pairs(pairs) if isolate else pairs, sites, **self.shared)
+
+    def _fit(self, net, data: PairResiduals, site: Site) -> Alignment:
+        das = DASConfig(
+            site.layer,
+            epochs=self.config.epochs,
+            batch_size=32,
+            lr_rotation=1e-2,
+            lr_mask=3e-2,
+            seed=self.config.seed,
+            bf16=computes_bf16(),
+            cache_gb=self.config.cache_gb,
+        )
+        return fit_alignment(net, self.processor, data, das)
+
+    def _score(self, net, found: Alignment, data: PairResiduals, control: str | None = None, weights="trained"):
+        return score_alignment(net, self.processor, found, data, control).assign(weights=weights)

@@ -1,0 +1,343 @@
+"""From measurements to a verdict: which stage fails, on what evidence, and which loss the paper prescribes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .statistics import wilson
+
+VERDICTS = ("none", "perceptual", "relational", "both", "undetermined")
+NEGLIGIBLE = 0.6
+"""Below this accuracy on pairs that differ in one property only, the answer as good as ignores the property: a fifth
+of the way from guessing to perfect (our choice)."""
+SPLIT_NAMES = {"test": "known combinations", "test_compositional": "unseen combinations"}
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One piece of evidence.
+
+    Attributes:
+        stage: "behavior", "perceptual" or "relational".
+        name: what is asked, such as "swapping shape changes the answer".
+        split: of the scenes.
+        value, ci_low, ci_high: with its interval: 95 % over all layers (and methods) among which the best was taken
+            (Wilson, Bonferroni).
+        n: scenes or pairs.
+        layer: the best one; -1 where layers play no part.
+        threshold: half-way between what takes no stage at all and the best that is possible (our choice). "yes" if the
+            whole interval is above, "no" if it is below.
+        control, control_low, control_high: what the value must also exceed, with its interval; NaN if nothing.
+        control_name: what that is.
+        reading: "yes", "no", "unclear" (the interval holds the threshold, or the control's interval), or "silent" (it
+            cannot tell here).
+        decides: whether the verdict rests on it; the others are for the reader.
+    """
+
+    stage: str
+    name: str
+    split: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    threshold: float
+    reading: str
+    layer: int = -1
+    control: float = np.nan
+    control_low: float = np.nan
+    control_high: float = np.nan
+    control_name: str = ""
+    decides: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What follows from the evidence.
+
+    Attributes:
+        verdict: one of VERDICTS, over all splits.
+        by_split: the same, split by split.
+        criteria: the evidence.
+        reasons: why, in sentences.
+        losses: "disentanglement", "pipeline": the auxiliary losses to train with; empty for none.
+        advice: what to do, in sentences.
+    """
+
+    verdict: str
+    by_split: dict[str, str]
+    criteria: tuple[Criterion, ...]
+    reasons: tuple[str, ...]
+    losses: tuple[str, ...]
+    advice: tuple[str, ...]
+
+
+def judge(
+    task: str,
+    accuracy: pd.DataFrame,
+    probes: pd.DataFrame,
+    alignments: pd.DataFrame,
+    steering: pd.DataFrame,
+    trained_with: tuple[str, ...] = (),
+) -> Verdict:
+    """Weigh the evidence. All rules and thresholds are ours; what the stages are, and which loss is for which, is the
+    paper's (section on failure modes, Table 1).
+
+    For each split:
+
+    1. A property *depends*: is the model right on pairs that differ in that property alone, or in nothing? If not, no
+       swap of it can be expected to change the answer, and the swap is silent.
+    2. The perceptual stage works for a property if swapping it in one object's tokens changes the answer as it should,
+       more often than the wrong object's and than in a network of random weights; it fails if the model depends on
+       the property and no such swap works, or if the property cannot be read from the object's tokens although random
+       weights would let it be read. (That it can be read alone proves little: it can from the pixels.)
+    3. The relational stage works if the answers are right. It fails if a property can be read that the answer ignores,
+       or if answers are wrong although the properties work or the pair's relation can be read from its tokens.
+
+    "undetermined" if intervals do not allow more, or if no measure tells the model from one of random weights.
+
+    Args:
+        task: "discrimination" or "rmts".
+        accuracy: of ``evaluation.evaluate``.
+        probes: of ``fit_probes``, with ``split``, ``weights`` ("trained", "random") and ``scenes`` (their number).
+        alignments: of ``score_alignment``, with ``weights``; ``control`` may also be "whole_object".
+        steering: of ``steer``.
+        trained_with: auxiliary losses that the model was trained with.
+    """
+    splits = [split for split in SPLIT_NAMES if (alignments.split == split).any()]
+    criteria, by_split, stages, reasons = [], {}, set(), []
+    mixed = False
+    for split in splits:
+        found = {c.name: c for c in _evidence(split, accuracy, probes, alignments, steering)}
+        criteria += found.values()
+        failing, why, unsure = _stages(found, split)
+        if split == "test" and _like_random_weights(found, probes):
+            failing, unsure = set(), True
+            why = ["No measure tells this model from a network with random weights."]
+        by_split[split] = _name(failing, unsure)
+        stages |= failing
+        reasons += why
+        mixed |= "perceptual" in failing and any(
+            found[f"swapping the whole object changes the answer ({p})"].reading == "no" for p in ("shape", "color")
+        )
+    untrained = by_split["test"] == "undetermined" and reasons and reasons[0].startswith("No measure")
+    verdict = "undetermined" if untrained else _name(stages, "undetermined" in by_split.values())
+    if verdict == "none":
+        reasons.append("Objects are held apart by shape and color, and their comparison is right.")
+    elif verdict == "undetermined" and not untrained:
+        reasons.append("The intervals do not allow a verdict.")
+    losses = _losses(verdict, task, mixed)
+    advice = tuple(_advice(verdict, task, losses, mixed, bool(untrained), trained_with))
+    return Verdict(verdict, by_split, tuple(criteria), tuple(dict.fromkeys(reasons)), losses, advice)
+
+
+def _evidence(
+    split: str, accuracy: pd.DataFrame, probes: pd.DataFrame, alignments: pd.DataFrame, steering: pd.DataFrame
+) -> Iterator[Criterion]:
+    answers = accuracy[(accuracy.split == split) & (accuracy.condition == "all")].iloc[0]
+    interval = {"value": answers.accuracy, "ci_low": answers.ci_low, "ci_high": answers.ci_high, "n": int(answers.n)}
+    control = {"control": answers.base_accuracy, "control_name": "random weights"}
+    reading = _reading(answers.ci_low, answers.ci_high, 0.75)
+    yield Criterion("behavior", "answers are right", split, **interval, threshold=0.75, reading=reading, **control)
+
+    for prop in ("shape", "color"):
+        of = alignments[(alignments.property == prop) & (alignments.split == split) & (alignments.condition == "all")]
+        base = _best(of[(of.control == "none") & (of.weights == "trained")], "base_accuracy", one=True)
+        depends = "yes" if base["ci_low"] > 0.5 else "no" if base["ci_high"] < NEGLIGIBLE else "unclear"
+        yield Criterion(
+            "behavior", f"the answer depends on {prop}", split, **base, threshold=NEGLIGIBLE, reading=depends
+        )
+        yield _readable(prop, split, probes)
+        yield from _swaps(prop, split, of, base["value"], depends)
+    yield _readable("judgement", split, probes)
+    if split == "test" and len(steering):
+        yield _steered(split, steering)
+
+
+def _readable(target: str, split: str, probes: pd.DataFrame) -> Criterion:
+    """A property is missing only if random weights would show it; a judgement is there only above shuffled labels."""
+    of = probes[(probes.target == target) & (probes.split == split)]
+    trained = of[(of.condition == "trained") & (of.weights == "trained")]
+    best = _best(trained)
+    threshold = (1 + trained.floor.iloc[0]) / 2
+    twins = target != "judgement"
+    other = of[(of.condition == "trained") & (of.weights == "random")] if twins else of[of.condition == "shuffled"]
+    control = _best(other)
+    reading = _reading(best["ci_low"], best["ci_high"], threshold)
+    if twins and reading == "no" and best["ci_high"] >= control["ci_low"]:
+        reading = "unclear"  # the pixels do not give it away either, so it is not the model's loss
+    if not twins and reading == "yes" and best["ci_low"] <= control["ci_high"]:
+        reading = "unclear"
+    stage, name = ("perceptual", f"{target} can be read") if twins else ("relational", "the relation can be read")
+    named = _named(control, "random weights" if twins else "shuffled labels")
+    return Criterion(stage, name, split, **best, threshold=threshold, reading=reading, **named)
+
+
+def _swaps(prop: str, split: str, of: pd.DataFrame, base: float, depends: str) -> Iterator[Criterion]:
+    # whatever spoils an object makes its pair different, which is right for half of the pairs
+    threshold = (0.5 + base) / 2
+    trained, twin = of[of.weights == "trained"], of[of.weights == "random"]
+    candidates = trained[trained.control == "none"]
+    best = _best(candidates)
+    others = {"other object": trained[trained.control == "wrong_object"], "random weights": twin}
+    controls = {name: _best(rows) for name, rows in others.items() if len(rows)}
+    strongest = max(controls, key=lambda name: controls[name]["value"])
+    control = controls[strongest]
+    reading = _reading(best["ci_low"], best["ci_high"], threshold)
+    if reading == "yes" and best["ci_low"] <= control["ci_high"]:
+        reading = "no" if best["ci_high"] < control["ci_low"] else "unclear"
+    reading = reading if depends == "yes" else "silent"
+    name = f"swapping {prop} changes the answer"
+    named = _named(control, strongest)
+    yield Criterion("perceptual", name, split, **best, threshold=threshold, reading=reading, **named)
+    whole = _best(trained[trained.control == "whole_object"])
+    reading = _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
+    name = f"swapping the whole object changes the answer ({prop})"
+    yield Criterion("perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False)
+
+
+def _steered(split: str, steering: pd.DataFrame) -> Criterion:
+    flips = steering[steering.condition == "flip"].assign(scenes=lambda rows: rows.n)
+    best = _best(flips)
+    top = flips.loc[flips.accuracy.idxmax()]
+    same = (steering.layer == top.layer) & (steering.alpha == top.alpha) & (steering.pair == top.pair)
+    controls = steering[same & (steering.condition != "flip")].assign(scenes=lambda rows: rows.n)
+    control = _best(controls)
+    threshold = 0.5  # half-way between doing nothing, 1 - accuracy, and the model's accuracy
+    reading = _reading(best["ci_low"], best["ci_high"], threshold)
+    if reading == "yes" and best["ci_low"] <= control["ci_high"]:
+        reading = "unclear"
+    named = _named(control, "own relation or shuffled probe")
+    name = "pushing the relation flips the answer"
+    return Criterion("relational", name, split, **best, threshold=threshold, reading=reading, decides=False, **named)
+
+
+def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:
+    """Failing stages, why, and whether something that decides is unclear."""
+    where = SPLIT_NAMES[split]
+    failing, why, unsure, states = set(), [], False, []
+    for prop in ("shape", "color"):
+        swap, read = found[f"swapping {prop} changes the answer"], found[f"{prop} can be read"]
+        depends = found[f"the answer depends on {prop}"].reading
+        if swap.reading == "no" or (swap.reading == "silent" and read.reading == "no"):
+            failing.add("perceptual")
+            fact = (
+                f"a swap of {prop} between objects does not change the answer"
+                if swap.reading == "no"
+                else f"{prop} cannot be read from the objects' tokens"
+            )
+            why.append(f"Perceptual stage, {where}: {fact} ({_numbers(swap if swap.reading == 'no' else read)}).")
+            states.append("fails")
+        elif swap.reading == "silent" and depends == "no" and read.reading == "yes":
+            failing.add("relational")
+            numbers = _numbers(found[f"the answer depends on {prop}"])
+            why.append(f"Relational stage, {where}: {prop} can be read, but the answer ignores it ({numbers}).")
+            states.append("unused")
+        else:
+            states.append("works" if swap.reading == "yes" else "unclear")
+            unsure |= swap.reading != "yes"
+    answers, relation = found["answers are right"], found["the relation can be read"]
+    if answers.reading == "no" and "relational" not in failing:
+        if relation.reading == "yes":
+            failing.add("relational")
+            why.append(
+                f"Relational stage, {where}: the relation can be read from the pair's tokens ({_numbers(relation)}), "
+                f"yet the answers are wrong ({_numbers(answers)})."
+            )
+        elif states == ["works", "works"]:
+            failing.add("relational")
+            why.append(f"Relational stage, {where}: swaps work, yet answers are wrong ({_numbers(answers)}).")
+        else:
+            unsure = True
+    return failing, why, unsure or answers.reading == "unclear"
+
+
+def _like_random_weights(found: dict[str, Criterion], probes: pd.DataFrame) -> bool:
+    """At chance, properties as readable as in the twin, and the relation no better than from shuffled labels."""
+    answers, relation = found["answers are right"], found["the relation can be read"]
+    if answers.ci_low > 0.5 or relation.ci_low > relation.control_high:
+        return False
+    reads = [found[f"{prop} can be read"] for prop in ("shape", "color")]
+    return all(c.ci_low <= c.control_high and c.control_low <= c.ci_high for c in reads)
+
+
+def _losses(verdict: str, task: str, mixed: bool) -> tuple[str, ...]:
+    if verdict in ("none", "undetermined"):
+        return ()
+    if verdict == "both" or (task == "rmts" and verdict == "perceptual") or mixed:
+        return ("disentanglement", "pipeline")
+    return ("disentanglement",) if verdict == "perceptual" else ("pipeline",)
+
+
+def _advice(
+    verdict: str, task: str, losses: tuple[str, ...], mixed: bool, untrained: bool, trained_with: tuple[str, ...]
+) -> Iterator[str]:
+    if untrained:
+        yield "Train it first, or longer: these tasks tend to be learned late and suddenly."
+        if task == "rmts":
+            yield "From scratch, the paper finds that this task takes both auxiliary losses (Table 1)."
+        return
+    if verdict == "undetermined":
+        yield "Take more scenes and pairs (--scenes, --pairs), or a model that answers better."
+    elif verdict == "none":
+        yield "No auxiliary loss is called for."
+    if "disentanglement" in losses and verdict != "relational":
+        yield "The paper's remedy for the perceptual stage is the disentanglement loss."
+    if verdict in ("relational", "both"):
+        yield "The remedy for the relational stage is the pipeline loss: form objects first, compare them later."
+    if mixed:
+        yield (
+            "Not even another object's tokens as a whole bring their properties along, so objects are compared, or "
+            "spread over other tokens, before they are formed: the pipeline loss keeps the stages apart (our reading)."
+        )
+    if task == "rmts" and losses:
+        yield "From scratch, the paper finds that this task takes both losses (Table 1)."
+    if already := [loss for loss in losses if loss in trained_with]:
+        yield (
+            f"It was trained with {' and '.join(already)} already: train longer, on more combinations, or apply the "
+            "loss at another layer (our advice)."
+        )
+
+
+def _name(failing: set[str], unsure: bool) -> str:
+    if not failing:
+        return "undetermined" if unsure else "none"
+    return "both" if len(failing) == 2 else next(iter(failing))
+
+
+def _best(rows: pd.DataFrame, column: str = "accuracy", one: bool = False) -> dict[str, Any]:
+    """The row with the highest value; the interval allows for the choice among them, unless they are all ``one``."""
+    top = rows.loc[rows[column].idxmax()]
+    n = int(top.get("scenes", top.n))
+    low, high = wilson(top[column] * n, n, 1 - 0.05 / (1 if one else len(rows)))
+    return {
+        "value": float(top[column]),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "n": n,
+        "layer": -1 if one else int(top.layer),
+    }
+
+
+def _named(control: dict[str, Any], name: str) -> dict[str, Any]:
+    low, high = control["ci_low"], control["ci_high"]
+    return {"control": control["value"], "control_low": low, "control_high": high, "control_name": name}
+
+
+def _reading(low: float, high: float, threshold: float) -> str:
+    return "yes" if low > threshold else "no" if high < threshold else "unclear"
+
+
+def _numbers(criterion: Criterion) -> str:
+    c = criterion
+    control = f"; {c.control_name} {c.control:.0%}" if c.control_name else ""
+    layer = f", layer {c.layer}" if c.layer >= 0 else ""
+    return (
+        f"{c.value:.0%}, 95 % interval {c.ci_low:.0%} to {c.ci_high:.0%}, n = {c.n}{layer}; "
+        f"threshold {c.threshold:.0%}{control}"
+    )
