@@ -1,0 +1,165 @@
+"""From a run folder to what the demo serves: checkpoint, alignments, probes, and how often interventions work.
+
+    python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 spaces/interventions/models/quick
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_file, save_file
+
+from hf_relvit.analysis.activations import Site, blocks
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.das import score_alignment
+from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.novel import NovelConfig, novel_representations
+from hf_relvit.analysis.probes import fit_probes
+from hf_relvit.analysis.steering import SteeringConfig, steer
+from hf_relvit.analysis.subspaces import random_rotation
+from hf_relvit.errors import RelViTError
+from hf_relvit.geometry import geometry
+from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.provenance import provenance, read_json, write_json
+from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from hf_relvit.stimuli.scenes import sample
+
+from .engine import open_served
+from .examples import find_examples
+
+_CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json")
+PAIRS = 400
+"""Pairs and scenes that interventions are counted on."""
+PROBE_SCENES = 4000
+"""As in the paper."""
+
+
+def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
+    """Collect, fit and measure what the demo needs; a folder that has its ``about.json`` is complete.
+
+    Copies the checkpoint and the alignments (of each only the rows of its subspace), fits linear probes of the
+    judgement, and counts on the IID test split how often swaps, steering and novel vectors change the answer as they
+    should, beside their controls.
+
+    Args:
+        run: a run of a study, with ``training/model`` and ``das/<property>-<layer>``.
+        folder: to write.
+        title: shown in the list of models; task and size of the model by default.
+
+    Raises:
+        RelViTError: no finished run there, no alignments, or shapes and colors other than ours.
+    """
+    source = Path(run) / "training" / "model"
+    if not (source / "config.json").is_file():
+        raise RelViTError(f"no checkpoint in {source}: expected a run of a study, such as runs/quick/seed0")
+    cells = sorted(path.parent for path in (Path(run) / "das").glob("*/alignment.json"))
+    if not cells:
+        raise RelViTError(f"no alignments in {Path(run) / 'das'}: run the study with --causal first")
+    if (config := Path(run) / "training" / "config.json").is_file() and read_json(config).get("objects"):
+        raise RelViTError(f"{run} was trained on shapes of your own: expected ours, the demo draws no others")
+    model, processor = load_checkpoint(source)
+    if not model.config.scenes:
+        raise RelViTError(f"{source} does not say what it was trained on: train it with relvit train")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "about.json").unlink(missing_ok=True)
+    (folder / "model").mkdir(exist_ok=True)
+    for name in _CHECKPOINT:
+        shutil.copyfile(source / name, folder / "model" / name)
+    weights = load_file(source / "model.safetensors")  # without what only training needs
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("disentanglement.")}
+    save_file(kept, folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    alignments = [_slim(Alignment.from_pretrained(cell)) for cell in cells]
+    for item in alignments:
+        item.save_pretrained(folder / "alignments" / f"{item.property}-{item.site.layer}")
+
+    scenes = model.config.scenes
+    task, place, combinations = scenes["task"], geometry(scenes["geometry"]), scenes["combinations"]
+    options = dict(combinations=combinations, seed=0)
+    train, test = (sample(task, place, split, n, **options) for split, n in (("train", PROBE_SCENES), ("test", PAIRS)))
+    probes = fit_probes(model, processor, train, test)
+    probes.save(folder / "probes")
+    measured = _steering(model, processor, probes, test)
+    for prop in PROPERTIES:
+        own = [item for item in alignments if item.property == prop]
+        if own:
+            pairs = sample_counterfactuals(task, place, prop, "test", PAIRS, **options)
+            bank = sample_counterfactuals(task, place, prop, "validation", PAIRS, **options)
+            measured += _swaps(model, processor, own, pairs) + _novel(model, processor, own, bank, pairs)
+    depth = f"{len(blocks(model))} layers of {model.config.hidden_size}"
+    about = {
+        "title": title or f"{task}, {depth}",
+        "task": task,
+        "geometry": place.name,
+        "combinations": combinations,
+        "accuracy": _accuracy(Path(run)),
+        "measured": measured,
+        "provenance": provenance(pairs=PAIRS, probe_scenes=PROBE_SCENES),
+    }
+    about["examples"] = find_examples(open_served(folder, about))
+    write_json(folder / "about.json", about)
+    return folder
+
+
+def _slim(alignment: Alignment) -> Alignment:
+    rows = alignment.basis.contiguous()
+    facts = {name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts}
+    site: Site = alignment.site
+    mask = alignment.mask[alignment.mask]
+    return Alignment(rows, mask, site, alignment.property, alignment.method, alignment.model, facts)
+
+
+def _row(action: str, what: str, condition: str, row: Any) -> dict[str, Any]:
+    numbers = {name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")}
+    return {"action": action, "what": what, "condition": condition, "layer": int(row["layer"]), "n": int(row["n"]), **numbers}
+
+
+def _swaps(model, processor, alignments, pairs) -> list[dict[str, Any]]:
+    residuals, rows = pair_residuals(model, processor, pairs, [item.site for item in alignments]), []
+    for item in alignments:
+        basis = random_rotation(item.size, item.width, generator=_seeded(item.site.layer))
+        random = Alignment(basis, item.mask, item.site, item.property, "random_subspace", item.model)
+        for condition, subspace, control in (("edit", item, None), ("other", item, "wrong_object"), ("random", random, None)):
+            table = score_alignment(model, processor, subspace, residuals, control)
+            rows.append(_row("swap", item.property, condition, table[table.condition == "all"].iloc[0]))
+    return rows
+
+
+def _novel(model, processor, alignments, bank, pairs) -> list[dict[str, Any]]:
+    frame = novel_representations(
+        model, processor, alignments, bank, pairs, NovelConfig(baselines=("subspace",))
+    ).to_frame()
+    chosen = frame[frame.condition == "all"]
+    return [_row("inject", f"{row.property} {row.method}", "edit", row._asdict()) for row in chosen.itertuples()]
+
+
+def _steering(model, processor, probes, scenes) -> list[dict[str, Any]]:
+    frame = steer(model, processor, probes, scenes, SteeringConfig((0.5, 1.0, 2.0, 4.0))).to_frame()
+    names = {"flip": "edit", "shuffled": "shuffled"}
+    return [
+        _row("steer", f"{row.pair} {row.alpha:g}", names[row.condition], row._asdict())
+        for row in frame.itertuples()
+        if row.condition in names
+    ]
+
+
+def _seeded(seed: int):
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def _accuracy(run: Path) -> dict[str, float]:
+    path = run / "evaluation" / "accuracy.parquet"
+    if not path.is_file():
+        return {}
+    table = pd.read_parquet(path)
+    chosen = table[table.condition == "all"]
+    return {str(split): round(float(value), 4) for split, value in zip(chosen.split, chosen.accuracy)}
+
+
+if __name__ == "__main__":
+    print(build_assets(Path(sys.argv[1]), Path(sys.argv[2]), title=sys.argv[3] if len(sys.argv) > 3 else None))

@@ -1,0 +1,169 @@
+"""Pictures of the page as SVG and HTML text: sharp at any size, small, and drawn in a millisecond."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from html import escape
+
+import numpy as np
+
+from hf_relvit.geometry import SceneGeometry
+from hf_relvit.stimuli.png import encode_png
+from hf_relvit.stimuli.scenes import LABELS
+
+from .state import Thing
+from .text import percent
+
+KIND_NAMES = {
+    "within_object": "own object",
+    "within_pair": "other object of the pair",
+    "between_pair": "other pair",
+    "background": "background",
+    "cls": "class token",
+    "registers": "registers",
+}
+
+
+def board(
+    picture: np.ndarray,
+    things: Iterable[tuple[str, Thing, bool]],
+    geometry: SceneGeometry,
+    heat: np.ndarray | None = None,
+    label: str = "",
+) -> str:
+    """A scene with the grid of its patches, a named frame around each object and, optionally, attention.
+
+    Args:
+        picture: uint8 ``(side, side, 3)``.
+        things: name, object, and whether it is selected.
+        geometry: of the scene.
+        heat: attention on each patch, ``(patches,)``, drawn relative to its maximum.
+        label: for screen readers.
+    """
+    side, patch = geometry.image_size, geometry.patch_size
+    unit = side / 64
+    data = base64.b64encode(encode_png(np.ascontiguousarray(picture))).decode()
+    parts = [f'<image href="data:image/png;base64,{data}" width="{side}" height="{side}"/>']
+    steps = "".join(f"M0 {at}H{side}M{at} 0V{side}" for at in range(patch, side, patch))
+    parts.append(f'<path class="grid" d="{steps}" stroke-width="{0.12 * unit:g}"/>')
+    if heat is not None:
+        top = max(float(heat.max()), 1e-9)
+        for i, value in enumerate(heat.tolist()):
+            row, column = divmod(i, geometry.grid)
+            parts.append(
+                f'<rect class="heat" x="{column * patch}" y="{row * patch}" width="{patch}" height="{patch}" '
+                f'opacity="{0.8 * value / top:.3f}"><title>{percent(value)} of the attention</title></rect>'
+            )
+    for name, thing, selected in things:
+        x, y, size = thing.column * patch, thing.row * patch, geometry.object_size
+        parts.append(
+            f'<g class="{"thing selected" if selected else "thing"}"><rect x="{x}" y="{y}" width="{size}" height="{size}" '
+            f'rx="{unit:g}" stroke-width="{(1.1 if selected else 0.5) * unit:g}"/>'
+            f'<circle cx="{x + 0.6 * unit:g}" cy="{y + 0.6 * unit:g}" r="{3 * unit:g}"/>'
+            f'<text x="{x + 0.6 * unit:g}" y="{y + 2.2 * unit:g}" font-size="{4.6 * unit:g}">{escape(name)}</text></g>'
+        )
+    return f'<svg class="board" viewBox="{-3 * unit:g} {-3 * unit:g} {side + 4 * unit:g} {side + 4 * unit:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+
+
+def gauges(rows: list[tuple[str, float, str]]) -> str:
+    """Probabilities of "same" as dots on a scale from different to same.
+
+    Args:
+        rows: label, probability, and a class for style: "before", "edit" or "control".
+    """
+    parts = []
+    for label, same, kind in rows:
+        answer = int(same > 0.5)
+        own = percent(same if answer else 1 - same)
+        parts.append(
+            f'<div class="gauge {kind}"><span class="what">{escape(label)}</span>'
+            f'<span class="track" role="img" aria-label="{LABELS[answer]}, {own}"><i style="left:{100 * same:.1f}%"></i></span>'
+            f'<span class="answer {LABELS[answer]}">{LABELS[answer]} <small>{own}</small></span></div>'
+        )
+    return f'<div class="gauges"><div class="ends"><span>different</span><span>same</span></div>{"".join(parts)}</div>'
+
+
+def stages(shares: np.ndarray, kinds: tuple[str, ...], chosen: int) -> str:
+    """Where the pair's tokens look, layer by layer, as stacked columns; mean of all heads.
+
+    Args:
+        shares: ``(layers, heads, kinds)``.
+        kinds: their names, see ``attention.KINDS``.
+        chosen: layer to mark.
+    """
+    mean = shares.mean(1)
+    shown = [i for i in range(len(kinds)) if mean[:, i].max() > 1e-6]
+    columns = []
+    for layer, values in enumerate(mean.tolist()):
+        bands = "".join(
+            f'<i class="{kinds[i]}" style="flex-grow:{values[i]:.4f}" title="{KIND_NAMES[kinds[i]]}: {percent(values[i])}"></i>'
+            for i in shown
+        )
+        mark = " chosen" if layer == chosen else ""
+        columns.append(f'<div class="column{mark}"><div class="stack">{bands}</div><b>{layer}</b></div>')
+    spoken = "; ".join(
+        f"layer {layer}: " + ", ".join(f"{KIND_NAMES[kinds[i]]} {percent(values[i])}" for i in shown)
+        for layer, values in enumerate(mean.tolist())
+    )
+    legend = [(KIND_NAMES[kinds[i]], kinds[i]) for i in shown]
+    chart = f'<div class="stages" role="img" aria-label="{escape(spoken)}">{"".join(columns)}</div>'
+    return f"{chart}<p class='axis'>layer</p>{_legend(legend)}"
+
+
+def curves(
+    lines: list[tuple[str, str, np.ndarray]],
+    chosen: int,
+    *,
+    level: tuple[str, float] | None = None,
+    intervals: np.ndarray | None = None,
+    ends: tuple[str, str] = ("different", "same"),
+) -> str:
+    """Lines over layers, from 0 to 1.
+
+    Args:
+        lines: name, class for style, values ``(layers,)``; NaN leaves a gap.
+        chosen: layer to mark.
+        level: name and height of a horizontal line.
+        intervals: low and high of the first line, ``(2, layers)``.
+        ends: what 0 and 1 mean.
+    """
+    width, height, left, top, bottom = 400, 170, 62, 10, 26
+    layers = len(lines[0][2])
+
+    def x(layer: float) -> float:
+        return left + (layer + 0.5) * (width - left - 8) / layers
+
+    def y(value: float) -> float:
+        return top + (1 - value) * (height - top - bottom)
+
+    parts = [
+        f'<rect class="column" x="{x(chosen - 0.5):.1f}" y="{top}" width="{x(1) - x(0):.1f}" height="{height - top - bottom}"/>',
+        f'<path class="frame" d="M{left} {y(0):.1f}H{width - 8}M{left} {y(0.5):.1f}H{width - 8}M{left} {y(1):.1f}H{width - 8}"/>',
+        f'<text class="end" x="{left - 8}" y="{y(1) + 9:.1f}">{ends[1]}</text>',
+        f'<text class="end" x="{left - 8}" y="{y(0):.1f}">{ends[0]}</text>',
+    ]
+    parts += [f'<text class="tick" x="{x(i):.1f}" y="{height - 8}">{i}</text>' for i in range(layers)]
+    if level:
+        parts.append(f'<path class="level" d="M{left} {y(level[1]):.1f}H{width - 8}"/>')
+    if intervals is not None:
+        pairs = [(i, low, high) for i, (low, high) in enumerate(intervals.T.tolist()) if np.isfinite(low)]
+        parts.append(
+            '<path class="interval" d="' + "".join(f"M{x(i):.1f} {y(lo):.1f}V{y(hi):.1f}" for i, lo, hi in pairs) + '"/>'
+        )
+    for _, kind, values in reversed(lines):
+        points = [(x(i), y(value)) for i, value in enumerate(values.tolist()) if np.isfinite(value)]
+        path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) if points else ""
+        dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5 if kind == "edit" else 3.2}"/>' for a, b in points)
+        parts.append(f'<g class="line {kind}"><path d="{path}"/>{dots}</g>')
+    spoken = "; ".join(
+        f"{name}: " + ", ".join(f"layer {i} {percent(v)}" for i, v in enumerate(values.tolist()) if np.isfinite(v))
+        for name, _, values in lines
+    )
+    legend = [(name, f"line {kind}") for name, kind, _ in lines] + ([(level[0], "line level")] if level else [])
+    svg = f'<svg class="curves" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
+    return f"{svg}<p class='axis'>layer after which it happens</p>{_legend(legend)}"
+
+
+def _legend(items: list[tuple[str, str]]) -> str:
+    return '<p class="legend">' + "".join(f'<span><i class="{k}"></i>{escape(n)}</span>' for n, k in items) + "</p>"

@@ -1,0 +1,293 @@
+"""From a state to everything that the page shows of the model: pure functions, no Gradio."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_relvit.analysis.activations import Site, blocks, capture, residuals, run_from
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.attention import _shares, attention_maps
+from hf_relvit.analysis.interchange import intervene
+from hf_relvit.analysis.novel import _vectors
+from hf_relvit.analysis.probes import Probes
+from hf_relvit.analysis.steering import _rows
+from hf_relvit.analysis.subspaces import random_rotation
+from hf_relvit.geometry import geometry
+from hf_relvit.modeling.attention_mass import record_object_attention
+from hf_relvit.modeling.processing import PixelProcessor, load_checkpoint
+from hf_relvit.provenance import read_json
+from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from hf_relvit.stimuli.objects import ObjectSet
+from hf_relvit.stimuli.rendering import render
+from hf_relvit.stimuli.scenes import SceneTable
+from hf_relvit.stimuli.splits import allowed_objects
+
+from .state import Limits, State, Thing
+
+BANK = 64
+"""Scenes whose objects give the vectors that are injected."""
+_running = threading.Lock()  # hooks belong to the model: one thread at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model and what was fitted on it, from a folder that ``assets.build_assets`` wrote.
+
+    Attributes:
+        name: of the folder.
+        about: its about.json: title, task, geometry, combinations, accuracy by split, how often interventions work.
+        model, processor: the checkpoint.
+        alignments: by property and layer.
+        probes: linear ones of "judgement", with their shuffled controls.
+    """
+
+    name: str
+    about: dict[str, Any]
+    model: Any
+    processor: PixelProcessor
+    alignments: dict[tuple[str, int], Alignment]
+    probes: Probes
+
+    @cached_property
+    def limits(self) -> Limits:
+        objects, config = ObjectSet.default(), self.model.config
+        heads = config.backbone_config.num_attention_heads
+        sizes = len(objects.masks), len(objects.palette), len(blocks(self.model)), heads
+        return Limits(self.name, self.about["task"], geometry(self.about["geometry"]), *sizes)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """Which combinations the training showed, bool ``(shapes, colors)``."""
+        return allowed_objects("train", self.about["combinations"], ObjectSet.default())
+
+    @cached_property
+    def random_bases(self) -> dict[tuple[str, int], torch.Tensor]:
+        """A random subspace as large as each alignment's, the control."""
+        return {
+            key: random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
+            for key, item in self.alignments.items()
+        }
+
+    @cached_property
+    def bank(self) -> dict[str, tuple[np.ndarray, dict[Site, torch.Tensor]]]:
+        """By property: values of other objects ``(BANK,)``, and their states by site ``(BANK, tokens, hidden)``."""
+        found = {}
+        for prop in sorted({prop for prop, _ in self.alignments}):
+            limits, combinations = self.limits, self.about["combinations"]
+            options = dict(combinations=combinations, seed=0)
+            table = sample_counterfactuals(limits.task, limits.geometry, prop, "validation", BANK, **options)
+            giver = np.arange(BANK), table.source_object
+            tokens = torch.from_numpy(self.model.config.geometry.tokens(table.source.patches())[giver])
+            sites = [Site("resid_post", layer) for of, layer in self.alignments if of == prop]
+            states = residuals(self.model, self.processor, table.source, sites, tokens=tokens)
+            found[prop] = getattr(table.source, prop)[giver].astype(int), states
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the model makes of the scene.
+
+    Attributes:
+        same: probability of "same".
+        truth: the right answer, 1 same.
+        shares: attention of the first pair's tokens, float32 ``(layers, heads, kinds)``, see ``attention.KINDS``.
+        maps: full attention maps, float32 ``(layers, heads, tokens, tokens)``.
+    """
+
+    same: float
+    truth: int
+    shares: np.ndarray
+    maps: np.ndarray
+
+    @property
+    def answer(self) -> int:
+        return int(self.same > 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What an intervention does after each layer.
+
+    Attributes:
+        goal: the answer to expect if the model keeps what is edited where it is edited, 1 same.
+        same: probability of "same" by layer, NaN where nothing was fitted: "edit", and the controls "other" (property
+            of the other source object), "random" (a random subspace of the same size) or "shuffled" (a probe of
+            shuffled labels, lengthened to the same norm).
+        size: directions that are edited, by layer.
+        width: of the residual stream.
+    """
+
+    goal: int
+    same: dict[str, np.ndarray]
+    size: list[int | None]
+    width: int
+
+
+def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
+    """Open a folder of ``assets.build_assets``.
+
+    Args:
+        folder: its name is the model's.
+        about: what its about.json says, or will say.
+
+    Raises:
+        RelViTError: files that are missing, broken or of another model.
+    """
+    about = about or read_json(folder / "about.json")
+    model, processor = load_checkpoint(folder / "model")
+    model.set_attn_implementation("relvit")
+    alignments = {}
+    for prop in PROPERTIES:
+        for layer in range(len(blocks(model))):
+            if (path := folder / "alignments" / f"{prop}-{layer}").is_dir():
+                alignments[prop, layer] = Alignment.from_pretrained(path)
+                alignments[prop, layer].check(model)
+    served = Served(folder.name, about, model, processor, alignments, Probes.load(folder / "probes"))
+    _ = served.bank  # now, not at the first click
+    return served
+
+
+def scene_table(things: tuple[Thing, ...], limits: Limits, index: int = 0) -> SceneTable:
+    """The composed scene as a table of one row; ``index`` keys the noise of its pixels."""
+    rows = np.array([[thing.shape, thing.color, thing.row, thing.column] for thing in things], dtype=np.int16)[None]
+    pairs = rows[..., :2].reshape(1, -1, 2, 2)
+    differs = pairs[:, :, 0] != pairs[:, :, 1]  # (1, pairs, shape and color)
+    relation = (~differs.any(-1)).astype(np.int8)
+    label = relation[:, 0] if relation.shape[1] == 1 else (relation[:, 0] == relation[:, 1]).astype(np.int8)
+    return SceneTable(
+        shape=rows[..., 0],
+        color=rows[..., 1],
+        corner=rows[..., 2:],
+        jitter=np.full((1, len(things), 2), limits.geometry.max_jitter // 2, dtype=np.int16),
+        label=label,
+        relation=relation,
+        difference=np.array([[0, 3, 2, 1]], dtype=np.int8)[:, differs[0] @ [2, 1]],
+        twin=np.array([-1]),
+        index=np.array([index]),
+        task=limits.task,
+        split="test",
+        seed=0,
+        geometry=limits.geometry,
+    )
+
+
+def source_table(state: State, limits: Limits) -> SceneTable:
+    """The source scene: its two objects and, in RMTS, the display pair of the scene."""
+    return scene_table(state.source + state.scene[2:], limits, index=1)
+
+
+@torch.no_grad()
+def react(served: Served, state: State) -> tuple[Look, Outcome]:
+    """Run the model on a checked state: the scene as it is, and the intervention after every layer."""
+    model, limits = served.model, served.limits
+    table = scene_table(state.scene, limits)
+    sites = [Site("resid_post", layer) for layer in range(limits.layers)]
+    tokens = torch.from_numpy(model.config.geometry.tokens(table.patches()))
+    with _running:
+        with record_object_attention(tokens, model.config.geometry.prefix_tokens) as record:
+            states = capture(model, _pixels(served, table), sites)
+        same = _same(run_from(model, sites[-1], states[sites[-1]]))[0]
+        shares = np.stack([_shares(mass, "corrected")[0].cpu().numpy() for mass in record.mass if mass is not None])
+        look = Look(same, int(table.label[0]), shares, attention_maps(model, served.processor, table))
+        curves = {name: np.full(limits.layers, np.nan) for name in CONTROLS[state.action]}
+        size: list[int | None] = [None] * limits.layers
+        for site, edits, directions in _ACTIONS[state.action](served, state, table, tokens[0], states):
+            size[site.layer] = directions
+            for name, value in zip(curves, _same(run_from(model, site, torch.cat(edits)))):
+                curves[name][site.layer] = value
+    return look, Outcome(_goal(state, limits, look.truth), curves, size, model.config.hidden_size)
+
+
+@torch.no_grad()
+def answer(served: Served, picture: np.ndarray) -> float:
+    """Probability of "same" for any picture of the model's size, uint8 ``(side, side, 3)``."""
+    first = next(served.model.parameters())
+    with _running:
+        return _same(served.model(served.processor(picture[None]).to(first.device, first.dtype)).logits)[0]
+
+
+CONTROLS = {"swap": ("edit", "other", "random"), "steer": ("edit", "shuffled"), "inject": ("edit", "random")}
+"""What is computed for each action: the intervention, then its controls."""
+
+
+def _swap(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
+    source = source_table(state, served.limits)
+    theirs = torch.from_numpy(served.model.config.geometry.tokens(source.patches()))[0]
+    found = {key: item for key, item in served.alignments.items() if key[0] == state.prop}
+    given = capture(served.model, _pixels(served, source), [item.site for item in found.values()])
+    for key, item in found.items():
+        site, where = item.site, tokens[[state.edited]].to(states[item.site].device)
+        giver, other = given[site][:, theirs[state.giver]], given[site][:, theirs[1 - state.giver]]
+        bases = item.basis, item.basis, served.random_bases[key]
+        yield (
+            site,
+            [_into(states[site], where, value, basis) for value, basis in zip((giver, other, giver), bases)],
+            item.size,
+        )
+
+
+def _steer(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
+    wanted = 1 - int(table.relation[0, state.pair])
+    where = tokens[2 * state.pair : 2 * state.pair + 2].flatten()
+    for layer in served.probes.layers:
+        site, rows = Site("resid_post", layer), _rows(served.probes, layer)
+        edits = []
+        for condition in ("flip", "shuffled"):
+            edited = states[site].clone()
+            edited[:, where] += state.alpha * rows[condition][wanted].to(edited)
+            edits.append(edited)
+        yield site, edits, 1
+
+
+def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
+    where = tokens[2 * state.pair : 2 * state.pair + 2].reshape(1, -1)
+    second = torch.from_numpy(table.relation[:, state.pair].astype(np.int64))
+    values, bank = served.bank.get(state.prop, (None, {}))
+    rng = np.random.default_rng(state.draw)
+    chosen = values is not None and [rng.choice(np.flatnonzero(values == v)) for v in rng.permutation(np.unique(values))[:4]]
+    generator = torch.Generator().manual_seed(state.draw)
+    noise = torch.randn(1, 2, served.model.config.hidden_size, generator=generator)
+    for site, known in bank.items():
+        item, random = (of[state.prop, site.layer] for of in (served.alignments, served.random_bases))
+        drawn = torch.tensor(np.array(chosen)).reshape(1, 2, 2)
+        vectors = _vectors(known @ item.basis.T, state.method, drawn, noise[..., : item.size], second)
+        places = where.to(states[site].device)
+        yield site, [_into(states[site], places, vectors @ basis, basis) for basis in (item.basis, random)], item.size
+
+
+_ACTIONS = {"swap": _swap, "steer": _steer, "inject": _inject}
+
+
+def _into(residual: torch.Tensor, where: torch.Tensor, value: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    ones = torch.ones(len(basis), device=residual.device)
+    return intervene(residual, where, value.to(residual), basis.to(residual.device), ones)
+
+
+def _goal(state: State, limits: Limits, truth: int) -> int:
+    if state.action != "swap":
+        return 1 - truth
+    return int(scene_table(swapped(state), limits).label[0])
+
+
+def swapped(state: State) -> tuple[Thing, ...]:
+    """The scene as it would be if the swap had been made to the objects themselves."""
+    thing, giver = state.scene[state.edited], state.source[state.giver]
+    values = {"shape": thing.shape, "color": thing.color} | {state.prop: getattr(giver, state.prop)}
+    return state.with_thing(state.edited, Thing(**values, row=thing.row, column=thing.column)).scene
+
+
+def _pixels(served: Served, table: SceneTable) -> torch.Tensor:
+    first = next(served.model.parameters())
+    return served.processor(render(table)).to(first.device, first.dtype)
+
+
+def _same(logits: torch.Tensor) -> list[float]:
+    return logits.softmax(-1)[:, 1].tolist()

@@ -1,0 +1,51 @@
+"""How the page looks, and the little that the browser does by itself."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import numpy as np
+
+from hf_relvit.stimuli.objects import ObjectSet
+from hf_relvit.stimuli.png import encode_png
+
+FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+"""What the machine has: no font is fetched."""
+
+BOARD_JS = """
+element.tabIndex = 0;
+element.setAttribute('role', 'application');
+element.setAttribute('aria-label', 'Picture with objects: arrow keys move the selected one');
+element.addEventListener('click', (event) => {
+  const picture = element.querySelector('svg.board image');
+  if (!picture) return;
+  const box = picture.getBoundingClientRect();
+  const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
+  if (x >= 0 && x <= 1 && y >= 0 && y <= 1) trigger('click', {x, y});
+});
+element.addEventListener('keydown', (event) => {
+  if (!event.key.startsWith('Arrow')) return;
+  event.preventDefault();
+  trigger('click', {key: event.key});
+});
+"""
+LINK_JS = """(query) => {
+  if (!query) return;
+  history.replaceState(null, '', '?' + query);
+  if (window.parent !== window) window.parent.postMessage({queryString: query}, 'https://huggingface.co');
+}"""
+"""Keeps the address of the page up to date; inside the Hub's frame it is the Hub that shows the address."""
+
+
+def css() -> str:
+    """style.css, and a swatch for each shape and color."""
+    objects = ObjectSet.default()
+    rules = [Path(__file__).with_name("style.css").read_text(encoding="utf-8")]
+    for i, color in enumerate(objects.palette.tolist(), 1):
+        rules.append(f"#colors label:nth-of-type({i}) {{ --swatch: rgb({color[0]} {color[1]} {color[2]}); }}")
+    for i, mask in enumerate(objects.sprites(32), 1):
+        picture = encode_png(np.where(mask, 0, 255).astype(np.uint8)[..., None].repeat(3, -1))
+        data = base64.b64encode(picture).decode()
+        rules.append(f"#shapes label:nth-of-type({i}) {{ --swatch: url(data:image/png;base64,{data}); }}")
+    return "\n".join(rules)
