@@ -15,12 +15,14 @@ from huggingface_hub import DatasetCard
 from hf_relvit.errors import RelViTError
 from hf_relvit.provenance import read_json, whole_file
 
-_MARK = "relvit-scenes"  # a tag of ours in each template's header
+from .sheet import SHEET, write_sheet
+
+MARK = "relvit-scenes"  # a tag of ours in each template's header
 
 
 def check_card(out: Path, task: str) -> None:
     """Raise RelViTError if ``out`` is another dataset's folder."""
-    if (out / "README.md").exists() and _MARK not in (out / "README.md").read_text(encoding="utf-8"):
+    if (out / "README.md").exists() and MARK not in (out / "README.md").read_text(encoding="utf-8"):
         raise RelViTError(f"{out} holds another project's README.md: choose another --out")
     for manifest in _manifests(out):
         if manifest["task"] != task:
@@ -28,16 +30,50 @@ def check_card(out: Path, task: str) -> None:
 
 
 def write_card(out: Path) -> None:
-    """``README.md``, with the header that tells ``load_dataset`` which files make which config and split."""
+    """``README.md`` and the picture of the columns that it shows."""
+    write_sheet_of(out, out / SHEET)
+    with whole_file(out / "README.md") as temporary:
+        temporary.write_text(render_card(out), encoding="utf-8")
+
+
+def write_sheet_of(out: Path, png: Path) -> None:
+    """The picture of the columns, from the test split of the default config."""
+    manifests = {m["config"]: m for m in _manifests(out)}
+    manifest = manifests[default_config(list(manifests))]
+    files = next(split["files"] for split in manifest["splits"] if split["name"] == "test")
+    write_sheet(out / manifest["config"], manifest["config"], files, png)
+
+
+def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
+    """The card of the configs in a folder, of which only ``manifest.json`` and ``dataset_info.json`` are read.
+
+    Its header tells ``load_dataset`` which files make which config and split. ``source``: what to load.
+    """
     manifests = _manifests(out)
     template = (Path(__file__).parent / manifests[0]["task"] / "README.md").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
-    card = DatasetCard(environment.from_string(template).render(configs=[_described(m) for m in manifests]))
+    default = default_config([m["config"] for m in manifests])
+    values = {"configs": [_described(m) for m in manifests], "source": source, "default": default, "sheet": SHEET}
+    card = DatasetCard(environment.from_string(template).render(values))
+    card.data["size_categories"] = [_size(sum(split["rows"] for m in manifests for split in m["splits"]))]
     infos = {m["config"]: DatasetInfo.from_directory(str(out / m["config"])) for m in manifests}
     DatasetInfosDict(infos).to_dataset_card_data(card.data)
-    MetadataConfigs({m["config"]: {"data_files": _data_files(m)} for m in manifests}).to_dataset_card_data(card.data)
-    with whole_file(out / "README.md") as temporary:
-        temporary.write_text(str(card), encoding="utf-8")
+    configs: dict[str, dict] = {m["config"]: {"data_files": _data_files(m)} for m in manifests}
+    configs[default]["default"] = True
+    MetadataConfigs(configs).to_dataset_card_data(card.data)
+    return str(card)
+
+
+def default_config(names: list[str]) -> str:
+    """The config that ``load_dataset`` takes if none is named: ViT-B/16 with all combinations, or the first."""
+    return next((name for name in names if name.endswith("b16-256")), names[0])
+
+
+def _size(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    names = ("", "1K", "10K", "100K", "1M", "10M")
+    place = next(i for i in range(1, 6) if rows < 10 ** (i + 2) or i == 5)
+    return f"{names[place - 1]}<n<{names[place]}" if place > 1 else "n<1K"
 
 
 def _manifests(out: Path) -> list[dict]:
@@ -48,6 +84,7 @@ def _described(manifest: dict) -> dict:
     checksums = "".join(split["checksum"] for split in manifest["splits"])
     return {
         **manifest,
+        "megabytes": sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6,
         "checksum": hashlib.sha256(checksums.encode()).hexdigest()[:16],
         "command": rebuild_command(manifest, "DIR"),
     }

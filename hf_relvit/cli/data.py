@@ -9,7 +9,7 @@ import typer
 
 from .options import Count, Masks, Out, Palette
 
-data = typer.Typer(help="Stimulus sets: build, look at.", no_args_is_help=True)
+data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
 
 
 @data.command("build")
@@ -64,3 +64,22 @@ def data_preview(
     with whole_file(out) as temporary:
         contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
     typer.echo(out)
+
+
+@data.command("push")
+def data_push(
+    task: Annotated[str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder that `relvit data build` made: all its configs.")],
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub; made if it is not there.")],
+    public: Annotated[bool, typer.Option("--public", help="Visible to all; otherwise a new one is private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list files and sizes.")] = False,
+):
+    """Publish a built dataset with its card, and tag it with the version of the generator.
+
+    Needs `hf auth login` once. Interrupted, it goes on where it was; a second push changes nothing.
+
+    Example: relvit data push rmts --data data/rmts --repo YOUR_NAME/rmts --dry-run
+    """
+    from ..hub.datasets import push_dataset
+
+    push_dataset(task, data, repo, public=public, dry_run=dry_run, say=typer.echo)

@@ -14,6 +14,8 @@ from .server import Hub
 
 _FOREIGN = ("HF_", "HUGGING_FACE_", "HUGGINGFACE_", "TRANSFORMERS_", "DATASETS_")  # settings of the person who tests
 
+_RESOLVE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(f"{constants.ENDPOINT}/")
+
 
 class LocalHub(Hub):
     """A Hub with helpers for tests."""
@@ -53,4 +55,6 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "local-relvit")
     with LocalHub(tmp_path / "hub") as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{_RESOLVE}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         yield hub

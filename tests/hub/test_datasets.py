@@ -1,0 +1,314 @@
+"""Datasets published to a Hub and loaded again in clean processes, as a person does."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from hashlib import sha256
+
+import datasets
+import pytest
+from hf_relvit.dataset_builders.build import build, open_folder
+from huggingface_hub import DatasetCard, HfApi
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.hub.datasets import push_dataset
+
+SMALL = {"n_train": 16, "n_eval": 8, "say": lambda text: None}
+REPO = "relvit/rmts"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with two configs."""
+    datasets.disable_progress_bars()
+    out = tmp_path_factory.mktemp("built") / "rmts"
+    for config in ("quick-32", "b16-256"):
+        build("rmts", config, out, **SMALL)
+    yield out
+    datasets.enable_progress_bars()
+
+
+def push(data, repo=REPO, task="rmts", **options):
+    said = []
+    commit = push_dataset(task, data, repo, say=said.append, **options)
+    return commit, said
+
+
+def pushed(hub, kind="PUT"):
+    """Requests that sent contents."""
+    return [path for method, path, status in hub.requests if method == kind and status == 200]
+
+
+WAYS = {
+    "default": ((), {}),
+    "named": (("quick-32",), {}),
+    "streaming": (("quick-32",), {"streaming": True}),
+    "tag": (("quick-32",), {"revision": "v1.0.0"}),
+}
+LOAD = f"""
+import hashlib, json
+from datasets import load_dataset
+
+def row(r):
+    return [r["label"], r["patches"], r["seed"], hashlib.sha256(r["image"].tobytes()).hexdigest()]
+
+ways = {WAYS!r}
+data = {{name: load_dataset("relvit/rmts", *a, split="test", **k) for name, (a, k) in ways.items()}}
+print(json.dumps({{name: [repr(d.features["label"]), [row(r) for r in d]] for name, d in data.items()}}))
+"""
+
+
+def test_published_and_loaded_in_clean_processes(hub, built):
+    done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'relvit/rmts published as v1.0.0: load_dataset("relvit/rmts", revision="v1.0.0")\n'
+    assert "Traceback" not in done.stderr
+    loaded = json.loads(hub.python(LOAD))
+    for way, (config, _) in WAYS.items():
+        data = open_folder(built, *config or ["b16-256"])["test"]  # the default config
+        own = [[r["label"], r["patches"], r["seed"], sha256(r["image"].tobytes()).hexdigest()] for r in data]
+        assert loaded[way] == [repr(data.features["label"]), own], way
+
+
+def test_a_second_push_changes_nothing(hub, built):
+    first, _ = push(built)
+    hub.requests.clear()
+    second, said = push(built)
+    assert second == first
+    assert said == ['relvit/rmts is up to date: load_dataset("relvit/rmts", revision="v1.0.0")']
+    assert not pushed(hub)
+    assert not [path for path in pushed(hub, "POST") if "/commit/" in path or "/tag/" in path]
+
+
+def test_the_repository(hub, built):
+    commit, _ = push(built)
+    api = HfApi(hub.url)
+    info = api.dataset_info(REPO)
+    assert info.private and info.sha == commit
+    assert [c.title for c in api.list_repo_commits(REPO, repo_type="dataset")] == [
+        "rmts v1.0.0: b16-256, quick-32",
+        "initial commit",
+    ]
+    assert {tag.name: tag.target_commit for tag in api.list_repo_refs(REPO, repo_type="dataset").tags} == {
+        "v1.0.0": commit
+    }
+    own = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
+    files = {file.rfilename for file in info.siblings}
+    assert files == own | {".gitattributes"}
+    assert not any(name.endswith(".py") for name in files)  # load_dataset refuses repositories with scripts
+
+
+def test_the_card_on_the_hub(hub, built):
+    push(built)
+    card = DatasetCard.load(REPO, token="local-relvit")
+    assert {c["config_name"]: c.get("default") for c in card.data["configs"]} == {"b16-256": True, "quick-32": None}
+    assert card.data["size_categories"] == ["n<1K"]
+    assert {"relvit-scenes", "synthetic"} <= set(card.data["tags"])
+    assert 'load_dataset("relvit/rmts", "b16-256", split="test")' in card.text
+    assert "![four scenes, with the values of their columns](columns.png)" in card.text
+    assert 'revision="v1.0.0"' in card.text
+    page = hub.python(
+        "import os, urllib.request as u; r = u.Request(os.environ['HF_ENDPOINT'] + '/datasets/relvit/rmts', "
+        "headers={'Authorization': 'Bearer local-relvit'}); print(u.urlopen(r).read().decode())"
+    )
+    assert 'src="/datasets/relvit/rmts/resolve/main/columns.png"' in page
+    assert page.count("<table>") == 3  # files, columns, configs
+    assert "{{" not in page
+
+
+def test_public_only_if_asked(hub, built):
+    push(built)
+    assert HfApi(hub.url).dataset_info(REPO).private
+    push(built, public=True)
+    assert not HfApi(hub.url).dataset_info(REPO).private
+    push(built)  # never hidden again by itself
+    assert HfApi(hub.url, token=False).dataset_info(REPO).id == REPO
+
+
+def test_a_dry_run_sends_nothing_and_needs_no_account(hub, built):
+    done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO, "--dry-run"], token=None)
+    assert done.returncode == 0, done.stderr
+    assert hub.requests == []
+    lines = done.stdout.splitlines()
+    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines[:-1]}
+    for name, size in listed.items():
+        if name not in ("README.md", "columns.png"):
+            assert (built / name).stat().st_size == size
+    assert {"README.md", "columns.png", "quick-32/manifest.json"} <= listed.keys()
+    assert lines[-1].split()[0] == f"{sum(listed.values()):,}"
+    assert "relvit/rmts (private if it is new) and its tag v1.0.0" in lines[-1]
+
+
+def test_configs_of_two_folders_meet_on_the_hub(hub, tmp_path):
+    for config in ("quick-32", "quick-64"):
+        build("rmts", config, tmp_path / config, **SMALL)
+        push(tmp_path / config)
+    card = DatasetCard.load(REPO, token="local-relvit")
+    assert [c["config_name"] for c in card.data["configs"]] == ["quick-32", "quick-64"]
+    refs = HfApi(hub.url).list_repo_refs(REPO, repo_type="dataset")
+    assert refs.tags[0].target_commit == refs.branches[0].target_commit  # the tag has both
+
+
+def test_published_rows_do_not_change(hub, built, tmp_path):
+    push(built)
+    before = hub.store.repo("dataset", REPO).facts
+    build("rmts", "quick-32", tmp_path / "other", seed=1, **SMALL)
+    with pytest.raises(RelViTError, match=r"relvit/rmts has other rows in quick-32 of version 1\.0\.0"):
+        push(tmp_path / "other")
+    assert hub.store.repo("dataset", REPO).facts == before
+
+
+def test_another_number_of_shards_replaces_the_old_ones(hub, tmp_path):
+    for processes in (1, 2):
+        build("rmts", "quick-32", tmp_path / str(processes), num_proc=processes, **SMALL)
+        push(tmp_path / str(processes))
+    files = HfApi(hub.url).list_repo_files(REPO, repo_type="dataset")
+    assert sorted(f for f in files if "/train-" in f) == [f"quick-32/train-0000{i}-of-00002.parquet" for i in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("repo", "token", "message"),
+    [
+        (REPO, None, "relvit/rmts: you are not signed in to the Hub: run `hf auth login`"),
+        (REPO, "local-expired", "relvit/rmts: your token is unknown or expired: run `hf auth login` (HF_TOKEN"),
+        (REPO, "hf_abcdefghijklmnopqrstuvwxyz12345678", "relvit/rmts: your token is unknown or expired"),
+        (REPO, "local-reader", "relvit/rmts: your token may only read"),
+        ("other/rmts", "local-relvit", "other/rmts: you are relvit and cannot write to other: name one of relvit, re"),
+        ("relvit/../rmts", "local-relvit", "'relvit/../rmts' is no name of a repository: write OWNER/NAME"),
+        ("relvit/..", "local-relvit", "'relvit/..' is no name of a repository"),
+        ("rmts", "local-relvit", "'rmts' is no name of a repository: write OWNER/NAME, such as relvit/rmts"),
+    ],
+)
+def test_who_may_not_push(hub, built, monkeypatch, repo, token, message):
+    monkeypatch.delenv("HF_TOKEN")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(RelViTError, match=re.escape(message)) as caught:
+        push(built, repo)
+    assert "\n" not in str(caught.value)
+    assert not token or token not in str(caught.value)
+    assert not hub.store.repos("dataset")
+
+
+def test_another_projects_dataset_is_left_alone(hub, built):
+    api = HfApi(hub.url)
+    api.create_repo(REPO, repo_type="dataset")
+    api.upload_file(path_or_fileobj=b"a,b\n", path_in_repo="a.csv", repo_id=REPO, repo_type="dataset")
+    for card in (None, b"---\nlicense: mit\ntags: [other]\n---\nA relvit-scenes dataset\n"):
+        if card:
+            api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=REPO, repo_type="dataset")
+        head = api.dataset_info(REPO).sha
+        with pytest.raises(
+            RelViTError, match="relvit/rmts is another project's: its card lacks the tag relvit-scenes"
+        ):
+            push(built)
+        assert api.dataset_info(REPO).sha == head
+
+
+def test_another_task_under_that_name(hub, built, tmp_path):
+    push(built)
+    build("discrimination", "quick-32", tmp_path / "d", n_train=16, n_eval=12, say=lambda text: None)
+    with pytest.raises(RelViTError, match="relvit/rmts holds rmts scenes, not discrimination"):
+        push(tmp_path / "d", task="discrimination")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            {"method": "POST", "path": "/commit/", "status": 500},
+            "the Hub had an error (500); what was sent is kept: run",
+        ),
+        (
+            {"method": "POST", "path": "/commit/", "status": None},
+            "cannot be reached, or the connection broke; what was",
+        ),
+        (
+            {"method": "POST", "path": "/commit/", "status": 412},
+            "somebody else pushed at the same time; nothing of the",
+        ),
+        ({"method": "PUT", "path": "/_storage/", "status": 403, "skip": 3}, "the Hub forbids it"),
+        ({"method": "POST", "path": "/tag/", "status": 500}, "the Hub had an error (500)"),
+    ],
+)
+def test_a_push_that_fails_is_resumed(hub, built, fault, message):
+    hub.fail(**fault, times=99)
+    with pytest.raises(RelViTError, match=re.escape(message)) as caught:
+        push(built)
+    assert "\n" not in str(caught.value)
+    sent = pushed(hub)
+    half = hub.store.repo("dataset", REPO).commit("main")["files"]
+    assert set(half) == {".gitattributes"} or fault["path"] == "/tag/"  # all or nothing
+    hub.faults.clear()
+    hub.requests.clear()
+    commit, _ = push(built)
+    assert not set(sent) & set(pushed(hub))  # nothing is sent twice
+    assert len(set(sent) | set(pushed(hub))) == 14  # six and seven shards, and the picture
+    assert hub.store.repo("dataset", REPO).facts["tags"] == {"v1.0.0": commit}
+
+
+def test_a_connection_that_drops_once_is_tried_again(hub, built):
+    hub.fail("PUT", "/_storage/", status=None, after=2000)
+    commit, _ = push(built)
+    assert hub.store.repo("dataset", REPO).facts["branches"]["main"] == commit
+
+
+def test_a_killed_push_is_resumed(hub, built):
+    command = ["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO]
+    hub.fail(
+        "PUT", "/_storage/", status=503, skip=5, times=99
+    )  # the client waits and tries again, so it can be killed
+    program = shutil.which("relvit", path=os.path.dirname(os.sys.executable))
+    process = subprocess.Popen([program, *command[1:]], env=hub.clean_environment(), stderr=subprocess.PIPE, text=True)
+    while ("PUT", 503) not in [(method, status) for method, _, status in hub.requests]:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    sent = pushed(hub)
+    assert 0 < len(sent) < 14
+    hub.faults.clear()
+    hub.requests.clear()
+    done = hub.run(command)
+    assert done.returncode == 0, done.stderr
+    assert not set(sent) & set(pushed(hub))
+    assert hub.store.repo("dataset", REPO).facts["tags"]
+
+
+def test_no_hub_at_all(hub, built):
+    dead = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO], env=dead)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("relvit: relvit/rmts: the Hub cannot be reached")
+    assert "Traceback" not in done.stderr
+    offline = {"HF_HUB_OFFLINE": "1"}
+    done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO], env=offline)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "relvit: relvit/rmts: offline by HF_HUB_OFFLINE: unset it to reach the Hub\n",
+    )
+
+
+@pytest.mark.parametrize("harm", ["nothing there", "another task", "damaged", "two versions"])
+def test_a_folder_that_cannot_be_published(hub, built, tmp_path, harm):
+    data = tmp_path / "data"
+    if harm != "nothing there":
+        shutil.copytree(built, data)
+    task = "discrimination" if harm == "another task" else "rmts"
+    message = "holds no dataset"
+    if harm == "another task":
+        message = "is a dataset of rmts, not discrimination"
+    if harm == "damaged":
+        (data / "quick-32" / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
+        message = "is damaged: make it again with `relvit data build rmts --config quick-32"
+    if harm == "two versions":
+        path = data / "quick-32" / "manifest.json"
+        path.write_text(path.read_text().replace('"1.0.0"', '"0.9.0"'))
+        message = "mixes the versions 0.9.0, 1.0.0 of the generator"
+    with pytest.raises(RelViTError, match=re.escape(message)):
+        push(data, task=task)
+    assert hub.requests == []
