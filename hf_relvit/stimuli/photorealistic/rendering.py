@@ -1,0 +1,244 @@
+"""Scenes to pixels by path tracing (Mitsuba 3). The picture of a row depends on that row and on the variant alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import RelViTError
+from .denoising import denoise
+from .extra import need
+from .library import Library
+from .meshes import Model
+from .placement import rotation_matrix, turned
+from .scenes import Light, PhotoScene, Surface
+from .staging import surface_texture
+from .textures import SIDE
+
+VARIANTS = {"scalar": "scalar_rgb", "llvm": "llvm_ad_rgb"}
+"""The scalar one needs nothing; the other one is faster and needs LLVM. Their noise differs, so their pixels do."""
+SAMPLES = 16
+"""Paths a pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
+_DEPTH = 4  # light, two bounces and the eye
+_OLDEST_LLVM = 17  # 14 to 16 abort the whole process
+_FAR = 40.0  # half the width of table and wall: beyond every image
+
+
+def choose_variant(wanted: str) -> str:
+    """The variant to render with: the wanted one, or "scalar" if LLVM is wanted and absent (a warning says so once).
+
+    Raises:
+        RelViTError: an unknown variant, or the extra is not installed.
+    """
+    if wanted not in VARIANTS:
+        raise RelViTError(f"unknown variant {wanted!r}: expected one of {', '.join(VARIANTS)}")
+    need("mitsuba")
+    if wanted == "llvm" and not _find_llvm():
+        warnings.warn(
+            f"no LLVM of version {_OLDEST_LLVM} or later found: rendering with the slower scalar variant; install "
+            "libllvm (Debian: libllvm19) or set DRJIT_LIBLLVM_PATH to its file",
+            stacklevel=2,
+        )
+        return "scalar"
+    return wanted
+
+
+def _find_llvm() -> str:
+    """Path of LLVM's library; what the user named goes first. Empty if there is none that works."""
+    if named := os.environ.get("DRJIT_LIBLLVM_PATH"):
+        return named if Path(named).exists() else ""
+    found = []
+    for folder in (
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/local/lib",
+    ):
+        for path in Path(folder).glob("libLLVM*.so*"):
+            if (version := re.search(r"(\d+)", path.name.replace("libLLVM", ""))) and int(version[1]) >= _OLDEST_LLVM:
+                found.append((int(version[1]), str(path)))
+    for brew in ("/opt/homebrew/opt/llvm/lib/libLLVM.dylib", "/usr/local/opt/llvm/lib/libLLVM.dylib"):
+        found += [(0, brew)] if Path(brew).exists() else []
+    return max(found)[1] if found else ""
+
+
+@lru_cache(maxsize=1)
+def _mitsuba(variant: str, threads: int) -> Any:
+    """Mitsuba, ready to use in this process."""
+    if variant == "llvm":
+        os.environ["DRJIT_LIBLLVM_PATH"] = _find_llvm()
+    mitsuba = need("mitsuba")
+    mitsuba.set_variant(VARIANTS[variant])
+    mitsuba.set_log_level(mitsuba.LogLevel.Error)
+    need("drjit").set_thread_count(threads)
+    return mitsuba
+
+
+def render_photo(
+    scene: PhotoScene,
+    library: Library,
+    size: int = 224,
+    *,
+    variant: str = "scalar",
+    samples: int = SAMPLES,
+    threads: int = 1,
+) -> np.ndarray:
+    """One picture.
+
+    Equal rows give equal bytes for the same variant and version of Mitsuba, alone or in sequence, with any number of
+    threads.
+
+    Args:
+        scene: a row.
+        library: the objects that the row was drawn for.
+        size: side, pixels.
+        variant: "scalar" or "llvm"; see ``choose_variant``.
+        samples: paths a pixel, a square number at best.
+        threads: of Mitsuba, in this process.
+
+    Returns:
+        uint8 ``(size, size, 3)``, sRGB.
+
+    Raises:
+        RelViTError: the extra is not installed, an unknown variant, or a size below 16.
+    """
+    if size < 16 or samples < 1:
+        raise RelViTError(f"{size} pixels, {samples} samples: expected at least 16 and 1")
+    if variant not in VARIANTS:
+        raise RelViTError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
+    mi = _mitsuba(variant, threads)
+    world = mi.load_dict(_world(mi, scene, library, size, samples))
+    layers = np.array(mi.render(world, spp=samples, seed=scene.noise), dtype=np.float32)
+    return develop(denoise(*np.split(layers, 4, axis=-1)))
+
+
+def develop(light: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB, with a soft shoulder from 0.6 on, so that highlights do not clip hard.
+
+    Args:
+        light: float32 ``(height, width, 3)``, 0 and up.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    knee = 0.6
+    over = np.maximum(light - knee, 0)
+    soft = np.minimum(light, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
+    srgb = np.where(soft <= 0.0031308, 12.92 * soft, 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+
+
+def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int) -> dict[str, Any]:
+    # The kinds of things never change from scene to scene, so LLVM compiles one kernel for all.
+    to_world = mi.ScalarTransform4f
+    film = {"type": "hdrfilm", "width": size, "height": size, "pixel_format": "rgb", "rfilter": {"type": "gaussian"}}
+    view = to_world().look_at(origin=list(scene.camera), target=list(scene.target), up=[0, 0, 1])
+    upright = to_world().translate([0, scene.wall, 0]) @ to_world().rotate([1, 0, 0], 90)
+    world = {
+        "type": "scene",
+        "integrator": {
+            "type": "aov",
+            "aovs": "albedo:albedo,normal:sh_normal,position:position",
+            "image": {"type": "path", "max_depth": _DEPTH},
+        },
+        "sensor": {
+            "type": "perspective",
+            "fov": scene.fov,
+            "near_clip": 0.1,
+            "far_clip": 500.0,
+            "to_world": view,
+            "film": film,
+            "sampler": {"type": "multijitter", "sample_count": samples},
+        },
+        "table": _rectangle(mi, scene.table_surface, to_world(), 0.5),
+        "wall": _rectangle(mi, scene.wall_surface, upright, 0.8),
+        "ambient": {"type": "constant", "radiance": {"type": "rgb", "value": list(scene.ambient)}},
+    }
+    for i, light in enumerate(scene.lights):
+        world[f"light{i}"] = _lamp(mi, light)
+    for i, (index, tint, turn, place) in enumerate(zip(scene.objects, scene.tints, scene.rotations, scene.positions)):
+        world[f"object{i}"] = _object(mi, library[index], tint, turn, place)
+    return world
+
+
+def _rectangle(mi: Any, surface: Surface, to_world: Any, roughness: float) -> dict[str, Any]:
+    repeats = 2 * _FAR / SIDE
+    turn = mi.ScalarTransform3f().rotate(surface.turn) @ mi.ScalarTransform3f().scale([repeats, repeats])
+    middle = mi.ScalarTransform3f().translate([0.5, 0.5]) @ turn @ mi.ScalarTransform3f().translate([-0.5, -0.5])
+    color = _bitmap(mi, surface_texture(surface), raw=False) | {"to_uv": middle, "wrap_mode": "mirror"}
+    return {
+        "type": "rectangle",
+        "to_world": to_world @ mi.ScalarTransform4f().scale([_FAR, _FAR, 1]),
+        "bsdf": {"type": "principled", "base_color": color, "roughness": roughness, "specular": 0.3},
+    }
+
+
+def _bitmap(mi: Any, pixels: np.ndarray, raw: bool) -> dict[str, Any]:
+    return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(pixels)), "raw": raw, "filter_type": "bilinear"}
+
+
+def _lamp(mi: Any, light: Light) -> dict[str, Any]:
+    up = [0.0, 1.0, 0.0] if abs(light.position[1]) < 0.9 * np.linalg.norm(light.position) else [0.0, 0.0, 1.0]
+    facing = mi.ScalarTransform4f().look_at(origin=list(light.position), target=[0, 0, 0], up=up)
+    return {
+        "type": "rectangle",
+        "to_world": facing @ mi.ScalarTransform4f().scale([light.side / 2, light.side / 2, 1]),
+        "emitter": {"type": "area", "radiance": {"type": "rgb", "value": list(light.radiance)}},
+    }
+
+
+def _object(mi: Any, model: Model, tint: int, rotation: tuple[float, ...], position: tuple[float, ...]) -> Any:
+    properties = mi.Properties()
+    properties["bsdf"] = mi.load_dict(
+        {
+            "type": "twosided",
+            "inner": {
+                "type": "principled",
+                "base_color": _bitmap(mi, painted(model.color, tint), raw=False),
+                "roughness": _bitmap(mi, model.roughness[..., None], raw=True),
+                "specular": 0.5,
+            },
+        }
+    )
+    count = 3 * len(model.corners)
+    mesh = mi.Mesh(model.name, count, count // 3, properties, True, True)
+    parameters = mi.traverse(mesh)
+    corners = turned(model, rotation) + np.asarray(position)
+    normals = model.normals @ rotation_matrix(rotation).T
+    parameters["vertex_positions"] = np.ravel(corners).astype(np.float32)
+    parameters["vertex_normals"] = np.ravel(normals).astype(np.float32)
+    parameters["vertex_texcoords"] = np.ravel(model.uv).astype(np.float32)
+    parameters["faces"] = np.arange(count, dtype=np.uint32)
+    parameters.update()
+    return mesh
+
+
+def painted(color: np.ndarray, tint: int) -> np.ndarray:
+    """An object's colors in one hue: saturation at least one half, darkness eased, so that the paint shows on any.
+
+    Args:
+        color: uint8 ``(height, width, 3)``.
+        tint: index into ``scenes.TINTS``; 0 leaves the colors as they are.
+    """
+    if tint == 0:
+        return color
+    sixth = tint - 1  # hue in steps of 60 degrees
+    values = color.astype(np.float64) / 255
+    top, low = values.max(-1), values.min(-1)
+    value = 0.2 + 0.75 * top
+    saturation = np.maximum(np.where(top > 0, (top - low) / np.maximum(top, 1e-9), 0), 0.6)
+    sector = (np.array([5.0, 3.0, 1.0]) + sixth) % 6
+    fall = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    return np.rint(255 * value[..., None] * (1 - saturation[..., None] * fall)).astype(np.uint8)
+
+
+def mean_luminance(image: np.ndarray) -> float:
+    """Mean luma of a picture, 0..255."""
+    return float((image @ np.array([0.299, 0.587, 0.114])).mean())

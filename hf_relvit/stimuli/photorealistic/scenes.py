@@ -1,0 +1,188 @@
+"""Photorealistic scenes as rows of parameters, and which pairs a set shows (paper, Figs 9 and 10; details ours).
+
+The paper shows 16 objects in pairs on a table, with random textures, random rotation, varying camera distance and
+occlusion; its images, objects and renderer are not published. This is a re-creation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import RelViTError
+
+DIFFERENCES = ("none", "object", "color")
+"""What differs within a pair: nothing; the object; only its paint, so that "same kind" and "identical" part ways."""
+TINTS = ("as made", "red", "yellow", "green", "cyan", "blue", "magenta")
+"""The paint of an object: its own, or one of six hues 60 degrees apart."""
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What a set of scenes is like.
+
+    Args:
+        n: scenes; twins of different and same, so an even number.
+        seed: of everything random, 0 to 2**31 - 1.
+        color_share: share of the scenes whose pairs are the same object and differ in paint, if at all.
+        full_rotation: turn objects in all directions, not only about the vertical axis.
+        min_visible: least visible share of each object, 0..1 (the paper: "occlusion possible").
+        coverage: least and largest share of the image that an object covers when nothing stands before it.
+
+    Raises:
+        RelViTError: a number out of its range.
+    """
+
+    n: int = 1024
+    seed: int = 0
+    color_share: float = 0.25
+    full_rotation: bool = False
+    min_visible: float = 0.5
+    coverage: tuple[float, float] = (0.012, 0.16)
+
+    def __post_init__(self):
+        if self.n < 2 or self.n % 2:
+            raise RelViTError(
+                f"{self.n} photorealistic scenes: expected an even number, each different one has a twin"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise RelViTError(f"seed {self.seed}: expected 0 to 2**31 - 1")
+        low, high = self.coverage
+        if not (0 <= self.color_share <= 1 and 0 <= self.min_visible <= 1 and 0 <= low < high <= 1):
+            raise RelViTError(
+                f"color_share {self.color_share}, min_visible {self.min_visible}, coverage {self.coverage}: "
+                "expected shares between 0 and 1, the least coverage below the largest"
+            )
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A textured rectangle: family (index into ``textures.FAMILIES``), two sRGB colors, turn in degrees, seed."""
+
+    family: int
+    colors: tuple[tuple[float, float, float], tuple[float, float, float]]
+    turn: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Light:
+    """A square that shines on the middle of the table: center, side, radiance (linear RGB)."""
+
+    position: tuple[float, float, float]
+    side: float
+    radiance: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PhotoScene:
+    """All that a picture is made from; lengths in object radii, z up, the table at z = 0, the camera at negative y.
+
+    Attributes:
+        index: of the scene in its set; ``index ^ 1`` is its twin, identical but for one of the objects.
+        label: 0 different, 1 same.
+        difference: index into DIFFERENCES.
+        level: what the pair of the *different* twin differs in, index into DIFFERENCES.
+        objects, tints: of each object: index into the library, index into TINTS.
+        positions: (x, y, z) of the centers of the objects' bounding boxes before they were turned.
+        rotations: unit quaternions (w, x, y, z).
+        visible: share of each object's silhouette that the other one leaves in sight, at 224 px.
+        camera, target: the eye, and what is in the middle of the image.
+        fov: angle of view, degrees, equal across and down.
+        wall: distance of the wall from the middle of the table.
+        table_surface, wall_surface, lights, ambient: looks; the ambient light is a linear RGB radiance.
+        noise: seed of the path tracer.
+    """
+
+    index: int
+    label: int
+    difference: int
+    level: int
+    objects: tuple[int, int]
+    tints: tuple[int, int]
+    positions: tuple[tuple[float, float, float], ...]
+    rotations: tuple[tuple[float, float, float, float], ...]
+    visible: tuple[float, float]
+    camera: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fov: float
+    wall: float
+    table_surface: Surface
+    wall_surface: Surface
+    lights: tuple[Light, Light]
+    ambient: tuple[float, float, float]
+    noise: int
+
+    @property
+    def distance(self) -> float:
+        """Mean distance of the objects from the camera."""
+        return float(np.linalg.norm(np.subtract(self.positions, self.camera), axis=1).mean())
+
+    @property
+    def rotation_difference(self) -> float:
+        """Angle of the turn that brings one object's orientation to the other's, degrees 0..180."""
+        cosine = abs(float(np.dot(self.rotations[0], self.rotations[1])))
+        return float(np.degrees(2 * np.arccos(min(cosine, 1.0))))
+
+    def row(self) -> dict[str, Any]:
+        """Plain numbers, lists and dictionaries: what a dataset stores."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> PhotoScene:
+        """The scene of a dataset's row; further columns are ignored."""
+        values = {field.name: _tuples(row[field.name]) for field in dataclasses.fields(cls)}
+        for name in ("table_surface", "wall_surface"):
+            values[name] = Surface(**{key: _tuples(value) for key, value in row[name].items()})
+        values["lights"] = tuple(
+            Light(**{key: _tuples(value) for key, value in light.items()}) for light in row["lights"]
+        )
+        return cls(**values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple | np.ndarray) else value
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The objects of two twins: ``(object, tint)`` of the kept one and of the one that makes them different."""
+
+    scene: int
+    level: int
+    kept: tuple[int, int]
+    other: tuple[int, int]
+    side: int
+    """Which of the two places the kept object has in both twins."""
+
+
+def pairings(options: SceneOptions, objects: int) -> list[Pairing]:
+    """The pairs of all scenes, one for each two twins.
+
+    Every object is kept equally often, to within one; the other object is uniform among the others; the two levels
+    of difference are spread evenly over the set.
+
+    Args:
+        options: of the set.
+        objects: in the library.
+    """
+    rng = np.random.default_rng([options.seed, 1])
+    count = options.n // 2
+    kept = np.concatenate([rng.permutation(objects) for _ in range(-(-count // objects))])[:count]
+    other = (kept + rng.integers(1, objects, count)) % objects
+    tint = rng.integers(1, len(TINTS), count)
+    other_tint = 1 + (tint - 1 + rng.integers(1, len(TINTS) - 1, count)) % (len(TINTS) - 1)
+    side = rng.integers(0, 2, count)
+    in_color = np.floor((np.arange(count) + 1) * options.color_share) > np.floor(
+        np.arange(count) * options.color_share
+    )
+    by_object, by_color = DIFFERENCES.index("object"), DIFFERENCES.index("color")
+    return [
+        Pairing(i, by_color, (k, t), (k, u), s) if color else Pairing(i, by_object, (k, 0), (o, 0), s)
+        for i, (k, o, t, u, s, color) in enumerate(
+            zip(*(values.tolist() for values in (kept, other, tint, other_tint, side, in_color)))
+        )
+    ]
