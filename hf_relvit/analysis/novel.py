@@ -54,6 +54,8 @@ class NovelConfig:
     seed: int = 0
     batch_size: int = 64
     """Does not change the result beyond rounding."""
+    bf16: bool = False
+    """Run the blocks after the site in bfloat16 (ours); the intervention stays in float32."""
 
     def __post_init__(self):
         for name, choices in (("methods", METHODS), ("baselines", BASELINES)):
@@ -182,7 +184,8 @@ def novel_representations(
             residual = captured["blank" if baseline == "blank_image" else "image"][site]
             mask = torch.ones(len(basis), device=first.device)
             edited = intervene(residual, places, vectors, basis.to(first.device), mask)
-            found.append(run_from(model, site, edited).argmax(-1).cpu())
+            with torch.autocast(first.device.type, torch.bfloat16, enabled=config.bf16):
+                found.append(run_from(model, site, edited).argmax(-1).cpu())
     natural = torch.cat(unedited)
     table = []
     for (i, baseline, method), parts in answers.items():

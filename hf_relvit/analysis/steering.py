@@ -40,6 +40,8 @@ class SteeringConfig:
     """The direction times each of these is added (the paper's values)."""
     batch_size: int = 64
     """Does not change the result beyond rounding."""
+    bf16: bool = False
+    """Run the blocks after the site in bfloat16 (ours); the push stays in float32."""
 
     def __post_init__(self):
         if not self.alphas or not np.isfinite(self.alphas).all():
@@ -144,7 +146,9 @@ def steer(
                     has = relation[batch, i]
                     push = direction[has if condition == "agree" else 1 - has].to(residual)
                     for alpha in config.alphas:
-                        answer = run_from(model, site, residual.scatter_add(1, where, alpha * push)).argmax(-1)
+                        pushed = residual.scatter_add(1, where, alpha * push)
+                        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+                            answer = run_from(model, site, pushed).argmax(-1)
                         flipped[layer, alpha, pair, condition] += int((answer == goal).sum())
     frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
     n, count = len(scenes), np.array(list(flipped.values()))

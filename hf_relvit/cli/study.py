@@ -10,24 +10,62 @@ from .options import ConfigFile, Out, Seed
 
 study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
 
+Target = Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")]
+Images = Annotated[int | None, typer.Option(help="Images seen in training.")]
+Seeds = Annotated[int, typer.Option(help="Runs of each setting, with seeds from --seed upwards.")]
+Causal = Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")]
+
 
 @study.command("run")
 def study_run(
-    study: Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")],
+    study: Target,
     out: Out,
     config: ConfigFile = None,
-    images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
+    images: Images = None,
     seed: Seed = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each setting, with seeds from --seed upwards.")] = 1,
-    causal: Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")] = True,
+    seeds: Seeds = 1,
+    causal: Causal = True,
+    cell: Annotated[int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")] = None,
 ):
     """Build, train, evaluate, analyze, write report.html. An interrupted study goes on where it was.
+
+    With --cell, any job array can do a study, cell by cell; the report is written by a last run without it.
 
     Example: relvit study run quick --out runs/quick
     """
     from ..study.plan import plan
-    from ..study.run import run_study
+    from ..study.run import run_single, run_study
 
     planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
-    report = run_study(planned, out, say=typer.echo)
-    typer.echo(f"report: {report}")
+    if cell is not None:
+        typer.echo(run_single(planned, out, cell))
+    else:
+        typer.echo(f"report: {run_study(planned, out, say=typer.echo)}")
+
+
+@study.command("plan")
+def study_plan(
+    study: Target,
+    out: Out,
+    config: ConfigFile = None,
+    images: Images = None,
+    seed: Seed = None,
+    seeds: Seeds = 1,
+    causal: Causal = True,
+):
+    """List the cells of a study with their numbers: which are finished, and what each needs.
+
+    Example: relvit study plan grid.yaml --out runs/grid
+    """
+    from ..study.cells import MANIFEST
+    from ..study.plan import plan
+    from ..study.run import cells_of
+
+    planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
+    cells = [(run.name, cell) for run in planned.runs for cell in cells_of(run, planned, out / run.name)]
+    numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
+    for (run, name), number in numbers.items():
+        cell = cells[number - 1][1]
+        state = "finished" if (out / run / name / MANIFEST).exists() else "to do"
+        needs = ", ".join(str(numbers[run, need]) for need in cell.needs)
+        typer.echo(f"{number:4} {state:9} {run}/{name}{f'  (after {needs})' if needs else ''}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from ..analysis.activations import Site
 from ..analysis.alignment import Alignment
 from ..analysis.das import DASConfig, fit_alignment, score_alignment
 from ..analysis.interchange import PairResiduals, isolation_pairs, pair_residuals
-from ..analysis.novel import novel_representations
+from ..analysis.novel import NovelConfig, novel_representations
 from ..analysis.probes import ProbeConfig, Probes, fit_probes
 from ..analysis.readouts import ObjectStates, object_states
-from ..analysis.steering import steer
+from ..analysis.steering import SteeringConfig, steer
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling.processing import load_checkpoint
@@ -26,6 +25,7 @@ from ..stimuli.scenes import SceneTable, sample
 from ..training.config import TrainConfig
 from ..training.evaluation import random_twin
 from ..training.run import computes_bf16
+from .cells import Cell
 from .plan import CausalConfig
 
 KEPT = 5  # captures that the alignments of one property need: training pairs, and on two splits cause and isolate
@@ -112,22 +112,24 @@ class Bench:
         )
 
 
-def causal_cells(
-    config: TrainConfig, causal: CausalConfig, run: Path
-) -> dict[str, tuple[dict, Callable[[Path], object]]]:
-    """The cells of ``run`` beyond attention: name -> (settings, work). They need each other in this order."""
+def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[Cell]:
+    """The cells of a run beyond attention, in the order of their needs; ``run`` is its folder."""
     bench = Bench(config, causal, run)
-    cells: dict[str, Callable[[Path], object]] = {}
-    for folder, weights in (("das", "trained"), ("das_random", "random")):
-        for prop in PROPERTIES:
-            cells |= {f"{folder}/{prop}-{n}": partial(_das, bench, weights, prop, n) for n in bench.layers}
-    cells |= {f"novel/{prop}": partial(_novel, bench, prop) for prop in PROPERTIES}
-    cells |= {f"probes/{target}": partial(_probes, bench, target) for target in bench.targets}
-    cells["steering"] = partial(_steering, bench)
+    cells = [
+        Cell(f"{folder}/{prop}-{layer}", partial(_das, bench, weights, prop, layer), ("training",))
+        for folder, weights in (("das", "trained"), ("das_random", "random"))
+        for prop in PROPERTIES
+        for layer in bench.layers
+    ]
+    for prop in PROPERTIES:
+        needs = ("training", *(f"das/{prop}-{layer}" for layer in bench.layers))
+        cells.append(Cell(f"novel/{prop}", partial(_novel, bench, prop), needs))
+    cells += [Cell(f"probes/{target}", partial(_probes, bench, target), ("training",)) for target in bench.targets]
+    cells.append(Cell("steering", partial(_steering, bench), ("training", "probes/judgement")))
     depth = dataclasses.asdict(causal)
     del depth["cache_gb"]  # no result depends on it
     settings = config.to_dict() | {"causal": depth}
-    return {name: (settings, work) for name, work in cells.items()}
+    return [dataclasses.replace(cell, settings=settings) for cell in cells]
 
 
 def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> None:
@@ -152,8 +154,9 @@ def _novel(bench: Bench, prop: str, folder: Path) -> None:
     alignments = [Alignment.from_pretrained(bench.run / "das" / f"{prop}-{layer}") for layer in bench.layers]
     n = bench.causal.test_pairs
     bank, pairs = bench.pairs(prop, "validation", n), bench.pairs(prop, "test", n)
-    result = novel_representations(*bench.checkpoint(), alignments, bank, pairs, objects=bench.objects, progress=True)
-    result.save(folder)
+    config = NovelConfig(seed=bench.config.seed, bf16=computes_bf16())
+    shown = {"objects": bench.objects, "progress": True}
+    novel_representations(*bench.checkpoint(), alignments, bank, pairs, config, **shown).save(folder)
 
 
 def _probes(bench: Bench, target: str, folder: Path) -> None:
@@ -164,4 +167,5 @@ def _probes(bench: Bench, target: str, folder: Path) -> None:
 def _steering(bench: Bench, folder: Path) -> None:
     probes = Probes.load(bench.run / "probes" / "judgement")
     scenes = bench.scenes("test", bench.causal.test_scenes)
-    steer(*bench.checkpoint(), probes, scenes, objects=bench.objects, progress=True).save(folder)
+    config = SteeringConfig(bf16=computes_bf16())
+    steer(*bench.checkpoint(), probes, scenes, config, objects=bench.objects, progress=True).save(folder)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
+from .comparison import _found
+from .tables import causal_tables, setting_of
 
 _SCORES, _ACCURACY = "das/*/scores.parquet", "evaluation/accuracy.parquet"
 
@@ -54,12 +55,11 @@ def _read(path: Path) -> pd.DataFrame:
 def _run(run: Path) -> pd.DataFrame:
     if not (run / _ACCURACY).exists():
         raise RelViTError(f"{run} has no {_ACCURACY}: let relvit study run finish it")
-    scores = pd.concat([pd.read_parquet(path) for path in sorted(run.glob(_SCORES))], ignore_index=True)
-    trained = scores.get("weights", pd.Series("trained", scores.index)) == "trained"
-    plain = (scores.condition == "all") & (scores.score == "cause") & (scores.control == "none")
-    value = disentanglement(scores[trained & plain & (scores.split == "test")])
+    value = disentanglement(_found(causal_tables(run)["alignment"]))
     table = pd.read_parquet(run / _ACCURACY)
-    table = table[(table.condition == "all") & (table.split != "validation")]
-    name = "/".join(run.resolve().parts[-2:])
-    group = re.sub(r"[-/]?seed\d+$", "", name)
-    return table[["split", "accuracy"]].assign(run=name, group=group, disentanglement=value)
+    table = pd.DataFrame(
+        table[(table.condition == "all") & (table.split != "validation")], columns=["split", "accuracy"]
+    )
+    study, name = run.resolve().parts[-2:]
+    group = f"{study}/{setting_of(name)}".rstrip("/")
+    return table.assign(run=f"{study}/{name}", group=group, disentanglement=value)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..provenance import provenance, whole_file, write_json
 from ..training.config import TrainConfig
-from .cells import run_cell
+from .cells import MANIFEST, Cell, run_cell
 from .plan import Run, Study
 
 ATTENTION_SCENES = 500  # the paper's: 250 same, 250 different
 
 
 def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) -> Path:
-    """Do the cells that are not done yet, then write the report.
+    """Do the cells that are not done yet, one after the other, then write the report.
 
-    Each run has a folder of its own, with a folder for each cell: ``data``, ``training``, ``evaluation``,
-    ``attention`` and the causal ones (``study.causal``). A cell is finished or not there; see ``cells.run_cell``.
+    Each run has a folder of its own, with a folder for each cell; see ``cells_of`` and ``cells.run_cell``.
 
     Args:
         study: of ``plan.plan``.
@@ -35,14 +37,14 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
     for run in study.runs:
         where = f"{run.name}, " if len(study.runs) > 1 else ""
         cells = cells_of(run, study, out / run.name)
-        for i, (name, (settings, work)) in enumerate(cells.items(), 1):
-            heading = f"[{where}{i}/{len(cells)}] {name}"
+        for i, cell in enumerate(cells, 1):
+            heading = f"[{where}{i}/{len(cells)}] {cell.name}"
 
-            def announced(folder: Path, work=work, heading=heading) -> None:
+            def announced(folder: Path, work=cell.work, heading=heading) -> None:
                 say(f"{heading} ...")
                 work(folder)
 
-            if not run_cell(out / run.name / name, settings, announced):
+            if not run_cell(out / run.name / cell.name, cell.settings, announced):
                 say(f"{heading}: finished before")
     say("report ...")
     from .report import write_report
@@ -50,22 +52,47 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
     return write_report(study, out)
 
 
-def cells_of(run: Run, study: Study, folder: Path) -> dict[str, tuple[dict, Callable[[Path], object]]]:
-    """The cells of a run in the order of their needs: name -> (settings, work)."""
-    settings = run.config.to_dict()
-    first: dict[str, Callable[[TrainConfig, Path], None]] = {
-        "data": _data,
-        "training": _training,
-        "evaluation": _evaluation,
-        "attention": _attention,
-    }
-    cells: dict[str, tuple[dict, Callable[[Path], object]]] = {
-        name: (settings, lambda cell, work=work: work(run.config, cell)) for name, work in first.items()
-    }
+def run_single(study: Study, out: Path, number: int) -> Path:
+    """Do one cell of a study, for any job array; the report comes with ``run_study`` when all are done.
+
+    Args:
+        number: of the cell, from 1, over all runs in their order; ``relvit study plan`` lists them.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        RelViTError: no such cell, a cell that it needs is not finished, or as ``run_study``.
+    """
+    cells = [(run, cell) for run in study.runs for cell in cells_of(run, study, Path(out) / run.name)]
+    if not 1 <= number <= len(cells):
+        raise RelViTError(f"cell {number}: expected 1 to {len(cells)}, see `relvit study plan`")
+    run, cell = cells[number - 1]
+    for need in cell.needs:
+        if not (Path(out) / run.name / need / MANIFEST).exists():
+            first = 1 + next(i for i, (other, c) in enumerate(cells) if other is run and c.name == need)
+            raise RelViTError(
+                f"cell {number} ({run.name}/{cell.name}) needs {run.name}/{need}: run cell {first} first"
+            )
+    folder = Path(out) / run.name / cell.name
+    run_cell(folder, cell.settings, cell.work)
+    return folder
+
+
+def cells_of(run: Run, study: Study, folder: Path) -> list[Cell]:
+    """The cells of a run in the order of their needs; ``folder`` is the run's."""
+    config = run.config
+    cells = [
+        Cell("data", partial(_data, config)),
+        Cell("training", partial(_training, config)),
+        Cell("evaluation", partial(_evaluation, config), ("data", "training")),
+        Cell("attention", partial(_attention, config), ("training",)),
+    ]
+    cells = [dataclasses.replace(cell, settings=config.to_dict()) for cell in cells]
     if study.causal is not None:
         from .causal import causal_cells
 
-        cells |= causal_cells(run.config, study.causal, folder)
+        cells += causal_cells(config, study.causal, folder)
     return cells
 
 

@@ -135,6 +135,8 @@ def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
     )
     assert result.frame.equals(whole.frame)
     assert (result.frame[result.frame.layer == 1].accuracy == result.frame[result.frame.layer == 1].floor).sum() >= 30
+    rough = novel_representations(model, processor, found, bank, pairs, NovelConfig(bf16=True)).frame
+    assert (rough.accuracy - result.frame.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Novel.load(tmp_path)
     assert again.frame.equals(result.frame)

@@ -146,6 +146,8 @@ def test_fitted_probes_steer_a_real_model(tiny_rmts, tmp_path):
     pd.testing.assert_frame_equal(whole, result.frame)
     last = result.frame[result.frame.layer == 1]  # the read-out takes CLS, which pushes after the last block miss
     assert (last.accuracy == last.floor).all()
+    rough = steer(model, processor, probes, scenes, SteeringConfig((1.0, 50.0), bf16=True)).frame
+    assert (rough.accuracy - whole.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Steering.load(tmp_path)
     assert again.frame.equals(result.frame)

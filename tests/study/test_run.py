@@ -58,9 +58,7 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     expected = {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"}
     expected |= {f"figures/{name}.svg" for name in ("alignment", "novel", "probes", "steering")}
     expected |= {"das_random/color-1/scores.parquet", "probes/judgement/probes.safetensors"}
-    assert expected <= {
-        str(p.relative_to(out / "seed0")) for p in (out / "seed0").rglob("*")
-    }
+    assert expected <= {str(p.relative_to(out / "seed0")) for p in (out / "seed0").rglob("*")}
 
     times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if "figures" not in str(p) and p.name != "report.html"}
     assert run(study(settings, out)) == 0
@@ -129,3 +127,23 @@ def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
     )
     assert set(scores.weights) == {"trained"}
     assert set(points[points.run == "0_001-seed0"].disentanglement) == {(color + shape) / 2}
+
+
+def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
+    out = tmp_path / "cells"
+    assert run(["study", "plan", settings, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "   3 to do     seed0/evaluation  (after 1, 2)"
+    assert run([*study(settings, out), "--cell", "3"]) == 2
+    assert "cell 3 (seed0/evaluation) needs seed0/data: run cell 1 first" in capsys.readouterr().err
+    assert run([*study(settings, out), "--cell", "99"]) == 2
+    assert f"cell 99: expected 1 to {len(lines)}" in capsys.readouterr().err
+    for number in range(1, len(lines) + 1):
+        assert run([*study(settings, out), "--cell", str(number)]) == 0
+    capsys.readouterr()
+    assert run(["study", "plan", settings, "--out", str(out)]) == 0
+    assert "to do" not in capsys.readouterr().out
+    assert run(study(settings, tmp_path / "whole")) == 0
+    for file in ("evaluation/accuracy.parquet", "das/color-1/scores.parquet", "steering/steering.parquet"):
+        one, other = (pd.read_parquet(tmp_path / name / "seed0" / file) for name in ("cells", "whole"))
+        assert one.equals(other)

@@ -23,7 +23,7 @@ def test_means_and_intervals_are_over_the_seeds_of_one_setting():
 
 
 def test_intervals_stay_between_0_and_1():
-    result = over_seeds(table(**{"seed0": 0.99, "seed1": 1.0})).iloc[0]
+    result = over_seeds(table(seed0=0.99, seed1=1.0)).iloc[0]
     assert (result.setting, result.ci_high) == ("", 1.0)
 
 
