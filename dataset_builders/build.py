@@ -82,7 +82,7 @@ def build(
         request = dict(zip(_REQUEST, (task, config, n_train, n_eval, seed, builder.objects.fingerprint())))
         check_card(out, task)
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
-            write_card(out)  # in case the last build was killed before it
+            write_card(out, config)  # in case the last build was killed before it
             return folder
         out.mkdir(parents=True, exist_ok=True)
         for left_behind in out.glob(f".{config}.*.incomplete"):
@@ -94,7 +94,7 @@ def build(
         if folder.exists():
             os.replace(folder, work / "replaced")
         os.replace(work / "whole", folder)
-        write_card(out)
+        write_card(out, config)
     return folder
 
 

@@ -29,19 +29,19 @@ def check_card(out: Path, task: str) -> None:
             raise RelViTError(f"{out} holds {manifest['task']} scenes, not {task}: choose another --out")
 
 
-def write_card(out: Path) -> None:
-    """``README.md`` and the picture of the columns that it shows."""
-    write_sheet_of(out, out / SHEET)
+def write_card(out: Path, config: str) -> None:
+    """``README.md`` and the picture of the columns that it shows, after ``config`` was built."""
+    if config == default_config([m["config"] for m in _manifests(out)]) or not (out / SHEET).exists():
+        write_sheet_of(out, config, out / SHEET)
     with whole_file(out / "README.md") as temporary:
         temporary.write_text(render_card(out), encoding="utf-8")
 
 
-def write_sheet_of(out: Path, png: Path) -> None:
-    """The picture of the columns, from the test split of the default config."""
-    manifests = {m["config"]: m for m in _manifests(out)}
-    manifest = manifests[default_config(list(manifests))]
+def write_sheet_of(out: Path, config: str, png: Path) -> None:
+    """The picture of the columns, from the test split of a config."""
+    manifest = read_json(out / config / "manifest.json")
     files = next(split["files"] for split in manifest["splits"] if split["name"] == "test")
-    write_sheet(out / manifest["config"], manifest["config"], files, png)
+    write_sheet(out / config, config, files, png)
 
 
 def render_card(out: Path, source: str = "PATH_OR_ID") -> str:

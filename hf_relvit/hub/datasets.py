@@ -12,6 +12,7 @@ from huggingface_hub import HfApi
 from ..dataset_builders.build import check_folder  # pyright: ignore[reportMissingImports]
 from ..dataset_builders.card import (  # pyright: ignore[reportMissingImports]
     MARK,
+    default_config,
     render_card,
     write_sheet_of,
 )
@@ -62,7 +63,7 @@ def push_dataset(
             (stage / config).mkdir()
             for name in _FACTS:
                 (stage / config / name).write_bytes((data / config / name).read_bytes())
-        write_sheet_of(data, stage / SHEET)
+        write_sheet_of(data, default_config(list(manifests)), stage / SHEET)
         files: dict[str, Path | bytes] = {SHEET: stage / SHEET}
         for config, manifest in manifests.items():
             files |= {f"{config}/{name}": data / config / name for name in (*manifest["files"], *_FACTS)}

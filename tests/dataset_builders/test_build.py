@@ -16,6 +16,7 @@ from datasets import load_dataset
 from hf_relvit.dataset_builders import build as module
 from hf_relvit.dataset_builders.build import build, check_folder, open_folder
 from huggingface_hub import DatasetCard
+from PIL import Image
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
@@ -92,7 +93,7 @@ def test_building_leaves_nothing_but_the_dataset(tmp_path, monkeypatch):
     assert small(out) == out / "quick-32"
     assert not cache.exists() or not any(cache.iterdir())
     assert not any(scratch.iterdir())
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "quick-32"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "columns.png", "quick-32"]
     shards = [f"{split}-00000-of-00001.parquet" for split in SPLITS]
     assert sorted(os.listdir(out / "quick-32")) == sorted([*shards, "dataset_info.json", "manifest.json"])
     for name, text in contents(out).items():
@@ -157,6 +158,20 @@ def test_card(pristine):
         assert needed in card.text
     assert "{{" not in card.text
     assert "{%" not in card.text
+
+
+def test_card_shows_its_columns_and_sizes(pristine):
+    card = DatasetCard.load(pristine / "README.md")
+    assert "](columns.png)" in card.text
+    with Image.open(pristine / "columns.png") as sheet:
+        assert sheet.width > 4 * 256 and sheet.height > 256
+        assert len(sheet.getcolors(1 << 20)) > 100  # scenes are noisy: it shows them
+    assert card.data["size_categories"] == ["n<1K"]
+    assert [c["config_name"] for c in card.data["configs"] if c.get("default")] == ["b16-256"]
+    assert '"b16-256", split="test")' in card.text
+    for config in ("b16-256", "quick-32"):
+        size = sum(f["bytes"] for f in check_folder(pristine, config)["files"].values())
+        assert f"test_ood_shape_color 8 | {size / 1e6:.1f} | 0 |" in card.text
 
 
 def test_card_names_every_column(pristine):
@@ -281,7 +296,7 @@ def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     with pytest.raises(RelViTError, match=r"no dataset 'b16-256' in .*: make one with"):
         open_folder(out, "b16-256")
     small(out, "discrimination", "b16-256")
-    assert sorted(path.name for path in out.iterdir()) == ["README.md", "b16-256"]
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "b16-256", "columns.png"]
 
 
 def test_building_works_in_any_thread(tmp_path):
