@@ -46,6 +46,15 @@ def cell_file(name: str) -> bool:
     )
 
 
+def check_size(path: Path) -> None:
+    """Raise RelViTError for a file above the limit, before anything reads it."""
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise RelViTError(
+            f"{path} has {size / 1e9:.1f} GB: expected at most {MAX_BYTES / 1e9:.0f} GB a file; "
+            "save the checkpoint in shards, or publish it with `hf upload`"
+        )
+
+
 def checked(name: str, path: Path, root: Path) -> Path | bytes:
     """A file as it may be published: itself, or its text with the paths of this machine cut to their last part.
 
@@ -62,13 +71,9 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
     """
     if not path.resolve().is_relative_to(root.resolve()):
         raise RelViTError(f"{path} leads out of {root}: expected a file of the run; replace the link by the file")
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise RelViTError(
-            f"{path} has {size / 1e9:.1f} GB: expected at most {MAX_BYTES / 1e9:.0f} GB a file; "
-            "save the checkpoint in shards, or publish it with `hf upload`"
-        )
+    check_size(path)
     with path.open("rb") as file:
-        content = file.read(_HEADER if path.suffix == ".safetensors" else size)
+        content = file.read(_HEADER if path.suffix == ".safetensors" else -1)
     if _TOKEN.search(content):
         raise RelViTError(f"{path} holds what looks like a token of the Hub: remove it, and revoke the token")
     if path.suffix not in _TEXT:

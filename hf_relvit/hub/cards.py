@@ -12,13 +12,10 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 from jinja2 import Environment, StrictUndefined
 
+from ..study.report import TASKS
 from .numbers import Number, accuracy, best_alignments, sections
 from .results import RunResults
 
-TASKS = {
-    "discrimination": "Are the two objects the same?",
-    "rmts": "Do the two pairs show the same relation?",
-}
 MARK = "relvit-run"
 """The tag by which we know a repository as a published run."""
 
@@ -83,7 +80,7 @@ def run_card(results: RunResults, repo: str | None = None, published: Collection
 
 
 def eval_results(results: RunResults) -> str:
-    """``.eval_results/*.yaml``: the accuracies in the Hub's newer form, which shows registered benchmarks; "" if none."""
+    """``.eval_results/*.yaml``: the accuracies in the newer form of the Hub; "" if there are none."""
     entries = [
         EvalResultEntry(
             dataset_id=dataset,

@@ -17,8 +17,8 @@ from .. import __version__
 from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglement
 from ..errors import RelViTError
 from ..provenance import whole_file
+from ..study.report import TASKS
 from ..study.tables import name
-from .cards import TASKS
 from .client import check_id, hub_errors
 from .numbers import of_alignments
 from .results import FILE, RunResults

@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..errors import RelViTError
 from ..provenance import read_json
+from ..study.report import TASKS
 from ..study.tables import CAUSAL
 from .allowed import without_local
 
@@ -67,8 +68,8 @@ class RunResults:
             if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
                 raise ValueError(f"expected format {FORMAT}")
             results = cls(**values)
-            if not isinstance(results.config["task"], str) or not isinstance(results.tables, dict):
-                raise ValueError("expected settings and tables")
+            if results.config["task"] not in TASKS or not isinstance(results.tables, dict):
+                raise ValueError(f"task {results.config['task']!r}, expected one of {', '.join(TASKS)}, and tables")
             _check_rows(results.tables.get("accuracy", []), ("split", "condition"))
             _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
             if not all(isinstance(value, int | float) for value in results.attention.values()):

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 from .. import __version__
 from ..errors import RelViTError
 from ..study.cells import MANIFEST, check_cell
-from .allowed import cell_file, checked, model_file, without_paths
+from .allowed import cell_file, check_size, checked, model_file, without_paths
 from .cards import MARK, eval_results, run_card
 from .client import check_id, check_ours, create, hub_errors, send, signed_in
 from .results import FILE, RunResults, collect
@@ -193,6 +193,8 @@ def _open(run: Path) -> tuple[Path, Path, list[Path], list[str]]:
     data = run / "data"
     for cell in done:
         if cell != data:  # the stimuli are not published, and large
+            for path in _files(cell):
+                check_size(path)
             check_cell(cell)
     notes = [f"{cell.relative_to(run)}: not finished, left out" for cell in sorted(unfinished)]
     return run, training, [cell for cell in done if cell not in (data, training)], notes
