@@ -89,7 +89,8 @@ def remove(request: Request) -> dict:
 
 def listing(request: Request) -> Answer:
     owners = request.query.get("owner", [])
-    return Answer([_shown(c) for c in _all(request) if not owners or c["owner"]["name"] in owners])
+    found = [_shown(c) for c in _all(request) if not owners or c["owner"]["name"] in owners]
+    return Answer([{name: value for name, value in c.items() if name != "position"} for c in found])
 
 
 _SLUG = "/api/collections/(?P<slug>[^/]+/[^/]+)"

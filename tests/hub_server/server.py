@@ -49,7 +49,7 @@ class Hub:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        # Another host, as on the real Hub: the client must not follow when it asks for facts, nor send its token there.
+        # Another host, as on the real Hub: the client does not follow when it asks for facts, nor sends its token.
         self.storage_url = f"http://localhost:{self._server.server_address[1]}/_storage"
 
     def __enter__(self) -> Hub:
