@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hf_relvit.spaces.interventions as package  # pyright: ignore[reportMissingImports]
+
 from hf_relvit.errors import RelViTError
 
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(package.__file__).parent / "models"
 """The allow-list: every folder here is a model of the menu."""
 
 
@@ -29,29 +31,26 @@ def start(folders: list[Path], *, host: str | None = None, port: int | None = No
     """
     on_gpu = _zero_gpu()
     try:
-        import gradio as gr
-
-        from hf_relvit.spaces.interventions.view import build
+        import gradio as gr  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise RelViTError(f"the demo needs {error.name}: install it with pip install 'hf_relvit[demo]'") from error
-    from hf_relvit.spaces.interventions.engine import open_served
-    from hf_relvit.spaces.interventions.picture import MAX_BYTES
-    from hf_relvit.spaces.interventions.style import FONTS, css
+        raise RelViTError("the demo needs gradio: install it with pip install 'hf_relvit[demo]'") from error
+    # not relative: on the Hub this file runs as a program, beside the package
+    from hf_relvit.spaces.interventions import picture, served, style, view  # pyright: ignore[reportMissingImports]
 
     if not folders:
         raise RelViTError(f"no models to serve in {MODELS}: name a run with relvit demo --run")
-    served = {folder.name: open_served(folder) for folder in folders}
+    items = {folder.name: served.open_served(folder) for folder in folders}
     if on_gpu is not None:
-        for item in served.values():
+        for item in items.values():
             item.model.to("cuda")
-    demo = build(served, *([] if on_gpu is None else [on_gpu])).queue(max_size=None, default_concurrency_limit=1)
+    demo = view.build(items, *([] if on_gpu is None else [on_gpu])).queue(max_size=None, default_concurrency_limit=1)
     try:
         demo.launch(
             server_name=host,
             server_port=port,
-            theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=FONTS),
-            css=css(),
-            max_file_size=MAX_BYTES,
+            theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=style.FONTS),
+            css=style.css(),
+            max_file_size=picture.MAX_BYTES,
             show_error=False,
             footer_links=["api"],
             prevent_thread_lock=not block,

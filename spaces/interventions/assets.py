@@ -1,6 +1,6 @@
 """From a run folder to what the demo serves: checkpoint, alignments, probes, and how often interventions work.
 
-    python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 spaces/interventions/models/quick
+python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 spaces/interventions/models/quick
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hf_relvit.provenance import provenance, read_json, write_json
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 from hf_relvit.stimuli.scenes import sample
 
-from .engine import open_served
 from .examples import find_examples
+from .served import open_served
 
 _CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json")
 PAIRS = 400
@@ -114,7 +114,14 @@ def _slim(alignment: Alignment) -> Alignment:
 
 def _row(action: str, what: str, condition: str, row: Any) -> dict[str, Any]:
     numbers = {name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")}
-    return {"action": action, "what": what, "condition": condition, "layer": int(row["layer"]), "n": int(row["n"]), **numbers}
+    return {
+        "action": action,
+        "what": what,
+        "condition": condition,
+        "layer": int(row["layer"]),
+        "n": int(row["n"]),
+        **numbers,
+    }
 
 
 def _swaps(model, processor, alignments, pairs) -> list[dict[str, Any]]:
@@ -122,7 +129,11 @@ def _swaps(model, processor, alignments, pairs) -> list[dict[str, Any]]:
     for item in alignments:
         basis = random_rotation(item.size, item.width, generator=_seeded(item.site.layer))
         random = Alignment(basis, item.mask, item.site, item.property, "random_subspace", item.model)
-        for condition, subspace, control in (("edit", item, None), ("other", item, "wrong_object"), ("random", random, None)):
+        for condition, subspace, control in (
+            ("edit", item, None),
+            ("other", item, "wrong_object"),
+            ("random", random, None),
+        ):
             table = score_alignment(model, processor, subspace, residuals, control)
             rows.append(_row("swap", item.property, condition, table[table.condition == "all"].iloc[0]))
     return rows

@@ -38,7 +38,7 @@ def board(
         picture: uint8 ``(side, side, 3)``.
         things: name, object, and whether it is selected.
         geometry: of the scene.
-        heat: attention on each patch, ``(patches,)``, drawn relative to its maximum.
+        heat: attention on each patch, ``(patches,)``, darker is more, relative to its maximum.
         label: for screen readers.
     """
     side, patch = geometry.image_size, geometry.patch_size
@@ -53,17 +53,20 @@ def board(
             row, column = divmod(i, geometry.grid)
             parts.append(
                 f'<rect class="heat" x="{column * patch}" y="{row * patch}" width="{patch}" height="{patch}" '
-                f'opacity="{0.8 * value / top:.3f}"><title>{percent(value)} of the attention</title></rect>'
+                f'opacity="{0.75 * (value / top) ** 1.5:.3f}"><title>{percent(value)} of the attention</title></rect>'
             )
+    parts.append(f'<rect class="edge" width="{side}" height="{side}" stroke-width="{0.3 * unit:g}"/>')
     for name, thing, selected in things:
         x, y, size = thing.column * patch, thing.row * patch, geometry.object_size
+        kind, wide = ("thing selected", 1.1) if selected else ("thing", 0.5)
         parts.append(
-            f'<g class="{"thing selected" if selected else "thing"}"><rect x="{x}" y="{y}" width="{size}" height="{size}" '
-            f'rx="{unit:g}" stroke-width="{(1.1 if selected else 0.5) * unit:g}"/>'
+            f'<g class="{kind}"><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="{unit:g}" '
+            f'stroke-width="{wide * unit:g}"/>'
             f'<circle cx="{x + 0.6 * unit:g}" cy="{y + 0.6 * unit:g}" r="{3 * unit:g}"/>'
             f'<text x="{x + 0.6 * unit:g}" y="{y + 2.2 * unit:g}" font-size="{4.6 * unit:g}">{escape(name)}</text></g>'
         )
-    return f'<svg class="board" viewBox="{-3 * unit:g} {-3 * unit:g} {side + 4 * unit:g} {side + 4 * unit:g}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    box = f"{-3 * unit:g} {-3 * unit:g} {side + 4 * unit:g} {side + 4 * unit:g}"
+    return f'<svg class="board" viewBox="{box}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
 
 
 def gauges(rows: list[tuple[str, float, str]]) -> str:
@@ -78,7 +81,8 @@ def gauges(rows: list[tuple[str, float, str]]) -> str:
         own = percent(same if answer else 1 - same)
         parts.append(
             f'<div class="gauge {kind}"><span class="what">{escape(label)}</span>'
-            f'<span class="track" role="img" aria-label="{LABELS[answer]}, {own}"><i style="left:{100 * same:.1f}%"></i></span>'
+            f'<span class="track" role="img" aria-label="{LABELS[answer]}, {own}">'
+            f'<i style="left:{100 * same:.1f}%"></i></span>'
             f'<span class="answer {LABELS[answer]}">{LABELS[answer]} <small>{own}</small></span></div>'
         )
     return f'<div class="gauges"><div class="ends"><span>different</span><span>same</span></div>{"".join(parts)}</div>'
@@ -97,7 +101,8 @@ def stages(shares: np.ndarray, kinds: tuple[str, ...], chosen: int) -> str:
     columns = []
     for layer, values in enumerate(mean.tolist()):
         bands = "".join(
-            f'<i class="{kinds[i]}" style="flex-grow:{values[i]:.4f}" title="{KIND_NAMES[kinds[i]]}: {percent(values[i])}"></i>'
+            f'<i class="{kinds[i]}" style="flex-grow:{values[i]:.4f}" '
+            f'title="{KIND_NAMES[kinds[i]]}: {percent(values[i])}"></i>'
             for i in shown
         )
         mark = " chosen" if layer == chosen else ""
@@ -137,31 +142,36 @@ def curves(
     def y(value: float) -> float:
         return top + (1 - value) * (height - top - bottom)
 
+    right, deep = width - 8, height - top - bottom
+    across = "".join(f"M{left} {y(value):.1f}H{right}" for value in (0, 0.5, 1))
     parts = [
-        f'<rect class="column" x="{x(chosen - 0.5):.1f}" y="{top}" width="{x(1) - x(0):.1f}" height="{height - top - bottom}"/>',
-        f'<path class="frame" d="M{left} {y(0):.1f}H{width - 8}M{left} {y(0.5):.1f}H{width - 8}M{left} {y(1):.1f}H{width - 8}"/>',
+        f'<rect class="column" x="{x(chosen - 0.5):.1f}" y="{top}" width="{x(1) - x(0):.1f}" height="{deep}"/>',
+        f'<path class="frame" d="{across}"/>',
         f'<text class="end" x="{left - 8}" y="{y(1) + 9:.1f}">{ends[1]}</text>',
         f'<text class="end" x="{left - 8}" y="{y(0):.1f}">{ends[0]}</text>',
     ]
     parts += [f'<text class="tick" x="{x(i):.1f}" y="{height - 8}">{i}</text>' for i in range(layers)]
     if level:
-        parts.append(f'<path class="level" d="M{left} {y(level[1]):.1f}H{width - 8}"/>')
+        parts.append(f'<path class="level" d="M{left} {y(level[1]):.1f}H{right}"/>')
     if intervals is not None:
         pairs = [(i, low, high) for i, (low, high) in enumerate(intervals.T.tolist()) if np.isfinite(low)]
         parts.append(
-            '<path class="interval" d="' + "".join(f"M{x(i):.1f} {y(lo):.1f}V{y(hi):.1f}" for i, lo, hi in pairs) + '"/>'
+            '<path class="interval" d="'
+            + "".join(f"M{x(i):.1f} {y(lo):.1f}V{y(hi):.1f}" for i, lo, hi in pairs)
+            + '"/>'
         )
-    for _, kind, values in reversed(lines):
+    for _, kind, values in lines:  # the controls last, on top: they are thinner
         points = [(x(i), y(value)) for i, value in enumerate(values.tolist()) if np.isfinite(value)]
         path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) if points else ""
-        dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5 if kind == "edit" else 3.2}"/>' for a, b in points)
+        dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if kind == "edit" else 3}"/>' for a, b in points)
         parts.append(f'<g class="line {kind}"><path d="{path}"/>{dots}</g>')
     spoken = "; ".join(
         f"{name}: " + ", ".join(f"layer {i} {percent(v)}" for i, v in enumerate(values.tolist()) if np.isfinite(v))
         for name, _, values in lines
     )
     legend = [(name, f"line {kind}") for name, kind, _ in lines] + ([(level[0], "line level")] if level else [])
-    svg = f'<svg class="curves" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
+    box = f"0 0 {width} {height}"
+    svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
     return f"{svg}<p class='axis'>layer after which it happens</p>{_legend(legend)}"
 
 

@@ -4,91 +4,23 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from hf_relvit.analysis.activations import Site, blocks, capture, residuals, run_from
-from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.activations import Site, capture, run_from
 from hf_relvit.analysis.attention import _shares, attention_maps
 from hf_relvit.analysis.interchange import intervene
 from hf_relvit.analysis.novel import _vectors
-from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.steering import _rows
-from hf_relvit.analysis.subspaces import random_rotation
-from hf_relvit.geometry import geometry
 from hf_relvit.modeling.attention_mass import record_object_attention
-from hf_relvit.modeling.processing import PixelProcessor, load_checkpoint
-from hf_relvit.provenance import read_json
-from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
-from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import SceneTable
-from hf_relvit.stimuli.splits import allowed_objects
 
+from .served import Served
 from .state import Limits, State, Thing
 
-BANK = 64
-"""Scenes whose objects give the vectors that are injected."""
 _running = threading.Lock()  # hooks belong to the model: one thread at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A model and what was fitted on it, from a folder that ``assets.build_assets`` wrote.
-
-    Attributes:
-        name: of the folder.
-        about: its about.json: title, task, geometry, combinations, accuracy by split, how often interventions work.
-        model, processor: the checkpoint.
-        alignments: by property and layer.
-        probes: linear ones of "judgement", with their shuffled controls.
-    """
-
-    name: str
-    about: dict[str, Any]
-    model: Any
-    processor: PixelProcessor
-    alignments: dict[tuple[str, int], Alignment]
-    probes: Probes
-
-    @cached_property
-    def limits(self) -> Limits:
-        objects, config = ObjectSet.default(), self.model.config
-        heads = config.backbone_config.num_attention_heads
-        sizes = len(objects.masks), len(objects.palette), len(blocks(self.model)), heads
-        return Limits(self.name, self.about["task"], geometry(self.about["geometry"]), *sizes)
-
-    @cached_property
-    def seen(self) -> np.ndarray:
-        """Which combinations the training showed, bool ``(shapes, colors)``."""
-        return allowed_objects("train", self.about["combinations"], ObjectSet.default())
-
-    @cached_property
-    def random_bases(self) -> dict[tuple[str, int], torch.Tensor]:
-        """A random subspace as large as each alignment's, the control."""
-        return {
-            key: random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
-            for key, item in self.alignments.items()
-        }
-
-    @cached_property
-    def bank(self) -> dict[str, tuple[np.ndarray, dict[Site, torch.Tensor]]]:
-        """By property: values of other objects ``(BANK,)``, and their states by site ``(BANK, tokens, hidden)``."""
-        found = {}
-        for prop in sorted({prop for prop, _ in self.alignments}):
-            limits, combinations = self.limits, self.about["combinations"]
-            options = dict(combinations=combinations, seed=0)
-            table = sample_counterfactuals(limits.task, limits.geometry, prop, "validation", BANK, **options)
-            giver = np.arange(BANK), table.source_object
-            tokens = torch.from_numpy(self.model.config.geometry.tokens(table.source.patches())[giver])
-            sites = [Site("resid_post", layer) for of, layer in self.alignments if of == prop]
-            states = residuals(self.model, self.processor, table.source, sites, tokens=tokens)
-            found[prop] = getattr(table.source, prop)[giver].astype(int), states
-        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,30 +61,6 @@ class Outcome:
     same: dict[str, np.ndarray]
     size: list[int | None]
     width: int
-
-
-def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
-    """Open a folder of ``assets.build_assets``.
-
-    Args:
-        folder: its name is the model's.
-        about: what its about.json says, or will say.
-
-    Raises:
-        RelViTError: files that are missing, broken or of another model.
-    """
-    about = about or read_json(folder / "about.json")
-    model, processor = load_checkpoint(folder / "model")
-    model.set_attn_implementation("relvit")
-    alignments = {}
-    for prop in PROPERTIES:
-        for layer in range(len(blocks(model))):
-            if (path := folder / "alignments" / f"{prop}-{layer}").is_dir():
-                alignments[prop, layer] = Alignment.from_pretrained(path)
-                alignments[prop, layer].check(model)
-    served = Served(folder.name, about, model, processor, alignments, Probes.load(folder / "probes"))
-    _ = served.bank  # now, not at the first click
-    return served
 
 
 def scene_table(things: tuple[Thing, ...], limits: Limits, index: int = 0) -> SceneTable:
@@ -250,14 +158,15 @@ def _steer(served: Served, state: State, table: SceneTable, tokens: torch.Tensor
 def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
     where = tokens[2 * state.pair : 2 * state.pair + 2].reshape(1, -1)
     second = torch.from_numpy(table.relation[:, state.pair].astype(np.int64))
-    values, bank = served.bank.get(state.prop, (None, {}))
+    values, bank = served.bank.get(state.prop, (np.empty(0), {}))
     rng = np.random.default_rng(state.draw)
-    chosen = values is not None and [rng.choice(np.flatnonzero(values == v)) for v in rng.permutation(np.unique(values))[:4]]
+    four = rng.permutation(np.unique(values))[:4]  # two vectors, each from two objects, all of different values
+    chosen = [int(rng.choice(np.flatnonzero(values == value))) for value in four]
     generator = torch.Generator().manual_seed(state.draw)
     noise = torch.randn(1, 2, served.model.config.hidden_size, generator=generator)
     for site, known in bank.items():
-        item, random = (of[state.prop, site.layer] for of in (served.alignments, served.random_bases))
-        drawn = torch.tensor(np.array(chosen)).reshape(1, 2, 2)
+        item, random = served.alignments[state.prop, site.layer], served.random_bases[state.prop, site.layer]
+        drawn = torch.tensor(chosen).reshape(1, 2, 2)
         vectors = _vectors(known @ item.basis.T, state.method, drawn, noise[..., : item.size], second)
         places = where.to(states[site].device)
         yield site, [_into(states[site], places, vectors @ basis, basis) for basis in (item.basis, random)], item.size

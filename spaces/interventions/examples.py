@@ -9,8 +9,9 @@ import numpy as np
 
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 
-from .engine import Served, react
+from .engine import react
 from .moves import first_state
+from .served import Served
 from .state import State, Thing, check, to_query
 
 TRIED = 24

@@ -7,21 +7,21 @@ from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before the import: nothing leaves the machine unasked
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from hf_relvit.analysis.novel import METHODS
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 
 from . import text
-from .engine import Served
+from .served import Served
 from .state import ACTIONS, MAX_ALPHA
 from .style import BOARD_JS
 
 _INTRO = """# How do vision transformers see relations?
 Ask a vision transformer whether two objects are the same, then reach into its layers: change one property of one
 object *inside the model* and watch the answer."""
-_FOOT = """Probabilities are the model's own. One scene is an anecdote: the controls and the second curve are what counts.
-After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
+_FOOT = """Probabilities are the model's own. One scene is an anecdote: the controls and the second curve are what
+counts. After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
 KNOBS = ("look_layer", "look_head", "action", "prop", "layer", "edited", "giver", "alpha", "pair", "method")
 """Components that hold the field of the state of the same name."""
 PANELS = ("scene", "source", "decision", "stages", "overlay", "outcome", "often")
@@ -34,12 +34,13 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
     with gr.Row(elem_id="top"):
         gr.Markdown(_INTRO)
         menu = [(item.about["title"], name) for name, item in served.items()]
-        made["model"] = gr.Dropdown(menu, value=next(iter(served)), label="Model", elem_id="model", scale=0, min_width=320)
+        made["model"] = gr.Dropdown(
+            menu, value=next(iter(served)), label="Model", elem_id="model", scale=0, min_width=360
+        )
     count = max(len(item.about["examples"]) for item in served.values())
     with gr.Row(elem_id="examples"):
         gr.Markdown("One click:", elem_id="examples-label")
         made["chips"] = [gr.Button("", size="sm", min_width=80, scale=0) for _ in range(count)]
-    made["said"] = gr.HTML(elem_id="said")
     with gr.Row(elem_id="columns"):
         with gr.Column(min_width=330):
             _compose(made)
@@ -55,11 +56,12 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
 
 def _compose(made: dict[str, Any]) -> None:
     gr.Markdown("## 1 · Compose\nClick an object to select it, a free place to move it there; or use the arrow keys.")
-    with gr.Row(elem_id="boards"):
+    with gr.Row(elem_id="boards", equal_height=True):
         for name, label in (("scene", "Scene"), ("source", "Source of properties")):
-            with gr.Column(min_width=140):
+            with gr.Column(min_width=120):
                 gr.Markdown(f"**{label}**")
                 made[name] = gr.HTML(js_on_load=BOARD_JS, elem_id=f"{name}-board")
+    made["said"] = gr.HTML(elem_id="said")
     made["selected"] = gr.Radio([], label="Selected object", elem_id="selected", elem_classes="compact")
     for name, names in (("shape", SHAPE_NAMES), ("color", COLOR_NAMES)):
         made[name] = gr.Radio(
@@ -78,7 +80,9 @@ def _look(made: dict[str, Any]) -> None:
     made["stages"] = gr.HTML(elem_id="stages")
     with gr.Row():
         made["look_layer"] = gr.Slider(0, 1, step=1, label="Layer", elem_id="look-layer", min_width=120)
-        made["look_head"] = gr.Slider(-1, 1, step=1, label="Head (-1: all)", elem_id="look-head", min_width=120)
+        made["look_head"] = gr.Dropdown(
+            [("all", -1)], label="Head", elem_id="look-head", min_width=100, scale=0, filterable=False
+        )
     made["overlay"] = gr.HTML(elem_id="overlay")
 
 
@@ -88,7 +92,9 @@ def _intervene(made: dict[str, Any]) -> None:
     made["action"] = gr.Radio(actions, show_label=False, container=False, elem_id="action", elem_classes="compact")
     options: dict[str, Any] = dict(elem_classes="compact", min_width=90)
     with gr.Row(elem_id="options"):
-        made["prop"] = gr.Radio(["color", "shape"], label="Property", elem_id="property", **options)
+        made["prop"] = gr.Radio(
+            ["color", "shape"], label="Property", elem_id="property", **(options | {"min_width": 130})
+        )
         made["edited"] = gr.Radio([], label="of", elem_id="edited", **options)
         made["giver"] = gr.Radio([("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options)
         made["pair"] = gr.Radio([("A, B", 0), ("C, D", 1)], label="Pair", elem_id="pair", **options)

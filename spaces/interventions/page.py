@@ -10,7 +10,8 @@ from hf_relvit.analysis.attention import KINDS
 from hf_relvit.stimuli.rendering import render
 
 from . import drawing, text
-from .engine import Look, Outcome, Served, answer, react, scene_table, source_table
+from .engine import Look, Outcome, answer, react, scene_table, source_table
+from .served import Served
 from .state import State
 
 CONDITION_LABELS = {"edit": "after", "other": "control: other source object", "random": "control: random directions",
@@ -62,7 +63,9 @@ def own_picture(served: Served, picture: np.ndarray) -> str:
     """A picture of one's own, uint8 ``(side, side, 3)``, as the model gets to see it, and what it says."""
     same = answer(served, picture)
     drawn = drawing.board(picture, [], served.limits.geometry, label="Your picture as the model sees it")
-    said = _said("This is all that the model sees of it. It was trained on scenes like those above, so take its answer lightly.")
+    said = _said(
+        "This is all that the model sees of it. It was trained on scenes like those above, so take its answer lightly."
+    )
     return drawn + drawing.gauges([("your picture", same, "before")]) + said
 
 

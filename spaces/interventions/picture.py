@@ -28,7 +28,9 @@ def open_picture(path: str | os.PathLike, side: int) -> np.ndarray:
     name = Path(path).name[:60]
     try:
         if (size := os.path.getsize(path)) > MAX_BYTES:
-            raise RelViTError(f"{name} has {size / 1e6:.0f} MB: expected at most {MAX_BYTES / 1e6:.0f}; save it smaller")
+            raise RelViTError(
+                f"{name} has {size / 1e6:.0f} MB: expected at most {MAX_BYTES / 1e6:.0f}; save it smaller"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is far lower
             image = Image.open(path, formats=FORMATS)

@@ -150,8 +150,12 @@ def check(state: State, limits: Limits) -> State:
                 raise RelViTError(f"two objects at row {thing.row}, column {thing.column} overlap; {_CURE}")
     for thing, corner in zip(state.scene[2:], limits.fixed):
         if (thing.row, thing.column) != corner:
-            raise RelViTError(f"a display object at row {thing.row}, column {thing.column}: expected {corner}; {_CURE}")
-    if limits.fixed and any(overlap(thing, other, limits.geometry) for thing in state.source for other in display(state)):
+            raise RelViTError(
+                f"a display object at row {thing.row}, column {thing.column}: expected {corner}; {_CURE}"
+            )
+    if limits.fixed and any(
+        overlap(thing, other, limits.geometry) for thing in state.source for other in display(state)
+    ):
         raise RelViTError(f"a source object covers the display pair; {_CURE}")
     return state
 

@@ -9,7 +9,8 @@ import numpy as np
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 from hf_relvit.stimuli.scenes import LABELS
 
-from .engine import Look, Outcome, Served, scene_table, swapped
+from .engine import Look, Outcome, swapped
+from .served import Served
 from .state import State, Thing
 
 ACTION_NAMES = {"swap": "Swap a property", "steer": "Push along a probe", "inject": "Inject a made-up value"}
@@ -99,7 +100,7 @@ def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
     told = "; ".join(f"with {CONDITION_NAMES[c]}, {_saying(result.same[c][state.layer])}" for c in controls)
     if changes and hit:
         both = " and ".join(CONDITION_NAMES[c] for c in moved)
-        last = f"But {both} did the same, so this flip alone shows nothing." if moved else f"So {so}."
+        last = f"But {both} did the same, so this flip shows nothing." if moved else f"So here {so}."
     elif changes:
         last = "So on this scene the answer does not hang on what was edited."
     else:
@@ -122,14 +123,16 @@ def _swap(state: State, look: Look, where: str) -> tuple[str, str, str]:
     value = (COLOR_NAMES if state.prop == "color" else SHAPE_NAMES)[getattr(giver, state.prop)]
     a, x = state.name(state.edited), state.name(len(state.scene) + state.giver)
     did = f"You gave {a} ({name(thing)}) the {state.prop} of {x} ({value}), in {where}."
-    claim = f"If the model keeps the {state.prop} there, {a} now counts as a {name(swapped(state)[state.edited])} and the answer"
+    new = name(swapped(state)[state.edited])
+    claim = f"If the model keeps the {state.prop} there, {a} now counts as a {new} and the answer"
     return did, claim, f"these directions carry the {state.prop}, and the answer is computed from them"
 
 
 def _steer(state: State, look: Look, where: str) -> tuple[str, str, str]:
     pair = "A and B" if state.pair == 0 else "C and D"
     relation = _pair_relation(state)
-    did = f"You added {state.alpha:g} times the direction that a linear probe reads as “{LABELS[1 - relation]}” to the tokens of {pair}, after layer {state.layer}."
+    read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
+    did = f"You added {state.alpha:g} times {read} to the tokens of {pair}, after layer {state.layer}."
     return did, "If the model uses what the probe reads, the answer", "the model uses this direction to judge"
 
 
@@ -158,7 +161,9 @@ def often(about: dict[str, Any], state: State) -> str:
     edit = next((row for row in rows if row["condition"] == "edit"), None)
     if edit is None:
         return ""
-    controls = [f"{percent(row['accuracy'])} with {CONDITION_NAMES[row['condition']]}" for row in rows if row is not edit]
+    controls = [
+        f"{percent(row['accuracy'])} with {CONDITION_NAMES[row['condition']]}" for row in rows if row is not edit
+    ]
     interval = f"{edit['ci_low']:.0%} to {edit['ci_high']:.0%}".replace("%", " %")
     beside = f", {', '.join(controls)}" if controls else ""
     return (
@@ -176,7 +181,9 @@ def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
         return [row for row in rows if row["what"] == f"{state.prop} {state.method}"]
     pair = ("sample", "display")[state.pair]
     rows = [row for row in rows if row["what"].startswith(pair)]
-    nearest = min({row["what"] for row in rows}, key=lambda what: abs(float(what.split()[1]) - state.alpha), default="")
+    nearest = min(
+        {row["what"] for row in rows}, key=lambda what: abs(float(what.split()[1]) - state.alpha), default=""
+    )
     return [row for row in rows if row["what"] == nearest]
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from hf_relvit.errors import RelViTError
 
 from . import page
-from .engine import Served
 from .layout import KNOBS, PANELS, gr, lay_out
 from .moves import first_state, touch
 from .picture import open_picture
+from .served import Served
 from .state import MAX_DRAW, State, check, from_query, to_query
 from .style import LINK_JS
 from .text import changed
@@ -61,7 +61,9 @@ class _Wiring:
 
     def connect(self, demo: gr.Blocks) -> None:
         made, query = self.made, self.made["query"]
-        every = [made[name] for name in ("query", "said", "model", "selected", "shape", "color", "again", *KNOBS, *PANELS)]
+        every = [
+            made[name] for name in ("query", "said", "model", "selected", "shape", "color", "again", *KNOBS, *PANELS)
+        ]
         every += made["chips"]
         knobs = [made[name] for name in KNOBS]
         demo.load(self.restored, None, every, **_EVENT)
@@ -89,7 +91,9 @@ class _Wiring:
             state = from_query(urlencode(dict(request.query_params)), self.starts, self.limits)
         except RelViTError as error:
             first = next(iter(self.starts.values()))
-            return self.show(first, f"This link does not work. {error}.", "fault", controls=True)
+            message = f"This link does not work: {error}."
+            gr.Warning(message, duration=None)
+            return self.show(first, message, "fault", controls=True)
         return self.show(state, controls=True)
 
     def turned(self, link: str, *values: Any) -> dict:
@@ -123,7 +127,9 @@ class _Wiring:
 
     def redrawn(self, link: str) -> dict:
         state = self.read(link)
-        return self.show(dataclasses.replace(state, draw=(state.draw + 1) % (MAX_DRAW + 1)), "Another value was drawn.")
+        return self.show(
+            dataclasses.replace(state, draw=(state.draw + 1) % (MAX_DRAW + 1)), "Another value was drawn."
+        )
 
     def switched(self, name: str) -> dict:
         return self.show(self.starts[name], controls=True)
@@ -142,7 +148,7 @@ class _Wiring:
             return page.notice(f"{error}.", "fault")
 
     def react(self, query: str = "") -> dict:
-        """What the model says about the state of a link (what follows its question mark), before and after the edit."""
+        """What the model says about the state of a link (what follows its question mark), and after the edit."""
         state = self.read(query)
         return self.summary(state.model, state)
 
@@ -182,7 +188,7 @@ class _Wiring:
         limits, thing = self.limits[state.model], state.things[state.selected]
         where = {name: {"value": getattr(state, name)} for name in (*KNOBS, "model")}
         where["look_layer"]["maximum"] = where["layer"]["maximum"] = limits.layers - 1
-        where["look_head"]["maximum"] = limits.heads - 1
+        where["look_head"]["choices"] = [("all", -1), *((str(head), head) for head in range(limits.heads))]
         where["edited"]["choices"] = [(state.name(i), i) for i in range(limits.objects)]
         letters = [(state.name(i), i) for i in range(len(state.things))]
         where["selected"] = {"choices": letters, "value": state.selected}
