@@ -22,16 +22,19 @@ from datasets import Dataset
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.provenance import read_json, write_json
+from hf_relvit.stimuli.photorealistic.rendering import choose_variant
 from hf_relvit.stimuli.png import pixel_checksum
 
 from .card import check_card, rebuild_command, write_card
-from .common import VERSION, SceneBuilder
+from .common import SceneBuilder
 from .counterfactuals.builder import Counterfactuals
 from .discrimination.builder import Discrimination
+from .photorealistic.builder import Photorealistic
 from .rmts.builder import RMTS
 
-_BUILDERS: dict[str, type[SceneBuilder]] = {
-    builder.task: builder for builder in (Discrimination, RMTS, Counterfactuals)
+_Builder = SceneBuilder | Photorealistic
+_BUILDERS: dict[str, type[_Builder]] = {
+    builder.task: builder for builder in (Discrimination, RMTS, Counterfactuals, Photorealistic)
 }
 _REQUEST = ("task", "config", "n_train", "n_eval", "seed", "objects")
 
@@ -41,12 +44,13 @@ def build(
     config: str,
     out: str | Path,
     *,
-    n_train: int = 6400,
-    n_eval: int = 6400,
+    n_train: int | None = None,
+    n_eval: int | None = None,
     seed: int = 0,
     num_proc: int = 1,
     masks: str | Path | None = None,
     palette: str | Path | None = None,
+    variant: str | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
@@ -56,13 +60,17 @@ def build(
     is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
 
     Args:
-        task: "discrimination", "rmts" or "counterfactuals".
-        config: "<geometry>-<combinations>", such as "b16-32"; of counterfactuals "<task>-b16-32".
+        task: "discrimination", "rmts", "counterfactuals" or "photorealistic".
+        config: "<geometry>-<combinations>", such as "b16-32"; of counterfactuals "<task>-b16-32"; of photorealistic
+            scenes "default" or "tiny".
         out: folder for all configs of the task.
-        n_train, n_eval: rows in the training split and in each other split.
+        n_train, n_eval: rows in the training split and in each other split; the task's own numbers by default.
         seed: of everything random.
         num_proc: processes; the rows do not depend on it, only how many files hold them.
-        masks, palette: your own shapes and colors (``ObjectSet.from_folder``).
+        masks, palette: your own shapes and colors (``ObjectSet.from_folder``); for photorealistic scenes, ``masks``
+            is the folder of your own objects (``Library.from_folder``).
+        variant: of the renderer of photorealistic scenes, "scalar" (the default) or "llvm". What is rendered already
+            is kept when a build is killed.
         say: is told, in one line, when there was nothing to do or why a dataset is made again.
 
     Returns:
@@ -77,9 +85,13 @@ def build(
     folder = out / config
     with _one_line_errors(folder), _interrupted_once(), contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
-        own = {"masks": masks, "palette": palette}
-        builder = _BUILDERS[task](scratch, config, n_train=n_train, n_eval=n_eval, seed=seed, **own)
-        request = dict(zip(_REQUEST, (task, config, n_train, n_eval, seed, builder.objects.fingerprint())))
+        given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
+        if task == Photorealistic.task:
+            given["variant"] = choose_variant(variant or "scalar")
+        builder = _BUILDERS[task](scratch, config, seed=seed, **given)
+        sizes = builder.config.n_train, builder.config.n_eval
+        request = dict(zip(_REQUEST, (task, config, *sizes, seed, builder.objects.fingerprint())))
+        request |= {"variant": given["variant"]} if "variant" in given else {}
         check_card(out, task)
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
             write_card(out, config)  # in case the last build was killed before it
@@ -89,11 +101,15 @@ def build(
             shutil.rmtree(left_behind, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f".{config}.", suffix=".incomplete", dir=out))
         stack.callback(shutil.rmtree, work, ignore_errors=True)
+        stash = out / f".{config}.rendered"
+        if isinstance(builder, Photorealistic):
+            builder.render(str(stash), num_proc)
         builder.download_and_prepare(str(work / "parquet"), file_format="parquet", num_proc=num_proc)
         _collect(builder, work / "parquet", work / "whole", request)
         if folder.exists():
             os.replace(folder, work / "replaced")
         os.replace(work / "whole", folder)
+        shutil.rmtree(stash, ignore_errors=True)
         write_card(out, config)
     return folder
 
@@ -145,7 +161,7 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
     if not (folder / "manifest.json").exists():
         raise RelViTError(f"{folder} exists and is no finished dataset: delete it, or choose another --out")
     manifest = read_json(folder / "manifest.json")
-    for key in _REQUEST:
+    for key in request:
         if manifest[key] != request[key]:
             raise RelViTError(
                 f"{folder} was built with {key} {manifest[key]}, not {request[key]}: "
@@ -161,7 +177,7 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
     return True
 
 
-def _collect(builder: SceneBuilder, parquet: Path, whole: Path, request: dict) -> None:
+def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> None:
     """Give the shards their final names and write the manifest beside them."""
     whole.mkdir()
     files, splits = {}, []
@@ -182,7 +198,7 @@ def _collect(builder: SceneBuilder, parquet: Path, whole: Path, request: dict) -
     manifest = {
         **request,
         "own_objects": builder.config.masks is not None,
-        "version": str(VERSION),
+        "version": str(builder.VERSION),
         "generator": builder.hash,
         "hf_relvit": version("hf_relvit"),
         "splits": splits,
@@ -202,16 +218,19 @@ def _checksum(files: list[Path]) -> str:
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches():
             for name, column in zip(batch.schema.names, batch.columns):
-                digests.setdefault(name, hashlib.sha256(name.encode())).update(_integers(column).tobytes())
+                digests.setdefault(name, hashlib.sha256(name.encode())).update(_bytes(column))
     return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()[:16]
 
 
-def _integers(column: pa.Array) -> np.ndarray:
+def _bytes(column: pa.Array) -> bytes:
     if pa.types.is_struct(column.type):  # images
-        return np.array([pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8")
+        return np.array([pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8").tobytes()
+    if pa.types.is_string(column.type):
+        return "\0".join(column.to_pylist()).encode()
     while pa.types.is_list(column.type):
         column = column.flatten()
-    return column.to_numpy(zero_copy_only=False).astype("<i8")
+    kind = "<f8" if pa.types.is_floating(column.type) else "<i8"
+    return column.to_numpy(zero_copy_only=False).astype(kind).tobytes()
 
 
 @contextlib.contextmanager

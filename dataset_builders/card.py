@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard
 from hf_relvit.errors import RelViTError
 from hf_relvit.provenance import read_json, whole_file
 
+from .photorealistic.montage import write_montage
 from .sheet import SHEET, write_sheet
 
 MARK = "relvit-scenes"  # a tag of ours in each template's header
@@ -41,7 +42,10 @@ def write_sheet_of(out: Path, config: str, png: Path) -> None:
     """The picture of the columns, from the test split of a config."""
     manifest = read_json(out / config / "manifest.json")
     files = next(split["files"] for split in manifest["splits"] if split["name"] == "test")
-    write_sheet(out / config, config, files, png)
+    if manifest["task"] == "photorealistic":
+        write_montage(out / config, files, png)
+    else:
+        write_sheet(out / config, config, files, png)
 
 
 def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
@@ -94,6 +98,7 @@ def rebuild_command(manifest: dict, out: str | Path) -> str:
     """The command that makes a config once more, bit for bit."""
     options = {"--config": "config", "--n-train": "n_train", "--n-eval": "n_eval", "--seed": "seed"}
     words = [word for option, key in options.items() for word in (option, str(manifest[key]))]
+    words += ["--variant", manifest["variant"]] if manifest.get("variant", "scalar") != "scalar" else []
     own = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if manifest["own_objects"] else ""
     return f"relvit data build {manifest['task']} {' '.join(words)}{own} --out {shlex.quote(str(out))}"
 

@@ -14,15 +14,18 @@ data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_he
 
 @data.command("build")
 def data_build(
-    task: Annotated[str, typer.Argument(help="discrimination, rmts or counterfactuals.")],
-    config: Annotated[str, typer.Option(help="Such as b16-32 or quick-256; of counterfactuals rmts-b16-32.")],
+    task: Annotated[str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")],
+    config: Annotated[
+        str, typer.Option(help="Such as b16-32; of counterfactuals rmts-b16-32; of photorealistic default or tiny.")
+    ],
     out: Out,
-    n_train: Annotated[int, typer.Option(help="Training scenes.")] = 6400,
-    n_eval: Annotated[int, typer.Option(help="Scenes in each other split.")] = 6400,
+    n_train: Annotated[int | None, typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.")] = None,
+    n_eval: Annotated[int | None, typer.Option(help="Scenes in each other split; likewise, or 1024 images.")] = None,
     seed: int = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
     masks: Masks = None,
     palette: Palette = None,
+    variant: Annotated[str | None, typer.Option(help="Renderer of photorealistic scenes: scalar or llvm.")] = None,
 ):
     """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
 
@@ -30,9 +33,9 @@ def data_build(
     """
     from ..dataset_builders.build import build  # pyright: ignore[reportMissingImports]
 
-    folder = build(
-        task, config, out, n_train=n_train, n_eval=n_eval, seed=seed, num_proc=processes, masks=masks, palette=palette
-    )
+    sizes = {"n_train": n_train, "n_eval": n_eval}
+    own = {"masks": masks, "palette": palette, "variant": variant}
+    folder = build(task, config, out, **sizes, **own, seed=seed, num_proc=processes)
     typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
 
 

@@ -122,7 +122,7 @@ def _read(folder: Path) -> dict[str, bytes]:
 @lru_cache(maxsize=1)
 def _default() -> Library:
     contents: dict[str, dict[str, bytes]] = {name: {} for name in OBJECT_NAMES}
-    with as_file(files(__package__) / "data" / "objects.tar.xz") as path, tarfile.open(path) as tar:
+    with as_file(files(__name__.rpartition(".")[0]) / "data" / "objects.tar.xz") as path, tarfile.open(path) as tar:
         for member in tar:
             name, _, file = member.name.partition("/")
             data = tar.extractfile(member)

@@ -88,10 +88,8 @@ def _twins(pairing: Pairing, rng: np.random.Generator, options: SceneOptions, li
     shown = [[pairing.kept, other] for other in (pairing.other, pairing.kept)]
     if pairing.side:
         shown = [pair[::-1] for pair in shown]
-    hulls = [
-        [library[i].hull @ rotation_matrix(turn).T for (i, _), turn in zip(pair, attempt["rotations"])]
-        for pair in shown
-    ]
+    turns = [rotation_matrix(turn).T for turn in attempt["rotations"]]
+    hulls = [[library[i].hull @ turn for (i, _), turn in zip(pair, turns)] for pair in shown]
     room = sum(max(np.linalg.norm(pair[slot][:, :2], axis=1).max() for pair in hulls) for slot in (0, 1))
     half = (room + _GAP + attempt.pop("gap")) / 2 * np.array(attempt.pop("direction"))
     return [

@@ -27,6 +27,8 @@ SAMPLES = 16
 """Paths a pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
 _DEPTH = 4  # light, two bounces and the eye
 _OLDEST_LLVM = 17  # 14 to 16 abort the whole process
+_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+_HOMEBREW = ("/opt/homebrew/opt/llvm/lib/libLLVM.dylib", "/usr/local/opt/llvm/lib/libLLVM.dylib")
 _FAR = 40.0  # half the width of table and wall: beyond every image
 
 
@@ -53,20 +55,12 @@ def _find_llvm() -> str:
     """Path of LLVM's library; what the user named goes first. Empty if there is none that works."""
     if named := os.environ.get("DRJIT_LIBLLVM_PATH"):
         return named if Path(named).exists() else ""
-    found = []
-    for folder in (
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/local/lib",
-    ):
-        for path in Path(folder).glob("libLLVM*.so*"):
-            if (version := re.search(r"(\d+)", path.name.replace("libLLVM", ""))) and int(version[1]) >= _OLDEST_LLVM:
-                found.append((int(version[1]), str(path)))
-    for brew in ("/opt/homebrew/opt/llvm/lib/libLLVM.dylib", "/usr/local/opt/llvm/lib/libLLVM.dylib"):
-        found += [(0, brew)] if Path(brew).exists() else []
-    return max(found)[1] if found else ""
+    found = [(0, path) for path in map(Path, _HOMEBREW) if path.exists()]
+    for path in (path for folder in _LIBRARIES for path in Path(folder).glob("libLLVM*.so*")):
+        version = re.search(r"\d+", path.name)
+        if version and int(version[0]) >= _OLDEST_LLVM:
+            found.append((int(version[0]), path))
+    return str(max(found)[1]) if found else ""
 
 
 @lru_cache(maxsize=1)

@@ -45,9 +45,7 @@ class SceneOptions:
 
     def __post_init__(self):
         if self.n < 2 or self.n % 2:
-            raise RelViTError(
-                f"{self.n} photorealistic scenes: expected an even number, each different one has a twin"
-            )
+            raise RelViTError(f"{self.n} photorealistic scenes: expected an even number, as each has a twin")
         if not 0 <= self.seed < 2**31:
             raise RelViTError(f"seed {self.seed}: expected 0 to 2**31 - 1")
         low, high = self.coverage
@@ -176,9 +174,7 @@ def pairings(options: SceneOptions, objects: int) -> list[Pairing]:
     tint = rng.integers(1, len(TINTS), count)
     other_tint = 1 + (tint - 1 + rng.integers(1, len(TINTS) - 1, count)) % (len(TINTS) - 1)
     side = rng.integers(0, 2, count)
-    in_color = np.floor((np.arange(count) + 1) * options.color_share) > np.floor(
-        np.arange(count) * options.color_share
-    )
+    in_color = np.diff(np.floor(np.arange(count + 1) * options.color_share)) > 0
     by_object, by_color = DIFFERENCES.index("object"), DIFFERENCES.index("color")
     return [
         Pairing(i, by_color, (k, t), (k, u), s) if color else Pairing(i, by_object, (k, 0), (o, 0), s)

@@ -14,7 +14,7 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 def stage(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
-    """The fields of a ``PhotoScene`` that do not depend on the objects; the ``gap`` between them and its ``direction`` on the table."""
+    """The fields of a ``PhotoScene`` independent of the objects; the ``gap`` between them, and its direction."""
     rotations = [_rotation(rng, full_rotation) for _ in range(2)]
     distance, height, turn = rng.uniform(5.4, 9.0), np.deg2rad(rng.uniform(17, 42)), np.deg2rad(rng.uniform(-28, 28))
     across = rng.uniform(0, 2 * np.pi)
