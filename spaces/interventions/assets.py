@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import load_file, save_file
 
 from hf_relvit.analysis.activations import Site, blocks
 from hf_relvit.analysis.alignment import Alignment
@@ -32,7 +31,7 @@ from .examples import find_examples
 from .served import open_served
 
 _CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json")
-PAIRS = 400
+PAIRS = 200
 """Pairs and scenes that interventions are counted on."""
 PROBE_SCENES = 4000
 """As in the paper."""
@@ -69,9 +68,6 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     (folder / "model").mkdir(exist_ok=True)
     for name in _CHECKPOINT:
         shutil.copyfile(source / name, folder / "model" / name)
-    weights = load_file(source / "model.safetensors")  # without what only training needs
-    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("disentanglement.")}
-    save_file(kept, folder / "model" / "model.safetensors", metadata={"format": "pt"})
     alignments = [_slim(Alignment.from_pretrained(cell)) for cell in cells]
     for item in alignments:
         item.save_pretrained(folder / "alignments" / f"{item.property}-{item.site.layer}")

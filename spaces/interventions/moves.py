@@ -15,8 +15,8 @@ KEYS = {"ArrowUp": (-1, 0), "ArrowDown": (1, 0), "ArrowLeft": (0, -1), "ArrowRig
 
 def first_state(limits: Limits) -> State:
     """A scene to start with: two stars that differ in color, and a source object with the color that B has."""
-    star, flag, ring, pink, blue = 13, 12, 8, 0, 4
-    display = tuple(Thing(2, color, *corner) for color, corner in zip((1, 2), limits.fixed))
+    star, flag, ring, bone, pink, blue = 13, 12, 8, 15, 0, 4
+    display = tuple(Thing(bone, color, *corner) for color, corner in zip((1, 2), limits.fixed))
     scene = (Thing(star, pink, 3, 1), Thing(star, blue, 5, 5), *display)
     source = (Thing(flag, blue, 3, 5), Thing(ring, pink, 5, 2))
     return State(limits.model, scene, source)

@@ -63,7 +63,8 @@ def decision(served: Served, state: State, look: Look) -> str:
     note = ""
     if new:
         is_are = "is a combination" if len(new) == 1 else "are combinations"
-        note = f" {' and '.join(new)} {is_are} of shape and color that training never showed."
+        names = " and ".join(filter(None, [", ".join(new[:-1]), new[-1]]))
+        note = f" {names} {is_are} of shape and color that training never showed."
     return f"The model says {_saying(look.same)}. {right}: {why}.{note}"
 
 

@@ -1,0 +1,55 @@
+"""A model to intervene on that was never trained, with random alignments: small, made once, and known to be whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hf_relvit.spaces.interventions.served import open_served
+
+from hf_relvit.analysis.activations import Site, blocks
+from hf_relvit.analysis.alignment import Alignment, fingerprint
+from hf_relvit.analysis.subspaces import random_rotation
+from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.run import train
+
+
+def make_run(folder, task: str):
+    """A run folder as a study leaves it: a checkpoint after two steps, and an alignment a property and layer."""
+    config = TrainConfig(
+        task=task,
+        backbone=vit(2, 32, 2),
+        images=32,
+        batch_size=16,
+        n_eval=32,
+        warmup_steps=1,
+        evaluations=1,
+        bf16=False,
+    )
+    train(config, folder / "training")
+    model, _ = load_checkpoint(folder / "training" / "model")
+    for prop in ("shape", "color"):
+        for layer in range(2):
+            rotation = random_rotation(32, 32, torch.Generator().manual_seed(layer))
+            mask = torch.arange(32) < 20
+            made = Alignment(rotation, mask, Site("resid_post", layer), prop, "das", fingerprint(blocks(model)[layer]))
+            made.save_pretrained(folder / "das" / f"{prop}-{layer}")
+    return folder
+
+
+@pytest.fixture(scope="session", params=["discrimination", "rmts"])
+def assets(request, tmp_path_factory):
+    """A folder of ``build_assets`` for each task."""
+    from hf_relvit.spaces.interventions import assets
+
+    task = request.param
+    run = make_run(tmp_path_factory.mktemp(f"run-{task}"), task)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assets, "PAIRS", 16)
+        patch.setattr(assets, "PROBE_SCENES", 64)
+        return assets.build_assets(run, tmp_path_factory.mktemp("models") / f"tiny-{task}")
+
+
+@pytest.fixture(scope="session")
+def served(assets):
+    return open_served(assets)

@@ -1,0 +1,84 @@
+"""What the demo serves: from a run, complete, and nothing else; and the models that ship are what they say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hf_relvit.spaces.interventions.app import MODELS, models, start
+from hf_relvit.spaces.interventions.assets import build_assets
+from hf_relvit.spaces.interventions.engine import react
+from hf_relvit.spaces.interventions.moves import first_state
+from hf_relvit.spaces.interventions.served import open_served
+from hf_relvit.spaces.interventions.state import from_query
+
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.errors import RelViTError
+
+SHIPPED = models()
+
+
+def states_of(served):
+    start = {served.name: first_state(served.limits)}
+    for example in served.about["examples"]:
+        yield example["label"], from_query(example["query"], start, {served.name: served.limits})
+
+
+def test_built_assets_are_complete_and_plain(assets, served):
+    kinds = {path.suffix for path in assets.rglob("*") if path.is_file()}
+    assert kinds == {".json", ".safetensors", ".parquet"}
+    about = json.loads((assets / "about.json").read_text())
+    assert {row["action"] for row in about["measured"]} == {"swap", "steer", "inject"}
+    assert all(0 <= row["ci_low"] <= row["accuracy"] <= row["ci_high"] <= 1 for row in about["measured"])
+    for path in assets.rglob("*.json"):
+        assert "/tmp/" not in path.read_text() and str(Path.home()) not in path.read_text()
+    assert len(list(states_of(served))) == 7
+
+
+def test_slim_alignments_swap_as_before(assets, tmp_path_factory):
+    run = next(path for path in tmp_path_factory.getbasetemp().glob("run-*") if assets.name[5:] in path.name)
+    before, after = (Alignment.from_pretrained(folder / "color-0") for folder in (run / "das", assets / "alignments"))
+    one, two = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(before.swap(one, two), after.swap(one, two), atol=1e-5)
+    assert after.rotation.shape == (20, 32)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(RelViTError, match="expected a run of a study"):
+        build_assets(tmp_path / "nothing", tmp_path / "out")
+    (tmp_path / "training" / "model").mkdir(parents=True)
+    (tmp_path / "training" / "model" / "config.json").write_text("{}")
+    with pytest.raises(RelViTError, match="no alignments"):
+        build_assets(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_folder_is_not_served(tmp_path, assets):
+    (tmp_path / "half" / "model").mkdir(parents=True)
+    (tmp_path / "whole").symlink_to(assets)
+    assert [folder.name for folder in models(tmp_path)] == ["whole"]
+
+
+def test_nothing_to_serve():
+    with pytest.raises(RelViTError, match=r"no models to serve|needs gradio"):
+        start([])
+
+
+def test_models_ship():
+    assert SHIPPED, f"no model in {MODELS}"
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 20e6
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=[folder.name for folder in SHIPPED])
+def test_shipped_examples_do_what_their_labels_say(folder):
+    served = open_served(folder)
+    for label, state in states_of(served):
+        look, outcome = react(served, state)
+        assert look.answer == look.truth or "never showed" in label, label
+        flipped = (outcome.same["edit"][state.layer] > 0.5) != look.answer
+        if label.endswith("it flips"):
+            assert flipped, label
+        elif label.endswith("it stays"):
+            assert not flipped, label

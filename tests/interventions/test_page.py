@@ -1,0 +1,122 @@
+"""Sentences and pictures: whole, true to the numbers, and harmless."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from itertools import product
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hf_relvit.spaces.interventions import drawing, page, text
+from hf_relvit.spaces.interventions.engine import Look, Outcome
+from hf_relvit.spaces.interventions.moves import first_state
+from hf_relvit.spaces.interventions.state import ACTIONS, Thing
+
+from hf_relvit.analysis.novel import METHODS
+
+
+@pytest.fixture
+def state(served):
+    return first_state(served.limits)
+
+
+def look(same: float, truth: int = 0) -> Look:
+    return Look(same, truth, np.full((2, 2, 6), 1 / 6), np.full((2, 2, 65, 65), 1 / 65))
+
+
+def outcome(goal: int, **curves: float) -> Outcome:
+    return Outcome(goal, {name: np.array([value, value]) for name, value in curves.items()}, [20, 20], 32)
+
+
+def test_every_panel_is_drawn(served, state):
+    for action in ACTIONS:
+        panels = page.panels(served, dataclasses.replace(state, action=action, look_head=1))
+        assert set(panels) == {"scene", "source", "decision", "stages", "overlay", "outcome", "often"}
+        for html in panels.values():
+            assert not re.search(r"\bnan\b|None|\binf\b", re.sub(r"base64,[^\"]*", "", html))
+            assert "http" not in html.replace("http://www.w3.org", "")  # nothing to fetch
+            for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+                ElementTree.fromstring(svg)
+
+
+def test_summaries_are_json(served, state):
+    summary = json.loads(json.dumps(page.summary(served, state), allow_nan=False))
+    assert len(summary["edited_same"]["edit"]) == 2
+
+
+def test_sentences_for_every_choice(served, state):
+    seen = set()
+    for action, prop, method, layer, pair in product(ACTIONS, ("shape", "color"), METHODS, (0, 1), (0, 1)):
+        chosen = dataclasses.replace(
+            state, action=action, prop=prop, method=method, layer=layer, pair=min(pair, len(state.scene) // 2 - 1)
+        )
+        look_, result = page.react(served, chosen)
+        for sentence in (text.outcome(served, chosen, look_, result), text.often(served.about, chosen)):
+            assert sentence and not re.search(r"nan|None|  |\{|\}", sentence)
+            seen.add(sentence)
+    assert len(seen) > 20
+
+
+def test_the_verdict_follows_the_numbers(served, state):
+    said = lambda before, result: text.outcome(served, state, look(before), result)  # noqa: E731
+    flips = said(0.02, outcome(1, edit=0.97, other=0.03, random=0.01))
+    assert "should become same. It does: same (97 %) instead of different (98 %)." in flips
+    assert "So here these directions carry the color" in flips
+    assert "still different (98 %)" in said(0.02, outcome(1, edit=0.02, other=0.03, random=0.01))
+    assert "does not hang on what was edited" in said(0.02, outcome(1, edit=0.02, other=0.03, random=0.01))
+    assert "random directions did the same, so this flip shows nothing" in said(
+        0.02, outcome(1, edit=0.97, other=0.03, random=0.8)
+    )
+    assert "should stay different. It does: different" in said(0.02, outcome(0, edit=0.04, other=0.03, random=0.01))
+
+
+def test_a_control_with_the_same_value_is_no_control(served, state):
+    """Y has the color that flips as well: that its swap flips is no argument against the subspace."""
+    y = dataclasses.replace(state.source[1], color=state.scene[1].color)
+    state = state.with_thing(len(state.scene) + 1, y)
+    said = text.outcome(served, state, look(0.02), outcome(1, edit=0.97, other=0.9, random=0.01))
+    assert "shows nothing" not in said
+
+
+def test_the_decision_says_what_is_right_and_what_is_new(served, state):
+    right = text.decision(served, state, look(0.1, 0))
+    assert "The model says different (90 %). That is right: " in right
+    assert "That is wrong, it should say same" in text.decision(served, state, look(0.1, 1))
+    new = state.with_thing(0, Thing(19, 3, 3, 1))
+    assert "A is a combination of shape and color that training never showed" in text.decision(served, new, look(0.1))
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0, "0 %"), (1, "100 %"), (0.004, "under 1 %"), (0.999, "over 99 %"), (0.5, "50 %")]
+)
+def test_percent_never_rounds_to_certainty(p, said):
+    assert text.percent(p) == said
+
+
+def test_changes_are_told(state):
+    a = state.scene[0]
+    assert (
+        text.changed(state, state.with_thing(0, dataclasses.replace(a, row=0, column=4)))
+        == "You moved A to row 1, column 5."
+    )
+    assert text.changed(state, state.with_thing(0, dataclasses.replace(a, color=9))) == "A is now a lime star."
+    assert text.changed(state, dataclasses.replace(state, selected=1)).startswith("B is selected")
+    assert text.changed(state, state) == ""
+
+
+def test_text_is_escaped():
+    assert "<script>" not in page.notice("<script>alert(1)</script>", "fault")
+    assert "<b>" not in drawing.gauges([("<b>", 0.5, "before")])
+
+
+def test_a_chart_without_points_is_whole():
+    html = drawing.curves([("after", "edit", np.full(3, np.nan))], 0)
+    ElementTree.fromstring(re.search(r"<svg.*</svg>", html, re.DOTALL)[0])
+
+
+def test_own_picture(served):
+    html = page.own_picture(served, np.full((64, 64, 3), 200, np.uint8))
+    assert "as the model sees it" in html and "your picture" in html
