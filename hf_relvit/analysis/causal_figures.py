@@ -66,6 +66,9 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
                 chance = cause[(cause.control == "none") & (cause.weights == "random")]
                 if len(chance):
                     _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
+                    # such a network says one thing to all, so its floor is another one
+                    axis.plot(chance.layer, chance.floor, ":", color=COLORS["between_pair"], lw=3,
+                              label="random weights, no edit")  # fmt: skip
                 _unedited(axis, found)
                 _layers(axis, found.layer, reach)
                 axis.set_title(f"{prop}, {SPLIT_NAMES.get(split, split)}".replace("\n", " "), fontsize=10)
@@ -126,7 +129,7 @@ def _sentence(row) -> str:
 def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """Probe accuracy by layer, a panel for each target and form, over its shuffled-label control and the floor."""
     with mpl.rc_context(STYLE):
-        kinds = list(dict.fromkeys(zip(frame.target, frame.form)))
+        kinds = sorted(set(zip(frame.target, frame.form)), key=lambda kind: [*TARGET_NAMES].index(kind[0]))
         columns = min(len(kinds), 3)
         rows = -(-len(kinds) // columns)
         figure = Figure(figsize=(max(2.5 * columns, 3.6), 2.4 * rows + 0.6), layout="constrained")
@@ -140,6 +143,7 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
             _layers(axis, trained.layer, reach)
             axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
             axis.set_xlabel("layer")
+            axis.tick_params(labelbottom=True)
         for axis in axes[len(kinds) :]:
             axis.set_visible(False)
         for axis in axes[::columns]:
@@ -167,7 +171,7 @@ def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
                     _line(axis, of[of.condition == condition], color, style, label)
                 _unedited(axis, of[of.condition == "flip"])
                 _layers(axis, of.layer, reach)
-                title = f"α = {alpha:g}"
+                title = f"α = {alpha:g}, {of[of.condition == 'flip'].relative_norm.mean():.0%} as long"
                 axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
         for axis in axes[-1]:
             axis.set_xlabel("layer")

@@ -32,6 +32,9 @@ KEPT = 5  # captures that the alignments of one property need: training pairs, a
 
 PROBES = {"judgement": "linear", "shape": "linear", "color": "linear", "object": "linear", "same_object": "quadratic"}
 
+ALPHAS = (1.0, 32.0, 128.0)
+"""The paper's push, and longer ones, to about the length of the tokens: in small models one of 1 is 1 % of it."""
+
 
 class Bench:
     """A checkpoint, its scenes and their states, each computed once, and only if a cell needs it."""
@@ -167,5 +170,5 @@ def _probes(bench: Bench, target: str, folder: Path) -> None:
 def _steering(bench: Bench, folder: Path) -> None:
     probes = Probes.load(bench.run / "probes" / "judgement")
     scenes = bench.scenes("test", bench.causal.test_scenes)
-    config = SteeringConfig(bf16=computes_bf16())
+    config = SteeringConfig(ALPHAS, bf16=computes_bf16())
     steer(*bench.checkpoint(), probes, scenes, config, objects=bench.objects, progress=True).save(folder)

@@ -42,10 +42,11 @@ def alignment(scores: pd.DataFrame) -> str:
         found = rows[(rows.control == "none") & (rows.weights == "trained")].set_index("layer")
         layer = found.accuracy.idxmax()
         best = found.loc[layer]
-        here = rows[rows.layer == layer].set_index(["control", "weights"]).accuracy
+        here = rows[rows.layer == layer].set_index(["control", "weights"])
+        other, chance = here.loc["wrong_object", "trained"], here.loc["none", "random"]
         parts.append(
-            f"{prop} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; other object's "
-            f"{here['wrong_object', 'trained']:.0%}, random weights {here['none', 'random']:.0%})"
+            f"{prop} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; no edit {best.floor:.0%}, wrong object's "
+            f"{other.accuracy:.0%}; random weights {chance.accuracy:.0%}, without edit {chance.floor:.0%})"
         )
     return f"Best in this model: {'; '.join(parts)}."
 
@@ -101,8 +102,9 @@ CAUSAL = {
         "should change that property alone (distributed alignment search). Blue: how often the model then gives the "
         "answer that the changed object calls for. Orange: the same with the wrong object of the other picture, which "
         "should fail. Green: how often the answer stays where the other property was changed in the source instead. "
-        "Pink: the same search in this network with random weights. Gray and dotted: doing nothing, judged by the "
-        "picture's own answer and by the new one.",
+        "Pink: the same search in this network with random weights, which gives one answer to all pictures, so read "
+        "it against its own dots. Gray and black dots: doing nothing, judged by the picture's own answer and by the "
+        "new one.",
         alignment,
     ),
     "novel": (
@@ -122,9 +124,9 @@ CAUSAL = {
     ),
     "steering": (
         "Is what can be read also used?",
-        "The tokens of a pair are pushed along the probe's direction for the other relation, α times its length. "
-        "Blue: how often the answer flips. Orange: pushed to the relation that the pair has. Green: pushed as far "
-        "along a shuffled probe. Gray and dotted: no push.",
+        "The tokens of a pair are pushed along the probe's direction for the other relation, α times its length; the "
+        "titles say how long that is beside the tokens themselves. Blue: how often the answer flips. Orange: pushed to "
+        "the relation that the pair has. Green: pushed as far along a shuffled probe. Gray and dotted: no push.",
         steering,
     ),
 }

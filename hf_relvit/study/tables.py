@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ..analysis.figures import SPLIT_NAMES
+from ..analysis.statistics import wilson
 
 CAUSAL = {
     "alignment": ("das*/*/scores.parquet", ("property", "layer", "split", "score", "control", "weights", "condition")),
@@ -18,6 +19,7 @@ CAUSAL = {
     "steering": ("steering/steering.parquet", ("layer", "alpha", "pair", "condition")),
 }
 """Where a run keeps the table of each causal analysis, and what tells its rows apart."""
+MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
 
 CONDITION_NAMES = {
     "all": "all",
@@ -59,8 +61,9 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
 
     Returns:
         One row a setting and ``by``: ``setting, *by, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
-        ``ci_low, ci_high`` (Student's t over seeds, cut to 0..1; of a single seed its own interval), ``seeds, n`` (of
-        one seed), ``base_accuracy`` and ``floor`` (means, where the table has them).
+        ``ci_low, ci_high`` (Student's t over seeds, never narrower than Wilson's over all scenes, as when all seeds
+        agree; of a single seed its own interval), ``seeds, n`` (of one seed), and the means of ``MEANS`` where the
+        table has them.
     """
     rows = []
     keys = ["setting", *by]
@@ -69,10 +72,12 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
         low, high = group.ci_low.iloc[0], group.ci_high.iloc[0]
         if seeds > 1:
             half = stdtrit(seeds - 1, 0.975) * accuracy.std() / np.sqrt(seeds)
-            low, high = max(accuracy.mean() - half, 0.0), min(accuracy.mean() + half, 1.0)
+            pooled = wilson((accuracy * group.n).sum(), group.n.sum())
+            low = max(min(accuracy.mean() - half, float(pooled[0])), 0.0)
+            high = min(max(accuracy.mean() + half, float(pooled[1])), 1.0)
         row = dict(zip(keys, values)) | {"accuracy": accuracy.mean(), "lowest": accuracy.min()}
         row |= {"highest": accuracy.max(), "ci_low": low, "ci_high": high, "seeds": seeds, "n": int(group.n.iloc[0])}
-        rows.append(row | {name: group[name].mean() for name in ("base_accuracy", "floor") if name in group})
+        rows.append(row | {name: group[name].mean() for name in MEANS if name in group})
     return pd.DataFrame(rows)
 
 

@@ -15,11 +15,17 @@ def test_means_and_intervals_are_over_the_seeds_of_one_setting():
     runs = {"a-seed0": 0.7, "a-seed1": 0.8, "a-seed2": 0.75, "b-seed0": 0.6}
     result = over_seeds(table(**runs)).set_index("setting")
     assert result.accuracy.tolist() == pytest.approx([0.75, 0.6])
-    low, high = stats.t.interval(0.95, 2, loc=0.75, scale=stats.sem([0.7, 0.8, 0.75]))
+    low, high = stats.t.interval(0.95, 2, loc=0.75, scale=stats.sem([0.7, 0.8, 0.75]))  # wider than Wilson's
     assert (result.ci_low["a"], result.ci_high["a"]) == pytest.approx((low, high))
     assert (result.ci_low["b"], result.ci_high["b"]) == pytest.approx((0.5, 0.7))  # of its scenes
     assert result.seeds.tolist() == [3, 1]
     assert (result.lowest["a"], result.highest["a"]) == (0.7, 0.8)
+
+
+def test_seeds_that_agree_are_not_certain():
+    low, high = stats.binomtest(100, 100).proportion_ci(method="wilson")
+    result = over_seeds(table(seed0=1.0, seed1=1.0)).iloc[0]
+    assert (result.ci_low, result.ci_high) == pytest.approx((low, high))
 
 
 def test_intervals_stay_between_0_and_1():
