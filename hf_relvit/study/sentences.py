@@ -125,7 +125,7 @@ CAUSAL = {
     "steering": (
         "Is what can be read also used?",
         "The tokens of a pair are pushed along the probe's direction for the other relation, α times its length; the "
-        "titles say how long that is beside the tokens themselves. Blue: how often the answer flips. Orange: pushed to "
+        "titles say how long that is beside the tokens. Blue: how often the answer flips. Orange: pushed to "
         "the relation that the pair has. Green: pushed as far along a shuffled probe. Gray and dotted: no push.",
         steering,
     ),
