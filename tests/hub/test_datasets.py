@@ -126,8 +126,13 @@ def test_the_other_tasks(hub, tmp_path):
     for task, (config, n) in tasks.items():
         build(task, config, tmp_path / task, n_train=n, n_eval=n, say=print)
         push(tmp_path / task, f"relvit/{task}", task)
-    code = f"import json, datasets as d; print(json.dumps([d.load_dataset('relvit/' + t)['test'][:3] for t in {[*tasks]}], "
-    found = json.loads(hub.python(code + "default=lambda image: image.getpixel((5, 5))))"))
+    code = f"""
+import json
+from datasets import load_dataset
+rows = [load_dataset("relvit/" + task, split="test")[:3] for task in {[*tasks]}]
+print(json.dumps(rows, default=lambda image: image.getpixel((5, 5))))
+"""
+    found = json.loads(hub.python(code))
     for (task, (config, _)), rows in zip(tasks.items(), found):
         own = open_folder(tmp_path / task, config)["test"][:3]
         assert rows == json.loads(json.dumps(own, default=lambda image: image.getpixel((5, 5))))

@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -433,6 +434,17 @@ def test_collections(hub, api, repo):
         api.create_collection("Mine", namespace="other")
     assert [c.slug for c in api.list_collections(owner="relvit")] == [made.slug]
     api.delete_collection(made.slug)
+
+
+def test_many_at_once(hub, api, repo):
+    """Each commit builds on the one before: none is lost."""
+    with ThreadPoolExecutor(8) as pool:
+        names = [f"{i}.bin" for i in range(16)]
+        list(pool.map(lambda name: api.upload_file(path_or_fileobj=BIG, path_in_repo=name, repo_id=repo), names))
+        made = list(pool.map(lambda i: call(hub, "POST", "/api/repos/create", {"name": "race"})[0], range(8)))
+    assert set(names) < set(api.list_repo_files(repo))
+    assert len(list(api.list_repo_commits(repo))) == 18
+    assert sorted(made) == [200] + [409] * 7
 
 
 def test_failures_can_be_switched_on(hub, api, repo):

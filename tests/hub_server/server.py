@@ -7,6 +7,7 @@ import hmac
 import json
 import secrets
 import threading
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -94,6 +95,11 @@ class Hub:
                     commit = error.fields.pop("commit", None)
                     headers |= {"X-Repo-Commit": commit} if commit else {}
                     return Answer({"error": error.message, **error.fields}, error.status, headers)
+                except ConnectionError:
+                    raise
+                except Exception:  # a fault of this server: seen by its user, and not tried again as a lost connection
+                    traceback.print_exc()
+                    return Answer({"error": "Internal Server Error"}, 500)
         return Answer({"error": f"Cannot {request.method} {request.path}"}, 404)
 
 
