@@ -100,6 +100,14 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     return folder
 
 
+def fresh(folder: Path, run: Path) -> bool:
+    """Whether the folder is complete, and of the run's present weights."""
+    if not (folder / "about.json").is_file():
+        return False
+    one, other = (path / "model" / "model.safetensors" for path in (folder, Path(run) / "training"))
+    return other.is_file() and one.read_bytes() == other.read_bytes()
+
+
 def _slim(alignment: Alignment) -> Alignment:
     rows = alignment.basis.contiguous()
     facts = {name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts}

@@ -20,7 +20,7 @@ from .state import MAX_DRAW, State, check, from_query, to_query
 from .style import LINK_JS
 from .text import changed
 
-_EVENT: dict[str, Any] = dict(show_progress="hidden", api_visibility="private", concurrency_id="model")
+_EVENT: dict[str, Any] = dict(show_progress="hidden", api_visibility="undocumented", concurrency_id="model")
 """All that runs a model waits in one queue; nobody is turned away."""
 
 

@@ -1,0 +1,51 @@
+"""`relvit demo`: intervene on a model in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+space = typer.Typer(help="The demo as a Space on the Hugging Face Hub.", no_args_is_help=True)
+
+
+def demo(
+    run: Annotated[Path | None, typer.Option(help="Run of a study to serve, such as runs/quick/seed0.")] = None,
+    port: Annotated[int | None, typer.Option(help="7860 or the next free one by default.", min=1, max=65535)] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at; this machine only by default.")] = None,
+):
+    """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
+
+    Without --run it serves the small models that come with the package. A run of yours is prepared first, once: probes
+    are fitted and interventions counted, which takes a minute or two for a small model.
+
+    Example: relvit demo --run runs/quick/seed0
+    """
+    from hf_relvit.spaces.interventions.app import models, start  # pyright: ignore[reportMissingImports]
+
+    folders = models()
+    if run is not None:
+        from hf_relvit.spaces.interventions.assets import build_assets, fresh  # pyright: ignore[reportMissingImports]
+
+        folder = run / "demo" / run.resolve().name
+        if not fresh(folder, run):
+            typer.echo(f"preparing {run} for the demo ...")
+            build_assets(run, folder)
+        folders = [folder]
+    start(folders, host=host, port=port)
+
+
+@space.command("push")
+def space_push(
+    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see; private without it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")] = False,
+):
+    """Publish the demo with the models that come with the package. A second push of the same changes nothing.
+
+    Example: relvit space push --repo relvit/interventions --dry-run
+    """
+    from hf_relvit.spaces.interventions.publish import push_space  # pyright: ignore[reportMissingImports]
+
+    push_space(repo, public=public, dry_run=dry_run, say=typer.echo)

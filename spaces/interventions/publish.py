@@ -1,0 +1,66 @@
+"""The Space as a repository of its own: app.py, its card, what to install, and this package beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+MARK = "relvit-space"
+"""Tag of the card that says that a Space is ours."""
+_AT_ROOT = ("app.py", "README.md", "requirements.txt")
+_KINDS = (".py", ".css", ".html", ".json", ".safetensors", ".parquet")
+_LEFT_OUT = ("dataset_builders", "model_cards", "cli", "__pycache__")
+
+
+def space_files() -> dict[str, Path]:
+    """What goes to the Hub: path in the repository -> file. Nothing but what this package ships."""
+    package = Path(str(files("hf_relvit")))
+    spaces = Path(str(files("hf_relvit.spaces")))
+    here = Path(__file__).parent
+    found = {name: here / name for name in _AT_ROOT}
+    for root, prefix in ((package, "hf_relvit"), (spaces, "hf_relvit/spaces")):
+        for path in _allowed(root):
+            found[f"{prefix}/{path.relative_to(root).as_posix()}"] = path
+    return found
+
+
+def _allowed(root: Path) -> Iterator[Path]:
+    for path in sorted(root.rglob("*")):
+        parts = path.relative_to(root).parts
+        hidden = any(part.startswith(".") or part in _LEFT_OUT for part in parts)
+        if path.suffix in _KINDS and path.is_file() and not path.is_symlink() and not hidden:
+            yield path
+
+
+def push_space(
+    repo: str, *, public: bool = False, dry_run: bool = False, say: Callable[[str], object] = print
+) -> None:
+    """Publish the Space, or list what would be sent. A second push of the same changes nothing.
+
+    Args:
+        repo: OWNER/NAME.
+        public: for everybody to see; private without it.
+        dry_run: list files and sizes, send nothing.
+        say: gets each line.
+
+    Raises:
+        RelViTError: no token, no right to write there, a Space of another project, no connection.
+    """
+    from hf_relvit.hub.client import check_ours, create, send, signed_in
+
+    chosen = space_files()
+    for name, path in chosen.items():
+        if dry_run:
+            say(f"{path.stat().st_size:>10,} {name}")
+    size = sum(path.stat().st_size for path in chosen.values())
+    if dry_run:
+        say(f"{len(chosen)} files, {size / 1e6:.1f} MB: nothing was sent")
+        return
+    api = signed_in(repo)
+    head = check_ours(api, repo, "space", MARK)
+    create(api, repo, "space", public, space_sdk="gradio")
+    old = set() if head is None else set(api.list_repo_files(repo, repo_type="space", revision=head))
+    gone = sorted(old - set(chosen) - {".gitattributes"})
+    commit = send(api, repo, "space", dict(chosen), "Publish the Space", delete=gone, head=head)
+    say(f"{len(chosen)} files, {size / 1e6:.1f} MB: {api.endpoint}/spaces/{repo} at {commit[:12]}")
