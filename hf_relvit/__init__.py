@@ -2,12 +2,15 @@
 
 Scenes become pixels (``stimuli``), pixels become a fine-tuned vision transformer (``modeling``, ``training``), the
 transformer becomes measurements (``analysis``), and the measurements become a report (``study``). Importing the
-package loads neither torch nor datasets; the names below load what they need when they are first used.
+package loads neither torch nor datasets; the names below load what they need when they are first used. From then on
+the Auto classes of transformers open our checkpoints.
 """
 
 from __future__ import annotations
 
 import importlib
+
+from .registration import register
 
 __version__ = "0.1.0"
 
@@ -32,6 +35,8 @@ _HOME = {
     "RelViTError": "errors",
 }
 __all__ = ["__version__", *_HOME]
+
+register()
 
 
 def __getattr__(name: str):

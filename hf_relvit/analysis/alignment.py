@@ -177,12 +177,16 @@ class Alignment:
         if ".." in Path(subfolder).parts or Path(subfolder).is_absolute():
             raise RelViTError(f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2")
         named = f"{path_or_id}/{subfolder}" if subfolder else path_or_id
-        cure = "check the path or Hub id (of a run name one with subfolder='das/color-2'), or save it again"
-        with one_line(f"cannot open the alignment {named}", cure):
+        with one_line(f"cannot open the alignment {named}", "check the path or Hub id, or save it again"):
             if not os.path.isdir(path_or_id):
                 wanted = [f"{subfolder}/{name}".lstrip("/") for name in _FILES]
                 path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=wanted)
             folder = Path(path_or_id) / subfolder
+            if not (folder / _FILES[1]).is_file():
+                raise RelViTError(
+                    f"no alignment in {named}: of a run, name one of its alignments, for instance "
+                    "subfolder='das/color-2'; else save it again"
+                )
             values = read_json(folder / _FILES[1])
             tensors = load_file(folder / _FILES[0])
             kind, _, layer = values["site"].rpartition(".")

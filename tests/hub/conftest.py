@@ -19,7 +19,7 @@ def study(tmp_path_factory):
         backbone=vit(2, 32, 2), images=128, batch_size=16, n_eval=32, warmup_steps=2, evaluations=4, bf16=False,
         combinations=32,
     )  # fmt: skip
-    causal = CausalConfig(pairs=16, test_pairs=8, epochs=1, scenes=64, test_scenes=16, layers=[1])
+    causal = CausalConfig(pairs=16, test_pairs=8, epochs=1, scenes=64, test_scenes=16, layers=[0])
     out = tmp_path_factory.mktemp("study") / "tiny"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("hf_relvit.study.report.write_report", lambda study, out: out)  # drawing takes longest

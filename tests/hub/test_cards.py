@@ -28,18 +28,18 @@ def test_every_accuracy_stands_with_interval_n_and_seeds_beside_random_weights_a
 def test_every_analysis_has_its_section_and_its_control(staged):
     text = staged.files["README.md"].decode()
     for words in (
-        "color, layer 1, IID test: answer follows the swap",
-        "shape, layer 1, IID test: control, the other object",
-        "color, layer 1: known values",
-        "is the pair same? (layer 1)",
-        "control, shuffled labels (layer 1)",
+        "color, layer 0, IID test: answer follows the swap",
+        "shape, layer 0, IID test: control, the other object",
+        "color, layer 0: known values",
+        "is the pair same? (layer 0)",
+        "control, shuffled labels (layer 0)",
         "pair: answer flips",
         "pair: control, shuffled probe",
         "perceptual score",
     ):
         row = next(line for line in text.splitlines() if words in line)
         assert re.fullmatch(r"\| .+ \| [01]\.\d{3} \| [01]\.\d{3} to [01]\.\d{3} \| \d+ \| 1 \| .+ \| .+ \|", row)
-    swap = next(line for line in text.splitlines() if "color, layer 1, IID test: answer follows" in line)
+    swap = next(line for line in text.splitlines() if "color, layer 0, IID test: answer follows" in line)
     assert "not measured" not in swap  # the random-weights control is in the study
 
 
@@ -49,7 +49,7 @@ def test_the_card_says_what_it_was_made_of_and_how_to_open_it(staged):
     assert f"stimuli version {data['version']}, config `quick-32`, seed 0, checksum `{data['checksum']}`" in text
     assert "relvit data build discrimination --config quick-32 --n-train 32 --n-eval 32 --seed 0 --out DIR" in text
     assert 'load_checkpoint("relvit/tiny")' in text
-    assert 'Alignment.from_pretrained("relvit/tiny", subfolder="das/color-1")' in text
+    assert 'Alignment.from_pretrained("relvit/tiny", subfolder="das/color-0")' in text
     assert staged.results.processor in text
     assert "{{" not in text
     assert "{%" not in text

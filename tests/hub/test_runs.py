@@ -49,10 +49,10 @@ def test_a_run_is_found_from_its_folder_and_from_its_study(study):
         "evaluation/accuracy.parquet",
         "attention/attention.parquet",
         "attention/viewer.png",
-        "das/color-1/alignment.safetensors",
-        "das/color-1/alignment.json",
-        "das/shape-1/scores.parquet",
-        "das_random/shape-1/scores.parquet",
+        "das/color-0/alignment.safetensors",
+        "das/color-0/alignment.json",
+        "das/shape-0/scores.parquet",
+        "das_random/shape-0/scores.parquet",
         "novel/shape/novel.parquet",
         "probes/judgement/probes.parquet",
         "steering/steering.parquet",
@@ -64,7 +64,7 @@ def test_a_run_is_found_from_its_folder_and_from_its_study(study):
     }
     assert expected <= set(of_run.files)
     assert not [name for name in of_run.files if name.startswith("data/") or "DONE" in name]
-    assert "das_random/shape-1/alignment.safetensors" in of_run.left_out  # fits no published weights
+    assert "das_random/shape-0/alignment.safetensors" in of_run.left_out  # fits no published weights
     assert of_run.notes == []
 
 
@@ -76,8 +76,8 @@ def test_only_what_is_allowed_leaves(run):
         "training/model/model.pkl",
         "training/model/setup.py",
         "training/checkpoints/checkpoint-8/rng_state.pth",
-        "das/color-1/.env",
-        "das/color-1/notes.txt",
+        "das/color-0/.env",
+        "das/color-0/notes.txt",
         "probes/judgement/probe.joblib",
     ]
     for name in planted:
@@ -95,10 +95,10 @@ def test_paths_of_the_author_are_cut_everywhere(run, tmp_path):
     config |= {"objects": "/data/alice/masks", "palette": r"C:\Users\alice\colors.json"}
     (run / "training" / "config.json").write_text(json.dumps(config))
     reseal(run / "training")
-    facts = json.loads((run / "das" / "color-1" / "alignment.json").read_text())
+    facts = json.loads((run / "das" / "color-0" / "alignment.json").read_text())
     facts["facts"]["note"] = f"from {tmp_path}/cache and ~/secret/place, see /home/alice/x.txt"
-    (run / "das" / "color-1" / "alignment.json").write_text(json.dumps(facts))
-    reseal(run / "das" / "color-1")
+    (run / "das" / "color-0" / "alignment.json").write_text(json.dumps(facts))
+    reseal(run / "das" / "color-0")
     (run / "report.html").write_text(f'<a href="{tmp_path}/model">/home/alice/run</a> https://x.org/home/page')
     staged = stage(run, "relvit/tiny")
     text = {name: f if isinstance(f, bytes) else f.read_bytes() for name, f in staged.files.items()}
@@ -107,12 +107,12 @@ def test_paths_of_the_author_are_cut_everywhere(run, tmp_path):
     assert json.loads(text["training/config.json"])["objects"] == "masks"
     assert json.loads(text["training/config.json"])["palette"] == "colors.json"
     assert json.loads(text["results.json"])["config"]["objects"] == "masks"
-    assert json.loads(text["das/color-1/alignment.json"])["facts"]["note"] == "from cache and place, see x.txt"
+    assert json.loads(text["das/color-0/alignment.json"])["facts"]["note"] == "from cache and place, see x.txt"
     assert text["report.html"] == b'<a href="model">run</a> https://x.org/home/page'
     assert "training/config.json: paths of this machine cut to their last part" in staged.notes
 
 
-@pytest.mark.parametrize("name", ["attention/attention.json", "das/color-1/alignment.safetensors"])
+@pytest.mark.parametrize("name", ["attention/attention.json", "das/color-0/alignment.safetensors"])
 def test_a_token_stops_the_push_and_is_not_shown(run, name):
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:1] + TOKEN.encode() + b" " + content[1:])
@@ -124,11 +124,11 @@ def test_a_token_stops_the_push_and_is_not_shown(run, name):
 
 def test_nothing_outside_of_the_run_is_read(run, tmp_path):
     (tmp_path / "secret.json").write_text("{}")
-    (run / "das" / "color-1" / "extra.json").symlink_to(tmp_path / "secret.json")
+    (run / "das" / "color-0" / "extra.json").symlink_to(tmp_path / "secret.json")
     with pytest.raises(RelViTError, match=r"extra\.json leads out of"):
         stage(run, "relvit/tiny")
-    (run / "das" / "color-1" / "extra.json").unlink()
-    manifest = run / "das" / "color-1" / MANIFEST
+    (run / "das" / "color-0" / "extra.json").unlink()
+    manifest = run / "das" / "color-0" / MANIFEST
     values = json.loads(manifest.read_text())
     values["files"]["../../../secret.json"] = "0" * 64
     manifest.write_text(json.dumps(values))
@@ -164,7 +164,7 @@ def test_a_dry_run_lists_and_sends_nothing(study, hub, capsys):
     out = capsys.readouterr().out
     assert "MB  model.safetensors" in out
     assert "files for relvit/tiny, private if it is new; nothing was sent" in out
-    assert "these stay here: das_random/color-1/alignment.json" in out
+    assert "these stay here: das_random/color-0/alignment.json" in out
     assert hub.requests == []
 
 
