@@ -168,7 +168,7 @@ def load_checkpoint(
     """
     with one_line(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
         values, _ = PreTrainedConfig.get_config_dict(path_or_id, revision=revision)
-        if (kind := values.get("model_type")) not in CONFIG_MAPPING:
+        if (kind := values.get("model_type")) is not None and kind not in CONFIG_MAPPING:
             raise RelViTError(
                 f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
             )
