@@ -16,7 +16,7 @@ from ..errors import RelViTError
 from ..geometry import SceneGeometry
 from ..modeling.processing import PixelProcessor
 from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
 from ..stimuli.objects import ObjectSet
 from ..stimuli.scenes import sample
 from ..training.evaluation import evaluate, random_twin, scene_splits
@@ -221,6 +221,9 @@ class _Bench:
         known = objects or ObjectSet.default()
         held_out = combinations < known.n_shapes * known.n_colors
         self.splits = ["test", "test_compositional"] if held_out else ["test"]
+        for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
+            for split in ("train", *self.splits):
+                self._table(prop, split)
         self.twin = random_twin(model)
         self.judgement: Probes | None = None
 
@@ -229,6 +232,7 @@ class _Bench:
 
     def accuracy(self) -> pd.DataFrame:
         splits = scene_splits(self.task, self.geometry, self.config.scenes, **self.scenes)
+        splits.pop("validation")  # like the test split, but training may have looked at it
         return evaluate(self.model, self.processor, splits)
 
     def attention(self) -> AttentionStages | None:
@@ -279,41 +283,43 @@ class _Bench:
         return {"objects": self.shared["objects"]}
 
     def swaps(self, prop: str) -> pd.DataFrame:
-        """Alignments of one property, at some layers, with controls at the best of them."""
+        """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
         sites = [Site("resid_post", layer) for layer in self.layers]
-        data = {split: self._pairs(self.model, prop, split, sites) for split in ["train", *self.splits]}
-        candidates = [self._fit(self.model, data["train"], site) for site in sites]
-        values = len(np.unique(getattr(data["train"].pairs.source, prop)))
-        for site in sites:
-            size = min(values - 1, candidates[0].width)
-            means = DASConfig(site.layer, "mean_difference", size, seed=self.config.seed)
-            candidates.append(fit_alignment(self.model, self.processor, data["train"], means))
-        frames = [self._score(self.model, found, data[split]) for found in candidates for split in self.splits]
-        scores = pd.concat(frames, ignore_index=True)
-        iid = scores[(scores.condition == "all") & (scores.split == "test")]
-        best = candidates[int(np.argmax(iid.accuracy))]
-        twin_data = {split: self._pairs(self.twin, prop, split, [best.site]) for split in ["train", *self.splits]}
-        twin = self._fit(self.twin, twin_data["train"], best.site)
+        train, test = (self._pairs(self.model, prop, split, sites) for split in ("train", "test"))
+        candidates = [self._fit(self.model, train, site) for site in sites]
+        size = min(len(np.unique(getattr(train.pairs.source, prop))) - 1, candidates[0].width)
+        candidates += [self._untrained(train, site, "mean_difference", size) for site in sites]
+        frames = [self._score(self.model, found, test) for found in candidates]
+        best = candidates[int(np.argmax([frame.accuracy[0] for frame in frames]))]  # its first row is on all pairs
+        twin = self._fit(self.twin, self._pairs(self.twin, prop, "train", [best.site]), best.site)
         for split in self.splits:
-            frames.append(self._score(self.model, best, data[split], "wrong_object"))
-            frames.append(self._score(self.twin, twin, twin_data[split], weights="random"))
-            # pairs whose source object is the very one that the swap is to make
-            whole = self._pairs(self.model, prop, split, sites, isolate=True)
-            for site in sites:
-                entire = DASConfig(site.layer, "full_swap", seed=self.config.seed)
-                everything = fit_alignment(self.model, self.processor, whole, entire)
-                frame = self._score(self.model, everything, whole)
-                flipped = {"accuracy": 1 - frame.accuracy, "ci_low": 1 - frame.ci_high, "ci_high": 1 - frame.ci_low}
-                frames.append(
-                    frame.assign(
-                        **flipped, property=prop, score="cause", control="whole_object", floor=1 - frame.floor
-                    )
-                )
+            pairs = test if split == "test" else self._pairs(self.model, prop, split, [best.site])
+            if split != "test":
+                frames.append(self._score(self.model, best, pairs))
+            frames.append(self._score(self.model, best, pairs, "wrong_object"))
+            twin_pairs = self._pairs(self.twin, prop, split, [best.site])
+            frames.append(self._score(self.twin, twin, twin_pairs).assign(weights="random"))
+            frames += self._whole(prop, split, sites if split == "test" else [best.site])
         return pd.concat(frames, ignore_index=True)
 
-    def _pairs(self, net, prop: str, split: str, sites: list[Site], isolate: bool = False) -> PairResiduals:
+    def _whole(self, prop: str, split: str, sites: list[Site]) -> list[pd.DataFrame]:
+        """All of the object's tokens taken from the very object that the swap is to make, in another picture."""
+        pairs = self._pairs(self.model, prop, split, sites, isolate=True)
+        frames = []
+        for site in sites:
+            frame = self._score(self.model, self._untrained(pairs, site, "full_swap"), pairs)
+            # counted there is how often the answer stays
+            flipped = {"accuracy": 1 - frame.accuracy, "ci_low": 1 - frame.ci_high, "ci_high": 1 - frame.ci_low}
+            named = {"property": prop, "score": "cause", "control": "whole_object", "floor": 1 - frame.floor}
+            frames.append(frame.assign(**flipped, **named))
+        return frames
+
+    def _table(self, prop: str, split: str) -> CounterfactualTable:
         n = self.config.pairs if split == "train" else self.config.test_pairs
-        pairs = sample_counterfactuals(self.task, self.geometry, prop, split, n, **self.scenes)
+        return sample_counterfactuals(self.task, self.geometry, prop, split, n, **self.scenes)
+
+    def _pairs(self, net, prop: str, split: str, sites: list[Site], isolate: bool = False) -> PairResiduals:
+        pairs = self._table(prop, split)
         return pair_residuals(net, self.processor, isolation_pairs(pairs) if isolate else pairs, sites, **self.shared)
 
     def _fit(self, net, data: PairResiduals, site: Site) -> Alignment:
@@ -329,5 +335,8 @@ class _Bench:
         )
         return fit_alignment(net, self.processor, data, das)
 
-    def _score(self, net, found: Alignment, data: PairResiduals, control: str | None = None, weights="trained"):
-        return score_alignment(net, self.processor, found, data, control).assign(weights=weights)
+    def _untrained(self, pairs: PairResiduals, site: Site, method: str, size: int | None = None) -> Alignment:
+        return fit_alignment(self.model, self.processor, pairs, DASConfig(site.layer, method, size))
+
+    def _score(self, net, found: Alignment, data: PairResiduals, control: str | None = None) -> pd.DataFrame:
+        return score_alignment(net, self.processor, found, data, control).assign(weights="trained")

@@ -111,28 +111,28 @@ def judge(
     """
     splits = [split for split in SPLIT_NAMES if (alignments.split == split).any()]
     criteria, by_split, stages, reasons = [], {}, set(), []
-    mixed = False
+    mixed = untrained = False
     for split in splits:
         found = {c.name: c for c in _evidence(split, accuracy, probes, alignments, steering)}
         criteria += found.values()
         failing, why, unsure = _stages(found, split)
-        if split == "test" and _like_random_weights(found, probes):
+        untrained |= split == "test" and _like_random_weights(found)
+        if untrained:  # then the other splits cannot tell more
             failing, unsure = set(), True
             why = ["No measure tells this model from a network with random weights."]
         by_split[split] = _name(failing, unsure)
         stages |= failing
         reasons += why
         mixed |= "perceptual" in failing and any(
-            found[f"swapping the whole object changes the answer ({p})"].reading == "no" for p in ("shape", "color")
+            found[f"swapping the whole object brings its {p} along"].reading == "no" for p in ("shape", "color")
         )
-    untrained = by_split["test"] == "undetermined" and reasons and reasons[0].startswith("No measure")
     verdict = "undetermined" if untrained else _name(stages, "undetermined" in by_split.values())
     if verdict == "none":
         reasons.append("Objects are held apart by shape and color, and their comparison is right.")
     elif verdict == "undetermined" and not untrained:
         reasons.append("The intervals do not allow a verdict.")
     losses = _losses(verdict, task, mixed)
-    advice = tuple(_advice(verdict, task, losses, mixed, bool(untrained), trained_with))
+    advice = tuple(_advice(verdict, task, losses, mixed, untrained, trained_with))
     return Verdict(verdict, by_split, tuple(criteria), tuple(dict.fromkeys(reasons)), losses, advice)
 
 
@@ -148,7 +148,7 @@ def _evidence(
     for prop in ("shape", "color"):
         of = alignments[(alignments.property == prop) & (alignments.split == split) & (alignments.condition == "all")]
         base = _best(of[(of.control == "none") & (of.weights == "trained")], "base_accuracy", one=True)
-        depends = "yes" if base["ci_low"] > 0.5 else "no" if base["ci_high"] < NEGLIGIBLE else "unclear"
+        depends = _reading(base["ci_low"], base["ci_high"], NEGLIGIBLE)
         yield Criterion(
             "behavior", f"the answer depends on {prop}", split, **base, threshold=NEGLIGIBLE, reading=depends
         )
@@ -197,7 +197,7 @@ def _swaps(prop: str, split: str, of: pd.DataFrame, base: float, depends: str) -
     yield Criterion("perceptual", name, split, **best, threshold=threshold, reading=reading, **named)
     whole = _best(trained[trained.control == "whole_object"])
     reading = _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
-    name = f"swapping the whole object changes the answer ({prop})"
+    name = f"swapping the whole object brings its {prop} along"
     yield Criterion("perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False)
 
 
@@ -257,10 +257,10 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
     return failing, why, unsure or answers.reading == "unclear"
 
 
-def _like_random_weights(found: dict[str, Criterion], probes: pd.DataFrame) -> bool:
+def _like_random_weights(found: dict[str, Criterion]) -> bool:
     """At chance, properties as readable as in the twin, and the relation no better than from shuffled labels."""
     answers, relation = found["answers are right"], found["the relation can be read"]
-    if answers.ci_low > 0.5 or relation.ci_low > relation.control_high:
+    if answers.ci_low > 0.5 or answers.reading != "no" or relation.ci_low > relation.control_high:
         return False
     reads = [found[f"{prop} can be read"] for prop in ("shape", "color")]
     return all(c.ci_low <= c.control_high and c.control_low <= c.ci_high for c in reads)

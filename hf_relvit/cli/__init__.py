@@ -9,6 +9,8 @@ import typer
 from ..errors import RelViTError
 from .analyze import analyze
 from .data import data
+from .demo import demo, space
+from .diagnose import diagnose
 from .hub import hub, push
 from .models import evaluate, train
 from .study import study
@@ -27,9 +29,12 @@ app.add_typer(data, name="data")
 app.command()(train)
 app.command()(evaluate)
 app.add_typer(analyze, name="analyze")
+app.command()(diagnose)
 app.add_typer(study, name="study")
 app.command()(push)
 app.add_typer(hub, name="hub")
+app.command()(demo)
+app.add_typer(space, name="space")
 
 
 @app.command()

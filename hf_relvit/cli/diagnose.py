@@ -1,0 +1,40 @@
+"""`relvit diagnose`: which stage of a model fails."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import Checkpoint, Out, Scenes, Task, scenes_of
+
+
+def diagnose(
+    checkpoint: Checkpoint,
+    out: Out,
+    task: Task = None,
+    config: Scenes = None,
+    scenes: Annotated[int, typer.Option(help="Scenes of each split.", min=1)] = 300,
+    pairs: Annotated[int, typer.Option(help="Pairs to find each alignment on, and to score it on.", min=1)] = 256,
+    epochs: Annotated[int, typer.Option(help="Passes over the pairs.", min=1)] = 8,
+    layer: Annotated[list[int] | None, typer.Option(help="Several: blocks whose output is swapped.")] = None,
+    seed: int = 0,
+):
+    """Which stage fails, perceptual or relational, on what evidence, and which loss would the paper prescribe?
+
+    Writes diagnosis.html, verdict.json, figures and tables.
+
+    Example: relvit diagnose runs/quick/seed0/training/model --out runs/diagnosis
+    """
+    from ..analysis import diagnosis
+    from ..modeling.processing import load_checkpoint
+    from ..study.diagnosis import diagnosis_text, write_diagnosis
+
+    settings = diagnosis.DiagnosisConfig(
+        scenes=scenes, pairs=pairs, test_pairs=pairs, epochs=epochs, layers=tuple(layer) if layer else None, seed=seed
+    )
+    model, processor = load_checkpoint(checkpoint)
+    task, _, geometry, combinations = scenes_of(model, task, config)
+    found = diagnosis.diagnose(model, processor, task, geometry, combinations, settings, progress=True)
+    page = write_diagnosis(found, checkpoint, out)
+    typer.echo(f"{diagnosis_text(found)}\nreport: {page}")
