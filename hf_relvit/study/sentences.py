@@ -36,17 +36,18 @@ def attention(stages: AttentionStages) -> str:
 
 
 def alignment(scores: pd.DataFrame) -> str:
-    whole = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
+    iid = scores[(scores.split == "test") & (scores.score == "cause")].set_index("condition")
     parts = []
-    for prop, rows in whole.groupby("property"):
-        found = rows[(rows.control == "none") & (rows.weights == "trained")].set_index("layer")
+    for prop, rows in iid.groupby("property"):
+        whole = rows.loc["all"]
+        found = whole[(whole.control == "none") & (whole.weights == "trained")].set_index("layer")
         layer = found.accuracy.idxmax()
         best = found.loc[layer]
-        here = rows[rows.layer == layer].set_index(["control", "weights"])
-        other, chance = here.loc["wrong_object", "trained"], here.loc["none", "random"]
+        here = rows[rows.layer == layer].set_index(["control", "weights"], append=True).accuracy
         parts.append(
-            f"{prop} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; no edit {best.floor:.0%}, wrong object's "
-            f"{other.accuracy:.0%}; random weights {chance.accuracy:.0%}, without edit {chance.floor:.0%})"
+            f"{prop} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; pairs that were same "
+            f"{here['same', 'none', 'trained']:.0%}, different {here['different', 'none', 'trained']:.0%}; wrong "
+            f"object's {here['all', 'wrong_object', 'trained']:.0%}, no edit {best.floor:.0%})"
         )
     return f"Best in this model: {'; '.join(parts)}."
 
