@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from hf_relvit.analysis.activations import Site, blocks
 from hf_relvit.analysis.alignment import Alignment
@@ -25,7 +26,7 @@ from hf_relvit.geometry import geometry
 from hf_relvit.modeling.processing import load_checkpoint
 from hf_relvit.provenance import provenance, read_json, write_json
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
-from hf_relvit.stimuli.scenes import sample
+from hf_relvit.stimuli.scenes import LABELS, sample
 
 from .examples import find_examples
 from .served import open_served
@@ -33,6 +34,8 @@ from .served import open_served
 _CHECKPOINT = ("config.json", "model.safetensors", "preprocessor_config.json")
 PAIRS = 200
 """Pairs and scenes that interventions are counted on."""
+ALPHAS = (0.5, 1.0, 2.0, 4.0)
+"""Of steering: the paper's, and one beyond."""
 PROBE_SCENES = 4000
 """As in the paper."""
 
@@ -78,13 +81,7 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     train, test = (sample(task, place, split, n, **options) for split, n in (("train", PROBE_SCENES), ("test", PAIRS)))
     probes = fit_probes(model, processor, train, test)
     probes.save(folder / "probes")
-    measured = _steering(model, processor, probes, test)
-    for prop in PROPERTIES:
-        own = [item for item in alignments if item.property == prop]
-        if own:
-            pairs = sample_counterfactuals(task, place, prop, "test", PAIRS, **options)
-            bank = sample_counterfactuals(task, place, prop, "validation", PAIRS, **options)
-            measured += _swaps(model, processor, own, pairs) + _novel(model, processor, own, bank, pairs)
+    measured = _measure(model, processor, alignments, probes, test)
     depth = f"{len(blocks(model))} layers of {model.config.hidden_size}"
     about = {
         "title": title or f"{task}, {depth}",
@@ -116,55 +113,65 @@ def _slim(alignment: Alignment) -> Alignment:
     return Alignment(rows, mask, site, alignment.property, alignment.method, alignment.model, facts)
 
 
-def _row(action: str, what: str, condition: str, row: Any) -> dict[str, Any]:
+def _measure(model, processor, alignments, probes, scenes) -> list[dict[str, Any]]:
+    """How often each intervention changes the answer as it should, apart for pairs that were different and same."""
+    combinations = model.config.scenes["combinations"]
+    measured = _steering(model, processor, probes, scenes)
+    for prop in PROPERTIES:
+        if own := [item for item in alignments if item.property == prop]:
+            pairs, bank = (
+                sample_counterfactuals(
+                    scenes.task, scenes.geometry, prop, split, PAIRS, combinations=combinations, seed=0
+                )
+                for split in ("test", "validation")
+            )
+            measured += _swaps(model, processor, own, pairs) + _novel(model, processor, own, bank, pairs)
+    return measured
+
+
+def _row(action: str, what: str, control: str, before: str, row: Any) -> dict[str, Any]:
     numbers = {name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")}
-    return {
-        "action": action,
-        "what": what,
-        "condition": condition,
-        "layer": int(row["layer"]),
-        "n": int(row["n"]),
-        **numbers,
-    }
+    known = {"action": action, "what": what, "condition": control, "before": before}
+    return known | {"layer": int(row["layer"]), "n": int(row["n"])} | numbers
 
 
 def _swaps(model, processor, alignments, pairs) -> list[dict[str, Any]]:
     residuals, rows = pair_residuals(model, processor, pairs, [item.site for item in alignments]), []
     for item in alignments:
-        basis = random_rotation(item.size, item.width, generator=_seeded(item.site.layer))
+        basis = random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
         random = Alignment(basis, item.mask, item.site, item.property, "random_subspace", item.model)
-        for condition, subspace, control in (
+        for name, subspace, control in (
             ("edit", item, None),
             ("other", item, "wrong_object"),
             ("random", random, None),
         ):
             table = score_alignment(model, processor, subspace, residuals, control)
-            rows.append(_row("swap", item.property, condition, table[table.condition == "all"].iloc[0]))
+            by = {before: table[table.condition == before].iloc[0] for before in LABELS}
+            rows += [_row("swap", item.property, name, before, row) for before, row in by.items()]
     return rows
 
 
 def _novel(model, processor, alignments, bank, pairs) -> list[dict[str, Any]]:
-    frame = novel_representations(
-        model, processor, alignments, bank, pairs, NovelConfig(baselines=("subspace",))
-    ).to_frame()
-    chosen = frame[frame.condition == "all"]
-    return [_row("inject", f"{row.property} {row.method}", "edit", row._asdict()) for row in chosen.itertuples()]
-
-
-def _steering(model, processor, probes, scenes) -> list[dict[str, Any]]:
-    frame = steer(model, processor, probes, scenes, SteeringConfig((0.5, 1.0, 2.0, 4.0))).to_frame()
-    names = {"flip": "edit", "shuffled": "shuffled"}
+    config = NovelConfig(baselines=("subspace",))
+    frame = novel_representations(model, processor, alignments, bank, pairs, config).to_frame()
     return [
-        _row("steer", f"{row.pair} {row.alpha:g}", names[row.condition], row._asdict())
+        _row("inject", f"{row.property} {row.method}", "edit", row.condition, row._asdict())
         for row in frame.itertuples()
-        if row.condition in names
+        if row.condition in LABELS
     ]
 
 
-def _seeded(seed: int):
-    import torch
-
-    return torch.Generator().manual_seed(seed)
+def _steering(model, processor, probes, scenes) -> list[dict[str, Any]]:
+    names, rows = {"flip": "edit", "shuffled": "shuffled"}, []
+    for pair in range(scenes.relation.shape[1]):
+        for relation, before in enumerate(LABELS):
+            some = scenes[scenes.relation[:, pair] == relation]
+            frame = steer(model, processor, probes, some, SteeringConfig(ALPHAS)).to_frame()
+            for row in frame[frame.pair == ("sample", "display")[pair]].itertuples():
+                if row.condition in names:
+                    what = f"{row.pair} {row.alpha:g}"
+                    rows.append(_row("steer", what, names[row.condition], before, row._asdict()))
+    return rows
 
 
 def _accuracy(run: Path) -> dict[str, float]:

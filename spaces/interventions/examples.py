@@ -35,7 +35,7 @@ def find_examples(served: Served) -> list[dict[str, str]]:
         ``{"label", "query"}`` each.
     """
     found = []
-    for prop in PROPERTIES:
+    for prop in reversed(PROPERTIES):
         if not any(of == prop for of, _ in served.alignments):
             continue
         states = list(_pairs(served, prop))

@@ -119,4 +119,4 @@ def _often(served: Served, state: State) -> str:
     labels = CONDITION_LABELS | {"edit": "works"}
     lines = [(labels[name], name, values[name]) for name in names]
     chart = drawing.curves(lines, state.layer, intervals=intervals, ends=("never", "always"))
-    return f"<h4>Many scenes, every layer</h4>{chart}{_said(text.often(served.about, state), 'small')}"
+    return f"<h4>Many scenes like this one, every layer</h4>{chart}{_said(text.often(served.about, state), 'small')}"

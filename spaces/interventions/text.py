@@ -152,7 +152,9 @@ _DID = {"swap": _swap, "steer": _steer, "inject": _inject}
 
 
 def _pair_relation(state: State) -> int:
-    a, b = state.scene[2 * state.pair : 2 * state.pair + 2]
+    """Of the pair that is edited, 1 same."""
+    pair = state.edited // 2 if state.action == "swap" else state.pair
+    a, b = state.scene[2 * pair : 2 * pair + 2]
     return int((a.shape, a.color) == (b.shape, b.color))
 
 
@@ -168,14 +170,16 @@ def often(about: dict[str, Any], state: State) -> str:
     interval = f"{edit['ci_low']:.0%} to {edit['ci_high']:.0%}".replace("%", " %")
     beside = f", {', '.join(controls)}" if controls else ""
     return (
-        f"One scene proves little. Over {edit['n']} test scenes the answer changes as it should in "
+        f"One scene proves little. Over {edit['n']} test scenes whose pair is {edit['before']}, "
+        f"the answer changes as it should in "
         f"{percent(edit['accuracy'])} ({interval}){beside}, and in {percent(edit['floor'])} without doing anything."
     )
 
 
 def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
     """The rows of about.json that belong to the chosen intervention; for steering those of the nearest alpha."""
-    rows = [row for row in about["measured"] if row["action"] == state.action]
+    before = LABELS[_pair_relation(state)]
+    rows = [row for row in about["measured"] if row["action"] == state.action and row["before"] == before]
     if state.action == "swap":
         return [row for row in rows if row["what"] == state.prop]
     if state.action == "inject":

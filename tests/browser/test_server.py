@@ -1,0 +1,71 @@
+"""The Space from the outside: its API, many users at once, and what it must not give away."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: make test-browser")
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+
+def connect(space: str):
+    return gradio_client.Client(space, verbose=False)
+
+
+def test_the_api_says_what_the_page_says(space):
+    result = connect(space).predict("do=swap&at=0", api_name="/react")
+    assert set(result) >= {"same", "edited_same", "decision", "what_happened", "how_often"}
+    assert 0 <= result["same"] <= 1
+    assert result["decision"].startswith("The model says")
+
+
+def test_twenty_users_at_once_lose_nothing(space):
+    queries = [f"scene=13.{i}.1.1_13.4.5.5&at={i % 6}" for i in range(20)]
+    alone = connect(space)
+    expected = [alone.predict(query, api_name="/react") for query in queries]
+    clients = [connect(space) for _ in queries]
+
+    def ask(i: int):
+        return [clients[i].predict(queries[i], api_name="/react") for _ in range(3)]
+
+    with ThreadPoolExecutor(20) as pool:
+        for i, answers in enumerate(pool.map(ask, range(20))):
+            assert answers == [expected[i]] * 3
+
+
+@pytest.mark.parametrize("query", ["model=../..", "scene=<b>", "at=999", "alpha=inf", "x" * 5000])
+def test_bad_input_is_one_clear_line(space, query):
+    with pytest.raises(Exception) as caught:
+        connect(space).predict(query, api_name="/react")
+    said = str(caught.value)
+    assert "expected" in said or query.startswith("xxx")
+    assert "Traceback" not in said and "/" + "work" not in said and "site-packages" not in said
+
+
+def test_hostile_values_of_the_pages_own_events(space):
+    client = connect(space)
+    with pytest.raises(Exception) as caught:
+        client.predict("", 10**9, -1, "swap", "color", 0, 0, 0, 1.0, 0, "added", api_name="/turned")
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../../../../etc/passwd", os.path.abspath("pyproject.toml"), "app.py"]
+)
+def test_no_file_is_read_from_outside(space, path):
+    for route in ("gradio_api/file=", "file=", "static/../../"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{space}/{route}{path}", timeout=20)
+        assert caught.value.code in (403, 404)
+
+
+def test_an_upload_is_not_taken_from_the_servers_disk(space):
+    with pytest.raises(Exception) as caught:
+        hostile = {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}
+        connect(space).predict("", hostile, api_name="/uploaded")
+    assert "root" not in str(caught.value)
