@@ -15,7 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, logging
 
 from .attention_mass import ATTENTION, record_object_attention, recording_checkpoint
-from .checkpoint_errors import one_line
+from .checkpoint_errors import check_weights, one_line
 from .configuration_relvit import LABELS, RelViTConfig
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
@@ -109,6 +109,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         with one_line(f"cannot open the backbone {path_or_id}", "check the path or Hub id, or download it again"):
             origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
+            check_weights(path_or_id, revision)
             loaded, info = AutoModel.from_pretrained(
                 path_or_id,
                 config=model.config.backbone_config,

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, cached_file
 
 from hf_relvit.errors import RelViTError
 
-from .checkpoint_errors import one_line
+from .checkpoint_errors import check_weights, one_line
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 
@@ -173,7 +172,6 @@ def load_checkpoint(
                 f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
             )
         config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
-        _check_index(path_or_id, revision)
         relvit = config.model_type == "relvit"
         name = "RelViTForImageClassification" if relvit else next(iter(config.architectures or []), "")
         plain_names = {plain for family in FAMILIES.values() for plain in family.plain.values()}
@@ -182,6 +180,7 @@ def load_checkpoint(
                 f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
                 "fine-tune it first with relvit train"
             )
+        check_weights(path_or_id, revision)
         model_class: Any = RelViTForImageClassification if relvit else getattr(transformers, name)
         model, info = model_class.from_pretrained(
             path_or_id,
@@ -213,16 +212,6 @@ def load_checkpoint(
             "put back the preprocessor_config.json that was saved with them"
         )
     return model, PixelProcessor(processor, model.config.image_size)
-
-
-def _check_index(path_or_id: str | os.PathLike, revision: str | None) -> None:
-    """Raise RelViTError if an index of shards, which anybody may have written, names files elsewhere."""
-    missing_is_none = {"_raise_exceptions_for_missing_entries": False}
-    index = cached_file(path_or_id, SAFE_WEIGHTS_INDEX_NAME, revision=revision, **missing_is_none)
-    names = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values() if index else []
-    for name in set(names):
-        if Path(name).name != name:
-            raise RelViTError(f"the index of {path_or_id} names {name}, which leads out of it: expected a file name")
 
 
 def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder: str | os.PathLike) -> None:

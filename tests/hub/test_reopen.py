@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import geometry
 from hf_relvit.hub.runs import push
+from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.processing import load_checkpoint
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
@@ -183,6 +185,18 @@ def test_a_damaged_checkpoint_is_one_line(study, hub, capsys, file, damage, reas
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("relvit: ")
     assert reason in error
+
+
+@pytest.mark.parametrize("backbone", [False, True])
+def test_a_pickle_is_not_opened(hub, checkpoint, tmp_path, backbone):
+    publish_plain(checkpoint[0].to_plain(), checkpoint[1], tmp_path)
+    api = HfApi(hub.url, token="local-relvit")
+    api.delete_file("model.safetensors", "relvit/plain")
+    api.upload_file(path_or_fileobj=pickle.dumps(print), path_in_repo="pytorch_model.bin", repo_id="relvit/plain")
+    opened = RelViTForImageClassification.from_backbone if backbone else load_checkpoint
+    with pytest.raises(RelViTError, match=r"has no model\.safetensors: expected safetensors"):
+        opened("relvit/plain")
+    assert not [path for method, path, _ in hub.requests if method == "GET" and path.endswith(".bin")]
 
 
 def test_an_index_of_shards_cannot_lead_out_of_its_repository(study, hub, capsys, tmp_path):

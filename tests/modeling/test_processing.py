@@ -146,7 +146,7 @@ def truncate(path):
     [
         (lambda f: truncate(f / "model.safetensors"), "cannot open the checkpoint"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot open the checkpoint"),
-        (lambda f: (f / "model.safetensors").unlink(), "cannot open the checkpoint"),
+        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors: expected safetensors"),
         (lambda f: (f / "config.json").unlink(), "cannot open the checkpoint"),
         (lambda f: (f / "config.json").write_text("{"), "cannot open the checkpoint"),
         (lambda f: edit(f / "config.json", model_type="resnet"), "expected a same/different classifier"),
