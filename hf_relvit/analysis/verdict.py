@@ -226,12 +226,13 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
         depends = found[f"the answer depends on {prop}"].reading
         if swap.reading == "no" or (swap.reading == "silent" and read.reading == "no"):
             failing.add("perceptual")
-            fact = (
-                f"a swap of {prop} between objects does not change the answer"
-                if swap.reading == "no"
-                else f"{prop} cannot be read from the objects' tokens"
-            )
-            why.append(f"Perceptual stage, {where}: {fact} ({_numbers(swap if swap.reading == 'no' else read)}).")
+            if swap.reading == "silent":
+                fact, shown = f"{prop} cannot be read from the objects' tokens", read
+            elif swap.value > swap.threshold:
+                fact, shown = f"a swap of {prop} does no more than its control", swap
+            else:
+                fact, shown = f"a swap of {prop} between objects does not change the answer", swap
+            why.append(f"Perceptual stage, {where}: {fact} ({_numbers(shown)}).")
             states.append("fails")
         elif swap.reading == "silent" and depends == "no" and read.reading == "yes":
             failing.add("relational")
