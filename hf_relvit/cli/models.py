@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, ConfigFile, Count, Out, Scenes, Seed, Task, scenes_of
+from .options import Checkpoint, ConfigFile, Count, Labels, Out, Scenes, Seed, Task, scenes_of
 
 
 def train(
@@ -62,6 +62,7 @@ def evaluate(
     seed: int = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
     data_folder: Annotated[Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")] = None,
+    labels: Labels = None,
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
@@ -72,7 +73,7 @@ def evaluate(
     from ..study.tables import accuracy_text
     from ..training import evaluation
 
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
     task, config, geometry, combinations = scenes_of(model, task, config)
     if data_folder is None:
         splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)

@@ -18,6 +18,10 @@ Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors
 Task = Annotated[str | None, typer.Option(help="discrimination or rmts; by default what the model was trained on.")]
 Scenes = Annotated[str | None, typer.Option(help="GEOMETRY-COMBINATIONS; by default what the model was trained on.")]
 Checkpoint = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="What the classes of anybody's classifier mean: different,same or same,different."),
+]
 
 
 def scenes_of(model, task: str | None, config: str | None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -335,6 +336,6 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         return to_plain(self)
 
     @classmethod
-    def from_plain(cls, plain: PreTrainedModel) -> RelViTForImageClassification:
+    def from_plain(cls, plain: PreTrainedModel, labels: Sequence[str] | None = None) -> RelViTForImageClassification:
         """This model from an ordinary same/different classifier, see :func:`from_plain`."""
-        return from_plain(cls, plain)
+        return from_plain(cls, plain, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import transformers
@@ -57,17 +58,30 @@ def to_plain(model: Any) -> PreTrainedModel:
     return plain.to(model.device).train(model.training)
 
 
-def from_plain(model_class: Any, plain: PreTrainedModel) -> Any:
+def from_plain(model_class: Any, plain: PreTrainedModel, labels: Sequence[str] | None = None) -> Any:
     """A ``RelViTForImageClassification`` with the same logits as an ordinary same/different classifier.
 
+    Args:
+        model_class: ``RelViTForImageClassification``.
+        plain: the classifier.
+        labels: what its two classes mean, in their order, where its configuration does not say so;
+            ``("same", "different")`` exchanges the logits.
+
     Raises:
-        RelViTError: not a classifier of a supported family, or other labels than different, same.
+        RelViTError: not a classifier of a supported family, other labels than different, same, or not two classes.
     """
     name = type(plain).__name__
     if not any(name in family.plain.values() for family in FAMILIES.values()):
         expected = sorted({plain for family in FAMILIES.values() for plain in family.plain.values()})
         raise RelViTError(f"{name} is no classifier that RelViT can take over: expected one of {', '.join(expected)}")
-    check_labels(plain.config.id2label or {})
+    names = plain.config.id2label or {}
+    if labels is None:
+        check_labels(names)
+    elif sorted(labels) != sorted(LABELS.values()) or len(names) != len(LABELS):
+        raise RelViTError(
+            f"labels {', '.join(labels)} for {len(names)} classes: expected different and same, in the order of a "
+            "classifier's two classes"
+        )
     body, head = _parts(plain)
     family = FAMILIES[body.config.model_type]
     switches = body.config.to_dict()
@@ -77,7 +91,8 @@ def from_plain(model_class: Any, plain: PreTrainedModel) -> Any:
     model = model_class(config).to(plain.dtype)
     weights = body.state_dict()
     model.backbone.load_state_dict({k: weights[k] for k in model.backbone.state_dict()})
-    model.classifier.load_state_dict(head.state_dict())
+    rows = [list(labels or LABELS.values()).index(name) for name in LABELS.values()]
+    model.classifier.load_state_dict({name: tensor[rows] for name, tensor in head.state_dict().items()})
     return model.to(plain.device).train(plain.training)
 
 

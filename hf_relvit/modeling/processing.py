@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
 
 
 def load_checkpoint(
-    path_or_id: str | os.PathLike, *, revision: str | None = None
+    path_or_id: str | os.PathLike, *, revision: str | None = None, labels: Sequence[str] | None = None
 ) -> tuple[RelViTForImageClassification, PixelProcessor]:
     """A same/different model in float32, in evaluation mode, with its processor.
 
@@ -160,6 +160,8 @@ def load_checkpoint(
         path_or_id: folder or Hub id of a RelViT checkpoint or of an ordinary transformers classifier of a supported
             family with the labels different and same.
         revision: on the Hub.
+        labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
+            "same")`` or the other way round.
 
     Raises:
         RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
@@ -180,6 +182,8 @@ def load_checkpoint(
                 f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
                 "fine-tune it first with relvit train"
             )
+        if relvit and labels is not None:
+            raise RelViTError(f"{path_or_id} says itself what its classes mean: leave out the labels")
         check_weights(path_or_id, revision)
         model_class: Any = RelViTForImageClassification if relvit else getattr(transformers, name)
         model, info = model_class.from_pretrained(
@@ -201,7 +205,7 @@ def load_checkpoint(
                     f"the weights of {path_or_id} {fault} tensors, {len(keys)} in all, first {min(keys)}: "
                     "expected those of its config.json; download or save it again"
                 )
-    model = (model if relvit else RelViTForImageClassification.from_plain(model)).eval()
+    model = (model if relvit else RelViTForImageClassification.from_plain(model, labels)).eval()
     processor = load_processor(path_or_id, revision=revision)
     expected, found = model.config.processor_fingerprint, processor_fingerprint(processor)
     if expected is None:  # not saved by us: nothing says which processor the training used

@@ -155,6 +155,28 @@ def test_evaluate_opens_what_was_published_and_anybodys_classifier(study, hub, c
     assert "does not say what it was trained on: name it with --task and --config" in capsys.readouterr().err
 
 
+def test_a_classifier_that_does_not_name_its_classes(hub, checkpoint, tmp_path, capsys):
+    model, processor = checkpoint
+    plain = model.to_plain()
+    with torch.no_grad():
+        plain.classifier.bias.copy_(torch.tensor([5.0, 0.0]))  # always "different", which is class 0
+    plain.config.id2label, plain.config.label2id = {0: "LABEL_0", 1: "LABEL_1"}, {"LABEL_0": 0, "LABEL_1": 1}
+    publish_plain(plain, processor, tmp_path)
+    assert command("evaluate", "relvit/plain") == 2
+    assert "say what two classes mean with labels (--labels)" in capsys.readouterr().err
+    images = processor(np.zeros((1, 64, 64, 3), np.uint8))
+    with torch.no_grad():
+        wanted = plain(images).logits
+        for labels, order in {("different", "same"): [0, 1], ("same", "different"): [1, 0]}.items():
+            opened, _ = load_checkpoint("relvit/plain", labels=labels)
+            torch.testing.assert_close(opened(images).logits, wanted[:, order], atol=1e-6, rtol=0)
+    scenes = ["--task", "discrimination", "--config", "quick-32", "-n", "16"]
+    assert command("evaluate", "relvit/plain", *scenes, "--labels", "same,different") == 0
+    assert "0.500" in capsys.readouterr().out
+    assert command("evaluate", "relvit/plain", *scenes, "--labels", "yes,no") == 2
+    assert "labels yes, no for 2 classes: expected different and same" in capsys.readouterr().err
+
+
 def test_what_is_no_same_different_classifier_is_one_line(hub, checkpoint, tmp_path, capsys):
     size = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=64)
     many = ViTForImageClassification(ViTConfig(num_labels=10, patch_size=8, **size))
