@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Out, Scenes, Task, scenes_of
+from .options import Checkpoint, Labels, Out, Scenes, Task, scenes_of
 
 
 def diagnose(
@@ -19,6 +19,7 @@ def diagnose(
     epochs: Annotated[int, typer.Option(help="Passes over the pairs.", min=1)] = 8,
     layer: Annotated[list[int] | None, typer.Option(help="Several: blocks whose output is swapped.")] = None,
     seed: int = 0,
+    labels: Labels = None,
 ):
     """Which stage fails, perceptual or relational, on what evidence, and which loss would the paper prescribe?
 
@@ -33,7 +34,7 @@ def diagnose(
     settings = diagnosis.DiagnosisConfig(
         scenes=scenes, pairs=pairs, test_pairs=pairs, epochs=epochs, layers=tuple(layer) if layer else None, seed=seed
     )
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
     task, _, geometry, combinations = scenes_of(model, task, config)
     found = diagnosis.diagnose(model, processor, task, geometry, combinations, settings, progress=True)
     page = write_diagnosis(found, checkpoint, out)
