@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from datasets.utils import are_progress_bars_disabled
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from hf_relvit.errors import RelViTError
@@ -136,11 +137,12 @@ def store_pair(job: Job, stash: Path | None, number: int) -> None:
 
 def make_pair(job: Job, number: int) -> Pair:
     """Draw and render two twins."""
-    library = _library(job.objects)
-    scenes = draw_twins(_pairings(job.options, len(library))[number], job.options, library)
-    variant = choose_variant(job.variant)
-    images = np.stack([render_photo(scene, library, job.size, variant=variant) for scene in scenes])
-    return Pair(scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes]))
+    variant, library = choose_variant(job.variant), _library(job.objects)
+    pairing = _pairings(job.options, len(library))[number]
+    with threadpool_limits(1):  # many small products, in several processes: threads only stand in each other's way
+        scenes = draw_twins(pairing, job.options, library)
+        images = np.stack([render_photo(scene, library, job.size, variant=variant) for scene in scenes])
+        return Pair(scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes]))
 
 
 @lru_cache(maxsize=1)

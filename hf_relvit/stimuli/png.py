@@ -63,7 +63,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def pixel_checksum(png: bytes) -> int:
-    """The Adler-32 checksum that a PNG of ours ends with: of its rows, for any version of zlib. Else that of the file."""
+    """The Adler-32 checksum that a PNG of ours ends with: of its rows, whatever the zlib. Else of the file."""
     if not png.startswith(_SIGNATURE):
         return zlib.adler32(png)
     return struct.unpack(">I", png[-20:-16])[0]  # before it the pixels, behind it two CRCs and the empty IEND chunk

@@ -16,6 +16,8 @@ from .extra import need
 MAX_BYTES = 64 * 2**20
 MAX_TRIANGLES = 500_000
 _TILE = 256  # side of a texture in the atlas, pixels: finer than any pixel of a 224 px image shows
+ATLAS = (512, 1024)
+"""Height and width of an object's texture, pixels."""
 _SOLID = 4  # side of a plain color in the atlas
 _CREASE = np.cos(np.deg2rad(40))  # edges sharper than this stay edges; our choice
 _TOP = 1e6  # coordinates beyond are no object
@@ -31,8 +33,8 @@ class Model:
         hull: float32 ``(points, 3)``, the corners of the convex hull: enough to tell how far the object reaches.
         normals: float32 ``(triangles, 3, 3)``, of unit length, smooth but at edges.
         uv: float32 ``(triangles, 3, 2)``, place in ``color``: 0..1, from its top left, to the right and down.
-        color: uint8 ``(height, width, 3)``, sRGB: all materials side by side.
-        roughness: float32 ``(height, width)``, 0 mirror to 1 chalk.
+        color: uint8 ``(512, 1024, 3)``, sRGB: all materials side by side.
+        roughness: float32 ``(512, 1024)``, 0 mirror to 1 chalk.
     """
 
     name: str
@@ -173,6 +175,9 @@ def _atlas(parts: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         stop = start + tile.shape[1]
         color[: tile.shape[0], start:stop], roughness[:, start:stop] = tile, value
         start = stop
+    # One size for all objects: LLVM would compile a kernel for each.
+    rows, columns = (np.arange(wanted) * had // wanted for wanted, had in zip(ATLAS, color.shape))
+    color, roughness = (picture[rows[:, None], columns] for picture in (color, roughness))
     return color, roughness, np.concatenate(places) / (left, height)
 
 
