@@ -48,7 +48,7 @@ class Leaderboard:
     def text(self) -> str:
         """A line a run: accuracy with its interval, split by split."""
         lines = [TASKS[self.task]]
-        splits = [split for split in dict.fromkeys(self.frame.split) if split != "validation"]
+        splits = list(dict.fromkeys(self.frame.split))
         width = max(len(run) for run in self.frame.run) + 2
         lines.append(
             f"{'run':{width}}" + "".join(f"{name(split):>22}" for split in splits) + f"{'disentanglement':>17}"
@@ -153,7 +153,7 @@ def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
         settings = {key: value for key, value in results.config.items() if key != "seed"}
         kind = kinds.setdefault(json.dumps(settings, sort_keys=True), run)  # runs that differ in the seed only
         scores = results.table("alignment")
-        whole = results.table("accuracy").query("condition == 'all'")
+        whole = results.table("accuracy").query("condition == 'all' and split != 'validation'")  # the tests
         value = disentanglement(of_alignments(scores)) if len(scores) else float("nan")
         data = results.data or {}
         about = {"run": run, "kind": kind, "seed": results.config["seed"], "disentanglement": value}

@@ -52,7 +52,7 @@ def test_a_table_and_a_plot_over_published_runs_without_their_weights(results, h
     assert line.count("0.920 [") == 5
     assert line.endswith("0.820")
     page = (tmp_path / "out" / "comparison.html").read_text()
-    assert page.count("<td>relvit/run-0-1</td>") == 6
+    assert page.count("<td>relvit/run-0-1</td>") == 5
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page.replace("http-equiv", "")
     runs = pd.read_parquet(tmp_path / "out" / "discrimination" / "correlation_runs.parquet")
