@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test quality style bench hub clean
+.PHONY: quickstart test test-browser quality style bench hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,10 @@ quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minu
 
 test: $(READY)  ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-browser: $(READY)  ## the Space in a real browser; needs Chromium, such as Debian's package chromium
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]' playwright
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser tests/interventions
 
 quality: $(READY)  ## lint, format and types
 	@$(BIN)/ruff check .

@@ -37,6 +37,30 @@ LINK_JS = """(query) => {
 }"""
 """Keeps the address of the page up to date; inside the Hub's frame it is the Hub that shows the address."""
 
+KEYBOARD_JS = """() => {
+  const group = (radio) => [...radio.closest('.wrap').querySelectorAll('input[type=radio]')];
+  const isRadio = (element) => element instanceof HTMLInputElement && element.type === 'radio';
+  document.addEventListener('focusin', (event) => {
+    if (!isRadio(event.target) || group(event.target).includes(event.relatedTarget)) return;
+    const chosen = event.target.closest('.wrap').querySelector('.selected input');
+    if (chosen && event.target.matches(':focus-visible')) chosen.focus();
+  });
+  document.addEventListener('keydown', (event) => {
+    if (!isRadio(event.target)) return;
+    const all = group(event.target), step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+    if (event.key === 'Tab') {
+      for (const other of all) if (other !== event.target) other.tabIndex = -1;
+      setTimeout(() => all.forEach((other) => { other.tabIndex = 0; }));
+    } else if (step) {
+      event.preventDefault();
+      const next = all[(all.indexOf(event.target) + step + all.length) % all.length];
+      next.focus();
+      next.click();
+    }
+  });
+}"""
+"""One tab stop a group, arrow keys within: Gradio 6.31 gives each radio button a group of its own."""
+
 
 def css() -> str:
     """style.css, and a swatch for each shape and color."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,7 +19,7 @@ from .moves import first_state, touch
 from .picture import open_picture
 from .served import Served
 from .state import MAX_DRAW, State, check, from_query, to_query
-from .style import LINK_JS
+from .style import KEYBOARD_JS, LINK_JS
 from .text import changed
 
 _EVENT: dict[str, Any] = dict(show_progress="hidden", api_visibility="undocumented", concurrency_id="model")
@@ -66,6 +68,7 @@ class _Wiring:
         ]
         every += made["chips"]
         knobs = [made[name] for name in KNOBS]
+        demo.load(None, None, None, js=KEYBOARD_JS)
         demo.load(self.restored, None, every, **_EVENT)
         for knob in knobs:
             knob.input(self.turned, [query, *knobs], every, trigger_mode="always_last", **_EVENT)
@@ -92,7 +95,7 @@ class _Wiring:
         except RelViTError as error:
             first = next(iter(self.starts.values()))
             message = f"This link does not work: {error}."
-            gr.Warning(message, duration=None)
+            gr.Warning(escape(message, quote=False), duration=None)  # Gradio shows messages as HTML
             return self.show(first, message, "fault", controls=True)
         return self.show(state, controls=True)
 
@@ -155,16 +158,12 @@ class _Wiring:
     # between state and page
 
     def read(self, link: str) -> State:
-        try:
+        with _told():
             return from_query(link or "", self.starts, self.limits)
-        except RelViTError as error:
-            raise gr.Error(f"{error}.", print_exception=False) from error
 
     def checked(self, state: State) -> State:
-        try:
+        with _told():
             return check(state, self.limits[state.model])
-        except RelViTError as error:
-            raise gr.Error(f"{error}.", print_exception=False) from error
 
     def with_values(self, state: State, given: dict[str, Any]) -> State:
         return self.checked(dataclasses.replace(state, **given))
@@ -193,6 +192,15 @@ class _Wiring:
         letters = [(state.name(i), i) for i in range(len(state.things))]
         where["selected"] = {"choices": letters, "value": state.selected}
         return where | {"shape": {"value": thing.shape}, "color": {"value": thing.color}}
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Bad input as a message on the page, which shows it as HTML."""
+    try:
+        yield
+    except RelViTError as error:
+        raise gr.Error(escape(f"{error}.", quote=False), print_exception=False) from error
 
 
 def _visible(state: State) -> dict[str, bool]:
