@@ -54,7 +54,8 @@ class RelViTTrainer(Trainer):
     def log(self, logs, start_time=None):
         if "loss" in logs and self._terms_steps:
             if len(self._terms) > 1:
-                logs |= {name: (total / self._terms_steps).item() for name, total in self._terms.items()}
+                means = {name: total / self._terms_steps for name, total in self._terms.items()}
+                logs |= {name: self.accelerator.reduce(mean, "mean").item() for name, mean in means.items()}
             self._terms, self._terms_steps = {}, 0
             if not math.isfinite(logs["loss"]):
                 raise RelViTError(
