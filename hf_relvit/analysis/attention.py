@@ -11,13 +11,16 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
+from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.processing import PixelProcessor
 from ..provenance import provenance, read_json, whole_file, write_json
 from ..stimuli.objects import ObjectSet
+from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.rendering import render
 from ..stimuli.scenes import SceneTable
 from ..training.data import check_geometry
+from .frozen import check_pairs
 
 KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
 _Z = 1.959963984540054
@@ -43,7 +46,9 @@ class AttentionStages:
     """Where the object tokens of each layer and head look.
 
     Attributes:
-        frame: one row a layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high``.
+        frame: one row a layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high, chance``; the last is the
+            mean if every token were attended to alike, which grows with the objects: compare sets of scenes with
+            objects of different sizes by ``mean / chance``.
         scores: ``perceptual_score`` and ``relational_score`` (see ``stage_scores``), ``crossover_layer`` and, for the
             scores, ``_ci_low`` and ``_ci_high`` by bootstrap over images.
         facts: config and provenance.
@@ -83,7 +88,7 @@ class AttentionStages:
 def attention_stages(
     model,
     processor: PixelProcessor,
-    scenes: SceneTable,
+    scenes: SceneTable | PhotoPairs,
     config: AttentionConfig | None = None,
     *,
     objects: ObjectSet | None = None,
@@ -98,10 +103,16 @@ def attention_stages(
     to 1 (our correction: the official code takes maxima, and the remainder as within-object). For RMTS the pair is the
     sample pair, as in the paper's figures.
 
+    Objects of photorealistic scenes own the patches that their mask covers by half at least (paper, Fig. 10, which
+    does not say how; ours), so their numbers differ. Each row of S counts alike within its object, and each of the two
+    objects alike in the mean, however many tokens it has; mass on a larger object is larger by that alone, and
+    ``chance`` says by how much.
+
     Args:
         model: a classifier of ours, of any supported family.
         processor: of the checkpoint.
         scenes: ``n`` scenes; the paper takes 250 same and 250 different ones of the test split.
+            Or photorealistic ones, read for this model.
         config: see AttentionConfig.
         objects: the shapes and colors of the scenes.
         progress: show a bar.
@@ -111,26 +122,43 @@ def attention_stages(
     """
     config = config or AttentionConfig()
     geometry = model.config.geometry
-    check_geometry(geometry, scenes.geometry)
+    photos = isinstance(scenes, PhotoPairs)
+    if photos:
+        check_pairs(geometry, scenes)
+    else:
+        check_geometry(geometry, scenes.geometry)
     model.eval()
     device = next(model.parameters()).device
-    parts = []
+    parts, chances = [], []
     for start in tqdm(range(0, len(scenes), config.batch_size), desc="attention", disable=not progress, leave=False):
         batch = scenes[slice(start, start + config.batch_size)]
-        tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(device)
+        if isinstance(batch, PhotoPairs):
+            patches, pictures = batch.patches, batch.images
+        else:
+            patches, pictures = batch.patches(), render(batch, objects)
+        tokens = torch.from_numpy(geometry.tokens(patches)).to(device)
         with record_object_attention(tokens, geometry.prefix_tokens) as record:
-            model(pixel_values=processor(render(batch, objects)).to(device))
+            model(pixel_values=processor(pictures).to(device))
         if not record.mass:
             raise RelViTError(
                 f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
             )
         parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1).cpu().numpy())
+        chances.append(_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
     shares = np.concatenate(parts)  # (images, layers, heads, kinds)
-    between = scenes.shape.shape[1] > 2
-    facts = {"config": config.__dict__, "task": scenes.task, "geometry": scenes.geometry.name, "n": len(scenes)}
-    return AttentionStages(
-        _tidy(shares, between), stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)}
-    )
+    frame = _tidy(shares, between=not isinstance(scenes, PhotoPairs) and scenes.shape.shape[1] > 2)
+    frame["chance"] = frame.kind.map(dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64))))
+    name = "photorealistic" if isinstance(scenes, PhotoPairs) else scenes.geometry.name
+    facts = {"config": config.__dict__, "task": scenes.task, "geometry": name, "n": len(scenes)}
+    return AttentionStages(frame, stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)})
+
+
+def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
+    """The mass that is recorded if every token were attended to alike, float64 ``(batch, 1, k, k + 3)``."""
+    sizes = (patches >= 0).sum(-1).astype(np.float64)
+    prefix = np.broadcast_to([min(geometry.prefix_tokens, 1), max(geometry.prefix_tokens - 1, 0)], (len(sizes), 2))
+    sets = np.column_stack([sizes, prefix, geometry.num_patches - sizes.sum(1)]) / geometry.sequence_length
+    return torch.from_numpy(sets)[:, None, None].expand(-1, 1, sizes.shape[1], -1)
 
 
 def _shares(mass: torch.Tensor, compat: str) -> torch.Tensor:

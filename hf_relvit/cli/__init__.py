@@ -13,6 +13,7 @@ from .demo import demo, space
 from .diagnose import diagnose
 from .hub import hub, push
 from .models import evaluate, train
+from .photorealistic import analyze_frozen
 from .study import study
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.command()(train)
 app.command()(evaluate)
+analyze.command("frozen")(analyze_frozen)
 app.add_typer(analyze, name="analyze")
 app.command()(diagnose)
 app.add_typer(study, name="study")

@@ -25,8 +25,11 @@ def analyze_attention(
     n: Count = 500,
     seed: int = 0,
     compat: Compat = "corrected",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of photorealistic scenes to take instead.")
+    ] = None,
 ):
-    """Attention stages: tables, heat map, line chart and a viewer of single heads.
+    """Attention stages: tables, heat map, line chart and a viewer of single heads (not of photorealistic scenes).
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
@@ -35,13 +38,19 @@ def analyze_attention(
     from ..stimuli.scenes import sample
 
     model, processor = load_checkpoint(checkpoint)
-    task, _, geometry, combinations = scenes_of(model, task, config)
-    scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
+    if data is None:
+        task, _, geometry, combinations = scenes_of(model, task, config)
+        scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
+    else:
+        from .photorealistic import open_pairs
+
+        scenes = open_pairs(data, config, model)[:n]
     stages = attention_stages(model, processor, scenes, AttentionConfig(compat), progress=True)
     stages.save(out)
     for kind in ("png", "svg"):
         stages.plot(out / f"attention.{kind}")
-    save_viewer(model, processor, scenes, stages, out / "viewer.png")
+    if data is None:
+        save_viewer(model, processor, scenes, stages, out / "viewer.png")
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
     typer.echo(out / "attention.png")

@@ -66,14 +66,23 @@ def evaluate(
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
+    --data with photorealistic scenes: zero-shot, by what differs, occlusion, distance and rotation.
+
     Example: relvit evaluate runs/quick/seed0/training/model
     """
     from ..modeling.processing import load_checkpoint
-    from ..provenance import whole_file
     from ..study.tables import accuracy_text
     from ..training import evaluation
+    from .photorealistic import conditions_text, open_pairs, photorealistic_config
 
     model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
+    if data_folder is not None and photorealistic_config(data_folder, config):
+        from ..training.photorealistic import evaluate_photorealistic
+
+        pairs = open_pairs(data_folder, config, model)
+        table = evaluate_photorealistic(model, processor, pairs, progress=True)
+        _report(table, out, conditions_text)
+        return
     task, config, geometry, combinations = scenes_of(model, task, config)
     if data_folder is None:
         splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
@@ -81,8 +90,13 @@ def evaluate(
         from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
 
         splits = {name: rows for name, rows in open_folder(data_folder, config).items() if name != "train"}
-    table = evaluation.evaluate(model, processor, splits, progress=True)
+    _report(evaluation.evaluate(model, processor, splits, progress=True), out, accuracy_text)
+
+
+def _report(table, out: Path | None, text) -> None:
+    from ..provenance import whole_file
+
     if out is not None:
         with whole_file(out) as temporary:
             table.to_parquet(temporary)
-    typer.echo(accuracy_text(table))
+    typer.echo(text(table))
