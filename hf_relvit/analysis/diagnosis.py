@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .activations import Site, blocks
 from .alignment import Alignment
 from .attention import AttentionStages, attention_stages
 from .das import DASConfig, fit_alignment, score_alignment
-from .interchange import PairResiduals, isolation_pairs, pair_residuals
+from .interchange import PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, fit_probes
 from .readouts import object_states
 from .steering import SteeringConfig, steer
@@ -145,8 +145,9 @@ def diagnose(
 
     A network of the same architecture with random weights goes through answers, probes and swaps too. Swaps are those
     of learned alignments and, in case the short fit did not suffice, of the span of class means; their controls are
-    the wrong object, random weights, and the tokens of the object as a whole: those of the very object that the swap
-    is to make, from another picture. If these do not change the answer, no subspace of them can.
+    the wrong object and random weights. Beside them stands an upper bound: all of the object's tokens from the very
+    picture that the swap is to make. Where these do not change the answer, it no longer depends on the object's own
+    tokens.
 
     Args:
         model: a classifier of ours.
@@ -303,24 +304,22 @@ class _Bench:
         return pd.concat(frames, ignore_index=True)
 
     def _whole(self, prop: str, split: str, sites: list[Site]) -> list[pd.DataFrame]:
-        """All of the object's tokens taken from the very object that the swap is to make, in another picture."""
-        pairs = self._pairs(self.model, prop, split, sites, isolate=True)
-        frames = []
-        for site in sites:
-            frame = self._score(self.model, self._untrained(pairs, site, "full_swap"), pairs)
-            # counted there is how often the answer stays
-            flipped = {"accuracy": 1 - frame.accuracy, "ci_low": 1 - frame.ci_high, "ci_high": 1 - frame.ci_low}
-            named = {"property": prop, "score": "cause", "control": "whole_object", "floor": 1 - frame.floor}
-            frames.append(frame.assign(**flipped, **named))
-        return frames
+        """All of the object's tokens, taken from the base picture with the property changed in it."""
+        table = self._table(prop, split)
+        rows, values = np.arange(len(table)), getattr(table.base, prop).copy()
+        values[rows, table.edited] = getattr(table.source, prop)[rows, table.source_object]
+        changed = replace(table.base, **{prop: values})
+        table = replace(table, source=changed, source_object=table.edited, other_source=table.fixed)
+        pairs = pair_residuals(self.model, self.processor, table, sites, **self.shared)
+        swaps = [self._untrained(pairs, site, "full_swap") for site in sites]
+        return [self._score(self.model, swap, pairs).assign(control="whole_object") for swap in swaps]
 
     def _table(self, prop: str, split: str) -> CounterfactualTable:
         n = self.config.pairs if split == "train" else self.config.test_pairs
         return sample_counterfactuals(self.task, self.geometry, prop, split, n, **self.scenes)
 
-    def _pairs(self, net, prop: str, split: str, sites: list[Site], isolate: bool = False) -> PairResiduals:
-        pairs = self._table(prop, split)
-        return pair_residuals(net, self.processor, isolation_pairs(pairs) if isolate else pairs, sites, **self.shared)
+    def _pairs(self, net, prop: str, split: str, sites: list[Site]) -> PairResiduals:
+        return pair_residuals(net, self.processor, self._table(prop, split), sites, **self.shared)
 
     def _fit(self, net, data: PairResiduals, site: Site) -> Alignment:
         das = DASConfig(

@@ -124,7 +124,7 @@ def judge(
         stages |= failing
         reasons += why
         mixed |= "perceptual" in failing and any(
-            found[f"swapping the whole object brings its {p} along"].reading == "no" for p in ("shape", "color")
+            found[f"the object's own tokens carry {p}"].reading == "no" for p in ("shape", "color")
         )
     verdict = "undetermined" if untrained else _name(stages, "undetermined" in by_split.values())
     if verdict == "none":
@@ -197,7 +197,7 @@ def _swaps(prop: str, split: str, of: pd.DataFrame, base: float, depends: str) -
     yield Criterion("perceptual", name, split, **best, threshold=threshold, reading=reading, **named)
     whole = _best(trained[trained.control == "whole_object"])
     reading = _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
-    name = f"swapping the whole object brings its {prop} along"
+    name = f"the object's own tokens carry {prop}"
     yield Criterion("perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False)
 
 
@@ -293,8 +293,8 @@ def _advice(
         yield "The remedy for the relational stage is the pipeline loss: form objects first, compare them later."
     if mixed:
         yield (
-            "Not even another object's tokens as a whole bring their properties along, so objects are compared, or "
-            "spread over other tokens, before they are formed: the pipeline loss keeps the stages apart (our reading)."
+            "An object's own tokens no longer decide the answer in the layers looked at: objects are compared, or "
+            "spread over other tokens, before they are formed. The pipeline loss keeps the stages apart (our reading)."
         )
     if task == "rmts" and losses:
         yield "From scratch, the paper finds that this task takes both losses (Table 1)."

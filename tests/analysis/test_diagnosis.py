@@ -95,7 +95,7 @@ FAULTS = {
     "fused": (
         "perceptual",
         ["disentanglement"],
-        {"answers are right": "yes", "swapping the whole object brings its color along": "yes"},
+        {"answers are right": "yes", "the object's own tokens carry color": "yes"},
     ),
     # less than random weights let through
     "blind": ("perceptual", ["disentanglement"], {"shape can be read": "no", "color can be read": "no"}),
