@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from .allowed import without_local
 
 FILE = "results.json"
 FORMAT = 1
+_WORD = re.compile(r"[\w.-]{1,64}")  # what is shown in terminals may hold no control characters
 WHOLE = ("all", "trained", "shuffled", "flip", "agree")
 """Conditions over all scenes; the rows of single kinds of scenes stay in the Parquet tables."""
 
@@ -72,6 +74,8 @@ class RunResults:
                 raise ValueError(f"task {results.config['task']!r}, expected one of {', '.join(TASKS)}, and tables")
             _check_rows(results.tables.get("accuracy", []), ("split", "condition"))
             _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
+            if results.data and not all(_WORD.fullmatch(results.data[key]) for key in ("config", "version")):
+                raise ValueError("names of the data")
             if not all(isinstance(value, int | float) for value in results.attention.values()):
                 raise ValueError("attention scores that are no numbers")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -83,7 +87,7 @@ class RunResults:
 def _check_rows(rows: Any, keys: tuple[str, ...]) -> None:
     for row in rows:
         for key in keys:
-            if not isinstance(row[key], str | int):
+            if not _WORD.fullmatch(str(row[key])):
                 raise ValueError(f"{key} {row[key]!r}")
         for key in ("accuracy", "ci_low", "ci_high", "base_accuracy", "floor"):
             value = row[key]

@@ -86,6 +86,8 @@ def test_tasks_are_not_mixed_and_other_stimuli_are_mentioned(results, hub):
         (lambda values: values["tables"]["accuracy"][0].update(accuracy=7), "accuracy 7, expected 0 to 1"),
         (lambda values: values["tables"]["accuracy"][0].update(n=True), "n True"),
         (lambda values: values["tables"]["accuracy"][0].update(split=["x"]), "split"),
+        (lambda values: values["tables"]["accuracy"][0].update(split="\x1b[2J"), "x1b[2J"),
+        (lambda values: values["data"].update(version="\x1b[2J"), "names of the data"),
         (lambda values: values["tables"].update(accuracy=[{}]), "'split'"),
         (lambda values: values["tables"]["alignment"][0].pop("layer"), "'layer'"),
         (lambda values: values.update(format=99), "expected format 1"),
