@@ -152,13 +152,21 @@ def _swaps(model, processor, alignments, pairs) -> list[dict[str, Any]]:
 
 
 def _novel(model, processor, alignments, bank, pairs) -> list[dict[str, Any]]:
-    config = NovelConfig(baselines=("subspace",))
-    frame = novel_representations(model, processor, alignments, bank, pairs, config).to_frame()
-    return [
-        _row("inject", f"{row.property} {row.method}", "edit", row.condition, row._asdict())
-        for row in frame.itertuples()
-        if row.condition in LABELS
-    ]
+    config, rows = NovelConfig(baselines=("subspace",)), []
+    for name, subspaces in (("edit", alignments), ("random", [_random(item) for item in alignments])):
+        frame = novel_representations(model, processor, subspaces, bank, pairs, config).to_frame()
+        rows += [
+            _row("inject", f"{row.property} {row.method}", name, row.condition, row._asdict())
+            for row in frame.itertuples()
+            if row.condition in LABELS
+        ]
+    return rows
+
+
+def _random(item: Alignment) -> Alignment:
+    """As many directions at the same site, drawn at random: the control."""
+    basis = random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
+    return Alignment(basis, item.mask, item.site, item.property, "random_subspace", item.model)
 
 
 def _steering(model, processor, probes, scenes) -> list[dict[str, Any]]:

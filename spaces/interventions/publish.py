@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -62,5 +63,8 @@ def push_space(
     create(api, repo, "space", public, space_sdk="gradio")
     old = set() if head is None else set(api.list_repo_files(repo, repo_type="space", revision=head))
     gone = sorted(old - set(chosen) - {".gitattributes"})
-    commit = send(api, repo, "space", dict(chosen), "Publish the Space", delete=gone, head=head)
+    with warnings.catch_warnings():
+        # huggingface_hub thinks that a table belongs into a data set
+        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+        commit = send(api, repo, "space", dict(chosen), "Publish the Space", delete=gone, head=head)
     say(f"{len(chosen)} files, {size / 1e6:.1f} MB: {api.endpoint}/spaces/{repo} at {commit[:12]}")

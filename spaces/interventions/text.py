@@ -85,6 +85,8 @@ def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
     if np.isnan(result.same["edit"][state.layer]):
         return f"Nothing was fitted after layer {state.layer} for this: choose another layer."
     size = result.size[state.layer]
+    if not size:
+        return f"After layer {state.layer} the fit found no direction that carries the {state.prop}: nothing to edit."
     did, claim, so = _DID[state.action](state, look, f"{size} of {result.width} directions after layer {state.layer}")
     after = result.same["edit"][state.layer]
     changes = result.goal != look.answer
@@ -170,7 +172,7 @@ def often(about: dict[str, Any], state: State) -> str:
     interval = f"{edit['ci_low']:.0%} to {edit['ci_high']:.0%}".replace("%", " %")
     beside = f", {', '.join(controls)}" if controls else ""
     return (
-        f"One scene proves little. Over {edit['n']} test scenes whose pair is {edit['before']}, "
+        f"One scene proves little. Over {edit['n']} test scenes whose pair was {edit['before']}, "
         f"the answer changes as it should in "
         f"{percent(edit['accuracy'])} ({interval}){beside}, and in {percent(edit['floor'])} without doing anything."
     )

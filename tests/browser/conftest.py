@@ -13,8 +13,6 @@ import urllib.request
 
 import pytest
 
-pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 _QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 
@@ -54,7 +52,9 @@ def _wait(url: str, process: subprocess.Popen, log) -> None:
 def chromium():
     if CHROMIUM is None:
         pytest.skip("no chromium found: install it, or name it in CHROMIUM")
-    with playwright.sync_playwright() as driver:
+    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
+
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
         yield browser
         browser.close()

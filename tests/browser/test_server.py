@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-gradio_client = pytest.importorskip("gradio_client", reason="gradio is not installed: make test-browser")
+pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
+gradio_client = pytest.importorskip("gradio_client")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
+pytest.importorskip("playwright", reason="playwright is not installed: make test-browser")
 pytestmark = pytest.mark.timeout(300)
 START = "scene=13.0.1.1_13.4.5.5&source=12.4.3.5_8.0.5.2"
 

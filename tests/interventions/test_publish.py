@@ -1,0 +1,95 @@
+"""The Space as a repository: whole, nothing else in it, and it starts from there alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
+from huggingface_hub import HfApi, RepoCard
+
+from hf_relvit.errors import RelViTError
+
+HERE = Path(__file__).parents[2]
+
+
+def test_only_what_the_package_ships():
+    chosen = space_files()
+    assert {"app.py", "README.md", "requirements.txt", "hf_relvit/spaces/interventions/style.css"} <= set(chosen)
+    assert any(name.endswith("model/model.safetensors") for name in chosen)
+    assert not any(".." in name or name.startswith("/") or "__pycache__" in name for name in chosen)
+    kinds = {path.suffix for path in chosen.values()}
+    assert kinds <= {".py", ".css", ".html", ".json", ".safetensors", ".parquet", ".md", ".txt"}
+
+
+def test_the_card_starts_the_space():
+    card = RepoCard.load(HERE / "spaces" / "interventions" / "README.md")
+    assert card.data.get("sdk") == "gradio" and card.data.get("app_file") == "app.py"
+    assert MARK in (card.data.get("tags") or [])
+    pins = (HERE / "constraints.txt").read_text()
+    assert f"gradio=={card.data.get('sdk_version')}\n" in pins
+
+
+def test_requirements_are_those_of_the_package():
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    lines = (HERE / "spaces" / "interventions" / "requirements.txt").read_text().split("\n")
+    assert [line for line in lines if line][:-1] == project["dependencies"]
+    assert "demo" in project["optional-dependencies"]
+
+
+def test_what_is_sent_runs_by_itself(tmp_path):
+    """In a folder of its own, without the installed package: the models open and answer."""
+    for name, path in space_files().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(path.read_bytes())
+    code = """
+import sys
+sys.meta_path = [finder for finder in sys.meta_path if "hf_relvit" not in getattr(finder, "__module__", "")]
+sys.path_importer_cache.clear()
+import hf_relvit
+assert hf_relvit.__file__.startswith(sys.argv[1]), hf_relvit.__file__
+from app import models
+from hf_relvit.spaces.interventions.moves import first_state
+from hf_relvit.spaces.interventions.page import summary
+from hf_relvit.spaces.interventions.served import open_served
+served = open_served(models()[0])
+print(summary(served, first_state(served.limits))["decision"])
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The model says")
+
+
+def test_a_dry_run_sends_nothing(monkeypatch):
+    monkeypatch.setattr("hf_relvit.hub.client.signed_in", lambda repo: pytest.fail("the Hub was asked"))
+    said = []
+    push_space("relvit/interventions", dry_run=True, say=said.append)
+    assert said[-1].endswith("nothing was sent")
+    assert len(said) == len(space_files()) + 1
+
+
+def test_published_twice_changes_nothing(hub):
+    said = []
+    push_space("relvit/interventions", say=said.append)
+    api = HfApi()
+    first = api.repo_info("relvit/interventions", repo_type="space")
+    assert first.private
+    files = set(api.list_repo_files("relvit/interventions", repo_type="space"))
+    assert files - {".gitattributes"} == set(space_files())
+    push_space("relvit/interventions", say=said.append)
+    assert api.repo_info("relvit/interventions", repo_type="space").sha == first.sha
+    assert len(said) == 2 and first.sha[:12] in said[1]
+
+
+def test_a_space_of_another_project_is_left_alone(hub):
+    api = HfApi()
+    api.create_repo("relvit/other", repo_type="space", space_sdk="static")
+    api.upload_file(
+        path_or_fileobj=b"<p>mine</p>", path_in_repo="index.html", repo_id="relvit/other", repo_type="space"
+    )
+    with pytest.raises(RelViTError, match="another project"):
+        push_space("relvit/other")
