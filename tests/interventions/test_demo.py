@@ -1,0 +1,62 @@
+"""`relvit demo`: what it serves, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hf_relvit.spaces.interventions import app, assets
+from interventions.conftest import make_run
+
+from hf_relvit.cli import main
+
+
+def demo(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", *arguments])
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What would be served, without a server."""
+    calls = []
+    monkeypatch.setattr(app, "start", lambda folders, **options: calls.append((folders, options)))
+    monkeypatch.setattr(assets, "PAIRS", 16)
+    monkeypatch.setattr(assets, "PROBE_SCENES", 64)
+    return calls
+
+
+def test_the_models_of_the_package(started):
+    assert demo("--port", "7999") == 0
+    folders, options = started[0]
+    assert folders == app.models() and options == {"host": None, "port": 7999}
+
+
+def test_a_run_is_prepared_once_and_again_when_it_changed(started, tmp_path):
+    run = make_run(tmp_path / "seed0", "discrimination")
+    assert demo("--run", str(run)) == 0
+    folder = started[0][0][0]
+    assert folder == run / "demo" / "seed0"
+    first = (folder / "about.json").stat().st_mtime_ns
+    assert demo("--run", str(run)) == 0
+    assert (folder / "about.json").stat().st_mtime_ns == first
+    weights = run / "training" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\x00\x00\x00\x00")
+    assert not assets.fresh(folder, run)
+    assert json.loads((folder / "about.json").read_text())["examples"]
+
+
+def test_no_run_is_one_line(capsys, tmp_path):
+    assert demo("--run", str(tmp_path / "nothing")) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "expected a run of a study" in said
+
+
+def test_without_gradio_it_says_what_to_install():
+    code = "import sys; sys.modules['gradio'] = None; from hf_relvit.cli import main; main(['demo'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'hf_relvit[demo]'" in done.stderr and "Traceback" not in done.stderr
