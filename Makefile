@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-browser quality style bench hub clean
+.PHONY: quickstart test test-browser test-cluster quality style bench hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -20,6 +20,10 @@ test: $(READY)  ## the whole test suite
 test-browser: $(READY)  ## the Space in a real browser; needs Chromium, such as Debian's package chromium
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]' playwright
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser tests/interventions
+
+test-cluster: $(READY)  ## a study on a Ray cluster of this machine, with a worker killed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/study/test_cluster.py
 
 quality: $(READY)  ## lint, format and types
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RelViTError
 from .options import ConfigFile, Out, Seed
 
 study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
@@ -26,10 +27,14 @@ def study_run(
     seeds: Seeds = 1,
     causal: Causal = True,
     cell: Annotated[int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray: on the Ray cluster of RAY_ADDRESS.")] = "local",
+    cpus: Annotated[float, typer.Option(help="With ray: CPUs of a cell.", min=0)] = 1,
+    gpus: Annotated[float, typer.Option(help="With ray: GPUs of a cell.", min=0)] = 0,
 ):
     """Build, train, evaluate, analyze, write report.html. An interrupted study goes on where it was.
 
-    With --cell, any job array can do a study, cell by cell; the report is written by a last run without it.
+    With --executor ray, cells run side by side on a cluster whose machines share --out. With --cell, any job array can
+    do a study, cell by cell; the report is written by a last run without it.
 
     Example: relvit study run quick --out runs/quick
     """
@@ -37,8 +42,14 @@ def study_run(
     from ..study.run import run_single, run_study
 
     planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
+    if executor not in ("local", "ray"):
+        raise RelViTError(f"unknown executor {executor!r}: expected local or ray")
     if cell is not None:
         typer.echo(run_single(planned, out, cell))
+    elif executor == "ray":
+        from ..study.cluster import run_on_ray
+
+        typer.echo(f"report: {run_on_ray(planned, out, cpus=cpus, gpus=gpus)}")
     else:
         typer.echo(f"report: {run_study(planned, out, say=typer.echo)}")
 

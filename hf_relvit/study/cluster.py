@@ -1,0 +1,134 @@
+"""A study's cells on a Ray cluster whose machines share a file system (extra: cluster)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import RelViTError
+from .cells import Cell, run_cell
+from .plan import Study
+from .run import cells_of
+
+_here: dict[tuple[str, str], list[Cell]] = {}  # of one run: states that its cells share stay in the worker's memory
+
+
+def run_on_ray(
+    study: Study, out: Path, *, cpus: float = 1, gpus: float = 0, retries: int = 3, progress: bool = True
+) -> Path:
+    """Do the cells that are not done yet on the cluster that ``RAY_ADDRESS`` names or this machine is part of.
+
+    A cell starts as soon as those it needs are finished. If its worker dies, the cell is done again from what is left
+    (training resumes); what is finished is never done twice. Errors of one cell do not stop the others.
+
+    Args:
+        study: of ``plan.plan``.
+        out: folder of the study, the same on all machines.
+        cpus, gpus: that a cell asks for.
+        retries: of a cell whose worker dies.
+        progress: show a table.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        RelViTError: ray is not installed, there is no cluster, it has not as many CPUs or GPUs as a cell asks for, or
+            cells failed (the message names the first; the others are finished).
+    """
+    ray = _connected()
+    out = Path(out).resolve()
+    _check(ray.cluster_resources(), cpus, gpus)
+    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(_do)
+    names: dict[Any, tuple[str, str]] = {}
+    for run in study.runs:
+        references: dict[str, Any] = {}
+        for cell in cells_of(run, study, out / run.name):
+            needs = [references[name] for name in cell.needs]
+            reference = remote.options(name=f"{run.name}/{cell.name}").remote(study, out, run.name, cell.name, *needs)
+            references[cell.name] = reference
+            names[reference] = run.name, cell.name
+    failed: dict[tuple[str, str], Exception] = {}
+    for reference in _shown(ray, names, failed) if progress else _finished(ray, names):
+        try:
+            ray.get(reference)
+        except ray.exceptions.RayError as error:
+            failed[names[reference]] = error
+    if failed:
+        (run, cell), error = next(iter(failed.items()))
+        raise RelViTError(
+            f"{len(failed)} of {len(names)} cells failed, first {run}/{cell}: {_cause(error)}; what is finished is "
+            "kept, mend it and run the same command"
+        )
+    from .report import write_report
+
+    return write_report(study, out)
+
+
+def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:
+    """One cell, on a worker; Ray waits for ``needs``."""
+    key = (str(out), run)
+    if key not in _here:
+        _here.clear()
+        of = next(r for r in study.runs if r.name == run)
+        _here[key] = cells_of(of, study, out / run)
+    work = next(c for c in _here[key] if c.name == cell)
+    run_cell(out / run / cell, work.settings, work.work)
+
+
+def _connected():
+    try:
+        import ray
+    except ImportError as error:
+        raise RelViTError("ray is not installed: pip install 'hf_relvit[cluster]'") from error
+    if not ray.is_initialized():
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level="error")
+        except ConnectionError as error:
+            raise RelViTError(
+                "no Ray cluster found: start one with `ray start --head`, or set RAY_ADDRESS to that of a running one"
+            ) from error
+    return ray
+
+
+def _check(there: dict[str, float], cpus: float, gpus: float) -> None:
+    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
+        if wanted > there.get(kind, 0):
+            raise RelViTError(
+                f"a cell asks for {wanted:g} {kind}s, the cluster has {there.get(kind, 0):g}: ask for less"
+            )
+
+
+def _finished(ray, names: dict) -> Iterator[Any]:
+    waiting = list(names)
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=1, timeout=1)
+        yield from done
+
+
+def _shown(ray, names: dict, failed: dict) -> Iterator[Any]:
+    """As ``_finished``, with a live table: for each run how many cells are done, and the last of them."""
+    from rich.live import Live
+    from rich.table import Table
+
+    runs = {run: [0, sum(of == run for of, _ in names.values()), ""] for run, _ in names.values()}
+
+    def table() -> Table:
+        drawn = Table("run", "finished", "failed", "last")
+        for run, (done, total, last) in runs.items():
+            drawn.add_row(run, f"{done} of {total}", str(sum(of == run for of, _ in failed)), last)
+        return drawn
+
+    with Live(table(), refresh_per_second=2) as live:
+        for reference in _finished(ray, names):
+            yield reference  # which the caller looks at before the table is drawn again
+            run, cell = names[reference]
+            runs[run][0] += (run, cell) not in failed
+            runs[run][2] = cell
+            live.update(table())
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of what went wrong on the worker."""
+    lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
