@@ -33,7 +33,9 @@ def build(served: dict[str, Served], on_gpu: Callable = lambda function: functio
         served: the allow-list of models, in the order of the menu.
         on_gpu: decorator of the functions that run a model; on ZeroGPU ``spaces.GPU``.
     """
-    with gr.Blocks(title="Inside a vision transformer", analytics_enabled=False, fill_width=True) as demo:
+    with gr.Blocks(
+        title="Inside a vision transformer", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
+    ) as demo:
         made = lay_out(served)
         _Wiring(served, on_gpu, made).connect(demo)
     return demo
