@@ -14,7 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import machine
 import numpy as np
-from gradio_client import Client
+
+try:
+    from gradio_client import Client
+except ImportError:
+    print("skipped: the Space needs gradio, pip install -e '.[demo]'")
+    sys.exit(0)
 
 REACTIONS, USERS, EACH = 100, 20, 5
 ACTIONS = ("swap", "steer", "inject")

@@ -64,6 +64,7 @@ def test_no_file_is_read_from_outside(space, path):
     for route in ("gradio_api/file=", "file=", "static/../../"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(f"{space}/{route}{path}", timeout=20)
+        caught.value.close()
         assert caught.value.code in (403, 404)
 
 
@@ -81,6 +82,7 @@ def test_an_upload_is_not_taken_from_the_servers_disk(space):
         with urllib.request.urlopen(f"{space}/gradio_api/call/uploaded/{event}", timeout=20) as response:
             said = response.read().decode()
     except urllib.error.HTTPError as error:
+        error.close()
         assert error.code in (400, 403, 422)
         return
     assert "event: error" in said
