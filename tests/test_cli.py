@@ -90,10 +90,13 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
     assert "compositional" in out
     table = pd.read_parquet(tmp_path / "table.parquet")
     assert set(table.n[table.condition == "all"]) == {16}
-    das = ["analyze", "das", checkpoint, "--layer", "1", "--pairs", "8", "--test-pairs", "4", "--epochs", "1"]
+    das = ["analyze", "das", checkpoint, "--pairs", "8", "--test-pairs", "4", "--epochs", "1"]
     code, out, _ = run(*das, "--out", str(tmp_path / "das"), capsys=capsys)
     assert code == 0
-    assert "of 32 directions" in out
+    assert "wrong_object" in out
+    scores = pd.read_parquet(tmp_path / "das" / "scores.parquet")
+    assert set(scores.layer) == {0, 1}
+    assert {"alignment.svg", "color-0", "color-1"} <= {path.name for path in (tmp_path / "das").iterdir()}
     code, out, _ = run("analyze", "attention", checkpoint, "-n", "4", "--out", str(tmp_path / "a"), capsys=capsys)
     assert code == 0
     assert (tmp_path / "a" / "viewer.png").exists()

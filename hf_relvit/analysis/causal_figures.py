@@ -64,9 +64,8 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
                 _line(axis, trained[trained.control == "wrong_object"], COLORS["within_pair"], "s--", "wrong object's")
                 _line(axis, trained[trained.score == "isolate"], COLORS["background"], "^:", "other property kept")
                 chance = cause[(cause.control == "none") & (cause.weights == "random")]
-                if len(chance):
-                    _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
-                    # such a network says one thing to all, so its floor is another one
+                _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
+                if len(chance):  # such a network says one thing to all, so its floor is another one
                     axis.plot(chance.layer, chance.floor, ":", color=COLORS["between_pair"], lw=3,
                               label="random weights, no edit")  # fmt: skip
                 _unedited(axis, found)
@@ -209,7 +208,9 @@ def novel_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
 
 
 def _line(axis, rows: pd.DataFrame, color: str, style: str, label: str) -> None:
-    """A measure by layer with its interval."""
+    """A measure by layer with its interval; nothing if it was not taken."""
+    if rows.empty:
+        return
     axis.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.25, lw=0)
     axis.plot(rows.layer, rows.accuracy, style, color=color, ms=4, label=label)
 

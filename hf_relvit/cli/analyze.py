@@ -60,7 +60,7 @@ def analyze_attention(
 def analyze_das(
     checkpoint: Checkpoint,
     out: Out,
-    layer: Annotated[int, typer.Option(help="Block, from 0; the site is the residual stream after it.")],
+    layer: Annotated[list[int] | None, typer.Option(help="Block, from 0; repeat for several, all by default.")] = None,
     prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
     task: Task = None,
     config: Scenes = None,
@@ -69,32 +69,61 @@ def analyze_das(
     test_pairs: Annotated[int, typer.Option(help="Pairs to score on.")] = 1000,
     epochs: int = 20,
     method: Annotated[str, typer.Option(help="das, identity, boundless or full_swap.")] = "das",
-    cache_gb: CacheGb = 4.0,
+    cache_gb: Annotated[float, typer.Option(help="Memory for activations; the rest goes to disk.")] = 8.0,
     seed: int = 0,
 ):
-    """Find the subspace that carries a property, and how well swapping it changes the answer.
+    """Find the subspaces that carry a property, and how well swapping them changes the answer.
 
-    Example: relvit analyze das runs/quick/seed0/training/model --layer 0 --out runs/das
+    Example: relvit analyze das runs/quick/seed0/training/model --property color --out runs/das
     """
+    import pandas as pd
+
+    from ..analysis.activations import Site, blocks
+    from ..analysis.causal_figures import alignment_figure
     from ..analysis.das import DASConfig, fit_alignment, score_alignment
+    from ..analysis.figures import save_figure
+    from ..analysis.interchange import pair_residuals
     from ..modeling.processing import load_checkpoint
     from ..provenance import whole_file
     from ..stimuli.counterfactuals import sample_counterfactuals
+    from ..training.run import computes_bf16
 
     model, processor = load_checkpoint(checkpoint)
     task, _, geometry, combinations = scenes_of(model, task, config)
-    train, test = (
-        sample_counterfactuals(task, geometry, prop, where, n, combinations=combinations, seed=seed)
-        for where, n in (("train", pairs), (split, test_pairs))
-    )
-    settings = DASConfig(layer, method=method, epochs=epochs, seed=seed, cache_gb=cache_gb)
-    alignment = fit_alignment(model, processor, train, settings, progress=True)
-    alignment.save_pretrained(out)
-    table = score_alignment(model, processor, alignment, test, cache_gb=cache_gb, progress=True)
+    layers = list(range(len(blocks(model)))) if layer is None else layer
+    captured = {}
+    for where, n in (("train", pairs), (split, test_pairs)):
+        drawn = sample_counterfactuals(task, geometry, prop, where, n, combinations=combinations, seed=seed)
+        sites = [Site("resid_post", number) for number in layers]
+        captured[where] = pair_residuals(model, processor, drawn, sites, cache_gb=cache_gb / 2, progress=where)
+    frames = []
+    for number in layers:
+        settings = DASConfig(number, method=method, epochs=epochs, seed=seed, bf16=computes_bf16())
+        alignment = fit_alignment(model, processor, captured["train"], settings, progress=True)
+        alignment.save_pretrained(out / f"{prop}-{number}")
+        frames += [
+            score_alignment(model, processor, alignment, captured[split], control)
+            for control in (None, "wrong_object")
+        ]
+    table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with whole_file(out / "scores.parquet") as temporary:
         table.to_parquet(temporary)
-    columns = ["condition", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor", "divergence"]
-    typer.echo(f"{alignment.size} of {alignment.width} directions\n{table[columns].round(3).to_string(index=False)}")
+    for kind in ("png", "svg"):
+        save_figure(alignment_figure(table), out / f"alignment.{kind}")
+    columns = [
+        "layer",
+        "control",
+        "accuracy",
+        "ci_low",
+        "ci_high",
+        "n",
+        "base_accuracy",
+        "floor",
+        "size",
+        "divergence",
+    ]
+    typer.echo(table[table.condition == "all"][columns].round(3).to_string(index=False))
+    typer.echo(out / "alignment.png")
 
 
 @analyze.command("novel")

@@ -8,8 +8,7 @@ import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
-from .comparison import _found
-from .tables import causal_tables, setting_of
+from .tables import causal_tables, own_alignments, setting_of
 
 _SCORES, _ACCURACY = "das/*/scores.parquet", "evaluation/accuracy.parquet"
 
@@ -55,7 +54,7 @@ def _read(path: Path) -> pd.DataFrame:
 def _run(run: Path) -> pd.DataFrame:
     if not (run / _ACCURACY).exists():
         raise RelViTError(f"{run} has no {_ACCURACY}: let relvit study run finish it")
-    value = disentanglement(_found(causal_tables(run)["alignment"]))
+    value = disentanglement(own_alignments(causal_tables(run)["alignment"]))
     table = pd.read_parquet(run / _ACCURACY)
     table = pd.DataFrame(
         table[(table.condition == "all") & (table.split != "validation")], columns=["split", "accuracy"]

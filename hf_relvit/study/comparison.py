@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.causal_figures import alignment_figure, novel_figure, probe_figure, steering_figure
-from ..analysis.correlation import MINIMUM, correlate, disentanglement
+from ..analysis.correlation import MINIMUM, correlate
 from ..analysis.figures import accuracy_figure, save_figure
 from ..provenance import whole_file
+from .collect import collect
 from .tables import CAUSAL, causal_tables, over_seeds, setting_of
 
 FIGURES = {
@@ -65,7 +66,7 @@ def compare(runs: list[str], out: Path) -> Comparison:
         causal = {name: table for name, table in own.items() if name in FIGURES and len(table)}
         save_causal(causal, folder)
         figures[setting] = {name: folder / f"{name}.png" for name in ("accuracy", *causal)}
-    return Comparison(tables["accuracy"], figures, _correlation(accuracy, of_runs, out))
+    return Comparison(tables["accuracy"], figures, _correlation(runs, out))
 
 
 def save_causal(tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None) -> None:
@@ -79,22 +80,12 @@ def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
 
 
-def _correlation(accuracy: pd.DataFrame, of_runs: dict[str, dict[str, pd.DataFrame]], out: Path) -> Path | None:
-    of = {
-        run: disentanglement(_found(tables["alignment"])) for run, tables in of_runs.items() if "alignment" in tables
-    }
-    if len({setting_of(run) for run in of}) < MINIMUM:
+def _correlation(runs: list[str], out: Path) -> Path | None:
+    aligned = [out / run for run in runs if "alignment" in causal_tables(out / run)]
+    if len({setting_of(run.name) for run in aligned}) < MINIMUM:
         return None
-    points = accuracy[accuracy.run.isin(list(of))]
-    points = points.assign(group=points.run.map(setting_of), disentanglement=points.run.map(of))
-    result = correlate(points)
+    result = correlate(collect(aligned))
     result.save(out / "tables")
     for kind in ("png", "svg"):
         result.plot(out / "figures" / f"correlation.{kind}")
     return out / "figures" / "correlation.png"
-
-
-def _found(scores: pd.DataFrame) -> pd.DataFrame:
-    """The accuracies of a run's alignments themselves: IID, without controls."""
-    iid = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
-    return pd.DataFrame(iid[(iid.control == "none") & (iid.weights == "trained")])

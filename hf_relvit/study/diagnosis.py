@@ -13,7 +13,7 @@ from ..analysis.diagnosis import Diagnosis
 from ..analysis.diagnosis_figure import diagnosis_figure
 from ..analysis.figures import accuracy_figure, attention_figure, save_figure
 from ..analysis.verdict import SPLIT_NAMES
-from .report import _embedded, _write
+from .pages import embedded, write_page
 from .tables import condition_name, name
 
 HEADLINES = {
@@ -72,7 +72,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         cards.append((" / ".join(scores), "attention: perceptual / relational score (ours, 0 to 1)"))
     facts, settings = diagnosis.facts, diagnosis.facts["settings"]
     versions = facts["provenance"]["versions"]
-    return _write(
+    return write_page(
         out / "diagnosis.html",
         "diagnosis.html",
         checkpoint=checkpoint,
@@ -80,7 +80,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         headline=HEADLINES[verdict.verdict],
         lead=LEADS[verdict.verdict],
         cards=cards,
-        images={title: _embedded(out / "figures" / f"{title}.png") for title in drawn},
+        images={title: embedded(out / "figures" / f"{title}.png") for title in drawn},
         reasons=verdict.reasons,
         advice=verdict.advice,
         settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else "",

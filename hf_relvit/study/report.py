@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from .. import __version__
 from ..analysis.attention import AttentionStages
@@ -19,6 +16,7 @@ from ..stimuli.preview import contact_sheet
 from ..stimuli.scenes import sample
 from . import sentences
 from .comparison import compare, save_causal
+from .pages import embedded, write_page
 from .plan import Run, Study
 from .sentences import CAUSAL
 from .tables import causal_tables, condition_name, name
@@ -39,15 +37,15 @@ def write_report(study: Study, out: Path) -> Path:
         return _run_page(study, study.runs[0], out / study.runs[0].name, out / "report.html")
     pages = {run.name: _run_page(study, run, out / run.name, out / run.name / "report.html") for run in study.runs}
     comparison = compare([run.name for run in study.runs], out)
-    return _write(
+    return write_page(
         out / "report.html",
         "comparison.html",
         study=study.name,
         version=__version__,
         pages={name: page.relative_to(out) for name, page in pages.items()},
         rows=[row | {"split": name(row["split"])} for row in comparison.accuracy.to_dict("records")],
-        settings={setting: {k: _embedded(f) for k, f in of.items()} for setting, of in comparison.figures.items()},
-        correlation=comparison.correlation and _embedded(comparison.correlation),
+        settings={setting: {k: embedded(f) for k, f in of.items()} for setting, of in comparison.figures.items()},
+        correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),
         captions=CAUSAL,
     )
@@ -85,7 +83,7 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
     images |= {kind: figures / f"{kind}.png" for kind in ("stimuli", "history", "accuracy", "attention", *causal)}
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
-    return _write(
+    return write_page(
         path,
         "report.html",
         title=TASKS[config.task],
@@ -99,7 +97,7 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
             (f"{stages.scores['perceptual_score']:.2f}", "perceptual score (ours, 0 to 1)"),
             (f"{stages.scores['relational_score']:.2f}", "relational score (ours, 0 to 1)"),
         ],
-        images={kind: _embedded(path) for kind, path in images.items()},
+        images={kind: embedded(path) for kind, path in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
         causal={name: (*CAUSAL[name][:2], CAUSAL[name][2](frame)) for name, frame in causal.items()},
@@ -119,20 +117,8 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
     )
 
 
-def _write(path: Path, template: str, **values) -> Path:
-    source, style = (files(__package__).joinpath(file).read_text("utf-8") for file in (template, "report.css"))
-    text = Environment(autoescape=True, undefined=StrictUndefined).from_string(source).render(style=style, **values)
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
 _CODE = """from datasets import load_dataset
 from hf_relvit import load_checkpoint
 
 model, processor = load_checkpoint("{out}/training/model")
 scenes = load_dataset("{out}/data", "{config}", split="test")"""
-
-
-def _embedded(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -47,6 +47,12 @@ def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def own_alignments(scores: pd.DataFrame) -> pd.DataFrame:
+    """Of the scores of a run's alignments those of the alignments themselves: IID, without controls."""
+    iid = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
+    return pd.DataFrame(iid[(iid.control == "none") & (iid.weights == "trained")])
+
+
 def setting_of(run: str) -> str:
     """What a run's name says beside its seed; "" in a study of seeds only."""
     return re.sub(r"-?seed\d+$", "", run)

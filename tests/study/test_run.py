@@ -126,7 +126,7 @@ def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
         for prop in ("color", "shape")
     )
     assert set(scores.weights) == {"trained"}
-    assert set(points[points.run == "0_001-seed0"].disentanglement) == {(color + shape) / 2}
+    assert set(points[points.run == "grid/0_001-seed0"].disentanglement) == {(color + shape) / 2}
 
 
 def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
