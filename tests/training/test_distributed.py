@@ -50,4 +50,3 @@ def test_two_processes_are_one(tiny_rmts, tmp_path, fresh):
             assert (key in single) == (key in double)
             if key in single:
                 assert double[key] == pytest.approx(single[key], rel=2e-3), key
-
