@@ -1,0 +1,158 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hf_relvit.dataset_builders import photorealistic
+from hf_relvit.dataset_builders.build import build, check_folder, open_folder
+from hf_relvit.dataset_builders.photorealistic import farm
+from hf_relvit.dataset_builders.photorealistic.builder import Photorealistic
+from hf_relvit.dataset_builders.photorealistic.montage import montage, outlined
+from hf_relvit.dataset_builders.photorealistic.rows import PATCH
+
+from hf_relvit.errors import RelViTError
+from hf_relvit.stimuli.photorealistic.masks import mask_patches
+from hf_relvit.stimuli.photorealistic.scenes import PhotoScene, SceneOptions
+
+SHIPPED = Path(photorealistic.__path__[0])
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The 32 images that come with the package, opened without the renderer."""
+    return open_folder(SHIPPED, "tiny")["test"]
+
+
+@pytest.fixture
+def quick_renderer(monkeypatch):
+    """Draws noise instead of tracing paths, and counts."""
+    drawn = []
+
+    def make_pair(job, number):
+        drawn.append(number)
+        tiny = open_folder(SHIPPED, "tiny")["test"]
+        scenes = tuple(PhotoScene.from_row(json.loads(tiny[2 * (number % 16) + i]["scene"])) for i in range(2))
+        scenes = tuple(PhotoScene(**{**scene.__dict__, "index": 2 * number + i}) for i, scene in enumerate(scenes))
+        rng = np.random.default_rng(number)
+        masks = np.zeros((2, SIZE, SIZE), dtype=np.uint8)
+        masks[:, :8, :8], masks[:, 20:, 20:] = 1, 2
+        return farm.Pair(scenes, rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8), masks)
+
+    monkeypatch.setattr(farm, "make_pair", make_pair)
+    monkeypatch.setattr("hf_relvit.dataset_builders.build.choose_variant", lambda wanted: wanted)
+    return drawn
+
+
+def test_the_shipped_set_is_small_sound_balanced_and_of_twins(tiny):
+    manifest = check_folder(SHIPPED, "tiny")
+    assert sum(facts["bytes"] for facts in manifest["files"].values()) < 600_000
+    assert len(tiny) == 32
+    columns = tiny.with_format("numpy")
+    assert np.mean(columns["label"]) == 0.5
+    assert np.bincount(columns["level"]).tolist() == [0, 16, 16]
+    by_index = {row["index"]: row for row in tiny}
+    for row in tiny:
+        twin = by_index[row["twin"]]
+        assert row["label"] != twin["label"]
+        one, other = np.asarray(row["image"], dtype=int), np.asarray(twin["image"], dtype=int)
+        elsewhere = (np.asarray(row["mask"]) == 0) & (np.asarray(twin["mask"]) == 0)
+        assert np.median(np.abs(one - other)[elsewhere]) <= 2  # but for shadows, and JPEG
+        same = (row["object"][0], row["tint"][0]) == (row["object"][1], row["tint"][1])
+        assert same == bool(row["label"])
+
+
+def test_the_shipped_images_are_lit_like_a_room(tiny):
+    means = [np.asarray(row["image"].convert("L")).mean() for row in tiny]
+    assert np.mean([60 < mean < 190 for mean in means]) >= 0.95
+
+
+def test_columns_follow_from_the_mask_and_the_scene(tiny):
+    for row in tiny:
+        mask, scene = np.asarray(row["mask"]), PhotoScene.from_row(json.loads(row["scene"]))
+        assert row["patches"] == [ids.tolist() for ids in mask_patches(mask, 224 // PATCH)]
+        assert row["visible"] == list(scene.visible)
+        assert row["occlusion"] == 1 - min(scene.visible) <= 0.5
+        assert (row["index"], row["label"], row["object"]) == (scene.index, scene.label, list(scene.objects))
+        assert row["distance"] == scene.distance
+        assert not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def test_a_build_opens_resumes_and_knows_when_it_is_done(tmp_path, quick_renderer):
+    said = []
+    options = {"n_eval": 8, "say": said.append}
+    stash = tmp_path / ".default.rendered"
+    Photorealistic(str(tmp_path / "lock"), "default", n_eval=8).render(str(stash), 1)
+    assert quick_renderer == [0, 1, 2, 3]
+    farm.pair_file(stash, 2).unlink()  # as if killed
+    build("photorealistic", "default", tmp_path, **options)
+    assert quick_renderer == [0, 1, 2, 3, 2]
+    assert not stash.exists()
+    data = open_folder(tmp_path, "default")["test"]
+    assert data["index"][:] == list(range(8))
+    assert np.asarray(data[5]["image"]).shape == (SIZE, SIZE, 3)
+    build("photorealistic", "default", tmp_path, **options)
+    assert said == [f"{tmp_path / 'default'} is finished and sound: nothing to do"]
+    card = (tmp_path / "README.md").read_text()
+    assert "relvit data build photorealistic --config default --n-train 0 --n-eval 8 --seed 0 --out DIR" in card
+    assert (tmp_path / "columns.png").exists()
+
+
+def test_pictures_of_another_request_are_not_taken_over(tmp_path, quick_renderer):
+    Photorealistic(str(tmp_path / "a"), "default", n_eval=4).render(str(tmp_path / "stash"), 1)
+    Photorealistic(str(tmp_path / "b"), "default", n_eval=4, seed=1).render(str(tmp_path / "stash"), 1)
+    assert quick_renderer == [0, 1, 0, 1]
+
+
+def test_a_half_written_pair_is_never_there(tmp_path, monkeypatch, quick_renderer):
+    monkeypatch.setattr(np, "savez_compressed", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        farm.store_pair(farm.Job(SceneOptions(n=4)), tmp_path, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Poison:
+    """Options that end the process which receives them."""
+
+    n = 8
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_killed_worker_is_told_in_one_line(tmp_path):
+    job = farm.Job(Poison())
+    with pytest.raises(RelViTError, match=r"a rendering process was killed.*0 of 8 images are kept: run the same"):
+        farm.Farm(job, tmp_path / "stash").run(2, "objects", "generator")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"config_name": "b16-256"}, "config 'b16-256': expected one of default, tiny"),
+        ({"n_eval": 5}, "5 photorealistic scenes: expected an even number"),
+        ({"n_train": 10}, "no training split"),
+        ({"palette": "colors.json"}, "objects bring their own colors"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path, keywords, words):
+    with pytest.raises(RelViTError, match=words):
+        Photorealistic(str(tmp_path), **keywords)
+
+
+def test_a_missing_renderer_is_told_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "mitsuba", None)
+    with pytest.raises(RelViTError, match=r"mitsuba is not installed.*pip install 'hf_relvit\[render\]'"):
+        build("photorealistic", "tiny", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_outlines_follow_the_mask_and_the_montage_has_every_scene(tiny):
+    image, mask = np.full((6, 6, 3), 100, dtype=np.uint8), np.zeros((6, 6), dtype=np.uint8)
+    mask[2:4, 2:4] = 1
+    out = outlined(image, mask)
+    assert (out[2:4, 2:4] == 255).all()
+    assert (out[1, 2:4] == 0).all()
+    assert (out[0, 0] == 100).all()
+    assert montage(tiny.select(range(4)), columns=4).width > 4 * 224
