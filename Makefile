@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-browser test-cluster quality style bench hub clean
+.PHONY: quickstart test test-render test-browser test-cluster quality style bench replicate-clip hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minu
 
 test: $(READY)  ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-render: $(READY)  ## the path tracer; needs the extra, `pip install -e '.[render]'`
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m render tests/stimuli/photorealistic
 
 test-browser: $(READY)  ## the Space in a real browser; needs Chromium, such as Debian's package chromium
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]' playwright
@@ -36,6 +39,13 @@ style: $(READY)  ## mend what can be mended
 
 bench: $(READY)  ## every speed claim, as a ratio with both sides in one run
 	@for f in benchmarks/bench_*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+
+build/clip-vit-b16/model.safetensors: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt onnx
+	@$(BIN)/python examples/clip_vit_b16.py build/clip-vit-b16
+
+replicate-clip: build/clip-vit-b16/model.safetensors  ## fine-tune real CLIP, measure it; an hour on 2 cores, resumable
+	@$(BIN)/relvit study run examples/replicate_clip.yaml --out runs/replicate-clip
 
 PORT ?= 8585
 hub: $(READY)  ## a Hub on this machine, to try publishing in a second terminal
