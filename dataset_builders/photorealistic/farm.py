@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -107,7 +109,7 @@ class Farm:
         # Spawned: a forked copy of a process that runs threads (torch, pyarrow) may hang.
         context = multiprocessing.get_context("spawn")
         workers = min(processes, len(missing))
-        with ProcessPoolExecutor(workers, context, initializer=_deaf) as pool:
+        with ProcessPoolExecutor(workers, context, initializer=_follow) as pool:
             try:
                 futures = [pool.submit(store_pair, self.job, self.stash, number) for number in missing]
                 for future in as_completed(futures):
@@ -153,6 +155,9 @@ def _library(folder: str | None) -> Library:
 _pairings = lru_cache(maxsize=1)(pairings)
 
 
-def _deaf() -> None:
-    """Ctrl-C is for the process that gives out the work."""
+def _follow() -> None:
+    """Ctrl-C is for the process that gives out the work; if that is killed, so is this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    giver = multiprocessing.parent_process()
+    assert giver is not None
+    threading.Thread(target=lambda: (giver.join(), os._exit(1)), daemon=True).start()
