@@ -267,11 +267,14 @@ def score_alignment(
     rotation, mask = alignment._on(device)
     model.eval()
     answers, before, after = [], [], []
+    # what the model says without an edit is the same from any site; the deepest one has the fewest blocks to run
+    last = max(data.base, key=lambda captured: captured.layer)
     for start in tqdm(range(0, len(table), batch_size), desc="score", disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
-        answers.append(torch.stack([run_from(model, site, r).argmax(-1) for r in (residual, edited)]).cpu())
+        natural = run_from(model, last, data.base[last][rows].to(device)).argmax(-1)
+        answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]).cpu())
         before.append(at_tokens(residual, where).cpu())
         after.append(at_tokens(edited, where).cpu())
     natural, swapped = torch.cat(answers, 1).numpy()

@@ -272,7 +272,8 @@ def test_full_disk_while_the_card_is_written(built, monkeypatch):
 @pytest.mark.parametrize(("signum", "num_proc"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
 def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     out = tmp_path / "out"
-    code = (
+    code = (  # a process started in the background by a shell ignores Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from hf_relvit.dataset_builders.build import build\n"
         f"build('discrimination', 'b16-256', {str(out)!r}, n_train=60000, n_eval=8, num_proc={num_proc})"
     )
