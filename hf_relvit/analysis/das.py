@@ -223,6 +223,7 @@ def score_alignment(
     *,
     objects: ObjectSet | None = None,
     batch_size: int = 64,
+    bf16: bool = False,
     cache_gb: float = 4.0,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -239,6 +240,7 @@ def score_alignment(
             the same labels, so a control should come out at the floor.
         objects: the shapes and colors of the scenes.
         batch_size: does not change the result beyond rounding.
+        bf16: run the blocks after the site in bfloat16, as ``DASConfig.bf16``.
         cache_gb: memory for activations; the rest is on disk.
         progress: show bars.
 
@@ -274,7 +276,8 @@ def score_alignment(
         residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
         natural = run_from(model, last, data.base[last][rows].to(device)).argmax(-1)
-        answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]).cpu())
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]).cpu())
         before.append(at_tokens(residual, where).cpu())
         after.append(at_tokens(edited, where).cpu())
     natural, swapped = torch.cat(answers, 1).numpy()

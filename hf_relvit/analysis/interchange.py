@@ -19,7 +19,7 @@ from .activations import Site, at_tokens, residuals
 from .subspaces import interchange
 
 CONTROLS = (None, "wrong_object", "random_tokens")
-_ENOUGH_STATES = 8192
+_ENOUGH_STATES = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class PairResiduals:
         return self.base_tokens[rows, self.pairs.edited], self.source[site][rows, giver]
 
     def bystanders(self, site: Site, control: str | None = None) -> torch.Tensor:
-        """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 8192."""
+        """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
         n, k = self.pairs.base.shape.shape
         rows = np.arange(n)
         idle = np.ones((2, n, k), dtype=bool)

@@ -25,13 +25,13 @@ class CausalConfig:
 
     pairs: int = 512
     """Pairs to find each alignment on."""
-    test_pairs: int = 400
+    test_pairs: int = 320
     """Pairs to score it on, for each split, and to inject novel representations into."""
     epochs: int = 6
     """Passes over the pairs. With the quick model 6 and 12 reach the same accuracy (three seeds)."""
     scenes: int = 1000
     """Scenes to fit each probe on."""
-    test_scenes: int = 400
+    test_scenes: int = 320
     """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
