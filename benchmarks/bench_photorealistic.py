@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
 import subprocess
@@ -100,6 +101,9 @@ def processes():
 
 
 if __name__ == "__main__":
+    if importlib.util.find_spec("mitsuba") is None:
+        print("skipped: the renderer needs mitsuba, pip install -e '.[render]'")
+        sys.exit(0)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     datasets.disable_progress_bars()
     with threadpool_limits(1):
