@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.provenance import read_json, whole_file
+from hf_relvit.provenance import dataset_checksum, read_json, whole_file
 
 from .photorealistic.montage import write_montage
 from .sheet import SHEET, write_sheet
@@ -85,11 +84,10 @@ def _manifests(out: Path) -> list[dict]:
 
 
 def _described(manifest: dict) -> dict:
-    checksums = "".join(split["checksum"] for split in manifest["splits"])
     return {
         **manifest,
         "megabytes": sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6,
-        "checksum": hashlib.sha256(checksums.encode()).hexdigest()[:16],
+        "checksum": dataset_checksum(manifest),
         "command": rebuild_command(manifest, "DIR"),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -59,3 +60,9 @@ def read_json(path: Path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RelViTError(f"{path} cannot be read ({error}): make it again, or name another folder") from error
+
+
+def dataset_checksum(manifest: dict) -> str:
+    """16 hexadecimal digits of a built dataset's rows and pixels, from the checksums of its splits."""
+    checksums = "".join(split["checksum"] for split in manifest["splits"])
+    return hashlib.sha256(checksums.encode()).hexdigest()[:16]

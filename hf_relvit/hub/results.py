@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import re
@@ -15,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import RelViTError
-from ..provenance import read_json
+from ..provenance import dataset_checksum, read_json
 from ..study.report import TASKS
 from ..study.tables import CAUSAL
 from .allowed import without_local
@@ -145,8 +144,7 @@ def of_training(config: dict[str, Any], history: dict[str, Any], processor: str)
 
 def _data(manifest: dict) -> dict[str, Any]:
     kept = ("task", "config", "version", "seed", "n_train", "n_eval", "generator", "objects", "own_objects")
-    checksums = "".join(split["checksum"] for split in manifest["splits"])  # as on the dataset's card
-    return {key: manifest[key] for key in kept} | {"checksum": hashlib.sha256(checksums.encode()).hexdigest()[:16]}
+    return {key: manifest[key] for key in kept} | {"checksum": dataset_checksum(manifest)}
 
 
 def _plain(value: Any) -> Any:
