@@ -136,6 +136,7 @@ GEOMETRIES = {
         SceneGeometry("b16small", 224, 16, 16, 12),  # the official archive's one-patch objects
         SceneGeometry("small", 112, 8, 16, 16),  # our choice: between quick and b16
         SceneGeometry("quick", 64, 8, 16, 16),  # our choice: learnable on a laptop in minutes
+        SceneGeometry("mini", 48, 8, 16, 16),  # our choice: small enough for many seeds on a laptop
     )
 }
 

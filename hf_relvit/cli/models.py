@@ -32,7 +32,7 @@ def train(
     Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
     """
     from ..errors import RelViTError
-    from ..training.config import resolve
+    from ..training.config import read_yaml, resolve
     from ..training.run import train as run
 
     if repo is not None and not push_to_hub:
@@ -51,7 +51,8 @@ def train(
         seed=seed,
         report_to=report_to,
     )
-    typer.echo(f"checkpoint: {run(resolve(preset, config, **overrides), out, repo=repo)}")
+    settings = read_yaml(config) if config is not None else {}
+    typer.echo(f"checkpoint: {run(resolve(preset, settings, **overrides), out, repo=repo)}")
 
 
 def evaluate(

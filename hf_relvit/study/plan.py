@@ -66,11 +66,12 @@ class Study:
 def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool = True, **overrides: Any) -> Study:
     """The runs of a preset, or of a grid.
 
-    A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values; every combination
-    is a run), ``seeds`` and ``causal`` (fields of CausalConfig, or false for none). Example::
+    A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values, or mapping of
+    names to values; every combination is a run), ``seeds`` and ``causal`` (fields of CausalConfig, or false for none).
+    Folders are called after the values, or after the names given to them. Example::
 
         preset: quick
-        grid: {combinations: [32, 128]}
+        grid: {combinations: [32, 128], disentanglement: {without: null, with: {layer: 2}}}
         seeds: 3
 
     Args:
@@ -83,7 +84,7 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
     Raises:
         RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice.
     """
-    grid: dict[str, list] = {}
+    grid: dict[str, Any] = {}
     causal_settings: Any = {} if causal else False
     settings: dict[str, Any] = read_yaml(file) if file is not None else {}
     preset = target
@@ -95,15 +96,16 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
         causal_settings = in_file if causal else False
     if not isinstance(seeds, int) or seeds < 1:
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
-    if not isinstance(grid, dict) or not all(isinstance(v, list) and v for v in grid.values()):
-        raise RelViTError(f"grid {grid}: expected a list with at least one value for each setting")
+    if not isinstance(grid, dict) or not all(isinstance(v, (list, dict)) and v for v in grid.values()):
+        raise RelViTError(f"grid {grid}: expected a list or mapping with at least one value for each setting")
     given = {key: value for key, value in overrides.items() if value is not None}
     runs = []
-    for values in itertools.product(*grid.values()):
-        point = dict(zip(grid, values))
-        base = resolve(preset, None, **(settings | point | given))
+    named = [v.items() if isinstance(v, dict) else [(_word(value), value) for value in v] for v in grid.values()]
+    for values in itertools.product(*named):
+        point = {key: value for key, (_, value) in zip(grid, values)}
+        base = resolve(preset, settings | point, **given)
         for seed in range(base.seed, base.seed + seeds):
-            name = "-".join([*(_word(value) for value in values), f"seed{seed}"])
+            name = "-".join([*(_word(word) for word, _ in values), f"seed{seed}"])
             runs.append(Run(name, dataclasses.replace(base, seed=seed)))
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import RelViTError
 from ..stimuli.objects import ObjectSet, open_objects
@@ -140,17 +141,17 @@ PRESETS = {
 }
 
 
-def resolve(preset: str = "quick", file: Path | None = None, **overrides) -> TrainConfig:
-    """A preset, changed by a YAML file, changed by keywords (those that are not None).
+def resolve(preset: str = "quick", settings: Mapping[str, Any] | None = None, **overrides) -> TrainConfig:
+    """A preset, changed by settings (where None is a value), changed by keywords (those that are not None).
 
     Raises:
-        RelViTError: unknown preset or key (the nearest one is named), or a file that is not a YAML mapping.
+        RelViTError: unknown preset or key (the nearest one is named).
     """
     if preset not in PRESETS:
         raise RelViTError(
             f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}"
         )
-    values = read_yaml(file) if file is not None else {}
+    values = dict(settings or {})
     values |= {key: value for key, value in overrides.items() if value is not None}
     known = {field.name: field for field in dataclasses.fields(TrainConfig)}
     for key, value in values.items():

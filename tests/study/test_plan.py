@@ -33,11 +33,18 @@ def test_a_grid_is_every_combination_and_seed(tmp_path):
     assert study.causal.pairs == 8
 
 
+def test_values_may_have_names(tmp_path):
+    text = "grid: {disentanglement: {without: null, 'at 2': {layer: 2}}, pipeline: [null]}"
+    study = plan(grid(tmp_path, text))
+    assert [run.name for run in study.runs] == ["without-none-seed0", "at_2-none-seed0"]
+    assert [run.config.disentanglement for run in study.runs] == [None, {"layer": 2}]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("grid: {seed: []}", "expected a list with at least one value"),
-        ("grid: {task: rmts}", "expected a list with at least one value"),
+        ("grid: {seed: []}", "expected a list or mapping with at least one value"),
+        ("grid: {task: rmts}", "expected a list or mapping with at least one value"),
         ("grid: {combinations: [32, 32]}", "names the run '32-seed0' twice"),
         ("grid: {combination: [32]}", "did you mean 'combinations'"),
         ("seeds: 0", "seeds 0: expected 1 or more"),

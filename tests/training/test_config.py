@@ -1,15 +1,14 @@
 import pytest
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.training.config import PRESETS, TrainConfig, resolve
+from hf_relvit.training.config import PRESETS, TrainConfig, read_yaml, resolve
 
 
-def test_options_override_the_file_which_overrides_the_preset(tmp_path):
-    file = tmp_path / "run.yaml"
-    file.write_text("images: 256\nseed: 3\n")
-    config = resolve("quick-rmts", file, seed=4, task=None)
+def test_options_override_settings_which_override_the_preset():
+    config = resolve("quick-rmts", {"images": 256, "seed": 3}, seed=4, task=None)
     assert (config.images, config.seed, config.task) == (256, 4, "rmts")
     assert config.pipeline == PRESETS["quick-rmts"].pipeline
+    assert resolve("quick-rmts", {"pipeline": None}).pipeline is None  # in settings None is a value
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ def test_bad_settings_are_one_line_with_the_cure(tmp_path, text, message):
     file = tmp_path / "run.yaml"
     file.write_text(text)
     with pytest.raises(RelViTError, match=message) as error:
-        resolve("quick", file)
+        resolve("quick", read_yaml(file))
     assert "\n" not in str(error.value)
 
 
