@@ -11,9 +11,10 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,7 @@ def build(
     masks: str | Path | None = None,
     palette: str | Path | None = None,
     variant: str | None = None,
+    options: Mapping[str, Any] | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
@@ -71,6 +73,8 @@ def build(
             is the folder of your own objects (``Library.from_folder``).
         variant: of the renderer of photorealistic scenes, "scalar" (the default) or "llvm". What is rendered already
             is kept when a build is killed.
+        options: further fields of ``PhotoConfig`` for photorealistic scenes, such as ``full_rotation``; None is the
+            config's own.
         say: is told, in one line, when there was nothing to do or why a dataset is made again.
 
     Returns:
@@ -81,17 +85,21 @@ def build(
     """
     if task not in _BUILDERS:
         raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(_BUILDERS)}")
+    changed = {key: value for key, value in (options or {}).items() if value is not None}
+    if task != Photorealistic.task and (changed or variant is not None):
+        what = ", ".join([*changed, *(["variant"] if variant is not None else [])])
+        raise RelViTError(f"{what} for {task}: expected none, as these are for photorealistic scenes alone")
     out = Path(out)
     folder = out / config
     with _one_line_errors(folder), _interrupted_once(), contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
         given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
         if task == Photorealistic.task:
-            given["variant"] = choose_variant(variant or "scalar")
+            given |= changed | {"variant": choose_variant(variant or "scalar")}
         builder = _BUILDERS[task](scratch, config, seed=seed, **given)
         sizes = builder.config.n_train, builder.config.n_eval
         request = dict(zip(_REQUEST, (task, config, *sizes, seed, builder.objects.fingerprint())))
-        request |= {"variant": given["variant"]} if "variant" in given else {}
+        request |= {"variant": given["variant"], "options": changed} if "variant" in given else {}
         check_card(out, task)
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
             write_card(out, config)  # in case the last build was killed before it
@@ -162,10 +170,10 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
         raise RelViTError(f"{folder} exists and is no finished dataset: delete it, or choose another --out")
     manifest = read_json(folder / "manifest.json")
     for key in request:
-        if manifest[key] != request[key]:
+        built = manifest.get(key, {})  # no options: a set made before there were any
+        if built != request[key]:
             raise RelViTError(
-                f"{folder} was built with {key} {manifest[key]}, not {request[key]}: "
-                "delete it, or choose another --out"
+                f"{folder} was built with {key} {built}, not {request[key]}: delete it, or choose another --out"
             )
     if manifest["generator"] != generator:
         say(f"{folder} was drawn by another version of the generator: making it again")

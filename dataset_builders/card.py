@@ -85,6 +85,7 @@ def _manifests(out: Path) -> list[dict]:
 
 def _described(manifest: dict) -> dict:
     return {
+        "options": {},
         **manifest,
         "megabytes": sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6,
         "checksum": dataset_checksum(manifest),
@@ -97,6 +98,8 @@ def rebuild_command(manifest: dict, out: str | Path) -> str:
     options = {"--config": "config", "--n-train": "n_train", "--n-eval": "n_eval", "--seed": "seed"}
     words = [word for option, key in options.items() for word in (option, str(manifest[key]))]
     words += ["--variant", manifest["variant"]] if manifest.get("variant", "scalar") != "scalar" else []
+    for key, value in manifest.get("options", {}).items():
+        words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
     own = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if manifest["own_objects"] else ""
     return f"relvit data build {manifest['task']} {' '.join(words)}{own} --out {shlex.quote(str(out))}"
 

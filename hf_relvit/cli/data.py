@@ -25,7 +25,15 @@ def data_build(
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
     masks: Masks = None,
     palette: Palette = None,
-    variant: Annotated[str | None, typer.Option(help="Renderer of photorealistic scenes: scalar or llvm.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Photorealistic: renderer, scalar or llvm.")] = None,
+    full_rotation: Annotated[
+        bool, typer.Option("--full-rotation", help="Photorealistic: turn objects in all directions, not upright.")
+    ] = False,
+    color_share: Annotated[
+        float | None,
+        typer.Option(help="Photorealistic: share of scenes about paint, same kind of object twice.", min=0, max=1),
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Photorealistic: side of the images, px.", min=16)] = None,
 ):
     """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
 
@@ -35,7 +43,8 @@ def data_build(
 
     sizes = {"n_train": n_train, "n_eval": n_eval}
     own = {"masks": masks, "palette": palette, "variant": variant}
-    folder = build(task, config, out, **sizes, **own, seed=seed, num_proc=processes)
+    options = {"full_rotation": full_rotation or None, "color_share": color_share, "size": size}
+    folder = build(task, config, out, **sizes, **own, options=options, seed=seed, num_proc=processes)
     typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
 
 

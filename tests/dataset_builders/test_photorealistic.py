@@ -11,7 +11,9 @@ from hf_relvit.dataset_builders.photorealistic.builder import Photorealistic
 from hf_relvit.dataset_builders.photorealistic.montage import montage, outlined
 from hf_relvit.dataset_builders.photorealistic.rows import PATCH
 
+from hf_relvit.cli import main
 from hf_relvit.errors import RelViTError
+from hf_relvit.provenance import read_json, write_json
 from hf_relvit.stimuli.photorealistic.masks import mask_patches
 from hf_relvit.stimuli.photorealistic.scenes import PhotoScene, SceneOptions
 
@@ -97,6 +99,45 @@ def test_a_build_opens_resumes_and_knows_when_it_is_done(tmp_path, quick_rendere
     card = (tmp_path / "README.md").read_text()
     assert "relvit data build photorealistic --config default --n-train 0 --n-eval 8 --seed 0 --out DIR" in card
     assert (tmp_path / "columns.png").exists()
+
+
+def test_options_of_the_scenes_reach_the_renderer_the_manifest_and_the_card(tmp_path, monkeypatch, quick_renderer):
+    jobs = []
+    rendered = farm.make_pair
+    monkeypatch.setattr(farm, "make_pair", lambda job, number: jobs.append(job) or rendered(job, number))
+    command = ["data", "build", "photorealistic", "--config", "default", "--n-eval", "8", "--processes", "1"]
+    options = ["--full-rotation", "--color-share", "1.0", "--size", "64"]
+    with pytest.raises(SystemExit) as end:
+        main([*command, *options, "--out", str(tmp_path)])
+    assert end.value.code == 0
+    assert {(job.options.full_rotation, job.options.color_share, job.size) for job in jobs} == {(True, 1.0, 64)}
+    manifest = check_folder(tmp_path, "default")
+    assert manifest["options"] == {"full_rotation": True, "color_share": 1.0, "size": 64}
+    card = (tmp_path / "README.md").read_text()
+    assert "--color-share 1.0 --full-rotation --size 64 --out DIR" in card
+    assert "`default` was made with other settings: color_share = 1.0, full_rotation = True, size = 64." in card
+    with pytest.raises(RelViTError, match=r"was built with options \{.*full_rotation.*, not \{\}: delete it"):
+        build("photorealistic", "default", tmp_path, n_eval=8)
+
+
+def test_a_set_made_before_there_were_options_is_kept(tmp_path, quick_renderer):
+    build("photorealistic", "default", tmp_path, n_eval=4)
+    path = tmp_path / "default" / "manifest.json"
+    write_json(path, {key: value for key, value in read_json(path).items() if key != "options"})
+    said = []
+    build("photorealistic", "default", tmp_path, n_eval=4, say=said.append)
+    assert said == [f"{tmp_path / 'default'} is finished and sound: nothing to do"]
+
+
+def test_options_of_these_scenes_are_refused_for_others(tmp_path, capsys):
+    command = ["data", "build", "rmts", "--config", "quick-32", "--full-rotation", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert "full_rotation for rmts: expected none" in capsys.readouterr().err
+    with pytest.raises(RelViTError, match="size, variant for discrimination: expected none"):
+        build("discrimination", "quick-32", tmp_path / "out", variant="llvm", options={"size": 32})
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_of_another_request_are_not_taken_over(tmp_path, quick_renderer):
