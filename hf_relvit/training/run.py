@@ -105,7 +105,7 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True, repo: str | 
         save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), processor, out / "model")
         history = {
             "log": trainer.state.log_history,
-            "provenance": provenance(seed=config.seed, config=config.to_dict()),
+            "provenance": provenance(seed=config.seed, config=config.to_dict(), micro_batch=trainer.images_at_once),
         }
         card = run_card(of_training(config.to_dict(), history, processor.fingerprint))
         with whole_file(out / "model" / "README.md") as temporary:

@@ -7,22 +7,23 @@ import math
 from pathlib import Path
 
 import torch
-from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
+from .memory import FrugalTrainer
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
 EXPONENTIAL_DECAY = 0.95  # a epoch; the official sweep's
 
 
-class RelViTTrainer(Trainer):
+class RelViTTrainer(FrugalTrainer):
     """Trainer for RelViTForImageClassification.
 
-    Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; the exponential
-    schedule of the official sweep; and the weights of the best or the last checkpoint loaded completely
-    (transformers up to 5.23 silently skips the renamed ones: huggingface/transformers issues 43701 and 48805).
+    Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; smaller pieces of a
+    batch where memory does not suffice (``FrugalTrainer``); the exponential schedule of the official sweep; and the
+    weights of the best or the last checkpoint loaded completely (transformers up to 5.23 silently skips the renamed
+    ones: huggingface/transformers issues 43701 and 48805).
 
     Args:
         epoch_steps: steps in an epoch, which is what the losses' start and stop and the exponential schedule count.
@@ -38,25 +39,33 @@ class RelViTTrainer(Trainer):
         if not self.args.disable_tqdm:
             self.add_callback(_Progress)
         self._terms: dict[str, torch.Tensor] = {}
-        self._terms_steps = 0
+        self._terms_steps = 0.0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:
             inputs = {**inputs, "epoch": self.state.global_step / self.epoch_steps}
         outputs = model(**inputs)
         if model.training:
+            share = 1 / self.current_gradient_accumulation_steps  # of the step's batch
             for name in TERMS:
                 if (term := getattr(outputs, name, None)) is not None:
-                    self._terms[name] = self._terms.get(name, 0) + term.detach()
-            self._terms_steps += 1
+                    self._terms[name] = self._terms.get(name, 0) + term.detach() * share
+            self._terms_steps += share
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _attempt(self, model, inputs):
+        before = dict(self._terms), self._terms_steps
+        loss = super()._attempt(model, inputs)
+        if loss is None:
+            self._terms, self._terms_steps = before
+        return loss
 
     def log(self, logs, start_time=None):
         if "loss" in logs and self._terms_steps:
             if len(self._terms) > 1:
                 means = {name: total / self._terms_steps for name, total in self._terms.items()}
                 logs |= {name: self.accelerator.reduce(mean, "mean").item() for name, mean in means.items()}
-            self._terms, self._terms_steps = {}, 0
+            self._terms, self._terms_steps = {}, 0.0
             if not math.isfinite(logs["loss"]):
                 raise RelViTError(
                     f"the loss is {logs['loss']} at step {self.state.global_step}: lower the learning rate "
