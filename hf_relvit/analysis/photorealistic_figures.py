@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .figures import COLORS, STYLE
 
@@ -29,15 +30,16 @@ _LINES = ("within_object", "background", "base", "within_pair", "between_pair")
 
 
 def photorealistic_figure(accuracy: pd.DataFrame, frozen: pd.DataFrame | None = None) -> Figure:
-    """Zero-shot accuracy by condition with intervals and base accuracy; beside it the frozen features, if any.
+    """Zero-shot accuracy by condition with intervals and base accuracy; below it the frozen features, if any.
 
     Args:
         accuracy: of ``evaluate_photorealistic``.
         frozen: of ``frozen_features``.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.2 if frozen is None else 10.6, 4.6), layout="constrained")
-        axes = figure.subplots(1, 1 if frozen is None else 2, squeeze=False)[0]
+        heights = [4.6] if frozen is None else [4.6, 3.6]
+        figure = Figure(figsize=(5.8, sum(heights)), layout="constrained")
+        axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         _bars(axes[0], accuracy)
         if frozen is not None:
             _layers(axes[1], frozen)
@@ -59,13 +61,13 @@ def _bars(axes: Axes, accuracy: pd.DataFrame) -> None:
     axes.barh(place, rows.accuracy, color=COLORS["within_object"], height=0.62, label="accuracy, 95 % interval")
     reach = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows.accuracy.to_numpy())
     axes.errorbar(rows.accuracy, place, xerr=reach, fmt="none", ecolor="#1c1c1c", capsize=2, linewidth=1)
-    axes.plot(rows.base_accuracy, place, "D", color=COLORS["base"], markersize=4, label="same network, random weights")
+    axes.plot(rows.base_accuracy, place, "D", color="white", mec="black", ms=5, label="same network, random weights")
     axes.axvline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
     axes.set_yticks(place, [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()])
     axes.set_xlim(0, 1)
     axes.set_xlabel("accuracy")
     axes.set_title("Photorealistic pairs, zero-shot")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=2, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.25, -0.14), ncols=2, fontsize=9)
 
 
 def _layers(axes: Axes, frozen: pd.DataFrame) -> None:
@@ -76,6 +78,7 @@ def _layers(axes: Axes, frozen: pd.DataFrame) -> None:
         axes.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=COLORS[color], alpha=0.15, linewidth=0)
     axes.axhline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
     axes.set_ylim(0.35, 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("layer (-1: embeddings)")
     axes.set_ylabel("AUC")
     axes.set_title("Cosine of the objects' mean tokens")

@@ -42,9 +42,9 @@ def analyze_attention(
         task, _, geometry, combinations = scenes_of(model, task, config)
         scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
     else:
-        from .photorealistic import open_pairs
+        from ..study.photorealistic import open_set
 
-        scenes = open_pairs(data, config, model)[:n]
+        scenes = open_set(data, config).pairs(model.config.geometry)[:n]
     stages = attention_stages(model, processor, scenes, AttentionConfig(compat), progress=True)
     stages.save(out)
     for kind in ("png", "svg"):

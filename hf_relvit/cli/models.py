@@ -72,15 +72,16 @@ def evaluate(
     Example: relvit evaluate runs/quick/seed0/training/model
     """
     from ..modeling.processing import load_checkpoint
+    from ..study.photorealistic import open_set, photo_configs
     from ..study.tables import accuracy_text
     from ..training import evaluation
-    from .photorealistic import conditions_text, open_pairs, photorealistic_config
+    from .photorealistic import conditions_text
 
     model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
-    if data_folder is not None and photorealistic_config(data_folder, config):
+    if data_folder is not None and photo_configs(data_folder):
         from ..training.photorealistic import evaluate_photorealistic
 
-        pairs = open_pairs(data_folder, config, model)
+        pairs = open_set(data_folder, config).pairs(model.config.geometry)
         table = evaluate_photorealistic(model, processor, pairs, progress=True)
         _report(table, out, conditions_text)
         return

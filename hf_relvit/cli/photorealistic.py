@@ -24,15 +24,17 @@ def analyze_frozen(
     from ..analysis.frozen import frozen_features
     from ..modeling import RelViTForImageClassification
     from ..modeling.processing import PixelProcessor, fit_processor, load_checkpoint, load_processor
+    from ..study.photorealistic import open_set
     from ..training.evaluation import random_twin
 
+    photos = open_set(data, config)
     model, processor = load_checkpoint(checkpoint)
     models = {"checkpoint": (model, processor), "random weights": (random_twin(model), processor)}
     if base is not None:
         backbone = RelViTForImageClassification.from_backbone(base)
         size = backbone.config.image_size
         models["base"] = (backbone.eval(), PixelProcessor(fit_processor(load_processor(base), size), size))
-    pairs = {name: open_pairs(data, config, pair[0]) for name, pair in models.items()}
+    pairs = {name: photos.pairs(pair[0].config.geometry) for name, pair in models.items()}
     frozen = frozen_features(models, pairs, progress=True)
     frozen.save(out)
     for kind in ("png", "svg"):
@@ -46,28 +48,3 @@ def conditions_text(table) -> str:
     """The table of ``evaluate_photorealistic`` for the terminal."""
     columns = ["condition", "accuracy", "ci_low", "ci_high", "n", "auc", "base_accuracy", "floor"]
     return table[columns].round(3).to_string(index=False)
-
-
-def photorealistic_config(folder: Path, config: str | None) -> str | None:
-    """The config to open if the folder holds photorealistic scenes, else None; ``config`` if it is one of its own."""
-    from ..provenance import read_json
-
-    found = [
-        path.parent.name
-        for path in sorted(folder.glob("*/manifest.json"))
-        if read_json(path)["task"] == "photorealistic"
-    ]
-    return (config if config in found else found[0]) if found else None
-
-
-def open_pairs(folder: Path, config: str | None, model):
-    """Photorealistic scenes of a built folder, for this model.
-
-    Raises:
-        RelViTError: the folder holds none.
-    """
-    from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
-    from ..stimuli.photorealistic.pairs import PhotoPairs
-
-    name = photorealistic_config(folder, config) or config or "default"
-    return PhotoPairs.from_dataset(open_folder(folder, name)["test"], model.config.geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ Target = Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small,
 Images = Annotated[int | None, typer.Option(help="Images seen in training.")]
 Seeds = Annotated[int, typer.Option(help="Runs of each setting, with seeds from --seed upwards.")]
 Causal = Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")]
+Photorealistic = Annotated[
+    Path | None, typer.Option(help="Folder of `relvit data build photorealistic`, to test discrimination models on.")
+]
 
 
 @study.command("run")
@@ -26,6 +30,7 @@ def study_run(
     seed: Seed = None,
     seeds: Seeds = 1,
     causal: Causal = True,
+    photorealistic: Photorealistic = None,
     cell: Annotated[int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray: on the Ray cluster of RAY_ADDRESS.")] = "local",
     cpus: Annotated[float, typer.Option(help="With ray: CPUs of a cell.", min=0)] = 1,
@@ -41,7 +46,8 @@ def study_run(
     from ..study.plan import plan
     from ..study.run import run_single, run_study
 
-    planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
+    given = {"causal": causal, "photorealistic": photorealistic, "images": images, "seed": seed}
+    planned = plan(study, seeds=seeds, file=config, **given)
     if executor not in ("local", "ray"):
         raise RelViTError(f"unknown executor {executor!r}: expected local or ray")
     if cell is not None:
@@ -63,6 +69,7 @@ def study_plan(
     seed: Seed = None,
     seeds: Seeds = 1,
     causal: Causal = True,
+    photorealistic: Photorealistic = None,
 ):
     """List the cells of a study with their numbers: which are finished, and what each needs.
 
@@ -72,7 +79,8 @@ def study_plan(
     from ..study.plan import plan
     from ..study.run import cells_of
 
-    planned = plan(study, seeds=seeds, file=config, causal=causal, images=images, seed=seed)
+    given = {"causal": causal, "photorealistic": photorealistic, "images": images, "seed": seed}
+    planned = plan(study, seeds=seeds, file=config, **given)
     cells = [(run.name, cell) for run in planned.runs for cell in cells_of(run, planned, out / run.name)]
     numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
     for (run, name), number in numbers.items():

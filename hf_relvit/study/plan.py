@@ -8,10 +8,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RelViTError
 from ..training.config import PRESETS, TrainConfig, read_yaml, resolve, unknown_key
+
+if TYPE_CHECKING:
+    from .photorealistic import PhotoSet
 
 PROPERTIES = ("shape", "color")
 
@@ -56,18 +59,28 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """Runs, and the causal analysis of each (None for none)."""
+    """Runs, and for each the causal analysis and the photorealistic set to test it on (None for none)."""
 
     name: str
     runs: tuple[Run, ...]
     causal: CausalConfig | None
+    photorealistic: PhotoSet | None = None
 
 
-def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool = True, **overrides: Any) -> Study:
+def plan(
+    target: str,
+    *,
+    seeds: int = 1,
+    file: Path | None = None,
+    causal: bool = True,
+    photorealistic: Path | None = None,
+    **overrides: Any,
+) -> Study:
     """The runs of a preset, or of a grid.
 
     A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values, or mapping of
-    names to values; every combination is a run), ``seeds`` and ``causal`` (fields of CausalConfig, or false for none).
+    names to values; every combination is a run), ``seeds``, ``causal`` (fields of CausalConfig, or false for none) and
+    ``photorealistic`` (folder of a set).
     Folders are called after the values, or after the names given to them. Example::
 
         preset: quick
@@ -79,10 +92,12 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
         seeds: runs of each combination, with the seeds from the settings' one upwards.
         file: YAML file of settings for a preset.
         causal: whether to do the causal analysis.
+        photorealistic: folder of a photorealistic set to test discrimination models on; instead of the grid's, if any.
         overrides: settings that override all; None is none.
 
     Raises:
-        RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice.
+        RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice; a folder
+            without photorealistic scenes.
     """
     grid: dict[str, Any] = {}
     causal_settings: Any = {} if causal else False
@@ -94,6 +109,8 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
         seeds = settings.pop("seeds", 1) if seeds == 1 else seeds
         in_file = settings.pop("causal", {})
         causal_settings = in_file if causal else False
+        in_file = settings.pop("photorealistic", None)
+        photorealistic = in_file if photorealistic is None else photorealistic
     if not isinstance(seeds, int) or seeds < 1:
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
     if not isinstance(grid, dict) or not all(isinstance(v, (list, dict)) and v for v in grid.values()):
@@ -110,7 +127,7 @@ def plan(target: str, *, seeds: int = 1, file: Path | None = None, causal: bool 
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:
         raise RelViTError(f"the grid names the run {twice[0]!r} twice: give each value once")
-    return Study(Path(target).stem, tuple(runs), _causal(causal_settings))
+    return Study(Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic))
 
 
 def _causal(settings: Any) -> CausalConfig | None:
@@ -121,6 +138,16 @@ def _causal(settings: Any) -> CausalConfig | None:
         if key not in known:
             raise unknown_key(f"causal {key}", known)
     return CausalConfig(**settings)
+
+
+def _photorealistic(folder: Any) -> PhotoSet | None:
+    if folder is None:
+        return None
+    if not isinstance(folder, str | Path):
+        raise RelViTError(f"photorealistic {folder!r}: expected the --out of `relvit data build photorealistic`")
+    from .photorealistic import open_set
+
+    return open_set(folder)
 
 
 def _word(value: Any) -> str:

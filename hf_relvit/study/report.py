@@ -17,6 +17,8 @@ from ..stimuli.scenes import sample
 from . import sentences
 from .comparison import compare, save_causal
 from .pages import embedded, write_page
+from .photorealistic import ONE_PAIR, PhotoResults
+from .photorealistic_page import photorealistic_section
 from .plan import Run, Study
 from .sentences import CAUSAL
 from .tables import causal_tables, condition_name, name
@@ -83,6 +85,7 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
     images |= {kind: figures / f"{kind}.png" for kind in ("stimuli", "history", "accuracy", "attention", *causal)}
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
+    photos = PhotoResults.load(out)
     return write_page(
         path,
         "report.html",
@@ -101,6 +104,8 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
         causal={name: (*CAUSAL[name][:2], CAUSAL[name][2](frame)) for name, frame in causal.items()},
+        photorealistic=photos and photorealistic_section(photos, stages, test, figures),
+        not_photorealistic=ONE_PAIR if study.photorealistic is not None and config.task != "discrimination" else "",
         rows=[
             row | {"split": name(row["split"]), "pairs": condition_name(row["condition"])}
             for row in table.to_dict("records")

@@ -89,6 +89,10 @@ def cells_of(run: Run, study: Study, folder: Path) -> list[Cell]:
         Cell("attention", partial(_attention, config), ("training",)),
     ]
     cells = [dataclasses.replace(cell, settings=config.to_dict()) for cell in cells]
+    if study.photorealistic is not None:
+        from .photorealistic import photorealistic_cells
+
+        cells += photorealistic_cells(config, study.photorealistic, folder)
     if study.causal is not None:
         from .causal import causal_cells
 
