@@ -21,7 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
+from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.objects import ObjectSet
 from ..stimuli.rendering import render
 from ..stimuli.scenes import SceneTable
@@ -173,14 +173,14 @@ def residuals(
         tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default.
         objects: the shapes and colors of the scenes.
         batch_size: does not change the result beyond rounding.
-        cache_gb: memory for the result, in 10^9 bytes. Sites beyond it are memory-mapped from unnamed files, which
-            vanish with the result or the process.
+        cache_gb: memory of the model's device for the result, in 10^9 bytes; of a GPU at most 0.7 of what is free.
+            Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
         folder: where these files are; the system's folder for temporary files by default, which on some systems is
             itself in memory.
         progress: label of a progress bar; none if empty.
 
     Returns:
-        ``(n, tokens or q, hidden)`` each, on the CPU, in the model's dtype.
+        ``(n, tokens or q, hidden)`` each, in the model's dtype, on its device; on the CPU if memory-mapped.
 
     Raises:
         RelViTError: scenes of another geometry, a processor that the model was not trained with, a layer that the
@@ -198,21 +198,23 @@ def residuals(
     first = next(model.parameters())
     length = geometry.sequence_length if tokens is None else tokens.shape[1]
     shape = (len(scenes), length, config.hidden_size)
-    budget = cache_gb * 1e9
+    budget, kept = cache_gb * 1e9, dict(dtype=first.dtype, device=first.device)
+    if first.is_cuda:
+        budget = min(budget, 0.7 * torch.cuda.mem_get_info(first.device)[0])
     cache = {}
     for site in sites:
         _block(blocks(model), site)
         size = int(np.prod(shape)) * first.element_size()
-        cache[site] = torch.empty(shape, dtype=first.dtype) if size <= budget else _on_disk(shape, first.dtype, folder)
+        cache[site] = torch.empty(shape, **kept) if size <= budget else _on_disk(shape, first.dtype, folder)
         budget -= size if size <= budget else 0
     model.eval()
     for start in tqdm(range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
-        pixels = processor(render(scenes[rows], objects)).to(first.device, first.dtype)
+        pixels = processor(render(scenes[rows], objects), first.device).to(first.dtype)
         for site, hidden in capture(model, pixels, sites).items():
             if tokens is not None:
-                hidden = at_tokens(hidden, tokens[rows].to(first.device))
-            cache[site][rows] = hidden.cpu()
+                hidden = at_tokens(hidden, to_device(tokens[rows], first.device))
+            cache[site][rows] = hidden
     return cache
 
 

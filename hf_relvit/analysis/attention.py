@@ -138,14 +138,14 @@ def attention_stages(
             patches, pictures = batch.patches(), render(batch, objects)
         tokens = torch.from_numpy(geometry.tokens(patches)).to(device)
         with record_object_attention(tokens, geometry.prefix_tokens) as record:
-            model(pixel_values=processor(pictures).to(device))
+            model(pixel_values=processor(pictures, device))
         if not record.mass:
             raise RelViTError(
                 f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
             )
-        parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1).cpu().numpy())
+        parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1))
         chances.append(_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
-    shares = np.concatenate(parts)  # (images, layers, heads, kinds)
+    shares = torch.cat(parts).cpu().numpy()  # (images, layers, heads, kinds)
     frame = _tidy(shares, between=not isinstance(scenes, PhotoPairs) and scenes.shape.shape[1] > 2)
     frame["chance"] = frame.kind.map(dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64))))
     name = "photorealistic" if isinstance(scenes, PhotoPairs) else scenes.geometry.name

@@ -122,7 +122,7 @@ def fit_alignment(
         values = torch.from_numpy(np.asarray(getattr(pairs.source, pairs.property), dtype=np.int64))
         values = values[..., None].expand(states.shape[:-1])
         found = baseline_subspace(
-            config.method, states.flatten(0, 2).float(), values.flatten(), config.size, generator
+            config.method, states.flatten(0, 2).float().cpu(), values.flatten(), config.size, generator
         )
     else:
         subspace = LearnedSubspace(config.method, width, config.size, generator).to(next(model.parameters()).device)
@@ -277,10 +277,10 @@ def score_alignment(
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
         natural = run_from(model, last, data.base[last][rows].to(device)).argmax(-1)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]).cpu())
-        before.append(at_tokens(residual, where).cpu())
-        after.append(at_tokens(edited, where).cpu())
-    natural, swapped = torch.cat(answers, 1).numpy()
+            answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]))
+        before.append(at_tokens(residual, where))
+        after.append(at_tokens(edited, where))
+    natural, swapped = torch.cat(answers, 1).cpu().numpy()
     reference = data.bystanders(site, control)
     distances = [strangeness(torch.cat(states), reference) for states in (before, after)]
     frame = pd.DataFrame(

@@ -110,7 +110,7 @@ def object_likeness(
     for start in tqdm(range(0, len(pairs), batch_size), desc=progress, disable=not progress, leave=False):
         batch = pairs[slice(start, start + batch_size)]
         tokens = torch.from_numpy(geometry.tokens(batch.patches)).to(device)
-        hidden = model(pixel_values=processor(batch.images).to(device), output_hidden_states=True).hidden_states
+        hidden = model(pixel_values=processor(batch.images, device), output_hidden_states=True).hidden_states
         first, second = (torch.stack([object_mean(layer, tokens[:, i]) for layer in hidden], 1) for i in (0, 1))
         parts.append(cosine_similarity(first, second, dim=-1).float().cpu().numpy())
     return np.concatenate(parts)

@@ -67,8 +67,9 @@ class PairResiduals:
         idle = np.ones((2, n, k), dtype=bool)
         idle[0, rows, self.pairs.edited] = False
         idle[1, rows, self.pairs.other_source if control == "wrong_object" else self.pairs.source_object] = False
-        of_base = at_tokens(self.base[site], self.base_tokens[:, :k].flatten(1)).unflatten(1, (k, -1))
-        states = [of_base[torch.from_numpy(idle[0])], self.source[site][:, :k][torch.from_numpy(idle[1])]]
+        base, source = self.base[site], self.source[site]
+        of_base = at_tokens(base, self.base_tokens[:, :k].flatten(1).to(base.device)).unflatten(1, (k, -1))
+        states = [of_base[torch.from_numpy(idle[0])].to(source.device), source[:, :k][torch.from_numpy(idle[1])]]
         flat = torch.cat(states).flatten(0, 1)
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
 
@@ -162,18 +163,29 @@ def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
 def strangeness(states: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
     """Squared Mahalanobis distance of states from a natural distribution, mean over tokens: float64 ``(n,)``.
 
-    Dimensions are standardized first; the covariance is Ledoit and Wolf's, which few states suffice for.
+    Dimensions are standardized first; the covariance is Ledoit and Wolf's, which few states suffice for. Computed on
+    the device of the states.
 
     Args:
         states: ``(n, p, hidden)``.
         reference: ``(N, hidden)``, natural states.
     """
-    from sklearn.covariance import ledoit_wolf
-
-    natural = reference.double().cpu().numpy()
-    mean, spread = natural.mean(0), natural.std(0)
+    natural = reference.to(states.device, torch.float64)
+    mean, spread = natural.mean(0), natural.std(0, correction=0)
     spread[spread == 0] = 1
-    covariance, _ = ledoit_wolf((natural - mean) / spread, assume_centered=True)
-    scaled = (states.double().cpu().numpy() - mean) / spread
-    flat = scaled.reshape(-1, scaled.shape[-1])
-    return (flat * np.linalg.solve(covariance, flat.T).T).sum(1).reshape(scaled.shape[:2]).mean(1)
+    covariance = _ledoit_wolf((natural - mean) / spread)
+    flat = (states.double().flatten(0, 1) - mean) / spread
+    distance = (flat * torch.linalg.solve(covariance, flat.T).T).sum(1)
+    return distance.unflatten(0, states.shape[:2]).mean(1).cpu().numpy()
+
+
+def _ledoit_wolf(centered: torch.Tensor) -> torch.Tensor:
+    """Covariance ``(p, p)`` of centered rows ``(N, p)``, shrunk (Ledoit and Wolf, 2004), as scikit-learn does it."""
+    n, p = centered.shape
+    empirical = centered.T @ centered / n
+    level = empirical.trace() / p
+    apart = empirical.square().sum() - p * level**2
+    squared = centered.square()
+    noise = ((squared.T @ squared).sum() / n - empirical.square().sum()) / n
+    shrinkage = (noise / apart).clamp(0, 1) if apart > 0 else torch.ones_like(level)
+    return (1 - shrinkage) * empirical + shrinkage * level * torch.eye(p, dtype=centered.dtype, device=centered.device)

@@ -144,20 +144,25 @@ def novel_representations(
     tokens = torch.from_numpy(geometry.tokens(bank.source.patches())[giver])
     label = "vectors" if progress else ""
     states = residuals(model, processor, bank.source, sites, tokens=tokens, objects=objects, progress=label)
+    states = {site: found.to(first.device) for site, found in states.items()}
     drawn, draw = _draw(getattr(bank.source, bank.property)[giver], len(pairs), config)
 
     n, rows = len(pairs), np.arange(len(pairs))[:, None]
     both = np.stack([pairs.edited, pairs.fixed], 1)
     patches = pairs.base.patches()[rows, both]
-    where = torch.from_numpy(geometry.tokens(patches)).flatten(1)
+    where = torch.from_numpy(geometry.tokens(patches)).flatten(1).to(first.device)
     label = torch.from_numpy(pairs.label.astype(np.int64))
     # one vector for both objects where the pair is to become same
     second = torch.from_numpy(np.where(pairs.judgement == 0, 0, 1))
     noise = torch.randn(
         int(draw[-1]) + 1, 2, model.config.hidden_size, generator=torch.Generator().manual_seed(config.seed)
     )  # pyright: ignore
+    drawn, second, noise = (tensor.to(first.device) for tensor in (drawn, second, noise))
+    rows_of_noise = torch.from_numpy(draw).to(first.device)
     bases = {
-        (i, baseline): torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis
+        (i, baseline): (torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis).to(
+            first.device
+        )
         for i, alignment in enumerate(alignments)
         for baseline in config.baselines
     }
@@ -171,26 +176,25 @@ def novel_representations(
         if "blank_image" in config.baselines:
             views["blank"] = _erase(images, pairs.base[batch], both[batch])
         captured = {
-            view: capture(model, processor(pixels).to(first.device, first.dtype), sites)
+            view: capture(model, processor(pixels, first.device).to(first.dtype), sites)
             for view, pixels in views.items()
         }
-        unedited.append(run_from(model, sites[0], captured["image"][sites[0]]).argmax(-1).cpu())
-        places = where[batch].to(first.device)
+        unedited.append(run_from(model, sites[0], captured["image"][sites[0]]).argmax(-1))
         for (i, baseline, method), found in answers.items():
             site, basis = alignments[i].site, bases[i, baseline]
             # the same draws in all baselines and layers
-            options = drawn[batch], noise[draw[batch]][..., : len(basis)], second[batch]
-            vectors = (_vectors(known[i, baseline], method, *options) @ basis).to(first.device)
+            options = drawn[batch], noise[rows_of_noise[batch]][..., : len(basis)], second[batch]
+            vectors = _vectors(known[i, baseline], method, *options) @ basis
             residual = captured["blank" if baseline == "blank_image" else "image"][site]
             mask = torch.ones(len(basis), device=first.device)
-            edited = intervene(residual, places, vectors, basis.to(first.device), mask)
+            edited = intervene(residual, where[batch], vectors, basis, mask)
             with torch.autocast(first.device.type, torch.bfloat16, enabled=config.bf16):
-                found.append(run_from(model, site, edited).argmax(-1).cpu())
-    natural = torch.cat(unedited)
+                found.append(run_from(model, site, edited).argmax(-1))
+    natural = torch.cat(unedited).cpu()
     table = []
     for (i, baseline, method), parts in answers.items():
         which = {"property": bank.property, "layer": alignments[i].site.layer, "baseline": baseline, "method": method}
-        right = (torch.cat(parts) == label).numpy()
+        right = (torch.cat(parts).cpu() == label).numpy()
         for condition, of in (
             ("all", slice(None)),
             ("different", pairs.judgement == 0),
@@ -272,7 +276,7 @@ def _vectors(
             mean = flat.mean(0)
             noise = mean + (flat - mean).square().mean(0).sqrt() * noise
         vectors = noise[:, :, None].expand(-1, -1, known.shape[1], -1)
-    return torch.cat([vectors[:, 0], vectors[torch.arange(len(vectors)), second]], 1)
+    return torch.cat([vectors[:, 0], vectors[torch.arange(len(vectors), device=vectors.device), second]], 1)
 
 
 def _erase(images: np.ndarray, scenes: SceneTable, objects: np.ndarray) -> np.ndarray:

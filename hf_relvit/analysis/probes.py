@@ -198,7 +198,7 @@ def fit_probes(
     for layer in tqdm(layers, desc=f"{config.form} probes: {config.target}", disable=not progress, leave=False):
         inputs = {name: unit_inputs(states[name][layer], index[name]) for name in given}
         probe = fit(inputs["train"], torch.from_numpy(goals["train"]), len(classes), config)
-        correct = {name: scores(inputs[name], probe).argmax(-1).numpy() == goals[name] for name in given}
+        correct = {name: scores(inputs[name], probe).argmax(-1).cpu().numpy() == goals[name] for name in given}
         for i, condition in enumerate(CONDITIONS):
             accuracy, n = correct["test"][i].mean(), len(scenes["test"])
             low, high = wilson(accuracy * n, n)
@@ -216,7 +216,7 @@ def fit_probes(
                     "floor": floor,
                 }
             )
-            weights |= {f"{layer}.{condition}.{name}": value[i].clone() for name, value in probe.items()}
+            weights |= {f"{layer}.{condition}.{name}": value[i].cpu().clone() for name, value in probe.items()}
     parts = blocks(model)
     facts = {
         "config": asdict(config),

@@ -110,7 +110,7 @@ def units(scenes: SceneTable, config: ProbeConfig) -> tuple[np.ndarray, np.ndarr
 def unit_inputs(states: torch.Tensor, index: np.ndarray) -> torch.Tensor:
     """``(n * units, tokens * hidden)`` float32."""
     n, count, _ = index.shape
-    flat = torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1])
+    flat = torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1]).to(states.device)
     return states.gather(1, flat).float().reshape(n * count, -1)
 
 
@@ -127,12 +127,16 @@ def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor
 def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeConfig) -> dict[str, torch.Tensor]:
     """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
     generator = torch.Generator().manual_seed(config.seed)
-    probe = {"weight": torch.zeros(2, classes, inputs.shape[1]), "bias": torch.zeros(2, classes)}
-    scale = torch.ones(())
+    device = inputs.device
+    probe = {
+        "weight": torch.zeros(2, classes, inputs.shape[1], device=device),
+        "bias": torch.zeros(2, classes, device=device),
+    }
+    scale, labels = torch.ones((), device=device), labels.to(device)
     if config.form == "quadratic":
         half = inputs.shape[1] // 2
         start = torch.randn(2 * config.rank, half, generator=generator) / half**0.5 / (2 * config.rank) ** 0.25
-        probe["form"] = start.expand(2, -1, -1).clone()
+        probe["form"] = start.expand(2, -1, -1).clone().to(device)
         scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
         inputs = inputs / scale
     with torch.enable_grad():
@@ -141,7 +145,7 @@ def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeC
         steps = config.epochs * -(-len(inputs) // config.batch_size)
         done = 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(inputs), generator=generator).split(config.batch_size):
+            for rows in torch.randperm(len(inputs), generator=generator).to(device).split(config.batch_size):
                 if config.compat == "corrected":
                     optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - done / steps)
                 goal = labels[:, rows]

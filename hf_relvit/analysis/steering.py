@@ -122,26 +122,27 @@ def steer(
     geometry, device = model.config.geometry, next(model.parameters()).device  # pyright: ignore
     model.eval()
     pairs = PAIRS[: scenes.relation.shape[1]]
-    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).reshape(len(scenes), len(pairs), -1)
-    relation = torch.from_numpy(scenes.relation.astype(np.int64))
+    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).reshape(len(scenes), len(pairs), -1).to(device)
+    relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
     sites = {layer: Site("resid_post", layer) for layer in probes.layers}
-    rows = {layer: _rows(probes, layer) for layer in probes.layers}
-    label = torch.from_numpy(scenes.label.astype(np.int64))
-    flipped = {(layer, a, p, c): 0 for layer in sites for a in config.alphas for p in pairs for c in CONDITIONS}
-    norms = {(layer, pair): 0.0 for layer in sites for pair in pairs}
-    base = torch.zeros((), dtype=torch.int64)
+    rows = {layer: {c: part.to(device) for c, part in _rows(probes, layer).items()} for layer in probes.layers}
+    label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
+    zero = torch.zeros((), dtype=torch.int64, device=device)  # counts stay on the device, which nothing waits for
+    flipped = {(layer, a, p, c): zero for layer in sites for a in config.alphas for p in pairs for c in CONDITIONS}
+    norms = {(layer, pair): zero.double() for layer in sites for pair in pairs}
+    base = zero
     for start in tqdm(range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False):
         batch = slice(start, start + config.batch_size)
-        pixels = processor(render(scenes[batch], objects)).to(device, next(model.parameters()).dtype)
-        goal = 1 - label[batch].to(device)
+        pixels = processor(render(scenes[batch], objects), device).to(next(model.parameters()).dtype)
+        goal = 1 - label[batch]
         states = capture(model, pixels, sites.values())
         first = sites[probes.layers[0]]
-        base += (run_from(model, first, states[first]).argmax(-1) != goal).sum().cpu()
+        base = base + (run_from(model, first, states[first]).argmax(-1) != goal).sum()
         for layer, site in sites.items():
             residual = states[site]
             for i, pair in enumerate(pairs):
-                where = tokens[batch, i].to(device)[..., None].expand(-1, -1, residual.shape[-1])
-                norms[layer, pair] += residual.gather(1, where).flatten(1).norm(dim=1).sum().item()
+                where = tokens[batch, i][..., None].expand(-1, -1, residual.shape[-1])
+                norms[layer, pair] = norms[layer, pair] + residual.gather(1, where).flatten(1).norm(dim=1).sum()
                 for condition, direction in rows[layer].items():
                     has = relation[batch, i]
                     push = direction[has if condition == "agree" else 1 - has].to(residual)
@@ -149,15 +150,16 @@ def steer(
                         pushed = residual.scatter_add(1, where, alpha * push)
                         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                             answer = run_from(model, site, pushed).argmax(-1)
-                        flipped[layer, alpha, pair, condition] += int((answer == goal).sum())
+                        key = layer, alpha, pair, condition
+                        flipped[key] = flipped[key] + (answer == goal).sum()
     frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
-    n, count = len(scenes), np.array(list(flipped.values()))
+    n, count = len(scenes), torch.stack(list(flipped.values())).cpu().numpy()
     low, high = wilson(count, n)
     length = {(layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item() for layer in rows for c in CONDITIONS}
     frame = frame.assign(accuracy=count / n, n=n, ci_low=low, ci_high=high)
     frame = frame.assign(base_accuracy=int(base) / n, floor=1 - int(base) / n)
     frame["relative_norm"] = [
-        abs(row.alpha) * length[row.layer, row.condition] * n / norms[row.layer, row.pair]
+        abs(row.alpha) * length[row.layer, row.condition] * n / norms[row.layer, row.pair].item()
         for row in frame.itertuples()
     ]
     facts = {

@@ -107,7 +107,7 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
             "or leave between_pair empty"
         )
     if spec.heads is not None:
-        mass = mass[:, :, list(spec.heads)]
+        mass = torch.stack([mass[:, :, head] for head in spec.heads], 2)  # a list as index would be copied each step
     pair = torch.arange(objects, device=mass.device) // 2
     same_pair = pair[:, None] == pair[None, :]
     itself = torch.eye(objects, dtype=torch.bool, device=mass.device)

@@ -49,9 +49,14 @@ class PixelProcessor:
                 f"only normalizes them; use fit_processor(processor, {image_size})"
             )
         self._table = table
+        self._tables: dict[torch.device, torch.Tensor] = {}
 
-    def __call__(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """Normalize uint8 ``(batch, side, side, 3)`` to float32 ``(batch, 3, side, side)``, on the images' device.
+    def __call__(self, images: np.ndarray | torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
+        """Normalize uint8 ``(batch, side, side, 3)`` to float32 ``(batch, 3, side, side)``.
+
+        Args:
+            images: numpy, or torch on any device.
+            device: where to normalize and leave them, by default where they are. They travel as bytes.
 
         Raises:
             RelViTError: another shape or dtype.
@@ -62,8 +67,12 @@ class PixelProcessor:
                 f"images of shape {tuple(images.shape)}, {images.dtype}: expected uint8 (batch, {side}, {side}, 3); "
                 "render the stimuli with the model's geometry"
             )
+        if device is not None and torch.device(device).type != "cpu":
+            images = to_device(images, torch.device(device))
         if isinstance(images, torch.Tensor) and images.device.type != "cpu":
-            table = torch.from_numpy(self._table).to(images.device)
+            if images.device not in self._tables:
+                self._tables[images.device] = torch.from_numpy(self._table).to(images.device)
+            table = self._tables[images.device]
             return torch.stack([table[channel][images[..., channel].int()] for channel in range(3)], 1)
         pixels, out = np.asarray(images), np.empty((len(images), 3, side, side), dtype=np.float32)
         for channel in range(3):
@@ -73,6 +82,14 @@ class PixelProcessor:
     def save_pretrained(self, folder: str | os.PathLike, **kwargs: Any) -> None:
         """Save the Hugging Face processor; lets a Trainer save this object as its ``processing_class``."""
         self.image_processor.save_pretrained(folder, **kwargs)
+
+
+def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device. To a GPU it goes from pinned memory, so that the host does not wait for the device."""
+    tensor = torch.as_tensor(values)
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def default_processor(
@@ -152,7 +169,11 @@ def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
 
 
 def load_checkpoint(
-    path_or_id: str | os.PathLike, *, revision: str | None = None, labels: Sequence[str] | None = None
+    path_or_id: str | os.PathLike,
+    *,
+    revision: str | None = None,
+    labels: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[RelViTForImageClassification, PixelProcessor]:
     """A same/different model in float32, in evaluation mode, with its processor.
 
@@ -162,6 +183,7 @@ def load_checkpoint(
         revision: on the Hub.
         labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
             "same")`` or the other way round.
+        device: where to put the model; "auto" is the accelerator if there is one.
 
     Raises:
         RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
@@ -215,7 +237,9 @@ def load_checkpoint(
             f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with {expected}: "
             "put back the preprocessor_config.json that was saved with them"
         )
-    return model, PixelProcessor(processor, model.config.image_size)
+    if device == "auto":
+        device = (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or "cpu"
+    return model.to(device), PixelProcessor(processor, model.config.image_size)
 
 
 def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder: str | os.PathLike) -> None:

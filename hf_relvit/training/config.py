@@ -83,6 +83,8 @@ class TrainConfig:
     """bf16 autocast; by default where the device computes in it."""
     gradient_checkpointing: bool = False
     """Less memory for more time."""
+    compile: bool = False
+    """Compile the blocks, for speed on a GPU; the last digits differ."""
     seed: int = 0
     """Of the weights, the scenes and their order."""
     report_to: str = "none"
@@ -106,7 +108,10 @@ class TrainConfig:
         return -(-self.images // self.batch_size)
 
     def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if not self.compile:
+            del values["compile"]  # runs from before this option are still the same runs
+        return values
 
 
 _PAPER = dict(

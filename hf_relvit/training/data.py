@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.utils.data import Dataset
 
 from ..errors import RelViTError
 from ..geometry import PatchGeometry, SceneGeometry
-from ..modeling.processing import PixelProcessor
+from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.objects import ObjectSet
 from ..stimuli.rendering import render
 from ..stimuli.scenes import SceneTable, sample
@@ -48,6 +49,17 @@ class SceneDataset(Dataset):
             task, geometry, split, n, combinations=combinations, seed=seed, block=block, objects=self.objects
         )
         self._block, self._table = 0, self._draw(0)
+        self._kept: dict[str, torch.Tensor] = {}
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Of the images of a block."""
+        return self.n * self._table.geometry.image_size**2 * 3
+
+    def keep(self, device: torch.device) -> None:
+        """Render the scenes of a fixed set now and keep them there; batches are then tensors on that device."""
+        batch = self.__getitems__(list(range(self.length)))
+        self._kept = {key: torch.from_numpy(np.array(value)).to(device) for key, value in batch.items()}
 
     def __len__(self) -> int:
         return self.length
@@ -58,20 +70,23 @@ class SceneDataset(Dataset):
             self._block, self._table = block, self._draw(block)
         return self._table
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices: list[int]) -> dict[str, np.ndarray]:
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
         """A batch at once, which is what ``DataLoader`` asks for.
 
         Returns:
             ``image`` uint8 ``(batch, height, width, 3)``, ``label`` int8 ``(batch,)``, ``patches`` int64 ``(batch,
             objects, patches per object)``, ``shape`` and ``color`` int16 ``(batch, objects)``, ``difference`` and
-            ``relation`` int8 ``(batch, pairs)``.
+            ``relation`` int8 ``(batch, pairs)``. Arrays, or tensors after ``keep``.
         """
         wanted = np.asarray(indices)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.length:
             raise IndexError(f"indices {wanted.min()} to {wanted.max()} of {self.length} scenes")
+        if self._kept:
+            rows = to_device(wanted, self._kept["image"].device)
+            return {key: value[rows] for key, value in self._kept.items()}
         parts = [
             self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)
         ]
@@ -105,17 +120,22 @@ class RelViTCollator:
         processor: turns uint8 pixels into what the model was trained on.
         geometry: of the model.
         scene_geometry: of the scenes; checked against the model's.
+        device: where batches go; pixels travel as bytes and become floats there.
 
     Raises:
         RelViTError: the scenes' image or patch size is not the model's.
     """
 
     def __init__(
-        self, processor: PixelProcessor, geometry: PatchGeometry, scene_geometry: SceneGeometry | None = None
+        self,
+        processor: PixelProcessor,
+        geometry: PatchGeometry,
+        scene_geometry: SceneGeometry | None = None,
+        device: torch.device | str = "cpu",
     ):
         if scene_geometry is not None:
             check_geometry(geometry, scene_geometry)
-        self.processor, self.geometry = processor, geometry
+        self.processor, self.geometry, self.device = processor, geometry, torch.device(device)
 
     def __call__(self, rows) -> dict[str, torch.Tensor]:
         """Rows, or a batch that is already stacked, to tensors.
@@ -133,10 +153,12 @@ class RelViTCollator:
                 f"images of {image.shape[2]} x {image.shape[1]} pixels for a model of {self.geometry.image_size}: "
                 "use the dataset config of the model's geometry"
             )
-        batch = {"pixel_values": self.processor(image), "labels": torch.from_numpy(rows["label"].astype(np.int64))}
-        for key in ("patches", "shape", "color"):
+        batch = {"pixel_values": self.processor(image, self.device)}
+        for key in ("label", "patches", "shape", "color"):
             if key in rows:
-                batch[key] = torch.from_numpy(rows[key].astype(np.int64))
+                value = rows[key]
+                value = value.long() if isinstance(value, torch.Tensor) else value.astype(np.int64)
+                batch["labels" if key == "label" else key] = to_device(value, self.device)
         return batch
 
 

@@ -33,12 +33,14 @@ def predict(model, processor: PixelProcessor, dataset, *, batch_size: int = 256,
     """
     device = next(model.parameters()).device
     model.eval()
-    loader = DataLoader(dataset, batch_size, collate_fn=RelViTCollator(processor, model.config.geometry))
+    loader = DataLoader(
+        dataset, batch_size, collate_fn=RelViTCollator(processor, model.config.geometry, device=device)
+    )
     parts = [
-        model(pixel_values=batch["pixel_values"].to(device)).logits.float().cpu().numpy()
+        model(pixel_values=batch["pixel_values"]).logits.float()
         for batch in tqdm(loader, desc=progress, disable=not progress, leave=False)
     ]
-    return np.concatenate(parts)
+    return torch.cat(parts).cpu().numpy()
 
 
 TWIN_SEED = 0x7E11  # no training run's, or the twin of a model from scratch would be that model before training

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, TrainingArguments, set_seed
+from transformers import AttentionInterface, AutoConfig, TrainingArguments, set_seed
 
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
 from ..modeling import RelViTConfig, RelViTForImageClassification
+from ..modeling.attention_mass import ATTENTION, relvit_attention
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor, save_checkpoint
 from ..provenance import provenance, read_json, whole_file, write_json
 from .config import TrainConfig
@@ -56,6 +57,22 @@ def computes_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def compile_blocks(model: RelViTForImageClassification) -> None:
+    """Compile the transformer blocks in place, so that a GPU does a block's elementwise work in a few passes.
+
+    One block is compiled and serves for all, in seconds rather than the minutes of a whole model. What records
+    attention stays out of it; without the pipeline loss nothing does, and attention is plain sdpa, the same on a GPU.
+    """
+    from ..analysis.activations import blocks
+
+    AttentionInterface.register(ATTENTION, torch.compiler.disable(relvit_attention))
+    if model.pipeline is None:
+        model.set_attn_implementation("sdpa")
+    for block in blocks(model):
+        # not block.compile(): that would take the hooks on the block, which collect hidden states, into the graph
+        block.forward = torch.compile(block.forward, dynamic=False)
 
 
 def train(config: TrainConfig, out: Path, *, progress: bool = True, repo: str | None = None) -> Path:
@@ -161,7 +178,7 @@ def make_trainer(
         warmup_steps=config.warmup_steps,
         max_grad_norm=config.max_grad_norm,
         train_sampling_strategy="sequential" if config.fresh else "random",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=False,  # the collator does it
         remove_unused_columns=False,
         label_names=["labels"],
         logging_steps=max(min(every // 4, 50), 1),
@@ -187,12 +204,18 @@ def make_trainer(
     )
     # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
     n_block = 4096 if config.fresh else config.n_train
+    device = arguments.device
+    training = scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None)
+    if not config.fresh and device.type == "cuda" and 4 * training.pixel_bytes < torch.cuda.mem_get_info(device)[0]:
+        training.keep(device)
+    if config.compile:
+        compile_blocks(model)
     return RelViTTrainer(
         model=model,
         args=arguments,
-        train_dataset=scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None),
+        train_dataset=training,
         eval_dataset={split: scenes_of(split, config.n_eval) for split in config.eval_splits},
-        data_collator=RelViTCollator(processor, model.config.geometry, scenes),
+        data_collator=RelViTCollator(processor, model.config.geometry, scenes, device),
         processing_class=processor,
         compute_metrics=lambda p: relational_accuracy(p.predictions, p.label_ids),
         exponential=config.schedule == "exponential",
