@@ -7,6 +7,7 @@ import pandas as pd
 from torch.utils.data import Dataset
 
 from ..analysis.statistics import wilson
+from ..errors import RelViTError
 from ..modeling.processing import PixelProcessor
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from .evaluation import predict, random_twin
@@ -61,7 +62,12 @@ def evaluate_photorealistic(
         One row a condition (see ``conditions``), with the columns of ``evaluation.evaluate``: ``split`` is
         "photorealistic". Twins are not independent, so the Wilson interval counts a scene and its twin once: it is
         never too narrow. ``n`` counts images.
+
+    Raises:
+        RelViTError: a checkpoint of another task.
     """
+    if (task := (model.config.scenes or {}).get("task", "discrimination")) != "discrimination":
+        raise RelViTError(f"a checkpoint of {task} on photorealistic pairs: expected one of discrimination")
     base, logits = (
         predict(net, processor, _Pictures(pairs), batch_size=64, progress=SPLIT if progress else "")
         for net in (random_twin(model), model)
