@@ -14,6 +14,7 @@ from ..analysis.correlation import MINIMUM, correlate
 from ..analysis.figures import accuracy_figure, save_figure
 from ..provenance import whole_file
 from .collect import collect
+from .photorealistic import PhotoResults
 from .tables import CAUSAL, causal_tables, over_seeds, setting_of
 
 FIGURES = {
@@ -46,8 +47,7 @@ def compare(runs: list[str], out: Path) -> Comparison:
         runs: their names, which end in "seed" and a number.
         out: folder of the study, with a folder for each.
     """
-    accuracy = _stacked({run: pd.read_parquet(out / run / "evaluation" / "accuracy.parquet") for run in runs})
-    accuracy = accuracy[accuracy.condition == "all"]
+    accuracy = _stacked({run: _accuracy(out / run) for run in runs})
     tables = {"accuracy": over_seeds(accuracy)}
     of_runs = {run: causal_tables(out / run) for run in runs}
     for analysis, (_, by) in CAUSAL.items():
@@ -74,6 +74,14 @@ def save_causal(tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndar
     for analysis, table in tables.items():
         for kind in ("png", "svg"):
             save_figure(FIGURES[analysis](table, reach), folder / f"{analysis}.{kind}")
+
+
+def _accuracy(run: Path) -> pd.DataFrame:
+    """Of whole splits, and of the photorealistic set where the run was tested on one."""
+    table = pd.read_parquet(run / "evaluation" / "accuracy.parquet").assign(shared=False)
+    if photos := PhotoResults.load(run):
+        table = pd.concat([table, photos.accuracy.assign(shared=True)], ignore_index=True)
+    return pd.DataFrame(table[table.condition == "all"])
 
 
 def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:

@@ -62,14 +62,14 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
     """Accuracies of several runs, those that differ only in the seed together.
 
     Args:
-        table: rows of the runs, with their names in ``run``.
+        table: rows of the runs, with their names in ``run``; ``shared`` tells those of scenes that all runs share.
         by: columns that tell the rows of one run apart.
 
     Returns:
         One row a setting and ``by``: ``setting, *by, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
         ``ci_low, ci_high`` (Student's t over seeds, never narrower than Wilson's over all scenes, as when all seeds
-        agree; of a single seed its own interval), ``seeds, n`` (of one seed), and the means of ``MEANS`` where the
-        table has them.
+        agree; of shared scenes, than a seed's own on average; of a single seed its own interval), ``seeds, n`` (of one
+        seed), and the means of ``MEANS`` where the table has them.
     """
     rows = []
     keys = ["setting", *by]
@@ -79,6 +79,8 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
         if seeds > 1:
             half = stdtrit(seeds - 1, 0.975) * accuracy.std() / np.sqrt(seeds)
             pooled = wilson((accuracy * group.n).sum(), group.n.sum())
+            if "shared" in group and group.shared.all():  # more seeds are no more scenes
+                pooled = group.ci_low.mean(), group.ci_high.mean()
             low = max(min(accuracy.mean() - half, float(pooled[0])), 0.0)
             high = min(max(accuracy.mean() + half, float(pooled[1])), 1.0)
         row = dict(zip(keys, values)) | {"accuracy": accuracy.mean(), "lowest": accuracy.min()}
