@@ -3,6 +3,7 @@ import pytest
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.dataset_builders.build import open_folder
 
+from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.photorealistic.pairs import PhotoPairs
 from hf_relvit.training.evaluation import random_twin
 from hf_relvit.training.photorealistic import conditions, evaluate_photorealistic
@@ -45,3 +46,8 @@ def test_accuracy_is_that_of_the_model_with_an_interval_of_scenes(checkpoint, pa
     p, n = table.accuracy["all"], 16  # 16 scenes of two twins each
     width = 2 * 1.96 * np.sqrt(p * (1 - p) / n + 1.96**2 / 4 / n**2) / (1 + 1.96**2 / n)
     assert table.ci_high["all"] - table.ci_low["all"] == pytest.approx(width, rel=1e-3)
+
+
+def test_a_checkpoint_of_another_task_is_refused(tiny_rmts, pairs):
+    with pytest.raises(RelViTError, match="a checkpoint of rmts on photorealistic pairs: expected one of discrim"):
+        evaluate_photorealistic(*build_model(tiny_rmts), pairs)
