@@ -1,6 +1,7 @@
 """What does a fine-tuned model lose if an analysis feeds it through another model's image processor?
 
     python examples/processor_mismatch.py runs/quick/seed0/training/model --out mismatch.json
+    python examples/processor_mismatch.py --train runs/imagenet-constants      # 3 minutes of training first
 
 The official analysis normalizes with mean = spread = 0.5 whatever model but CLIP it opens, though DINO and MAE were
 trained with ImageNet's constants (docs/replication.md). This measures the same mistake on any checkpoint of yours: one
@@ -10,15 +11,21 @@ set of images, three normalizations. `load_checkpoint` refuses such a processor;
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
+import torch
+from transformers import ViTConfig, ViTModel
 
 from hf_relvit.cli.options import scenes_of
+from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.processing import PixelProcessor, default_processor, load_checkpoint
 from hf_relvit.provenance import provenance, write_json
+from hf_relvit.training.config import TrainConfig, resolve
 from hf_relvit.training.evaluation import predict, scene_splits
 from hf_relvit.training.metrics import accuracy_table
+from hf_relvit.training.run import train
 
 OTHERS = {
     "mean = spread = 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -59,18 +66,42 @@ def mismatch(checkpoint: str, n: int = 1024, split: str = "test", seed: int = 0,
     return pd.DataFrame(rows)
 
 
+def train_with_imagenets(config: TrainConfig, out: Path) -> Path:
+    """Train a ViT from scratch on images normalized with ImageNet's constants, as DINO and MAE saw theirs.
+
+    Args:
+        config: of the run; its backbone is a ViT from scratch.
+        out: folder of the run; what was interrupted goes on.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    scenes = GEOMETRIES[config.geometry]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        sizes = {"image_size": scenes.image_size, "patch_size": scenes.patch_size}
+        ViTModel(ViTConfig(**config.backbone, **sizes), add_pooling_layer=False).save_pretrained(out / "start")
+    default_processor(scenes.image_size, *OTHERS["ImageNet's"]).save_pretrained(out / "start")
+    return train(dataclasses.replace(config, backbone=str(out / "start")), out / "run")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", help="folder or Hub id of one of our checkpoints")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("checkpoint", nargs="?", help="folder or Hub id of one of our checkpoints")
+    source.add_argument("--train", type=Path, help="folder: first train `quick` there, with ImageNet's constants")
+    parser.add_argument("--seed", type=int, default=0, help="of that training")
     parser.add_argument("--n", type=int, default=1024, help="scenes")
     parser.add_argument("--split", default="test", help="such as test or test_ood_shape")
     parser.add_argument("--batch-size", type=int, default=64, help="images at once")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     args = parser.parse_args()
-    table = mismatch(args.checkpoint, args.n, args.split, batch_size=args.batch_size)
+    checkpoint = args.checkpoint or train_with_imagenets(resolve("quick", seed=args.seed), args.train)
+    table = mismatch(checkpoint, args.n, args.split, batch_size=args.batch_size)
     print(table.to_string(index=False, float_format="%.3f"))
     if args.out:
-        facts = provenance(checkpoint=Path(args.checkpoint).name, split=args.split, seed=0)
+        trained = {"trained_with": "ImageNet's constants", "training_seed": args.seed} if args.train else {}
+        facts = provenance(split=args.split, seed=0, **trained)
         write_json(args.out, {"rows": table.to_dict("records"), "provenance": facts})
 
 

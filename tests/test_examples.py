@@ -61,3 +61,12 @@ def test_processor_mismatch_on_a_checkpoint(tmp_path, tiny, capsys):
     assert rows[0]["accuracy"] == rows[1]["accuracy"]
     assert all(row["n"] == 32 and row["ci_low"] <= row["accuracy"] <= row["ci_high"] for row in rows)
     assert "ImageNet's" in capsys.readouterr().out
+
+
+def test_processor_mismatch_trains_with_imagenets_constants(tmp_path, tiny):
+    example = runpy.run_path(str(ROOT / "examples" / "processor_mismatch.py"))
+    checkpoint = example["train_with_imagenets"](tiny, tmp_path)
+    table = example["mismatch"](str(checkpoint), n=16).set_index("normalization")
+    assert table.loc["its own", ["mean", "spread"]].tolist() == [0.485, 0.229]
+    assert table.agrees["ImageNet's"] == 1
+    assert table.accuracy["ImageNet's"] == table.accuracy["its own"]
