@@ -69,7 +69,7 @@ class PairResiduals:
         idle[1, rows, self.pairs.other_source if control == "wrong_object" else self.pairs.source_object] = False
         base, source = self.base[site], self.source[site]
         of_base = at_tokens(base, self.base_tokens[:, :k].flatten(1).to(base.device)).unflatten(1, (k, -1))
-        states = [of_base[torch.from_numpy(idle[0])].to(source.device), source[:, :k][torch.from_numpy(idle[1])]]
+        states = [of_base[np.nonzero(idle[0])].to(source.device), source[:, :k][np.nonzero(idle[1])]]
         flat = torch.cat(states).flatten(0, 1)
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
 
@@ -187,5 +187,5 @@ def _ledoit_wolf(centered: torch.Tensor) -> torch.Tensor:
     apart = empirical.square().sum() - p * level**2
     squared = centered.square()
     noise = ((squared.T @ squared).sum() / n - empirical.square().sum()) / n
-    shrinkage = (noise / apart).clamp(0, 1) if apart > 0 else torch.ones_like(level)
+    shrinkage = (noise / apart).clamp(0, 1).nan_to_num(1.0)
     return (1 - shrinkage) * empirical + shrinkage * level * torch.eye(p, dtype=centered.dtype, device=centered.device)

@@ -157,7 +157,7 @@ def steer(
     low, high = wilson(count, n)
     length = {(layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item() for layer in rows for c in CONDITIONS}
     frame = frame.assign(accuracy=count / n, n=n, ci_low=low, ci_high=high)
-    frame = frame.assign(base_accuracy=int(base) / n, floor=1 - int(base) / n)
+    frame = frame.assign(base_accuracy=base.item() / n, floor=1 - base.item() / n)
     frame["relative_norm"] = [
         abs(row.alpha) * length[row.layer, row.condition] * n / norms[row.layer, row.pair].item()
         for row in frame.itertuples()

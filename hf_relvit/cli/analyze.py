@@ -37,7 +37,7 @@ def analyze_attention(
     from ..modeling.processing import load_checkpoint
     from ..stimuli.scenes import sample
 
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     if data is None:
         task, _, geometry, combinations = scenes_of(model, task, config)
         scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
@@ -88,7 +88,7 @@ def analyze_das(
     from ..stimuli.counterfactuals import sample_counterfactuals
     from ..training.run import computes_bf16
 
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     task, _, geometry, combinations = scenes_of(model, task, config)
     layers = list(range(len(blocks(model)))) if layer is None else layer
     captured = {}
@@ -151,7 +151,7 @@ def analyze_novel(
     from ..stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 
     opened = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     task, _, geometry, combinations = scenes_of(model, task, config)
     frames, facts = [], {}
     for prop in [prop for prop in PROPERTIES if any(alignment.property == prop for alignment in opened)]:
@@ -209,7 +209,7 @@ def analyze_probe(
     settings = [
         ProbeConfig(t, form, compat=compat, epochs=epochs, seed=seed, cache_gb=cache_gb) for t in targets
     ]  # all checked before the first one is fitted
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     task, _, geometry, combinations = scenes_of(model, task, config)
     train, test = (
         object_states(
@@ -262,7 +262,7 @@ def analyze_steer(
 
     settings = SteeringConfig(tuple(alpha) if alpha else SteeringConfig.alphas)
     found = Probes.load(probes) if probes is not None else None
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     task, _, geometry, combinations = scenes_of(model, task, config)
     train, scenes = (
         sample(task, geometry, where, size, combinations=combinations, seed=seed)

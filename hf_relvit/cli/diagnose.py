@@ -34,7 +34,7 @@ def diagnose(
     settings = diagnosis.DiagnosisConfig(
         scenes=scenes, pairs=pairs, test_pairs=pairs, epochs=epochs, layers=tuple(layer) if layer else None, seed=seed
     )
-    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
+    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None, device="auto")
     task, _, geometry, combinations = scenes_of(model, task, config)
     found = diagnosis.diagnose(model, processor, task, geometry, combinations, settings, progress=True)
     page = write_diagnosis(found, checkpoint, out)

@@ -77,7 +77,7 @@ def evaluate(
     from ..training import evaluation
     from .photorealistic import conditions_text
 
-    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None)
+    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None, device="auto")
     if data_folder is not None and photo_configs(data_folder):
         from ..training.photorealistic import evaluate_photorealistic
 

@@ -111,7 +111,11 @@ class RelViTPreTrainedModel(PreTrainedModel):
             origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
             check_weights(path_or_id, revision)
-            loaded, info = AutoModel.from_pretrained(
+            # What else a checkpoint holds, such as heads and text towers, is not wanted; what lacks is checked below.
+            kind: Any = type(model.backbone)
+            quiet = {"_keys_to_ignore_on_load_unexpected": [""], "__module__": kind.__module__}
+            kind = type(kind.__name__, (kind,), quiet)
+            loaded, info = kind.from_pretrained(
                 path_or_id,
                 config=model.config.backbone_config,
                 revision=revision,

@@ -18,7 +18,6 @@ from ..analysis.readouts import ObjectStates, object_states
 from ..analysis.steering import SteeringConfig, steer
 from ..errors import RelViTError
 from ..geometry import geometry as scene_geometry
-from ..modeling.processing import load_checkpoint
 from ..provenance import whole_file
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
 from ..stimuli.scenes import SceneTable, sample
@@ -27,6 +26,7 @@ from ..training.evaluation import random_twin
 from ..training.run import computes_bf16
 from .cells import Cell
 from .plan import CausalConfig
+from .run import open_model
 
 KEPT = 5  # captures that the alignments of one property need: training pairs, and on two splits cause and isolate
 
@@ -42,7 +42,7 @@ class Bench:
     def __init__(self, config: TrainConfig, causal: CausalConfig, run: Path):
         self.config, self.causal, self.run = config, causal, run
         self.objects = config.open_objects()
-        self.checkpoint = cache(lambda: load_checkpoint(run / "training" / "model"))
+        self.checkpoint = cache(lambda: open_model(run))
         self.twin = cache(lambda: random_twin(self.checkpoint()[0]))
         self.captured = lru_cache(maxsize=KEPT)(self._captured)
         self.states = cache(self._states)

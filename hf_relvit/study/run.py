@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -110,7 +111,7 @@ def _data(config: TrainConfig, folder: Path) -> None:
         n_train=config.n_eval if config.fresh else config.n_train,
         n_eval=config.n_eval,
         seed=config.seed,
-        num_proc=1,
+        num_proc=max(min((os.cpu_count() or 1) // 2, config.n_eval // 500), 1),  # does not change the rows
         masks=config.objects,
         palette=config.palette,
     )
@@ -122,17 +123,25 @@ def _training(config: TrainConfig, folder: Path) -> None:
     train(config, folder)
 
 
-def _checkpoint(folder: Path):
+def open_model(run: Path):
+    """The model of a run, on the accelerator if there is one, and its processor.
+
+    On a GPU float32 products are then TF32: about eight times as fast, right to three digits (our choice).
+    """
+    import torch
+
     from ..modeling.processing import load_checkpoint
 
-    return load_checkpoint(str(folder.parent / "training" / "model"))
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    return load_checkpoint(run / "training" / "model", device="auto")
 
 
 def _evaluation(config: TrainConfig, folder: Path) -> None:
     from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
     from ..training.evaluation import evaluate
 
-    model, processor = _checkpoint(folder)
+    model, processor = open_model(folder.parent)
     splits = open_folder(folder.parent / "data", f"{config.geometry}-{config.combinations}")
     table = evaluate(model, processor, {k: v for k, v in splits.items() if k != "train"}, progress=True)
     with whole_file(folder / "accuracy.parquet") as temporary:
@@ -144,7 +153,7 @@ def _attention(config: TrainConfig, folder: Path) -> None:
     from ..analysis.attention import attention_stages, save_viewer
     from ..stimuli.scenes import sample
 
-    model, processor = _checkpoint(folder)
+    model, processor = open_model(folder.parent)
     objects = config.open_objects()
     scenes = sample(
         config.task,

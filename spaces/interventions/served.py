@@ -78,7 +78,7 @@ class Served:
             tokens = torch.from_numpy(self.model.config.geometry.tokens(table.source.patches())[giver])
             sites = [Site("resid_post", layer) for of, layer in self.alignments if of == prop]
             states = residuals(self.model, self.processor, table.source, sites, tokens=tokens)
-            found[prop] = getattr(table.source, prop)[giver].astype(int), states
+            found[prop] = getattr(table.source, prop)[giver].astype(int), {at: x.cpu() for at, x in states.items()}
         return found
 
 

@@ -26,6 +26,20 @@ def test_a_batch_equals_its_items_in_any_order():
             np.testing.assert_array_equal(batch[key][row], value)
 
 
+def test_scenes_kept_on_a_device_are_the_same_scenes(collator):
+    drawn, kept = (SceneDataset("rmts", QUICK, "train", 24, combinations=32) for _ in range(2))
+    kept.keep(torch.device("cpu"))
+    for wanted in ([5, 0, 23], [7]):
+        one, other = drawn.__getitems__(wanted), kept.__getitems__(wanted)
+        for key, value in one.items():
+            np.testing.assert_array_equal(other[key], value)
+        batches = [collator(batch) for batch in (one, other)]
+        for key, value in batches[0].items():
+            torch.testing.assert_close(batches[1][key], value, rtol=0, atol=0)
+    with pytest.raises(IndexError):
+        kept[24]
+
+
 def test_fresh_scenes_never_repeat_and_are_the_same_for_everyone():
     one, other = (SceneDataset("discrimination", QUICK, "train", 32, length=10_000) for _ in range(2))
     first, second = one.__getitems__(list(range(32))), one.__getitems__(list(range(32, 64)))

@@ -1,9 +1,11 @@
 import dataclasses
+import logging
 
 import pytest
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.processing import load_checkpoint
 from hf_relvit.training.run import build_model, train
 
@@ -53,3 +55,17 @@ def test_between_pair_needs_rmts(tiny, tmp_path):
 def test_a_palette_needs_masks(tiny):
     with pytest.raises(RelViTError, match="without a folder of masks"):
         build_model(dataclasses.replace(tiny, palette="colors.json"))
+
+
+def test_what_a_checkpoint_holds_beside_the_backbone_is_not_reported(tmp_path):
+    config = CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        RelViTForImageClassification.from_backbone(str(tmp_path))
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert not [record for record in records if "LOAD REPORT" in record.getMessage()]

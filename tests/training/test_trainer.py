@@ -1,11 +1,15 @@
 import dataclasses
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
+from one_device import one_device
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.geometry import geometry
+from hf_relvit.training.data import RelViTCollator, SceneDataset
 from hf_relvit.training.run import build_model, make_trainer, train
 from hf_relvit.training.trainer import last_complete_checkpoint
 
@@ -125,6 +129,37 @@ def test_gradient_checkpointing_changes_nothing(tiny_rmts, tmp_path):
     checkpointed.train()
     for name, value in parameters(plain.model).items():
         torch.testing.assert_close(value, checkpointed.model.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler looks at it
+def test_compiled_blocks_learn_the_same(tiny_rmts, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # needs no C++ compiler
+    for name, losses in {"both": {}, "none": dict(disentanglement=None, pipeline=None)}.items():
+        config = dataclasses.replace(tiny_rmts, **losses)
+        plain, compiled = (
+            trainer_of(dataclasses.replace(config, compile=on), tmp_path / f"{name}-{on}") for on in (False, True)
+        )
+        plain.train()
+        compiled.train()
+        for key, value in parameters(plain.model).items():
+            torch.testing.assert_close(value, compiled.model.state_dict()[key], rtol=1e-3, atol=1e-4)
+    assert "compile" not in config.to_dict()  # runs from before the option are the same runs
+    assert dataclasses.replace(config, compile=True).to_dict()["compile"]
+
+
+def test_a_step_never_waits_for_the_device(tiny_rmts, monkeypatch):
+    """On a stand-in for a GPU; a set that is kept there, fresh scenes, and both losses."""
+    model, processor = build_model(tiny_rmts)
+    model.to("meta").train()
+    scenes = geometry(tiny_rmts.geometry)
+    collator = RelViTCollator(processor, model.config.geometry, scenes, device="meta")
+    kept, fresh = (SceneDataset("rmts", scenes, "train", 32, combinations=32, length=n) for n in (32, 320))
+    kept.keep(torch.device("meta"))
+    with one_device(monkeypatch) as waits:
+        for data in (kept, fresh):
+            model(**collator(data.__getitems__(list(range(8)))), epoch=0.5).loss.backward()
+    assert not waits
+    assert model.classifier.weight.grad.device.type == "meta"
 
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path):
