@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.causal_figures import alignment_figure, novel_figure, probe_figure, steering_figure
+from ..analysis.comparison_figures import curves_figure, settings_figure
 from ..analysis.correlation import MINIMUM, correlate
 from ..analysis.figures import accuracy_figure, save_figure
-from ..provenance import whole_file
+from ..provenance import read_json, whole_file
 from .collect import collect
 from .photorealistic import PhotoResults
-from .tables import CAUSAL, causal_tables, over_seeds, setting_of
+from .tables import CAUSAL, causal_tables, curves, over_seeds, setting_of
 
 FIGURES = {
     "alignment": alignment_figure,
@@ -31,11 +32,13 @@ class Comparison:
 
     Attributes:
         accuracy: ``tables.over_seeds`` of the accuracies on whole splits.
+        overview: PNG files: "settings", the accuracies, where there are several settings, and "curves", over training.
         figures: for each setting, "" where only the seed differs: analysis -> PNG file.
         correlation: PNG file; None with fewer than 3 settings, or without alignments.
     """
 
     accuracy: pd.DataFrame
+    overview: dict[str, Path]
     figures: dict[str, dict[str, Path]]
     correlation: Path | None
 
@@ -48,7 +51,10 @@ def compare(runs: list[str], out: Path) -> Comparison:
         out: folder of the study, with a folder for each.
     """
     accuracy = _stacked({run: _accuracy(out / run) for run in runs})
-    tables = {"accuracy": over_seeds(accuracy)}
+    accuracy = accuracy.assign(setting=accuracy.run.map(setting_of))
+    training = _stacked({run: curves(read_json(out / run / "training" / "history.json")) for run in runs})
+    training = training.assign(setting=training.run.map(setting_of))
+    tables = {"accuracy": over_seeds(accuracy), "seeds": accuracy, "curves": training}
     of_runs = {run: causal_tables(out / run) for run in runs}
     for analysis, (_, by) in CAUSAL.items():
         if found := {run: tables_[analysis] for run, tables_ in of_runs.items() if analysis in tables_}:
@@ -56,6 +62,13 @@ def compare(runs: list[str], out: Path) -> Comparison:
     for name, table in tables.items():
         with whole_file(out / "tables" / f"{name}.parquet") as temporary:
             table.to_parquet(temporary)
+
+    overview = {"curves": curves_figure(training)}
+    if tables["accuracy"].setting.nunique() > 1:
+        overview = {"settings": settings_figure(tables["accuracy"], accuracy), **overview}
+    for name, figure in overview.items():
+        for kind in ("png", "svg"):
+            save_figure(figure, out / "figures" / f"{name}.{kind}")
 
     figures: dict[str, dict[str, Path]] = {}
     for setting in tables["accuracy"].setting.unique():
@@ -66,7 +79,8 @@ def compare(runs: list[str], out: Path) -> Comparison:
         causal = {name: table for name, table in own.items() if name in FIGURES and len(table)}
         save_causal(causal, folder)
         figures[setting] = {name: folder / f"{name}.png" for name in ("accuracy", *causal)}
-    return Comparison(tables["accuracy"], figures, _correlation(runs, out))
+    shown = {name: out / "figures" / f"{name}.png" for name in overview}
+    return Comparison(tables["accuracy"], shown, figures, _correlation(runs, out))
 
 
 def save_causal(tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None) -> None:

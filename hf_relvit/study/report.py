@@ -46,6 +46,7 @@ def write_report(study: Study, out: Path) -> Path:
         version=__version__,
         pages={name: page.relative_to(out) for name, page in pages.items()},
         rows=[row | {"split": name(row["split"])} for row in comparison.accuracy.to_dict("records")],
+        overview={name: embedded(figure) for name, figure in comparison.overview.items()},
         settings={setting: {k: embedded(f) for k, f in of.items()} for setting, of in comparison.figures.items()},
         correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),

@@ -47,6 +47,22 @@ def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
+def curves(history: dict) -> pd.DataFrame:
+    """Accuracy over training, from ``history.json`` of a run.
+
+    Returns:
+        A row an evaluation and split: ``split, images`` (seen so far), ``accuracy``.
+    """
+    batch = history["provenance"]["config"]["batch_size"]
+    rows = {}
+    for entry in history["log"]:
+        for key, value in entry.items():
+            if key.startswith("eval_") and key.endswith("_accuracy"):
+                split = key.removeprefix("eval_").removesuffix("_accuracy")
+                rows[split, entry["step"] * batch] = value
+    return pd.DataFrame([(*key, value) for key, value in rows.items()], columns=["split", "images", "accuracy"])
+
+
 def own_alignments(scores: pd.DataFrame) -> pd.DataFrame:
     """Of the scores of a run's alignments those of the alignments themselves: IID, without controls."""
     iid = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]

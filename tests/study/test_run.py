@@ -1,5 +1,6 @@
 """The main job in miniature, through the real command line."""
 
+import json
 import os
 import re
 import signal
@@ -102,7 +103,9 @@ def test_seeds_are_compared_on_one_page(settings, tmp_path):
     tables = [pd.read_parquet(out / f"seed{seed}/evaluation/accuracy.parquet") for seed in (0, 1)]
     mean = sum(table.set_index(["split", "condition"]).accuracy["test", "all"] for table in tables) / 2
     assert f"<td>IID test</td><td>{mean:.3f}</td><td>2</td>" in page
-    assert page.count("data:image/png;base64,") == 5
+    assert page.count("data:image/png;base64,") == 6
+    assert "Accuracy over training." in page
+    assert "Accuracy of each setting." not in page  # there is one
     assert "needs at least 3 kinds of model; this study\nhas 1" in page
     steering = pd.read_parquet(out / "tables" / "steering.parquet")
     seeds = [pd.read_parquet(out / f"seed{seed}/steering/steering.parquet") for seed in (0, 1)]
@@ -117,6 +120,12 @@ def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
     out = tmp_path / "grid"
     assert run(study(str(grid), out)) == 0
     assert "Does disentanglement go with generalization?" in (out / "report.html").read_text()
+    assert "Accuracy of each setting." in (out / "report.html").read_text()
+    curves = pd.read_parquet(out / "tables" / "curves.parquet")
+    log = json.loads((out / "0_001-seed0" / "training" / "history.json").read_text())["log"]
+    logged = [row["eval_validation_accuracy"] for row in log if "eval_validation_accuracy" in row]
+    own = curves[(curves.run == "0_001-seed0") & (curves.split == "validation")]
+    assert own.accuracy.tolist() == logged[-len(own) :]
     points = pd.read_parquet(out / "tables" / "correlation_runs.parquet")
     scores = pd.read_parquet(out / "0_001-seed0" / "das" / "color-1" / "scores.parquet")
     color, shape = (

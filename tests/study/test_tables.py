@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hf_relvit.study.tables import over_seeds, setting_of
+from hf_relvit.study.tables import curves, over_seeds, setting_of
 
 
 def table(**accuracies):
@@ -31,6 +31,17 @@ def test_seeds_that_agree_are_not_certain():
 def test_intervals_stay_between_0_and_1():
     result = over_seeds(table(seed0=0.99, seed1=1.0)).iloc[0]
     assert (result.setting, result.ci_high) == ("", 1.0)
+
+
+def test_curves_count_images_and_keep_the_last_of_a_step():
+    log = [
+        {"step": 2, "loss": 1.0},
+        {"step": 2, "eval_validation_accuracy": 0.5, "eval_test_accuracy": 0.4},
+        {"step": 4, "eval_validation_accuracy": 0.7},
+        {"step": 4, "eval_validation_accuracy": 0.7},  # the Trainer may evaluate the last step twice
+    ]
+    table = curves({"log": log, "provenance": {"config": {"batch_size": 16}}})
+    assert table.values.tolist() == [["validation", 32, 0.5], ["test", 32, 0.4], ["validation", 64, 0.7]]
 
 
 @pytest.mark.parametrize(("run", "setting"), [("seed3", ""), ("rmts-32-seed12", "rmts-32")])
