@@ -1,4 +1,4 @@
-"""The one error that users see as a single line."""
+"""The error and the warning that users see as a single line."""
 
 
 class RelViTError(ValueError):
@@ -6,3 +6,7 @@ class RelViTError(ValueError):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+class RelViTWarning(UserWarning):
+    """Worth saying, and no reason to stop: the command line prints the message alone."""

@@ -3,11 +3,13 @@
 import dataclasses
 import subprocess
 import sys
+import warnings
 
 import pandas as pd
 import pytest
 
 from hf_relvit import cli
+from hf_relvit.errors import RelViTWarning
 
 
 def run(*arguments, capsys):
@@ -73,6 +75,12 @@ def test_control_c_is_exit_code_130(capsys, monkeypatch):
     code, _, err = run("study", "run", "quick", "--out", "x", capsys=capsys)
     assert code == 130
     assert "run the same command to go on" in err
+
+
+def test_a_warning_of_ours_is_one_line(capsys):
+    run("env", capsys=capsys)
+    assert warnings.formatwarning(RelViTWarning("mind this"), RelViTWarning, "file.py", 3) == "relvit: mind this\n"
+    assert "file.py:3: UserWarning: mind this" in warnings.formatwarning("mind this", UserWarning, "file.py", 3)
 
 
 def test_env_names_versions(capsys):

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from datasets.utils import are_progress_bars_disabled
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from hf_relvit.errors import RelViTError
+from hf_relvit.errors import RelViTError, RelViTWarning
 from hf_relvit.provenance import read_json, whole_file, write_json
 from hf_relvit.stimuli.photorealistic.library import Library
 from hf_relvit.stimuli.photorealistic.placement import draw_twins, scene_mask
@@ -149,7 +150,9 @@ def make_pair(job: Job, number: int) -> Pair:
 
 @lru_cache(maxsize=1)
 def _library(folder: str | None) -> Library:
-    return Library.default() if folder is None else Library.from_folder(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RelViTWarning)  # said already, by the process that gives out the work
+        return Library.default() if folder is None else Library.from_folder(folder)
 
 
 _pairings = lru_cache(maxsize=1)(pairings)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
-from ..errors import RelViTError
+from ..errors import RelViTError, RelViTWarning
 from .analyze import analyze
 from .data import data
 from .demo import demo, space
@@ -49,8 +50,18 @@ def env():
         typer.echo(f"{name:14} {value}")
 
 
+_usual_warning = warnings.formatwarning
+
+
+def _warning(message, category, filename, lineno, line=None) -> str:
+    if issubclass(category, RelViTWarning):
+        return f"relvit: {message}\n"
+    return _usual_warning(message, category, filename, lineno, line)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
+    warnings.formatwarning = _warning
     try:
         code = app(arguments, standalone_mode=False)
     except RelViTError as error:

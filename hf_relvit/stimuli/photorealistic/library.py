@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from ...errors import RelViTError
+from ...errors import RelViTError, RelViTWarning
 from .meshes import MAX_BYTES, Model, load_model
 
 OBJECT_NAMES = (
@@ -97,6 +97,7 @@ class Library:
         if bare := [name for name, held in contents.items() if not any(map(_is_license, held))]:
             warnings.warn(
                 f"no license file beside {', '.join(bare)} in {folder}: add LICENSE.txt before you share the images",
+                RelViTWarning,
                 stacklevel=2,
             )
         library = cls(tuple(contents), False, contents)

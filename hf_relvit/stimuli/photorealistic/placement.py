@@ -19,9 +19,9 @@ _GAP = 0.05  # between the circles around two objects, and before the wall
 _MARGIN = 0.02  # of the image, that stays free of objects
 _CURES = {
     "wall": "use smaller objects",
-    "frame": "ask for less coverage",
-    "coverage": "widen coverage",
-    "visible": "lower min_visible",
+    "frame": "lower the coverage of SceneOptions",
+    "coverage": "leave out objects as thin as these, or widen the coverage of SceneOptions",
+    "visible": "lower the min_visible of SceneOptions",
 }
 
 

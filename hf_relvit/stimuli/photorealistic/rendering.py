@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import RelViTError
+from ...errors import RelViTError, RelViTWarning
 from .denoising import denoise
 from .extra import need
 from .library import Library
@@ -46,6 +46,7 @@ def choose_variant(wanted: str) -> str:
         warnings.warn(
             f"no LLVM of version {_OLDEST_LLVM} or later found: rendering with the slower scalar variant; install "
             "libllvm (Debian: libllvm19) or set DRJIT_LIBLLVM_PATH to its file",
+            RelViTWarning,
             stacklevel=2,
         )
         return "scalar"

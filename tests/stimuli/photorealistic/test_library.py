@@ -2,8 +2,9 @@ import tarfile
 from importlib.resources import files
 
 import pytest
+from hf_relvit.dataset_builders.photorealistic import farm
 
-from hf_relvit.errors import RelViTError
+from hf_relvit.errors import RelViTError, RelViTWarning
 from hf_relvit.stimuli.photorealistic.library import OBJECT_NAMES, Library
 
 DATA = files("hf_relvit.stimuli.photorealistic") / "data"
@@ -40,8 +41,10 @@ def test_your_own_objects(own_folder):
 def test_objects_without_a_license_warn(own_folder):
     pytest.importorskip("trimesh", reason="needs the extra: pip install 'hf_relvit[render]'")
     (own_folder / "tower" / "LICENSE.txt").unlink()
-    with pytest.warns(UserWarning, match=r"no license file beside tower in .*: add LICENSE.txt"):
+    with pytest.warns(RelViTWarning, match=r"no license file beside tower in .*: add LICENSE.txt"):
         Library.from_folder(own_folder)
+    farm._library.cache_clear()
+    assert farm._library(str(own_folder)).names == ("red box", "tower")  # silent: workers do not say it again
 
 
 def test_a_folder_of_fewer_than_two_objects_is_refused(own_folder, tmp_path):

@@ -81,7 +81,7 @@ def test_constraints_that_cannot_be_met_are_named(library, monkeypatch):
         RelViTError, match=r"red box and tower found in 30 tries: the constraint 'coverage' failed"
     ) as e:
         draw_twins(Pairing(0, 1, (0, 0), (1, 0), 0), SceneOptions(coverage=(0.5, 0.6)), library)
-    assert str(e.value).endswith("widen coverage")
+    assert str(e.value).endswith("or widen the coverage of SceneOptions")
 
 
 def test_scenes_are_pinned():
