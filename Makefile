@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-render test-browser test-cluster quality style bench replicate-clip hub clean
+.PHONY: quickstart test test-render test-browser test-cluster quality style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -46,6 +46,20 @@ build/clip-vit-b16/model.safetensors: $(READY)
 
 replicate-clip: build/clip-vit-b16/model.safetensors  ## fine-tune real CLIP, measure it; an hour on 2 cores, resumable
 	@$(BIN)/relvit study run examples/replicate_clip.yaml --out runs/replicate-clip
+
+bench-gpu: $(READY)  ## training and analyses on one GPU against their targets; without a GPU at a reduced size
+	@$(BIN)/python benchmarks/bench_gpu_training.py
+	@$(BIN)/python benchmarks/bench_gpu_analysis.py
+
+replicate-paper-gpu: build/clip-vit-b16/model.safetensors  ## CLIP at the paper's size, half an hour on an H200, resumable
+	@$(BIN)/relvit study run examples/replicate_paper_gpu.yaml --out runs/replicate-paper-gpu
+	@$(BIN)/python examples/keep_results.py runs/replicate-paper-gpu docs/results/replicate_paper_gpu
+
+table1-gpu: $(READY)  ## Table 1 at the paper's size, from scratch; about three hours on an H200, resumable
+	@for task in discrimination rmts; do \
+		$(BIN)/relvit study run examples/table1_gpu_$$task.yaml --out runs/table1-gpu-$$task && \
+		$(BIN)/python examples/keep_results.py runs/table1-gpu-$$task docs/results/table1_gpu_$$task || exit 1; \
+	done
 
 PORT ?= 8585
 hub: $(READY)  ## a Hub on this machine, to try publishing in a second terminal
