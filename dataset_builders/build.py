@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.provenance import read_json, write_json
+from hf_relvit.provenance import alone, read_json, write_json
 from hf_relvit.stimuli.photorealistic.rendering import choose_variant
 from hf_relvit.stimuli.png import pixel_checksum
 
@@ -32,6 +32,7 @@ from .counterfactuals.builder import Counterfactuals
 from .discrimination.builder import Discrimination
 from .photorealistic.builder import Photorealistic
 from .rmts.builder import RMTS
+from .shards import Shard, shards_folder
 
 _Builder = SceneBuilder | Photorealistic
 _BUILDERS: dict[str, type[_Builder]] = {
@@ -53,6 +54,7 @@ def build(
     palette: str | Path | None = None,
     variant: str | None = None,
     options: Mapping[str, Any] | None = None,
+    shard: str | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
@@ -60,6 +62,10 @@ def build(
     Several configs of one task may share ``out``, built one after the other. A folder appears under its name only
     when it is whole; what a killed build leaves behind is removed by the next. A finished build of the same request
     is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
+
+    Several machines may share the work by index range: each builds its ``shard``, in any order, into
+    ``<out>/<config>.shards/I-of-K``, and a last call without one joins them into what a single machine writes, file
+    by file. Machines without a shared disk build anywhere; bring their folders together before the last call.
 
     Args:
         task: "discrimination", "rmts", "counterfactuals" or "photorealistic".
@@ -75,13 +81,15 @@ def build(
             is kept when a build is killed.
         options: further fields of ``PhotoConfig`` for photorealistic scenes, such as ``full_rotation``; None is the
             config's own.
+        shard: "I/K" for the I-th of K parts of every split; by default all, or the parts that are there, joined.
         say: is told, in one line, when there was nothing to do or why a dataset is made again.
 
     Returns:
-        The folder of the config.
+        The folder of the config, or of the shard.
 
     Raises:
-        RelViTError: bad parameters, ``out`` holds something else, or the disk is full.
+        RelViTError: bad parameters; ``out`` holds something else, or shards of other settings; shards are missing;
+            another process builds the same; the disk is full.
     """
     if task not in _BUILDERS:
         raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(_BUILDERS)}")
@@ -97,6 +105,9 @@ def build(
         if task == Photorealistic.task:
             given |= changed | {"variant": choose_variant(variant or "scalar")}
         builder = _BUILDERS[task](scratch, config, seed=seed, **given)
+        if shard is not None:
+            builder.shard = Shard.parse(shard)
+            builder.check_shard()
         sizes = builder.config.n_train, builder.config.n_eval
         request = dict(zip(_REQUEST, (task, config, *sizes, seed, builder.objects.fingerprint())))
         request |= {"variant": given["variant"], "options": changed} if "variant" in given else {}
@@ -104,13 +115,20 @@ def build(
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
             write_card(out, config)  # in case the last build was killed before it
             return folder
-        out.mkdir(parents=True, exist_ok=True)
-        for left_behind in out.glob(f".{config}.*.incomplete"):
+        shards = _shards(out, config, request)
+        if shard is not None:
+            folder, request = builder.shard.folder(out, config), request | {"shard": shard}
+            if folder.exists() and _is_finished(folder, request, builder.hash, say):
+                return folder
+        elif shards_folder(out, config).exists():
+            builder.finished = _complete(builder, out, request, shards)
+        stack.enter_context(alone(folder))
+        for left_behind in folder.parent.glob(f".{folder.name}.*.incomplete"):
             shutil.rmtree(left_behind, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{config}.", suffix=".incomplete", dir=out))
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".incomplete", dir=folder.parent))
         stack.callback(shutil.rmtree, work, ignore_errors=True)
-        stash = out / f".{config}.rendered"
-        if isinstance(builder, Photorealistic):
+        stash = folder.parent / f".{folder.name}.rendered"
+        if isinstance(builder, Photorealistic) and builder.finished is None:
             builder.render(str(stash), num_proc)
         builder.download_and_prepare(str(work / "parquet"), file_format="parquet", num_proc=num_proc)
         _collect(builder, work / "parquet", work / "whole", request)
@@ -118,8 +136,53 @@ def build(
             os.replace(folder, work / "replaced")
         os.replace(work / "whole", folder)
         shutil.rmtree(stash, ignore_errors=True)
-        write_card(out, config)
+        if shard is None:
+            write_card(out, config)
+            shutil.rmtree(shards_folder(out, config), ignore_errors=True)
     return folder
+
+
+def _shards(out: Path, config: str, request: dict) -> dict[Shard, dict]:
+    """The manifests of the shards that are built; RelViTError if one has other settings."""
+    found = {}
+    for path in sorted(shards_folder(out, config).glob("[0-9]*/manifest.json")):
+        manifest = read_json(path)
+        _check_request(path.parent, manifest, request)
+        found[Shard.parse(manifest["shard"])] = manifest
+    return found
+
+
+def _complete(builder: _Builder, out: Path, request: dict, shards: dict[Shard, dict]) -> dict[str, list[Path]]:
+    """The files of all shards by split, in the order of the rows; RelViTError unless all are there and sound."""
+    config, totals = request["config"], {shard.of for shard in shards}
+    where = shards_folder(out, config)
+    command = rebuild_command(request | {"own_objects": builder.config.masks is not None}, out)
+    if len(totals) != 1:
+        state = f"shards of different totals, {', '.join(map(str, sorted(totals)))}" if totals else "no finished shard"
+        raise RelViTError(f"{where} holds {state}: build all with `{command} --shard I/K`, or remove the folder")
+    wanted = [Shard(number, *totals) for number in range(1, max(totals) + 1)]
+    missing = [
+        str(shard)
+        for shard in wanted
+        if shard not in shards
+        or shards[shard]["generator"] != builder.hash
+        or _trouble(shard.folder(out, config), shards[shard])
+    ]
+    if missing:
+        raise RelViTError(
+            f"{where} lacks the shards {', '.join(missing)} (not built, damaged, or drawn by another version of the "
+            f"generator): build each, the first with `{command} --shard {missing[0]}`, or bring it there"
+        )
+    return {
+        split: [
+            shard.folder(out, config) / name
+            for shard in wanted
+            for part in shards[shard]["splits"]
+            if part["name"] == split
+            for name in part["files"]
+        ]
+        for split in builder.splits
+    }
 
 
 def check_folder(out: str | Path, config: str) -> dict:
@@ -169,12 +232,7 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
     if not (folder / "manifest.json").exists():
         raise RelViTError(f"{folder} exists and is no finished dataset: delete it, or choose another --out")
     manifest = read_json(folder / "manifest.json")
-    for key in request:
-        built = manifest.get(key, {})  # no options: a set made before there were any
-        if built != request[key]:
-            raise RelViTError(
-                f"{folder} was built with {key} {built}, not {request[key]}: delete it, or choose another --out"
-            )
+    _check_request(folder, manifest, request)
     if manifest["generator"] != generator:
         say(f"{folder} was drawn by another version of the generator: making it again")
         return False
@@ -183,6 +241,15 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
         return False
     say(f"{folder} is finished and sound: nothing to do")
     return True
+
+
+def _check_request(folder: Path, manifest: dict, request: dict) -> None:
+    for key in request:
+        built = manifest.get(key, {})  # no options: a set made before there were any
+        if built != request[key]:
+            raise RelViTError(
+                f"{folder} was built with {key} {built}, not {request[key]}: delete it, or choose another --out"
+            )
 
 
 def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> None:
@@ -258,25 +325,31 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
         raise
 
 
+_UNHANDLED = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
 @contextlib.contextmanager
 def _interrupted_once() -> Iterator[None]:
-    """Ctrl-C reaches the workers too: let this process alone act on it, and end them."""
+    """Ctrl-C reaches the workers too, `kill` does not: let this process alone act on either, and end the workers."""
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # somebody else decides what Ctrl-C does
-        return
+    # Where there is another handler, somebody else decides.
+    ours = [n for n, default in _UNHANDLED.items() if in_main_thread and signal.getsignal(n) is default]
     here = os.getpid()
 
     def interrupt(signum, frame):
         if os.getpid() == here:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+        if signum == signal.SIGTERM:
+            os._exit(128 + signum)
         sys.unraisablehook = lambda unraisable: None  # a worker's last words say nothing new
 
-    signal.signal(signal.SIGINT, interrupt)
+    for number in ours:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in ours:
+            signal.signal(number, _UNHANDLED[number])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

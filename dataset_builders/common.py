@@ -18,12 +18,12 @@ from hf_relvit.stimuli.scenes import SceneTable, check_scenes, sample
 from hf_relvit.stimuli.splits import split_names
 
 from .rows import features, fingerprint, rows
+from .shards import Sharded
 
 VERSION = datasets.Version("1.0.0")
 """Of the stimuli: raised whenever the same seed gives other pictures (tests/stimuli pins them)."""
 
 COMBINATIONS = (256, 16, 32, 64, 128)  # training combinations of the named configs (paper: 256 and 32)
-_RANGES = 64  # pieces of a split, so the most processes that can share it
 _CHUNK = 64  # scenes rendered at once
 
 
@@ -49,7 +49,7 @@ class SceneConfig(datasets.BuilderConfig):
     palette: str | None = None
 
 
-class SceneBuilder(datasets.GeneratorBasedBuilder):
+class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
     """Scenes of one task as a dataset.
 
     ``config_name`` is "<geometry>-<combinations>", such as "b16-32"; the fields of ``SceneConfig`` go by keyword. Any
@@ -124,17 +124,7 @@ class SceneBuilder(datasets.GeneratorBasedBuilder):
             homepage="https://arxiv.org/abs/2406.15955",
         )
 
-    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        generators = []
-        for split in self.splits:
-            n = self.config.n_train if split == "train" else self.config.n_eval
-            pieces = min(n, _RANGES)
-            ranges = [(n * i // pieces, n * (i + 1) // pieces) for i in range(pieces)]
-            generators.append(datasets.SplitGenerator(split, {"split": split, "n": n, "ranges": ranges}))
-            generators[-1].split_info.num_examples = n  # gives the progress bar its end
-        return generators
-
-    def _generate_examples(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
         table = self._scenes(split, n)
         for start, stop in ranges:
             for first in range(start, stop, _CHUNK):

@@ -8,11 +8,17 @@ import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from .errors import RelViTError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _PACKAGES = ("hf_relvit", "torch", "transformers", "datasets", "numpy", "pillow")
 
@@ -46,6 +52,60 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path, patience: float = 0) -> Iterator[None]:
+    """Keep other processes from the same work, on this machine and on others that share the disk.
+
+    A lock of the file system on ``.<name>.lock`` beside the folder, which ends with the process, however that ends.
+    Where the file system has no locks, nobody is kept out.
+
+    Args:
+        folder: that the work is about.
+        patience: seconds to wait for another process: a disk takes a while to learn that a machine is gone.
+
+    Raises:
+        RelViTError: another process is at it.
+    """
+    path, deadline = folder.with_name(f".{folder.name}.lock"), time.monotonic() + patience
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            if _lock(file):
+                if not _is_at(file, path):
+                    continue  # its last owner removed it in the meantime
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {platform.node()}")
+                file.flush()
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+            file.seek(0)
+            owner = file.read()
+        if time.monotonic() > deadline:
+            raise RelViTError(f"{folder} is being made by {owner or 'another process'}: wait for it, or end it")
+        time.sleep(1)
+
+
+def _is_at(file, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file) -> bool:
+    """Whether no other process has it: of POSIX's locks, which forked workers do not share."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 def write_json(path: Path, value) -> None:

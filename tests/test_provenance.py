@@ -1,9 +1,11 @@
 import errno
+import multiprocessing
+import os
 
 import pytest
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.provenance import provenance, read_json, whole_file, write_json
+from hf_relvit.provenance import alone, provenance, read_json, whole_file, write_json
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
@@ -39,3 +41,28 @@ def test_provenance_names_versions_and_facts():
     facts = provenance(seed=3)
     assert facts["seed"] == 3
     assert {"torch", "transformers", "datasets"} <= facts["versions"].keys()
+
+
+def test_a_lock_lasts_as_long_as_the_work_and_no_forked_worker_keeps_it(tmp_path):
+    with alone(tmp_path / "cell"), multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_is_free, [tmp_path / "cell"]) is False
+        (tmp_path / ".cell.lock").unlink()  # as its owner does at the end: the next one makes another
+        assert pool.apply(_is_free, [tmp_path / "cell"]) is True
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_nobody_is_kept_out(tmp_path, monkeypatch):
+    def lockf(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with alone(tmp_path / "cell"):
+        assert _is_free(tmp_path / "cell")
+
+
+def _is_free(folder):
+    try:
+        with alone(folder):
+            return True
+    except RelViTError:
+        return False

@@ -93,7 +93,7 @@ class Counterfactuals(SceneBuilder):
             features=datasets.Features(columns | {"seed": number}), homepage="https://arxiv.org/abs/2406.15955"
         )
 
-    def _generate_examples(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
         tables, half = self._pairs(split, n), n // len(PROPERTIES)
         for start, stop in ranges:
             for i, table in enumerate(tables):

@@ -11,12 +11,12 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.photorealistic.library import Library
 from hf_relvit.stimuli.photorealistic.scenes import SceneOptions
 
+from ..shards import Sharded
 from .farm import Farm, Job
 from .rows import features, fingerprint, rows
 
 VERSION = datasets.Version("1.0.0")
 """Of the scenes: raised whenever the same seed gives other ones (tests/stimuli/photorealistic pins them)."""
-_RANGES = 64  # pieces of the split, so the most processes that can share it
 
 
 @dataclass
@@ -45,7 +45,7 @@ class PhotoConfig(datasets.BuilderConfig):
     n_train: int = 0
 
 
-class Photorealistic(datasets.GeneratorBasedBuilder):
+class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
     """Photorealistic pairs: ``Photorealistic(config_name="default", n_eval=200)``.
 
     ``render`` makes the pictures with several processes, and goes on where it was; without it they are made one by one
@@ -64,6 +64,7 @@ class Photorealistic(datasets.GeneratorBasedBuilder):
     DEFAULT_CONFIG_NAME = "default"
     task = "photorealistic"
     splits = ("test",)
+    together = 2  # twins
     config: PhotoConfig
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
@@ -83,27 +84,19 @@ class Photorealistic(datasets.GeneratorBasedBuilder):
         self.farm = Farm(self.job, None)
 
     def render(self, stash: str, processes: int) -> None:
-        """Make all pictures that are not there yet, as files in ``stash``.
+        """Make all pictures of the shard that are not there yet, as files in ``stash``.
 
         Raises:
             RelViTError: see ``Farm.run``.
         """
         self.farm = Farm(self.job, stash)
-        self.farm.run(processes, self.objects.fingerprint(), self.hash)
+        self.farm.run(processes, self.indices("test"), self.objects.fingerprint(), self.hash)
 
     def _info(self) -> datasets.DatasetInfo:
         names = list(self.objects.names)
         return datasets.DatasetInfo(features=features(names), homepage="https://arxiv.org/abs/2406.15955")
 
-    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        pairs = self.config.n_eval // 2
-        pieces = min(pairs, _RANGES)
-        ranges = [(pairs * i // pieces, pairs * (i + 1) // pieces) for i in range(pieces)]
-        generator = datasets.SplitGenerator("test", {"ranges": ranges})
-        generator.split_info.num_examples = self.config.n_eval
-        return [generator]
-
-    def _generate_examples(self, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
         for start, stop in ranges:
             for pair in range(start, stop):
                 yield from rows(self.farm.pair(pair), self.config.seed, self.config.lossy)

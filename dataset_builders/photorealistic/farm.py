@@ -68,11 +68,12 @@ class Farm:
             scenes = tuple(PhotoScene.from_row(row) for row in json.loads(str(held["scenes"])))
             return Pair(scenes, held["images"], held["masks"])
 
-    def run(self, processes: int, objects: str, generator: str) -> None:
+    def run(self, processes: int, wanted: range, objects: str, generator: str) -> None:
         """Fill the stash.
 
         Args:
             processes: workers, each with one thread and its own copy of the objects.
+            wanted: numbers of the pairs.
             objects, generator: fingerprints; a stash of others is emptied first.
 
         Raises:
@@ -80,7 +81,6 @@ class Farm:
         """
         assert self.stash is not None
         self._claim({"job": repr(self.job), "objects": objects, "generator": generator})
-        wanted = range(self.job.options.n // 2)
         missing = [number for number in wanted if not pair_file(self.stash, number).exists()]
         if not missing:
             return

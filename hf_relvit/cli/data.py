@@ -34,8 +34,12 @@ def data_build(
         typer.Option(help="Photorealistic: share of scenes about paint, same kind of object twice.", min=0, max=1),
     ] = None,
     size: Annotated[int | None, typer.Option(help="Photorealistic: side of the images, px.", min=16)] = None,
+    shard: Annotated[str | None, typer.Option(help="Only part I of K, such as 2/8, for several machines.")] = None,
 ):
     """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
+
+    With --shard, several machines share the work: each builds its part, in any order; then the same command without
+    --shard joins the parts into what one machine would have written.
 
     Example: relvit data build rmts --config b16-32 --out data/rmts
     """
@@ -44,7 +48,10 @@ def data_build(
     sizes = {"n_train": n_train, "n_eval": n_eval}
     own = {"masks": masks, "palette": palette, "variant": variant}
     options = {"full_rotation": full_rotation or None, "color_share": color_share, "size": size}
-    folder = build(task, config, out, **sizes, **own, options=options, seed=seed, num_proc=processes)
+    folder = build(task, config, out, **sizes, **own, options=options, seed=seed, num_proc=processes, shard=shard)
+    if folder.name != config:
+        typer.echo(f"{folder}\nwhen all parts are there: the same command without --shard")
+        return
     typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
 
 

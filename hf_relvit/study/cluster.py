@@ -11,6 +11,7 @@ from .cells import Cell, run_cell
 from .plan import Study
 from .run import cells_of
 
+_PATIENCE = 180  # seconds: a shared disk keeps a lost machine's lock for a while (NFS: 90)
 _here: dict[tuple[str, str], list[Cell]] = {}  # of one run: states that its cells share stay in the worker's memory
 
 
@@ -73,7 +74,7 @@ def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:
         of = next(r for r in study.runs if r.name == run)
         _here[key] = cells_of(of, study, out / run)
     work = next(c for c in _here[key] if c.name == cell)
-    run_cell(out / run / cell, work.settings, work.work)
+    run_cell(out / run / cell, work.settings, work.work, patience=_PATIENCE)
 
 
 def _connected():

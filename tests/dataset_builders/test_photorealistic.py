@@ -10,6 +10,7 @@ from hf_relvit.dataset_builders.photorealistic import farm
 from hf_relvit.dataset_builders.photorealistic.builder import Photorealistic
 from hf_relvit.dataset_builders.photorealistic.montage import montage, outlined
 from hf_relvit.dataset_builders.photorealistic.rows import PATCH
+from hf_relvit.dataset_builders.shards import Shard
 
 from hf_relvit.cli import main
 from hf_relvit.errors import RelViTError
@@ -140,6 +141,30 @@ def test_options_of_these_scenes_are_refused_for_others(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders(tmp_path, quick_renderer):
+    options = {"n_eval": 14, "say": lambda text: None}
+    build("photorealistic", "default", tmp_path / "one", **options)
+    quick_renderer.clear()
+    build("photorealistic", "default", tmp_path / "shards", shard="3/3", **options)
+    stash = tmp_path / "shards" / "default.shards" / ".2-of-3.rendered"
+    builder = Photorealistic(str(tmp_path / "lock"), "default", n_eval=14)
+    builder.shard = Shard(2, 3)
+    builder.render(str(stash), 1)
+    farm.pair_file(stash, 3).unlink()  # as if killed
+    build("photorealistic", "default", tmp_path / "shards", shard="2/3", **options)
+    with pytest.raises(RelViTError, match="lacks the shards 1/3 "):
+        build("photorealistic", "default", tmp_path / "shards", **options)
+    build("photorealistic", "default", tmp_path / "shards", shard="1/3", **options)
+    assert quick_renderer == [4, 5, 6, 2, 3, 3, 0, 1]
+    build("photorealistic", "default", tmp_path / "shards", **options)
+    assert len(quick_renderer) == 8  # the join renders nothing
+    one, joined = (
+        {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        for out in (tmp_path / "one", tmp_path / "shards")
+    )
+    assert one == joined
+
+
 def test_pictures_of_another_request_are_not_taken_over(tmp_path, quick_renderer):
     Photorealistic(str(tmp_path / "a"), "default", n_eval=4).render(str(tmp_path / "stash"), 1)
     Photorealistic(str(tmp_path / "b"), "default", n_eval=4, seed=1).render(str(tmp_path / "stash"), 1)
@@ -165,7 +190,7 @@ class Poison:
 def test_a_killed_worker_is_told_in_one_line(tmp_path):
     job = farm.Job(Poison())
     with pytest.raises(RelViTError, match=r"a rendering process was killed.*0 of 8 images are kept: run the same"):
-        farm.Farm(job, tmp_path / "stash").run(2, "objects", "generator")
+        farm.Farm(job, tmp_path / "stash").run(2, range(4), "objects", "generator")
 
 
 @pytest.mark.parametrize(

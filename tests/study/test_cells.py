@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -35,6 +38,38 @@ def test_results_of_other_settings_are_never_mixed(tmp_path):
     run_cell(tmp_path / "cell", {"seed": 1, "images": 2}, write("x"))
     with pytest.raises(RelViTError, match=r"another seed: name another folder"):
         run_cell(tmp_path / "cell", {"seed": 2, "images": 2}, write("y"))
+
+
+def test_a_half_written_cell_of_other_settings_is_not_gone_on_with(tmp_path):
+    def killed(folder):
+        (folder / "half").write_text("")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(tmp_path / "cell", {"seed": 1, "images": 2}, killed)
+    with pytest.raises(RelViTError, match=r"another images: name another folder with --out, or remove it"):
+        run_cell(tmp_path / "cell", {"seed": 1, "images": 3}, write("y"))
+    assert run_cell(tmp_path / "cell", {"seed": 1, "images": 2}, write("y"))
+    assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == [MANIFEST, "half", "result.txt"]
+
+
+def test_two_processes_do_not_do_one_cell(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from hf_relvit.study.cells import run_cell\n"
+        "run_cell(Path(sys.argv[1]), {}, lambda folder: (print('at it', flush=True), time.sleep(60)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "cell")]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "at it\n"
+        with pytest.raises(RelViTError, match=rf"cell is being made by process {other.pid} on .*: wait for it, or"):
+            run_cell(tmp_path / "cell", {}, write("x"))
+        threading.Timer(0.5, other.kill).start()
+        assert run_cell(tmp_path / "cell", {}, write("x"), patience=30)
+    finally:
+        other.kill()
+        other.communicate()
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 @pytest.mark.parametrize("damage", [lambda file: file.write_text("other"), lambda file: file.unlink()])
