@@ -18,7 +18,7 @@ from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
 from ..training.evaluation import random_twin
 from ..training.photorealistic import evaluate_photorealistic
-from ..training.run import build_model
+from ..training.run import as_trained, build_model
 from .cells import MANIFEST, Cell
 
 SCENES = 500
@@ -127,7 +127,8 @@ def _opened(photos: PhotoSet, run: Path):
 
 def _accuracy(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
     model, processor, pairs = _opened(photos, run)
-    table = evaluate_photorealistic(model, processor, pairs, progress=True)
+    with as_trained(config):
+        table = evaluate_photorealistic(model, processor, pairs, progress=True)
     with whole_file(folder / "accuracy.parquet") as temporary:
         table.to_parquet(temporary)
     data = {"config": photos.config, "checksum": photos.checksum}
@@ -141,12 +142,14 @@ def _frozen(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> N
     if isinstance(config.backbone, str):
         models["base"] = build_model(config)
     models["random weights"] = (random_twin(model), processor)
-    frozen_features(models, pairs, progress=True).save(folder)
+    with as_trained(config):
+        frozen_features(models, pairs, progress=True).save(folder)
 
 
 def _attention(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
     model, processor, pairs = _opened(photos, run)
-    attention_stages(model, processor, pairs[:SCENES], progress=True).save(folder)
+    with as_trained(config):
+        attention_stages(model, processor, pairs[:SCENES], progress=True).save(folder)
 
 
 _WORKS = {"accuracy": _accuracy, "frozen": _frozen, "attention": _attention}

@@ -140,10 +140,12 @@ def open_model(run: Path):
 def _evaluation(config: TrainConfig, folder: Path) -> None:
     from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
     from ..training.evaluation import evaluate
+    from ..training.run import as_trained
 
     model, processor = open_model(folder.parent)
     splits = open_folder(folder.parent / "data", f"{config.geometry}-{config.combinations}")
-    table = evaluate(model, processor, {k: v for k, v in splits.items() if k != "train"}, progress=True)
+    with as_trained(config):
+        table = evaluate(model, processor, {k: v for k, v in splits.items() if k != "train"}, progress=True)
     with whole_file(folder / "accuracy.parquet") as temporary:
         table.to_parquet(temporary)
     write_json(folder / "provenance.json", provenance(seed=config.seed, processor=model.config.processor_fingerprint))
@@ -152,6 +154,7 @@ def _evaluation(config: TrainConfig, folder: Path) -> None:
 def _attention(config: TrainConfig, folder: Path) -> None:
     from ..analysis.attention import attention_stages, save_viewer
     from ..stimuli.scenes import sample
+    from ..training.run import as_trained
 
     model, processor = open_model(folder.parent)
     objects = config.open_objects()
@@ -164,7 +167,8 @@ def _attention(config: TrainConfig, folder: Path) -> None:
         seed=config.seed,
         objects=objects,
     )
-    stages = attention_stages(model, processor, scenes, objects=objects, progress=True)
+    with as_trained(config):
+        stages = attention_stages(model, processor, scenes, objects=objects, progress=True)
     stages.save(folder)
     for kind in ("png", "svg"):
         stages.plot(folder / f"attention.{kind}")

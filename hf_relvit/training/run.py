@@ -59,6 +59,21 @@ def computes_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def trains_in_bf16(config: TrainConfig) -> bool:
+    """Whether this run trains under bf16 autocast."""
+    return computes_bf16() if config.bf16 is None else config.bf16
+
+
+def as_trained(config: TrainConfig) -> torch.autocast:
+    """The context in which a study measures a run: the precision of its training, on the device at hand.
+
+    On a CPU ViT-B/16 takes a tenth of the time under bf16 autocast. Without this context, as in `relvit evaluate`, all
+    is measured in float32.
+    """
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bf16(config))
+
+
 def compile_blocks(model: RelViTForImageClassification) -> None:
     """Compile the transformer blocks in place, so that a GPU does a block's elementwise work in a few passes.
 
@@ -191,7 +206,7 @@ def make_trainer(
         load_best_model_at_end=config.best,
         metric_for_best_model="eval_validation_accuracy" if config.best or plateau else None,
         greater_is_better=True if config.best or plateau else None,
-        bf16=computes_bf16() if config.bf16 is None else config.bf16,
+        bf16=trains_in_bf16(config),
         activation_checkpointing=config.gradient_checkpointing,
         seed=config.seed,
         use_cpu=not torch.accelerator.is_available(),
