@@ -16,7 +16,8 @@ from ..training.config import PRESETS, TrainConfig, read_yaml, resolve, unknown_
 if TYPE_CHECKING:
     from .photorealistic import PhotoSet
 
-PROPERTIES = ("shape", "color")
+ANALYSES = {"das": (), "das_random": (), "novel": ("das",), "probes": (), "steering": ("probes",)}
+"""The causal analyses, each with those that it builds on; "das_random" is DAS on random weights."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class CausalConfig:
     """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
+    analyses: list[str] = dataclasses.field(default_factory=lambda: list(ANALYSES))
+    """Which of ANALYSES to do; all by default."""
     cache_gb: float = 8.0
     """Memory for activations; the rest goes to disk. Does not change the result."""
 
@@ -45,6 +48,11 @@ class CausalConfig:
         for name in ("pairs", "test_pairs", "epochs", "scenes", "test_scenes"):
             if getattr(self, name) < 1:
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
+        for name in self.analyses:
+            if name not in ANALYSES:
+                raise RelViTError(f"unknown causal analysis {name!r}: expected some of {', '.join(ANALYSES)}")
+            if missing := [need for need in ANALYSES[name] if need not in self.analyses]:
+                raise RelViTError(f"causal analysis {name!r} builds on {missing[0]!r}: add it to analyses")
         if self.layers is not None and not self.layers:
             raise RelViTError("causal layers []: name at least one, or leave them out for all")
 
@@ -127,6 +135,12 @@ def plan(
     twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
     if twice:
         raise RelViTError(f"the grid names the run {twice[0]!r} twice: give each value once")
+    for i, run in enumerate(runs):
+        for other in runs[:i]:
+            if other.config == run.config:
+                raise RelViTError(
+                    f"the runs {other.name!r} and {run.name!r} of the grid have equal settings: give each value once"
+                )
     return Study(Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic))
 
 

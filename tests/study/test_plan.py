@@ -2,6 +2,7 @@ import pytest
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.study.plan import CausalConfig, plan
+from hf_relvit.study.run import cells_of
 from hf_relvit.training.config import PRESETS
 
 
@@ -46,10 +47,14 @@ def test_values_may_have_names(tmp_path):
         ("grid: {seed: []}", "expected a list or mapping with at least one value"),
         ("grid: {task: rmts}", "expected a list or mapping with at least one value"),
         ("grid: {combinations: [32, 32]}", "names the run '32-seed0' twice"),
+        ("{grid: {seed: [0, 1]}, seeds: 2}", "runs '0-seed1' and '1-seed1' of the grid have the same settings"),
+        ("grid: {combinations: {a: 32, b: 32}}", "runs 'a-seed0' and 'b-seed0' of the grid have the same settings"),
         ("grid: {combination: [32]}", "did you mean 'combinations'"),
         ("seeds: 0", "seeds 0: expected 1 or more"),
         ("causal: {pair: 3}", "unknown key 'causal pair'"),
         ("causal: {pairs: 0}", "causal pairs 0: expected at least 1"),
+        ("causal: {analyses: [dass]}", "unknown causal analysis 'dass': expected some of das, das_random"),
+        ("causal: {analyses: [das, steering]}", "causal analysis 'steering' builds on 'probes': add it"),
         ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
     ],
@@ -58,3 +63,13 @@ def test_a_bad_grid_is_one_line_with_the_cure(tmp_path, text, message):
     with pytest.raises(RelViTError, match=message) as error:
         plan(grid(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+def test_causal_analyses_can_be_chosen(tmp_path):
+    def names(analyses):
+        study = plan(grid(tmp_path, f"causal: {{layers: [1], analyses: {analyses}}}"))
+        return [cell.name for cell in cells_of(study.runs[0], study, tmp_path)]
+
+    assert names("[das]")[4:] == ["das/shape-1", "das/color-1"]
+    few = ["probes/judgement", "probes/shape", "probes/color", "probes/object", "probes/same_object", "steering"]
+    assert names("[steering, probes]")[4:] == few  # in the order of their needs
