@@ -118,21 +118,28 @@ class Bench:
 def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[Cell]:
     """The cells of a run beyond attention, in the order of their needs; ``run`` is its folder."""
     bench = Bench(config, causal, run)
-    cells = [
-        Cell(f"{folder}/{prop}-{layer}", partial(_das, bench, weights, prop, layer), ("training",))
-        for folder, weights in (("das", "trained"), ("das_random", "random"))
-        for prop in PROPERTIES
-        for layer in bench.layers
+
+    def alignments(folder: str, weights: str) -> list[Cell]:
+        return [
+            Cell(f"{folder}/{prop}-{layer}", partial(_das, bench, weights, prop, layer), ("training",))
+            for prop in PROPERTIES
+            for layer in bench.layers
+        ]
+
+    cells = {"das": alignments("das", "trained"), "das_random": alignments("das_random", "random")}
+    found = {prop: tuple(f"das/{prop}-{layer}" for layer in bench.layers) for prop in PROPERTIES}
+    cells["novel"] = [
+        Cell(f"novel/{prop}", partial(_novel, bench, prop), ("training", *found[prop])) for prop in PROPERTIES
     ]
-    for prop in PROPERTIES:
-        needs = ("training", *(f"das/{prop}-{layer}" for layer in bench.layers))
-        cells.append(Cell(f"novel/{prop}", partial(_novel, bench, prop), needs))
-    cells += [Cell(f"probes/{target}", partial(_probes, bench, target), ("training",)) for target in bench.targets]
-    cells.append(Cell("steering", partial(_steering, bench), ("training", "probes/judgement")))
+    cells["probes"] = [
+        Cell(f"probes/{target}", partial(_probes, bench, target), ("training",)) for target in bench.targets
+    ]
+    cells["steering"] = [Cell("steering", partial(_steering, bench), ("training", "probes/judgement"))]
     depth = dataclasses.asdict(causal)
-    del depth["cache_gb"]  # no result depends on it
+    del depth["cache_gb"], depth["analyses"]  # no result depends on them
     settings = config.to_dict() | {"causal": depth}
-    return [dataclasses.replace(cell, settings=settings) for cell in cells]
+    wanted = [cell for analysis, of in cells.items() if analysis in causal.analyses for cell in of]
+    return [dataclasses.replace(cell, settings=settings) for cell in wanted]
 
 
 def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> None:

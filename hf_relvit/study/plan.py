@@ -139,7 +139,8 @@ def plan(
         for other in runs[:i]:
             if other.config == run.config:
                 raise RelViTError(
-                    f"the runs {other.name!r} and {run.name!r} of the grid have equal settings: give each value once"
+                    f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
+                    "give each value once"
                 )
     return Study(Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic))
 
