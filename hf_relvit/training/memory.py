@@ -14,6 +14,7 @@ from ..errors import RelViTError
 logger = logging.getLogger(__name__)
 
 _LESS = "set gradient_checkpointing: true, or choose a smaller backbone or geometry"
+_LOST = (getattr(torch, "AcceleratorError", torch.distributed.DistError), torch.distributed.DistError)  # from 2.8
 _SEARCHED_TOGETHER = 2  # steps: from the second one on, the optimizer's state is in memory too
 
 
@@ -45,17 +46,19 @@ class FrugalTrainer(Trainer):
         """As Trainer's.
 
         Raises:
-            RelViTError: a single image does not fit in memory, or memory ran out where no smaller piece can help.
+            RelViTError: a single image does not fit in memory, or memory ran out where no smaller piece can help; the
+                device or another process is lost.
         """
         try:
             return super().train(*args, **kwargs)
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            raise RelViTError(
-                f"out of memory at step {self.state.global_step}: run the same command again, which goes on from the "
-                f"last checkpoint; if that does not help, {_LESS}"
-            ) from error
+            step, again = self.state.global_step, "run the same command again, which goes on from the last checkpoint"
+            if should_reduce_batch_size(error):
+                raise RelViTError(f"out of memory at step {step}: {again}; if that does not help, {_LESS}") from error
+            if isinstance(error, _LOST):
+                what = str(error).splitlines()[0]
+                raise RelViTError(f"lost the device or another process at step {step} ({what}): {again}") from error
+            raise
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         alone = self.accelerator.num_processes == 1

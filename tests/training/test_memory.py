@@ -143,6 +143,15 @@ def test_memory_that_smaller_pieces_do_not_save(tiny, tmp_path, monkeypatch):
         trainer.train()
 
 
+def test_a_lost_device_is_one_line(tiny, tmp_path):
+    lost = torch.distributed.DistBackendError("NCCL error: remote process exited\nLast error: ...")
+    trainer = trainer_of(tiny, tmp_path, most=1, error=lost)
+    with pytest.raises(
+        RelViTError, match=r"lost the .* at step 0 \(NCCL error: remote process exited\): run the same"
+    ):
+        trainer.train()
+
+
 def test_other_errors_are_what_they_are(tiny, tmp_path):
     trainer = trainer_of(tiny, tmp_path, most=1, error=RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
