@@ -39,7 +39,7 @@ class FrugalTrainer(Trainer):
 
     @property
     def images_at_once(self) -> int:
-        """The most images that a process took at once, for the provenance of a run."""
+        """How many images this process takes at once, for the provenance of a run."""
         return self.micro_batch or self.args.per_device_train_batch_size
 
     def train(self, *args, **kwargs):
