@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -29,8 +30,14 @@ def provenance(**facts) -> dict:
         **facts,
         "versions": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": ", ".join([f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores", *_gpus()]),
     }
+
+
+def _gpus() -> list[str]:
+    """The GPU's name, if torch is in use and sees one."""
+    torch = sys.modules.get("torch")
+    return [torch.cuda.get_device_name()] if torch is not None and torch.cuda.is_available() else []
 
 
 @contextlib.contextmanager

@@ -183,7 +183,7 @@ def load_checkpoint(
         revision: on the Hub.
         labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
             "same")`` or the other way round.
-        device: where to put the model; "auto" is the accelerator if there is one.
+        device: where to put the model; "auto" is the GPU (CUDA or ROCm) if there is one.
 
     Raises:
         RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
@@ -238,7 +238,7 @@ def load_checkpoint(
             "put back the preprocessor_config.json that was saved with them"
         )
     if device == "auto":
-        device = (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"  # Apple's lacks the float64 of the analyses
     return model.to(device), PixelProcessor(processor, model.config.image_size)
 
 

@@ -124,7 +124,7 @@ def _training(config: TrainConfig, folder: Path) -> None:
 
 
 def open_model(run: Path):
-    """The model of a run, on the accelerator if there is one, and its processor.
+    """The model of a run, on the GPU if there is one, and its processor.
 
     On a GPU float32 products are then TF32: about eight times as fast, right to three digits (our choice).
     """
