@@ -14,7 +14,10 @@ study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=T
 
 Target = Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")]
 Images = Annotated[int | None, typer.Option(help="Images seen in training.")]
-Seeds = Annotated[int, typer.Option(help="Runs of each setting, with seeds from --seed upwards.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.", min=1),
+]
 Causal = Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")]
 Photorealistic = Annotated[
     Path | None, typer.Option(help="Folder of `relvit data build photorealistic`, to test discrimination models on.")
@@ -28,7 +31,7 @@ def study_run(
     config: ConfigFile = None,
     images: Images = None,
     seed: Seed = None,
-    seeds: Seeds = 1,
+    seeds: Seeds = None,
     causal: Causal = True,
     photorealistic: Photorealistic = None,
     cell: Annotated[int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")] = None,
@@ -67,7 +70,7 @@ def study_plan(
     config: ConfigFile = None,
     images: Images = None,
     seed: Seed = None,
-    seeds: Seeds = 1,
+    seeds: Seeds = None,
     causal: Causal = True,
     photorealistic: Photorealistic = None,
 ):

@@ -78,7 +78,7 @@ class Study:
 def plan(
     target: str,
     *,
-    seeds: int = 1,
+    seeds: int | None = None,
     file: Path | None = None,
     causal: bool = True,
     photorealistic: Path | None = None,
@@ -97,7 +97,7 @@ def plan(
 
     Args:
         target: name of a preset, or path of a grid.
-        seeds: runs of each combination, with the seeds from the settings' one upwards.
+        seeds: runs of each combination, with the seeds from the settings' one upwards; by default the grid's, or 1.
         file: YAML file of settings for a preset.
         causal: whether to do the causal analysis.
         photorealistic: folder of a photorealistic set to test discrimination models on; instead of the grid's, if any.
@@ -114,11 +114,13 @@ def plan(
     if target not in PRESETS and Path(target).suffix in (".yaml", ".yml"):
         settings = read_yaml(Path(target)) | settings
         preset, grid = settings.pop("preset", "quick"), settings.pop("grid", {})
-        seeds = settings.pop("seeds", 1) if seeds == 1 else seeds
+        in_grid = settings.pop("seeds", None)
+        seeds = in_grid if seeds is None else seeds
         in_file = settings.pop("causal", {})
         causal_settings = in_file if causal else False
         in_file = settings.pop("photorealistic", None)
         photorealistic = in_file if photorealistic is None else photorealistic
+    seeds = 1 if seeds is None else seeds
     if not isinstance(seeds, int) or seeds < 1:
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
     if not isinstance(grid, dict) or not all(isinstance(v, (list, dict)) and v for v in grid.values()):

@@ -24,6 +24,8 @@ def test_a_grid_is_every_combination_and_seed(tmp_path):
     text = "preset: quick\nimages: 512\ngrid: {task: [discrimination, rmts], combinations: [32, 128]}\nseeds: 2\n"
     study = plan(grid(tmp_path, text + "causal: {pairs: 8}"), seed=3, images=None)
     assert len(study.runs) == 8
+    one = plan(grid(tmp_path, text), seed=4, seeds=1)  # a part of the grid, such as for one of several machines
+    assert [run.name for run in one.runs[:2]] == ["discrimination-32-seed4", "discrimination-128-seed4"]
     assert [run.name for run in study.runs[:3]] == [
         "discrimination-32-seed3",
         "discrimination-32-seed4",
