@@ -19,6 +19,7 @@ _GAP = 0.05  # between the circles around two objects, and before the wall
 _MARGIN = 0.02  # of the image, that stays free of objects
 _CURES = {
     "wall": "use smaller objects",
+    "lamp": "take another seed",
     "frame": "lower the coverage of SceneOptions",
     "coverage": "leave out objects as thin as these, or widen the coverage of SceneOptions",
     "visible": "lower the min_visible of SceneOptions",
@@ -123,7 +124,22 @@ def _cheap(scene: PhotoScene, library: Library) -> str:
     axes = np.stack(camera_axes(scene.camera, scene.target))
     seen = (points - np.asarray(scene.camera)) @ axes.T
     edge = (1 - 2 * _MARGIN) * np.tan(np.deg2rad(scene.fov) / 2)
-    return "frame" if (np.abs(seen[:, 1:]) > edge * seen[:, :1]).any() else ""
+    if (np.abs(seen[:, 1:]) > edge * seen[:, :1]).any():
+        return "frame"
+    return "lamp" if lamp_in_sight(scene) else ""
+
+
+def lamp_in_sight(scene: PhotoScene) -> bool:
+    """Whether one of the lights, taken as a disc around its square, stands before the camera and hides the scene."""
+    directions, camera = rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64), np.array(scene.camera)
+    for light in scene.lights:
+        center = np.array(light.position)
+        facing = center / np.linalg.norm(center)
+        reach = ((center - camera) @ facing) / (directions @ facing)
+        off = np.linalg.norm(camera + reach[:, None] * directions - center, axis=1)
+        if ((reach > 0) & (off < light.side / np.sqrt(2))).any():
+            return True
+    return False
 
 
 def _checked(scene: PhotoScene, options: SceneOptions, library: Library) -> tuple[PhotoScene, str]:

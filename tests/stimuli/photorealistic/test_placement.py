@@ -6,8 +6,14 @@ import pytest
 from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.photorealistic.library import Library
 from hf_relvit.stimuli.photorealistic.masks import camera_axes
-from hf_relvit.stimuli.photorealistic.placement import draw_twins, rotation_matrix, scene_mask, solids
-from hf_relvit.stimuli.photorealistic.scenes import Pairing, SceneOptions, pairings
+from hf_relvit.stimuli.photorealistic.placement import (
+    draw_twins,
+    lamp_in_sight,
+    rotation_matrix,
+    scene_mask,
+    solids,
+)
+from hf_relvit.stimuli.photorealistic.scenes import Light, Pairing, SceneOptions, pairings
 
 pytest.importorskip("trimesh", reason="needs the extra: pip install 'hf_relvit[render]'")
 pytest.importorskip("embreex", reason="needs the extra: pip install 'hf_relvit[render]'")
@@ -73,6 +79,19 @@ def test_upright_objects_turn_about_the_vertical_axis_only(library):
     for different, _ in twins(SceneOptions(n=8), library):
         for rotation in different.rotations:
             np.testing.assert_allclose(rotation_matrix(rotation) @ [0, 0, 1], [0, 0, 1], atol=1e-12)
+
+
+def test_no_lamp_stands_between_the_camera_and_the_scene():
+    options, library = SceneOptions(), Library.default()
+    (scene, _), between = draw_twins(pairings(options, 16)[0], options, library), (0.8, 0.2)
+    assert not lamp_in_sight(scene)
+    position = tuple(between[0] * here + between[1] * there for here, there in zip(scene.camera, scene.target))
+    hidden = dataclasses.replace(scene, lights=(scene.lights[0], Light(position, 3.0, (1.0, 1.0, 1.0))))
+    assert lamp_in_sight(hidden)
+    behind = tuple(1.2 * here - 0.2 * there for here, there in zip(scene.camera, scene.target))
+    assert not lamp_in_sight(dataclasses.replace(scene, lights=(Light(behind, 3.0, (1.0, 1.0, 1.0)),) * 2))
+    # Of this pair the first draw that keeps all other constraints has its window before the camera: a black picture.
+    assert not any(map(lamp_in_sight, draw_twins(pairings(options, 16)[203], options, library)))
 
 
 def test_constraints_that_cannot_be_met_are_named(library, monkeypatch):
