@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -18,6 +19,7 @@ def describe() -> dict:
     """The machine, how busy it was, and the packages; nothing that tells whose it is."""
     return {
         "cpu": _cpu(),
+        **_gpu(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),  # above the number of cores: others were at work too
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -54,6 +56,12 @@ def write(name: str, rows: Iterable[dict]) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _gpu() -> dict:
+    """Its name, for benchmarks that use one."""
+    torch = sys.modules.get("torch")
+    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_available() else {}
 
 
 def _rounded(value):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.objects import ObjectSet
 from ..stimuli.rendering import render
 from ..stimuli.scenes import SceneTable, sample
+from .device_rendering import DeviceRenderer
 
 FRESH_BLOCK = 4096
 
@@ -29,6 +31,7 @@ class SceneDataset(Dataset):
     Args:
         task, geometry, split, n, combinations, seed, objects: as in ``stimuli.scenes.sample``.
         length: number of items; ``n`` by default.
+        device: an accelerator to render on, the same pixels; by default they are numpy arrays of the host.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class SceneDataset(Dataset):
         seed: int = 0,
         objects: ObjectSet | None = None,
         length: int | None = None,
+        device: torch.device | None = None,
     ):
         self.objects = objects or ObjectSet.default()
         self.n, self.length = n, n if length is None else length
@@ -50,6 +54,9 @@ class SceneDataset(Dataset):
         )
         self._block, self._table = 0, self._draw(0)
         self._kept: dict[str, torch.Tensor] = {}
+        self._render: Callable[[SceneTable], Any] = partial(render, objects=self.objects)
+        if device is not None:
+            self._render = DeviceRenderer(self.objects, geometry, device)
 
     @property
     def pixel_bytes(self) -> int:
@@ -59,7 +66,10 @@ class SceneDataset(Dataset):
     def keep(self, device: torch.device) -> None:
         """Render the scenes of a fixed set now and keep them there; batches are then tensors on that device."""
         batch = self.__getitems__(list(range(self.length)))
-        self._kept = {key: torch.from_numpy(np.array(value)).to(device) for key, value in batch.items()}
+        own = {
+            key: value if torch.is_tensor(value) else torch.from_numpy(np.array(value)) for key, value in batch.items()
+        }
+        self._kept = {key: value.to(device) for key, value in own.items()}
 
     def __len__(self) -> int:
         return self.length
@@ -90,27 +100,28 @@ class SceneDataset(Dataset):
         parts = [
             self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)
         ]
-        batch = _concatenate([_to_batch(part, self.objects) for part in parts])
+        batch = _concatenate([self._to_batch(part) for part in parts])
         if len(parts) == 1:
             return batch
         order = np.argsort(np.argsort(wanted // self.n, kind="stable"), kind="stable")
         return {key: value[order] for key, value in batch.items()}
 
+    def _to_batch(self, table: SceneTable) -> dict[str, Any]:
+        return {
+            "image": self._render(table),
+            "label": table.label,
+            "patches": table.patches(),
+            "shape": table.shape,
+            "color": table.color,
+            "difference": table.difference,
+            "relation": table.relation,
+        }
 
-def _to_batch(table: SceneTable, objects: ObjectSet) -> dict[str, np.ndarray]:
-    return {
-        "image": render(table, objects),
-        "label": table.label,
-        "patches": table.patches(),
-        "shape": table.shape,
-        "color": table.color,
-        "difference": table.difference,
-        "relation": table.relation,
-    }
 
-
-def _concatenate(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "image"}
+    images = [part["image"] for part in parts]
+    return {"image": torch.cat(images) if torch.is_tensor(images[0]) else np.concatenate(images), **joined}
 
 
 class RelViTCollator:

@@ -175,6 +175,7 @@ def make_trainer(
             seed=config.seed,
             objects=objects,
             length=length,
+            device=device if device.type == "cuda" else None,
         )
 
     every = max(config.steps // config.evaluations, 1)
@@ -218,8 +219,7 @@ def make_trainer(
         hub_private_repo=True,
     )
     # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
-    n_block = 4096 if config.fresh else config.n_train
-    device = arguments.device
+    device, n_block = arguments.device, 4096 if config.fresh else config.n_train
     training = scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None)
     if not config.fresh and device.type == "cuda" and 4 * training.pixel_bytes < torch.cuda.mem_get_info(device)[0]:
         training.keep(device)

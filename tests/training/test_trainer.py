@@ -153,7 +153,10 @@ def test_a_step_never_waits_for_the_device(tiny_rmts, monkeypatch):
     model.to("meta").train()
     scenes = geometry(tiny_rmts.geometry)
     collator = RelViTCollator(processor, model.config.geometry, scenes, device="meta")
-    kept, fresh = (SceneDataset("rmts", scenes, "train", 32, combinations=32, length=n) for n in (32, 320))
+    kept, fresh = (
+        SceneDataset("rmts", scenes, "train", 32, combinations=32, length=n, device=torch.device("meta"))
+        for n in (32, 320)
+    )
     kept.keep(torch.device("meta"))
     with one_device(monkeypatch) as waits:
         for data in (kept, fresh):

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+from one_device import one_device
+
+from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.stimuli.objects import ObjectSet
+from hf_relvit.stimuli.rendering import render
+from hf_relvit.stimuli.scenes import sample
+from hf_relvit.training.data import SceneDataset
+from hf_relvit.training.device_rendering import DeviceRenderer
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("task", ["discrimination", "rmts"])
+@pytest.mark.parametrize("geometry", ["b16", "b32", "quick"])
+def test_the_same_pixels_to_the_bit(task, geometry):
+    table = sample(task, GEOMETRIES[geometry], "train", 72)
+    some = table[[69, 3, 4]]
+    renderer = DeviceRenderer(ObjectSet.default(), table.geometry, CPU)
+    for scenes in (table, some):
+        np.testing.assert_array_equal(renderer(scenes).numpy(), render(scenes))
+
+
+def test_a_dataset_of_either_kind_is_the_same():
+    host, device = (
+        SceneDataset("rmts", GEOMETRIES["quick"], "train", 16, combinations=32, length=64, device=where)
+        for where in (None, CPU)
+    )
+    for wanted in ([3, 1], [40, 3, 17, 16, 0]):  # in one block, over several
+        one, other = host.__getitems__(wanted), device.__getitems__(wanted)
+        assert torch.is_tensor(other["image"]) and not torch.is_tensor(one["image"])
+        for key, value in one.items():
+            np.testing.assert_array_equal(other[key], value)
+
+
+def test_the_host_does_not_wait(monkeypatch):
+    table = sample("rmts", GEOMETRIES["b16"], "train", 8)
+    renderer = DeviceRenderer(ObjectSet.default(), table.geometry, torch.device("meta"))
+    with one_device(monkeypatch) as waits:
+        assert renderer(table).device.type == "meta"
+    assert not waits
