@@ -114,7 +114,7 @@ def forward_operations(size: Size) -> float:
 def keep(name: str, size: Size, rows: list[dict], targets: list[tuple[str, float, float, bool]]) -> None:
     """Write the figures, with how they compare with the targets: what, figure, target, whether more is better."""
     if size is REDUCED:
-        machine.write(f"{name}_reduced", rows)
+        machine.write(f"{name}_reduced", [{"what": NO_GPU}, *rows])
         print(NO_GPU)
         return
     for what, figure, target, more in targets:
