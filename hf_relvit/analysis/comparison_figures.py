@@ -39,7 +39,7 @@ def settings_figure(means: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         axis.axhline(float(means.floor.iloc[0]), color="black", ls=":", lw=1.2, label="guessing")
         axis.set(ylim=(0, 1.05), ylabel="accuracy", xticks=np.arange(len(splits)), yticks=np.linspace(0, 1, 5))
         axis.set_xticklabels([SPLIT_NAMES.get(split, split) for split in splits], fontsize=10)
-        figure.legend(loc="outside lower center", ncols=min(len(settings) + 1, 5), fontsize=10)
+        _legend(figure, axis)
         return figure
 
 
@@ -66,8 +66,16 @@ def curves_figure(curves: pd.DataFrame, floor: float = 0.5) -> Figure:
         for axis in axes[len(splits) :]:
             axis.set_axis_off()
         axes[0].set_ylabel("accuracy")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
+        _legend(figure, axes[0])
         return figure
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """Below the panels, in as many columns as there is width for."""
+    handles, labels = axis.get_legend_handles_labels()
+    letters = int(figure.get_figwidth() * 12)  # that fit side by side at this size
+    columns = max(1, min(len(labels), letters // (max(map(len, labels)) + 7)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=10)
 
 
 def _lines(axis: Axes, table: pd.DataFrame, color: str, label: str) -> None:
