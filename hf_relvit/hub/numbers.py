@@ -39,6 +39,13 @@ def sections(results: RunResults) -> list[tuple[str, str, str, list[Number]]]:
     if "accuracy" in results.tables:
         caption = "Accuracy on scenes that training never showed; “new” shapes and colors were not in training at all."
         found.append(("accuracy", "How well it generalizes", caption, accuracy(results.table("accuracy"))))
+    if "photorealistic" in results.tables:
+        caption = (
+            "Rendered objects on a table, same or not; training showed flat silhouettes only. An interval counts a "
+            "scene and its twin once."
+        )
+        numbers = accuracy(results.table("photorealistic"))
+        found.append(("photorealistic", "Pictures of another kind", caption, numbers))
     if results.attention:
         caption = (
             "Our scores, 0 to 1. Perceptual: the share of attention that objects keep to themselves, in the strongest "

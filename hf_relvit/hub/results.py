@@ -36,7 +36,7 @@ class RunResults:
         validation: ``accuracy, ci_low, ci_high, n`` at the end of training.
         versions: package -> version, of the training.
         data: what was evaluated on: ``task, config, version, seed, checksum, generator``; None without evaluation.
-        tables: "accuracy" and the causal analyses (``study.tables.CAUSAL``) -> rows; those there are.
+        tables: "accuracy", "photorealistic", the causal analyses (``study.tables.CAUSAL``) -> rows; those there are.
         attention: scores of the attention stages, with ``n`` (scenes); empty if not measured.
     """
 
@@ -71,7 +71,8 @@ class RunResults:
             results = cls(**values)
             if results.config["task"] not in TASKS or not isinstance(results.tables, dict):
                 raise ValueError(f"task {results.config['task']!r}, expected one of {', '.join(TASKS)}, and tables")
-            _check_rows(results.tables.get("accuracy", []), ("split", "condition"))
+            for table in ("accuracy", "photorealistic"):
+                _check_rows(results.tables.get(table, []), ("split", "condition"))
             _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
             if results.data and not all(_WORD.fullmatch(results.data[key]) for key in ("config", "version")):
                 raise ValueError("names of the data")
@@ -107,6 +108,7 @@ def collect(training: Path, cells: Mapping[str, Path], data: Path | None) -> Run
     tables: dict[str, list[dict[str, Any]]] = {}
     for analysis, pattern in {
         "accuracy": "evaluation/accuracy.parquet",
+        "photorealistic": "photorealistic/accuracy/accuracy.parquet",
         **{k: v[0] for k, v in CAUSAL.items()},
     }.items():
         found = [path for name, path in sorted(cells.items()) if PurePosixPath(name).match(pattern)]

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from hf_relvit.hub.cards import MARK, run_card
-from hf_relvit.hub.results import RunResults
+from hf_relvit.hub.results import RunResults, collect
 from hf_relvit.hub.runs import stage
 
 
@@ -87,6 +87,19 @@ def test_the_base_model_is_named_if_it_is_on_the_hub(staged):
         card = run_card(dataclasses.replace(results, config={**results.config, "backbone": backbone}))
         assert card.data.base_model == base
         assert f"fine-tuned from `{backbone}`" in card.text
+
+
+def test_photorealistic_pairs_have_a_section_if_the_run_was_tested_on_them(staged, study, tmp_path):
+    assert "photorealistic" not in staged.files["README.md"].decode().lower()
+    rows = staged.results.table("accuracy").query("split == 'test'").assign(split="photorealistic")
+    (tmp_path / "photorealistic" / "accuracy").mkdir(parents=True)
+    path = tmp_path / "photorealistic" / "accuracy" / "accuracy.parquet"
+    rows.to_parquet(path)
+    results = collect(study / "seed0" / "training", {"photorealistic/accuracy/accuracy.parquet": path}, None)
+    assert [row["condition"] for row in results.tables["photorealistic"]] == ["all"]
+    assert RunResults.from_json(results.to_json(), "relvit/tiny").tables == results.tables
+    (row,) = (line for line in run_card(results).text.splitlines() if line.startswith("| photorealistic"))
+    assert f"| {rows.accuracy.iloc[0]:.3f} |" in row
 
 
 def test_a_training_alone_has_a_card_with_its_validation(staged):
