@@ -28,7 +28,7 @@ def analyze_frozen(
     from ..training.evaluation import random_twin
 
     photos = open_set(data, config)
-    model, processor = load_checkpoint(checkpoint)
+    model, processor = load_checkpoint(checkpoint, device="auto")
     models = {"checkpoint": (model, processor), "random weights": (random_twin(model), processor)}
     if base is not None:
         backbone = RelViTForImageClassification.from_backbone(base)
