@@ -34,6 +34,8 @@ def keep(study: Path, out: Path) -> None:
         shutil.copy(run / "training" / "model" / "README.md", out / "cards" / f"{run.name}.md")
     for name, parts in tables.items():
         pd.concat(parts, ignore_index=True).to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
+    if (curves := study / "tables" / "curves.parquet").exists():
+        pd.read_parquet(curves).to_csv(out / "curves.csv", index=False, float_format="%.5g")
     for figure in study.glob("figures/**/*.png"):
         name = "-".join(figure.relative_to(study / "figures").parts)
         (out / "figures").mkdir(exist_ok=True)
