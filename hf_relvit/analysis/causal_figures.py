@@ -212,13 +212,21 @@ def _line(axis, rows: pd.DataFrame, color: str, style: str, label: str) -> None:
     if rows.empty:
         return
     axis.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.25, lw=0)
+    if len(rows) == 1:  # a band over one layer has no width
+        axis.vlines(rows.layer, rows.ci_low, rows.ci_high, color=color, lw=1.5)
     axis.plot(rows.layer, rows.accuracy, style, color=color, ms=4, label=label)
 
 
 def _unedited(axis, rows: pd.DataFrame) -> None:
     """What the model says without an edit: how often its own answer is right, how often the edit's answer is."""
-    axis.plot(rows.layer, rows.base_accuracy, color=COLORS["base"], lw=1, label="no edit, own answer")
-    axis.plot(rows.layer, rows.floor, ":", color="black", lw=1.2, label="no edit, new answer")
+    own, new = dict(color=COLORS["base"], lw=1), dict(color="black", lw=1.2, ls=":")
+    if len(rows) == 1:
+        ends = rows.layer - 0.5, rows.layer + 0.5
+        axis.hlines(rows.base_accuracy, *ends, label="no edit, own answer", **own)
+        axis.hlines(rows.floor, *ends, label="no edit, new answer", **new)
+        return
+    axis.plot(rows.layer, rows.base_accuracy, label="no edit, own answer", **own)
+    axis.plot(rows.layer, rows.floor, label="no edit, new answer", **new)
 
 
 def _layers(axis, layers: pd.Series, reach: np.ndarray | None) -> None:
