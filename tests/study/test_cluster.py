@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 pytest.importorskip("ray", reason="needs the extra cluster: make test-cluster")
+pytestmark = pytest.mark.timeout(900)  # on a busy machine a cluster takes minutes to start
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.study.cluster import run_on_ray
@@ -57,7 +58,7 @@ def study(tmp_path):
 
 
 def kill_a_worker_in_training(out: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list(out.glob("seed*/training/checkpoints/*/trainer_state.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
