@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 pytest.importorskip("ray", reason="needs the extra cluster: make test-cluster")
-pytestmark = pytest.mark.timeout(900)  # on a busy machine a cluster takes minutes to start
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.study.cluster import run_on_ray
 from hf_relvit.study.plan import plan
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import vit
+
+pytestmark = pytest.mark.timeout(900)  # on a busy machine a cluster takes minutes to start
 
 GRID = dict(
     causal=dict(pairs=16, test_pairs=16, epochs=1, scenes=32, test_scenes=16, layers=[1]),
