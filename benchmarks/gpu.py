@@ -17,6 +17,7 @@ from transformers import ViTConfig
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
+from hf_relvit.training.config import vit
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NO_GPU = "NO GPU FIGURES: the same code at a reduced size, which says that it runs and nothing about its speed there."
@@ -42,13 +43,7 @@ class Size:
 
     @property
     def backbone(self) -> dict:
-        return dict(
-            model_type="vit",
-            hidden_size=self.hidden,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            intermediate_size=4 * self.hidden,
-        )
+        return vit(self.layers, self.hidden, self.heads)
 
     def model(self) -> tuple[RelViTForImageClassification, PixelProcessor]:
         """Untrained, on the device, in evaluation mode."""
