@@ -18,7 +18,7 @@ _CHUNK = 64
 
 
 @lru_cache(maxsize=4)
-def _noise_table(sd: float) -> np.ndarray:
+def noise_levels(sd: float) -> np.ndarray:
     """Gaussian noise rounded down to whole steps, as int16 quantiles of a 16-bit uniform number.
 
     The official code draws a Gaussian a pixel and channel in Python. A table look-up gives the same distribution
@@ -31,7 +31,7 @@ def _noise_table(sd: float) -> np.ndarray:
     return table
 
 
-def _uniform(table: SceneTable, count: int) -> np.ndarray:
+def random_words(table: SceneTable, count: int) -> np.ndarray:
     """``count`` 16-bit uniform numbers for each scene, uint16 ``(n, count)``, from a counter-based generator.
 
     A scene's numbers are those at its index in the stream of (seed, split): there is no state and no order. Scenes of
@@ -48,7 +48,7 @@ def _uniform(table: SceneTable, count: int) -> np.ndarray:
     return words.astype("<u8", copy=False).view("<u2").reshape(len(table), -1)[:, :count]
 
 
-def _origin(table: SceneTable) -> np.ndarray:
+def sprite_origins(table: SceneTable) -> np.ndarray:
     """Top-left pixel (row, column) of each sprite, int64 ``(n, k, 2)``."""
     return table.corner.astype(np.int64) * table.geometry.patch_size + table.jitter
 
@@ -73,11 +73,11 @@ def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
     # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
     hidden = np.where(objects.sprites(size), 0, BACKGROUND).astype(np.uint8).reshape(-1, size * size).repeat(3, axis=1)
     means = np.tile(objects.palette.astype(np.int16), size * size)
-    levels = _noise_table(float(objects.noise_sd))
-    origin = _origin(table).tolist()
+    levels = noise_levels(float(objects.noise_sd))
+    origin = sprite_origins(table).tolist()
     for start in range(0, len(table), _CHUNK):
         part = table[start : start + _CHUNK]
-        pixels = levels[_uniform(part, part.shape.shape[1] * means.shape[1])].reshape(*part.shape.shape, -1)
+        pixels = levels[random_words(part, part.shape.shape[1] * means.shape[1])].reshape(*part.shape.shape, -1)
         pixels += means[part.color]
         sprites = np.clip(pixels, 0, BRIGHTEST, out=pixels).astype(np.uint8)
         sprites |= hidden[part.shape]  # 255 | anything is 255, the background
@@ -94,7 +94,7 @@ def render_masks(table: SceneTable, objects: ObjectSet | None = None) -> np.ndar
     size, image = table.geometry.sprite_size, table.geometry.image_size
     sprites = objects.sprites(size)
     masks = np.zeros((*table.shape.shape, image, image), dtype=bool)
-    for row, corners in enumerate(_origin(table).tolist()):
+    for row, corners in enumerate(sprite_origins(table).tolist()):
         for j, (top, left) in enumerate(corners):
             masks[row, j, top : top + size, left : left + size] = sprites[table.shape[row, j]]
     return masks

@@ -12,7 +12,6 @@ from ..analysis.attention import AttentionStages, attention_stages
 from ..analysis.frozen import FrozenFeatures, frozen_features
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
-from ..modeling.processing import load_checkpoint
 from ..provenance import dataset_checksum, provenance, read_json, whole_file, write_json
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
@@ -20,6 +19,7 @@ from ..training.evaluation import random_twin
 from ..training.photorealistic import evaluate_photorealistic
 from ..training.run import as_trained, build_model
 from .cells import MANIFEST, Cell
+from .run import open_model
 
 SCENES = 500
 """For the attention stages, twins together: as many as of flat scenes (the paper's number)."""
@@ -121,7 +121,7 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
 
 
 def _opened(photos: PhotoSet, run: Path):
-    model, processor = load_checkpoint(str(run / "training" / "model"))
+    model, processor = open_model(run)
     return model, processor, photos.pairs(model.config.geometry)
 
 
@@ -140,7 +140,8 @@ def _frozen(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> N
     model, processor, pairs = _opened(photos, run)
     models = {"checkpoint": (model, processor)}
     if isinstance(config.backbone, str):
-        models["base"] = build_model(config)
+        base, own = build_model(config)
+        models["base"] = base.to(model.device), own
     models["random weights"] = (random_twin(model), processor)
     with as_trained(config):
         frozen_features(models, pairs, progress=True).save(folder)

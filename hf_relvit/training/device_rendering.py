@@ -8,7 +8,7 @@ import torch
 from ..geometry import SceneGeometry
 from ..modeling.processing import to_device
 from ..stimuli.objects import ObjectSet
-from ..stimuli.rendering import BACKGROUND, BRIGHTEST, _noise_table, _origin, _uniform
+from ..stimuli.rendering import BACKGROUND, BRIGHTEST, noise_levels, random_words, sprite_origins
 from ..stimuli.scenes import SceneTable
 
 
@@ -29,15 +29,15 @@ class DeviceRenderer:
         sprites = objects.sprites(self.size).reshape(-1, self.size**2)
         hidden = np.where(sprites, 0, BACKGROUND).astype(np.uint8).repeat(3, axis=1)
         means = np.tile(objects.palette.astype(np.int16), self.size**2)
-        levels = _noise_table(float(objects.noise_sd)).copy()
+        levels = noise_levels(float(objects.noise_sd)).copy()
         self.hidden, self.means, self.levels = (to_device(x, device) for x in (hidden, means, levels))
         self.steps = torch.arange(self.size, device=device)
 
     def __call__(self, table: SceneTable) -> torch.Tensor:
         """uint8 ``(n, height, width, 3)`` of ``n`` scenes, on the device."""
         (n, k), side = table.shape.shape, table.geometry.image_size
-        words = _uniform(table, k * self.means.shape[1]).view(np.int16)
-        origin, shape, color = (self._there(x) for x in (_origin(table), table.shape, table.color))
+        words = random_words(table, k * self.means.shape[1]).view(np.int16)
+        origin, shape, color = (self._there(x) for x in (sprite_origins(table), table.shape, table.color))
         noise = self.levels[to_device(words, self.device).int() & 0xFFFF].view(n, k, -1)
         sprites = (noise + self.means[color]).clamp(0, BRIGHTEST).to(torch.uint8) | self.hidden[shape]
         sprites = sprites.view(n, k, self.size, self.size, 3)
