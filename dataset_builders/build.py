@@ -7,10 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
-import signal
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +27,7 @@ from .card import check_card, rebuild_command, write_card
 from .common import SceneBuilder
 from .counterfactuals.builder import Counterfactuals
 from .discrimination.builder import Discrimination
+from .interrupts import interrupted_once
 from .photorealistic.builder import Photorealistic
 from .rmts.builder import RMTS
 from .shards import Shard, shards_folder
@@ -99,7 +97,7 @@ def build(
         raise RelViTError(f"{what} for {task}: expected none, as these are for photorealistic scenes alone")
     out = Path(out)
     folder = out / config
-    with _one_line_errors(folder), _interrupted_once(), contextlib.ExitStack() as stack:
+    with _one_line_errors(folder), interrupted_once(), contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
         given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
         if task == Photorealistic.task:
@@ -323,33 +321,6 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
         if isinstance(error, OSError):
             raise RelViTError(f"{folder} cannot be written ({error}): choose another --out") from error
         raise
-
-
-_UNHANDLED = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-
-
-@contextlib.contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Ctrl-C reaches the workers too, `kill` does not: let this process alone act on either, and end the workers."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    # Where there is another handler, somebody else decides.
-    ours = [n for n, default in _UNHANDLED.items() if in_main_thread and signal.getsignal(n) is default]
-    here = os.getpid()
-
-    def interrupt(signum, frame):
-        if os.getpid() == here:
-            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
-        if signum == signal.SIGTERM:
-            os._exit(128 + signum)
-        sys.unraisablehook = lambda unraisable: None  # a worker's last words say nothing new
-
-    for number in ours:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, _UNHANDLED[number])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
