@@ -9,16 +9,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a network
 
 import pytest
 from hub_server.fixture import hub  # noqa: F401  (a fixture for all)
+from tiny import TINY
 
-from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.config import TrainConfig
 
 
 @pytest.fixture
 def tiny() -> TrainConfig:
     """A run of eight steps of a model that a test can afford."""
-    return TrainConfig(
-        backbone=vit(2, 32, 2), images=128, batch_size=16, n_eval=32, warmup_steps=2, evaluations=4, bf16=False
-    )
+    return TrainConfig(**TINY)
 
 
 @pytest.fixture

@@ -6,19 +6,17 @@ import shutil
 
 import pytest
 from PIL import Image
+from tiny import TINY
 
 from hf_relvit.study.plan import CausalConfig, Run, Study
 from hf_relvit.study.run import run_study
-from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.config import TrainConfig
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
     """The folder of a finished study with one run, seed0. Its figures and its report stand for the real ones."""
-    config = TrainConfig(
-        backbone=vit(2, 32, 2), images=128, batch_size=16, n_eval=32, warmup_steps=2, evaluations=4, bf16=False,
-        combinations=32,
-    )  # fmt: skip
+    config = TrainConfig(**TINY, combinations=32)
     causal = CausalConfig(pairs=16, test_pairs=8, epochs=1, scenes=64, test_scenes=16, layers=[0])
     out = tmp_path_factory.mktemp("study") / "tiny"
     with pytest.MonkeyPatch.context() as patched:

@@ -5,27 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from hf_relvit.spaces.interventions.served import open_served
+from tiny import TINY
 
 from hf_relvit.analysis.activations import Site, blocks
 from hf_relvit.analysis.alignment import Alignment, fingerprint
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.modeling.processing import load_checkpoint
-from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import train
 
 
 def make_run(folder, task: str):
     """A run folder as a study leaves it: a checkpoint after two steps, and an alignment a property and layer."""
-    config = TrainConfig(
-        task=task,
-        backbone=vit(2, 32, 2),
-        images=32,
-        batch_size=16,
-        n_eval=32,
-        warmup_steps=1,
-        evaluations=1,
-        bf16=False,
-    )
+    config = TrainConfig(**TINY | {"task": task, "images": 32, "warmup_steps": 1, "evaluations": 1})
     train(config, folder / "training")
     model, _ = load_checkpoint(folder / "training" / "model")
     for prop in ("shape", "color"):

@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from tiny import SMALL_CAUSAL, TINY
 
 pytest.importorskip("ray", reason="needs the extra cluster: make test-cluster")
 
@@ -19,22 +20,10 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.study.cluster import run_on_ray
 from hf_relvit.study.plan import plan
 from hf_relvit.study.run import run_study
-from hf_relvit.training.config import vit
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine a cluster takes minutes to start
 
-GRID = dict(
-    causal=dict(pairs=16, test_pairs=16, epochs=1, scenes=32, test_scenes=16, layers=[1]),
-    backbone=vit(2, 32, 2),
-    images=640,
-    batch_size=16,
-    n_eval=32,
-    warmup_steps=2,
-    evaluations=20,
-    bf16=False,
-    combinations=32,
-    seeds=2,
-)
+GRID = TINY | dict(causal=SMALL_CAUSAL, images=640, evaluations=20, combinations=32, seeds=2)
 
 
 @pytest.fixture(scope="module")

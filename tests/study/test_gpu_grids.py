@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny import TINY
 
 from hf_relvit.study.plan import Study, plan
 from hf_relvit.study.run import run_study
@@ -15,16 +16,7 @@ from hf_relvit.training.run import build_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIP = Path(__file__).parents[2] / "build" / "clip-vit-b16"
-TINY = dict(
-    geometry="quick",
-    backbone=vit(12, 48, 12),
-    images=32,
-    batch_size=16,
-    n_train=32,
-    n_eval=32,
-    evaluations=1,
-    bf16=False,
-)
+REDUCED = TINY | dict(geometry="quick", backbone=vit(12, 48, 12), images=32, n_train=32, evaluations=1)
 
 
 def grid(name: str, **overrides) -> Study:
@@ -64,7 +56,7 @@ def quick_compiler(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler looks at it
 def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
-    study = grid("replicate_paper_gpu", **TINY)
+    study = grid("replicate_paper_gpu", **REDUCED)
     small = dict(pairs=8, test_pairs=8, epochs=1, scenes=32, test_scenes=8, layers=[11])
     causal = dataclasses.replace(study.causal, **small)
     run = next(run for run in study.runs if run.name == "rmts-32-seed1")
@@ -79,7 +71,7 @@ def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_a_run_of_table_1_trains_with_both_losses(tmp_path, quick_compiler):
-    study = grid("table1_gpu_rmts", **TINY)
+    study = grid("table1_gpu_rmts", **REDUCED)
     run = next(run for run in study.runs if run.config.disentanglement and run.config.pipeline)
     run_study(dataclasses.replace(study, runs=(run,)), tmp_path, say=lambda text: None)
     assert (tmp_path / run.name / "evaluation" / "accuracy.parquet").exists()

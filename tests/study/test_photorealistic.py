@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from hf_relvit.dataset_builders import photorealistic as shipped
+from tiny import TINY
 from transformers import ViTConfig, ViTModel
 
 from hf_relvit import cli
@@ -21,20 +22,16 @@ from hf_relvit.study import photorealistic_page as page
 from hf_relvit.study.photorealistic import ONE_PAIR, PhotoResults, open_set, photorealistic_cells
 from hf_relvit.study.plan import plan
 from hf_relvit.study.tables import over_seeds
-from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.photorealistic import evaluate_photorealistic
 from hf_relvit.training.run import build_model
 
 SHIPPED = Path(shipped.__path__[0])
-SETTINGS = dict(
+SETTINGS = TINY | dict(
     causal=False,
-    backbone=vit(2, 32, 2),
     images=64,
-    batch_size=16,
-    n_eval=32,
     warmup_steps=1,
     evaluations=1,
-    bf16=False,
     combinations=32,
     grid={"task": ["discrimination", "rmts"]},
     photorealistic=str(SHIPPED),

@@ -11,21 +11,11 @@ import time
 import pandas as pd
 import pytest
 import yaml
+from tiny import SMALL_CAUSAL, TINY
 
 from hf_relvit import cli
-from hf_relvit.training.config import vit
 
-SETTINGS = dict(
-    causal=dict(pairs=16, test_pairs=16, epochs=1, scenes=32, test_scenes=16, layers=[1]),
-    backbone=vit(2, 32, 2),
-    images=256,
-    batch_size=16,
-    n_eval=32,
-    warmup_steps=2,
-    evaluations=8,
-    bf16=False,
-    combinations=32,
-)
+SETTINGS = TINY | dict(causal=SMALL_CAUSAL, images=256, evaluations=8, combinations=32)
 
 
 @pytest.fixture
