@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
 from huggingface_hub import HfApi
-from jinja2 import Environment, StrictUndefined
 
-from .. import __version__
 from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglement
 from ..errors import RelViTError
 from ..provenance import whole_file
+from ..study.pages import embedded, write_page
 from ..study.report import TASKS
 from ..study.tables import name
 from .client import check_id, hub_errors
@@ -131,19 +128,18 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
             board.correlation.save(out / board.task)
             for kind in ("svg", "png"):
                 board.correlation.plot(out / board.task / f"correlation.{kind}")
-            picture = (out / board.task / "correlation.png").read_bytes()
-            plots[board.task] = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-    template = files(__package__).joinpath("comparison.html").read_text("utf-8")
-    style = files("hf_relvit.study").joinpath("report.css").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    page = environment.from_string(template).render(
-        boards=[(board, TASKS[board.task], board.frame.assign(name=board.frame.split.map(name)).to_dict("records"))
-                for board in boards],
-        plots=plots, style=style, version=__version__, minimum=MINIMUM,
-    )  # fmt: skip
-    with whole_file(out / "comparison.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    return out / "comparison.html"
+            plots[board.task] = embedded(out / board.task / "correlation.png")
+    return write_page(
+        out / "comparison.html",
+        "leaderboard.html",
+        package=__package__,
+        title="Published runs, side by side",
+        boards=[
+            (board, TASKS[board.task], board.frame.assign(name=board.frame.split.map(name)).to_dict("records"))
+            for board in boards
+        ],
+        plots=plots,
+    )
 
 
 def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:

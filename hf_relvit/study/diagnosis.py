@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from .. import __version__
 from ..analysis.causal_figures import alignment_figure, probe_figure, steering_figure
 from ..analysis.diagnosis import Diagnosis
 from ..analysis.diagnosis_figure import diagnosis_figure
@@ -76,8 +75,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         out / "diagnosis.html",
         "diagnosis.html",
         checkpoint=checkpoint,
-        version=__version__,
-        headline=HEADLINES[verdict.verdict],
+        title=HEADLINES[verdict.verdict],
         lead=LEADS[verdict.verdict],
         cards=cards,
         images={title: embedded(out / "figures" / f"{title}.png") for title in drawn},

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: templates of this folder, one style, pictures inside."""
+"""Self-contained HTML pages: one frame and one style, ``page.html`` and ``page.css``, pictures inside."""
 
 from __future__ import annotations
 
@@ -6,15 +6,28 @@ import base64
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from .. import __version__
 from ..provenance import whole_file
 
 
-def write_page(path: Path, template: str, **values) -> Path:
-    """Fill the template of that name and write it to ``path``, which is returned; values are escaped."""
-    source, style = (files(__package__).joinpath(file).read_text("utf-8") for file in (template, "report.css"))
-    text = Environment(autoescape=True, undefined=StrictUndefined).from_string(source).render(style=style, **values)
+def write_page(path: Path, template: str, *, package: str = __package__, **values) -> Path:
+    """Fill a template and write it to ``path``, which is returned; values are escaped.
+
+    Args:
+        path: of the page.
+        template: name of a file of ``package``, which extends ``page.html``.
+        package: where templates are looked for before this package.
+        values: for the template; ``title`` for all, and what else ``page.html`` names.
+    """
+
+    def read(name: str) -> str:
+        own = files(package) / name
+        return (own if own.is_file() else files(__package__) / name).read_text("utf-8")
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read))
+    text = environment.get_template(template).render(version=__version__, **values)
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import __version__
 from ..analysis.attention import AttentionStages
 from ..analysis.figures import accuracy_figure, attention_figure, head_reach, history_figure, save_figure
 from ..geometry import geometry as scene_geometry
@@ -43,7 +42,7 @@ def write_report(study: Study, out: Path) -> Path:
         out / "report.html",
         "comparison.html",
         study=study.name,
-        version=__version__,
+        title=f"{len(pages)} runs, side by side",
         pages={name: page.relative_to(out) for name, page in pages.items()},
         rows=[row | {"split": name(row["split"])} for row in comparison.accuracy.to_dict("records")],
         overview={name: embedded(figure) for name, figure in comparison.overview.items()},
@@ -91,10 +90,9 @@ def _run_page(study: Study, run: Run, out: Path, path: Path) -> Path:
         path,
         "report.html",
         title=TASKS[config.task],
-        version=__version__,
         preset=study.name,
         config=config,
-        summary=sentences.summary(test, overall, config),
+        lead=sentences.summary(test, overall, config),
         cards=[
             (f"{test.accuracy:.1%}", f"IID test accuracy ({test.ci_low:.1%} to {test.ci_high:.1%})"),
             (f"{overall.accuracy.min():.1%}", f"hardest test: {name(str(overall.accuracy.idxmin()))}"),
