@@ -13,6 +13,9 @@ from .figures import COLORS, STYLE
 
 CONDITIONS = {
     "all": "all",
+    "difference_none": "same pairs",
+    "difference_object": "different objects",
+    "difference_color": "different paint",
     "level_object": "objects differ, and twins",
     "level_color": "paint differs, and twins",
     "occlusion_none": "nothing hidden",
@@ -37,7 +40,7 @@ def photorealistic_figure(accuracy: pd.DataFrame, frozen: pd.DataFrame | None = 
         frozen: of ``frozen_features``.
     """
     with mpl.rc_context(STYLE):
-        heights = [4.6] if frozen is None else [4.6, 3.6]
+        heights = [5.4] if frozen is None else [5.4, 3.6]
         figure = Figure(figsize=(5.8, sum(heights)), layout="constrained")
         axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         _bars(axes[0], accuracy)

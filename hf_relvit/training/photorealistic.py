@@ -32,15 +32,19 @@ class _Pictures(Dataset):
         return {"image": self.pairs.images[index], "label": self.pairs.labels[index]}
 
 
-def conditions(facts: pd.DataFrame) -> dict[str, np.ndarray]:
+def conditions(pairs: PhotoPairs) -> dict[str, np.ndarray]:
     """Which scenes belong to which condition, bool ``(n,)`` each; those that no scene belongs to are left out.
 
-    "all"; "level_object" and "level_color", scenes and twins about objects or paint; "occlusion_none", "_some" and
+    "all"; "difference_none", same pairs, and "difference_object" and "_color", pairs that differ in it; "level_object"
+    and "level_color", scenes and twins about objects or paint; "occlusion_none", "_some" and
     "_much" (an object is hidden by less than 2, less than 25 or more percent); "distance_near", "_middle" and "_far"
     (below 6.6, below 7.8, and above, in object radii); "rotation_difference_to_60", "_to_120" and "_to_180" degrees.
     """
-    found = {"all": np.ones(len(facts), dtype=bool)}
-    found |= {f"level_{level}": (facts.level == level).to_numpy() for level in ("object", "color")}
+    facts, same = pairs.facts, pairs.labels == 1
+    levels = {level: (facts.level == level).to_numpy() for level in ("object", "color")}
+    found = {"all": np.ones(len(facts), dtype=bool), "difference_none": same}
+    found |= {f"difference_{level}": rows & ~same for level, rows in levels.items()}
+    found |= {f"level_{level}": rows for level, rows in levels.items()}
     for name, (edges, words) in _BINS.items():
         place = np.digitize(facts[name], edges)
         found |= {f"{name}_{word}": place == i for i, word in enumerate(words)}
@@ -73,7 +77,7 @@ def evaluate_photorealistic(
         for net in (random_twin(model), model)
     )
     rows = []
-    for name, where in conditions(pairs.facts).items():
+    for name, where in conditions(pairs).items():
         row, other = (accuracy_table(scores[where], pairs.labels[where])[0] for scores in (logits, base))
         scenes = pairs.facts.pair[where].nunique()
         low, high = wilson(row["accuracy"] * scenes, scenes)

@@ -200,10 +200,26 @@ def test_seeds_that_share_their_scenes_are_not_more_scenes():
 def test_sentences_follow_the_interval(low, high, base, iid_low, words):
     row = dict(condition="all", accuracy=(low + high) / 2, ci_low=low, ci_high=high, n=1024, floor=0.5)
     test = pd.Series(dict(accuracy=0.99, ci_low=iid_low, floor=0.5))
-    sentence = page.accuracy(pd.DataFrame([row | {"base_accuracy": base}]), test)
+    row |= {"base_accuracy": base}
+    sentence = page.accuracy(pd.DataFrame([row, row | {"condition": "difference_none", "n": 512}]), test)
     assert words in sentence
+    assert "leans" not in sentence
     assert f"95 % interval {low:.1%} to {high:.1%}" in sentence
     assert f"random weights on {base:.1%}" in sentence
+
+
+def test_a_model_that_gives_one_answer_is_found_out():
+    row = dict(
+        condition="all", accuracy=0.6, ci_low=0.56, ci_high=0.64, n=1024, floor=0.5, base_accuracy=0.5, auc=0.885
+    )
+    test = pd.Series(dict(accuracy=0.99, ci_low=0.98, floor=0.5))
+    for same, words in (
+        (0.21, "“different”: right on 21.0% of same and 99.0%"),
+        (0.9, "“same”: right on 90.0% of same"),
+    ):
+        rows = [row, row | {"condition": "difference_none", "n": 512, "accuracy": same}]
+        sentence = page.accuracy(pd.DataFrame(rows), test)
+        assert words in sentence and "has an AUC of 0.885" in sentence
 
 
 @pytest.mark.parametrize(

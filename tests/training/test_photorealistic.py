@@ -22,13 +22,15 @@ def pairs(checkpoint):
 
 
 def test_conditions_divide_the_scenes(pairs):
-    found = conditions(pairs.facts)
+    found = conditions(pairs)
     assert found["all"].all()
-    for kind in ("level_", "occlusion_", "distance_", "rotation_difference_"):
+    for kind in ("difference_", "level_", "occlusion_", "distance_", "rotation_difference_"):
         parts = [rows for name, rows in found.items() if name.startswith(kind)]
         assert (np.sum(parts, 0) == 1).all()
     hidden = pairs.facts.occlusion[found["occlusion_none"]]
     assert hidden.max() < 0.02
+    assert set(pairs.labels[found["difference_none"]]) == {1}
+    assert (found["level_color"] == (found["difference_color"] | found["level_color"] & (pairs.labels == 1))).all()
 
 
 def test_accuracy_is_that_of_the_model_with_an_interval_of_scenes(checkpoint, pairs):
@@ -38,7 +40,7 @@ def test_accuracy_is_that_of_the_model_with_an_interval_of_scenes(checkpoint, pa
     for net, column in ((model, "accuracy"), (random_twin(model), "base_accuracy")):
         answers = net.eval()(pixel_values=processor(pairs.images)).logits.argmax(-1).numpy()
         right = answers == pairs.labels
-        for name, rows in conditions(pairs.facts).items():
+        for name, rows in conditions(pairs).items():
             assert table[column][name] == pytest.approx(right[rows].mean())
             assert table.n[name] == rows.sum()
     assert (table.ci_low <= table.accuracy).all()
