@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from hf_relvit.provenance import provenance, read_json, write_json
+from hf_relvit.study.photorealistic import PhotoResults
 from hf_relvit.study.tables import causal_tables
 
 
@@ -25,6 +26,9 @@ def keep(study: Path, out: Path) -> None:
     for run in runs:
         own = {"accuracy": pd.read_parquet(run / "evaluation" / "accuracy.parquet")}
         own["attention"] = pd.read_parquet(run / "attention" / "attention.parquet")
+        if photos := PhotoResults.load(run):
+            own |= {"photorealistic": photos.accuracy, "photorealistic_frozen": photos.frozen}
+            own["photorealistic_attention"] = photos.stages.frame
         for name, table in (own | causal_tables(run)).items():
             table.insert(0, "run", run.name)
             tables.setdefault(name, []).append(table)

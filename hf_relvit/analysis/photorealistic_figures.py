@@ -64,7 +64,8 @@ def _bars(axes: Axes, accuracy: pd.DataFrame) -> None:
     axes.barh(place, rows.accuracy, color=COLORS["within_object"], height=0.62, label="accuracy, 95 % interval")
     reach = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows.accuracy.to_numpy())
     axes.errorbar(rows.accuracy, place, xerr=reach, fmt="none", ecolor="#1c1c1c", capsize=2, linewidth=1)
-    axes.plot(rows.base_accuracy, place, "D", color="white", mec="black", ms=5, label="same network, random weights")
+    base = {"color": "white", "mec": "black", "ms": 5, "clip_on": False, "zorder": 3}  # it may lie on the frame
+    axes.plot(rows.base_accuracy, place, "D", **base, label="same network, random weights")
     axes.axvline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
     axes.set_yticks(place, [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()])
     axes.set_xlim(0, 1)
