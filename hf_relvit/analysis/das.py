@@ -161,8 +161,8 @@ def _learn(
     total = steps * config.epochs
     schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
     history = []
-    bar = tqdm(range(config.epochs), desc=f"{config.method} {config.site}", disable=not progress, leave=False)
-    for epoch in bar:
+    bar = tqdm(total=total, desc=f"{config.method} {config.site}", disable=not progress, leave=False)
+    for epoch in range(config.epochs):
         temperature = config.final_temperature ** (epoch / max(config.epochs - 1, 1))
         order = torch.randperm(n, generator=generator)
         permutations = torch.stack([torch.randperm(p, generator=generator) for _ in range(steps)]).to(device)
@@ -182,11 +182,13 @@ def _learn(
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
+            bar.update()
         row = {"loss": torch.stack(losses).mean().item(), "mask": size.item()}
         if not np.isfinite(row["loss"]):
             raise RelViTError(f"the loss of epoch {epoch + 1} is {row['loss']}: lower lr_rotation or lr_mask")
         history.append(row)
         bar.set_postfix(loss=f"{row['loss']:.3f}", mask=f"{row['mask']:.0f}")
+    bar.close()
     return history
 
 

@@ -147,16 +147,16 @@ def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> Non
     model, processor = bench.model(weights), bench.checkpoint()[1]
     bf16 = computes_bf16()
     das = DASConfig(layer, epochs=bench.causal.epochs, seed=bench.config.seed, bf16=bf16)
-    alignment = fit_alignment(model, processor, bench.captured(weights, prop, "train"), das)
+    alignment = fit_alignment(model, processor, bench.captured(weights, prop, "train"), das, progress=True)
+    score = partial(score_alignment, model, processor, alignment, bf16=bf16, progress=True)
     alignment.save_pretrained(folder)
     frames = []
     for split in bench.test_splits:
         controls = (None, "wrong_object", "random_tokens") if weights == "trained" else (None,)
         captured = bench.captured(weights, prop, split)
-        frames += [score_alignment(model, processor, alignment, captured, control, bf16=bf16) for control in controls]
+        frames += [score(captured, control) for control in controls]
         if weights == "trained":
-            isolated = bench.captured(weights, prop, split, True)
-            frames.append(score_alignment(model, processor, alignment, isolated, bf16=bf16))
+            frames.append(score(bench.captured(weights, prop, split, True)))
     table = pd.concat(frames, ignore_index=True).assign(weights=weights)
     with whole_file(folder / "scores.parquet") as temporary:
         table.to_parquet(temporary)
