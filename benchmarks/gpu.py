@@ -20,7 +20,7 @@ from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.training.config import vit
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-NO_GPU = "NO GPU FIGURES: the same code at a reduced size, which says that it runs and nothing about its speed there."
+NO_GPU = "NO GPU FIGURES: the same code at a reduced size, which says that it runs and nothing about its speed there"
 
 
 @dataclass(frozen=True)
