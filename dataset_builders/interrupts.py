@@ -36,11 +36,6 @@ def interrupted_once() -> Iterator[None]:
             signal.signal(number, _UNHANDLED[number])
 
 
-def _release() -> None:
-    if ours := _ours():
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
-
-
 def _fall_silent(signum: int, frame: FrameType | None) -> None:
     sys.unraisablehook = lambda unraisable: None  # a worker's last words say nothing new
 
@@ -57,6 +52,6 @@ def _into_worker() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ours()),
-        after_in_parent=_release,
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ours()),
         after_in_child=_into_worker,
     )
