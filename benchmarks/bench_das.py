@@ -27,14 +27,15 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 from transformers import ViTConfig, get_linear_schedule_with_warmup
 
-from hf_relvit.analysis.activations import Site, run_from
+from hf_relvit.analysis.activations import Site, forward_from
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
-from hf_relvit.analysis.statistics import wilson
 from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
+from hf_relvit.statistics import wilson
 from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
 from hf_relvit.stimuli.rendering import render
 
@@ -107,21 +108,21 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
     pairs = sample_counterfactuals("discrimination", GEOMETRIES["b16"], "color", "train", BATCH)
     place = Site("resid_post", LAYER)
     start = time.perf_counter()
-    data = pair_residuals(model, processor, pairs, [place], batch_size=BATCH)
+    data = pair_residuals(Checkpoint(model, processor), pairs, [place], batch_size=BATCH)
     capture = time.perf_counter() - start
     label = torch.from_numpy(pairs.label).long()
     residual = data.base[place].clone().requires_grad_()
 
     def suffix(bf16: bool):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = run_from(model, place, residual)
+            logits = forward_from(model, place, residual)
         cross_entropy(logits.float(), label).backward()
 
     def ours(bf16: bool):
         """One epoch of one step more costs a step; what is done once a fit cancels out."""
         config = DASConfig(LAYER, batch_size=BATCH, epochs=1, bf16=bf16)
         few, many = (
-            timed(lambda e=e: fit_alignment(model, processor, data, dataclasses.replace(config, epochs=e)))
+            timed(lambda e=e: fit_alignment(Checkpoint(model, processor), data, dataclasses.replace(config, epochs=e)))
             for e in (1, 4)
         )
         return (many - few) / 3
@@ -187,12 +188,12 @@ def agreement(seeds: int) -> list[dict]:
         sample_counterfactuals("discrimination", GEOMETRIES["quick"], "color", split, m, objects=objects)
         for split, m in (("train", n), ("test", n_test))
     )
-    captured = [pair_residuals(model, processor, table, [place], objects=objects) for table in (train, test)]
+    captured = [pair_residuals(Checkpoint(model, processor), table, [place]) for table in (train, test)]
     geometry = model.config.geometry
 
     def operands(table):
         rows = range(len(table))
-        images = [processor(render(scenes, objects)) for scenes in (table.base, table.source)]
+        images = [processor(render(scenes)) for scenes in (table.base, table.source)]
         tokens = geometry.tokens(table.base.patches()[rows, table.edited])
         given = geometry.tokens(table.source.patches()[rows, table.source_object])
         return *images, torch.from_numpy(tokens), torch.from_numpy(given), torch.from_numpy(table.label).long()
@@ -221,8 +222,8 @@ def agreement(seeds: int) -> list[dict]:
 
     def our_hits(seed: int, epochs: int, bf16: bool = False) -> int:
         config = DASConfig(0, epochs=epochs, batch_size=batch, seed=seed, bf16=bf16)
-        alignment = fit_alignment(model, processor, captured[0], config)
-        return round(score_alignment(model, processor, alignment, captured[1]).accuracy[0] * n_test)
+        alignment = fit_alignment(Checkpoint(model, processor), captured[0], config)
+        return round(score_alignment(Checkpoint(model, processor), alignment, captured[1]).accuracy[0] * n_test)
 
     rows = []
     for epochs, state in ((6, "before convergence"), (40, "converged")):

@@ -10,20 +10,21 @@ from gpu import DEVICE, Size, keep, now, seconds, size_from_arguments
 from torch import Generator, autocast, bfloat16, inference_mode
 from torch.nn.functional import cross_entropy
 
-from hf_relvit.analysis.activations import Site, run_from
-from hf_relvit.analysis.attention import attention_stages
+from hf_relvit.analysis.activations import Site, forward_from
+from hf_relvit.analysis.attention import measure_attention
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import record_object_attention
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import to_device
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.training.device_rendering import DeviceRenderer
-from hf_relvit.training.run import computes_bf16
+from hf_relvit.training.precision import computes_bf16
 
 CACHE_GB = 40.0
 BATCH = 64
@@ -40,14 +41,14 @@ def alignments(size: Size) -> tuple[list[dict], float]:
         data = {}
         for split, n in (("train", size.pairs), ("test", size.test_pairs)):
             pairs = sample_counterfactuals("discrimination", GEOMETRIES[size.geometry], prop, split, n)
-            data[split] = pair_residuals(model, processor, pairs, sites, cache_gb=CACHE_GB)
+            data[split] = pair_residuals(Checkpoint(model, processor), pairs, sites, cache_gb=CACHE_GB)
         capturing += now() - start
         for layer in range(size.layers):
             start = now()
             config = DASConfig(layer, epochs=size.epochs, batch_size=BATCH, bf16=computes_bf16(), cache_gb=CACHE_GB)
-            found = fit_alignment(model, processor, data["train"], config)
+            found = fit_alignment(Checkpoint(model, processor), data["train"], config)
             fitted = now()
-            score_alignment(model, processor, found, data["test"], bf16=computes_bf16())
+            score_alignment(Checkpoint(model, processor), found, data["test"], bf16=computes_bf16())
             rows[layer] |= {f"{prop}_seconds": fitted - start, f"{prop}_scoring_seconds": now() - fitted}
             print(f"  {prop}, block {layer}: {fitted - start:.2f} s", flush=True)
     whole = now() - begin
@@ -61,13 +62,13 @@ def parts_of_a_step(size: Size) -> list[dict]:
     model.requires_grad_(False)
     pairs = sample_counterfactuals("discrimination", GEOMETRIES[size.geometry], "color", "train", BATCH)
     site = Site("resid_post", size.layers // 2 - 1)
-    residual = pair_residuals(model, processor, pairs, [site]).base[site].to(DEVICE).requires_grad_()
+    residual = pair_residuals(Checkpoint(model, processor), pairs, [site]).base[site].to(DEVICE).requires_grad_()
     label = to_device(pairs.label.astype("int64"), DEVICE)
     subspace = LearnedSubspace("das", size.hidden, None, Generator()).to(DEVICE)
 
     def suffix():
         with autocast(DEVICE.type, bfloat16, enabled=computes_bf16()):
-            logits = run_from(model, site, residual)
+            logits = forward_from(model, site, residual)
         cross_entropy(logits.float(), label).backward()
 
     return [
@@ -102,7 +103,7 @@ def attention(size: Size) -> list[dict]:
         {"what": f"forward, {name}", "images_per_second": rate, "to_plain": rate / rates["plain sdpa"]}
         for name, rate in rates.items()
     ]
-    whole = seconds(lambda: attention_stages(model, processor, scenes), 1)
+    whole = seconds(lambda: measure_attention(Checkpoint(model, processor), scenes), 1)
     return [
         *rows,
         {"what": f"attention stages of {len(scenes)} scenes, with rendering and intervals", "seconds": whole},

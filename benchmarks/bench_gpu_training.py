@@ -21,11 +21,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig,
 from transformers.trainer_callback import PrinterCallback
 
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import default_processor
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.training.config import PRESETS, TrainConfig
 from hf_relvit.training.data import SceneDataset
-from hf_relvit.training.run import build_model, computes_bf16, make_trainer
+from hf_relvit.training.precision import computes_bf16
+from hf_relvit.training.run import build_model, make_trainer
 
 LIMIT = 7_470  # images/s at the 788 TFLOP/s of a large bf16 product measured on an H200: a claim above it is a bug
 
@@ -59,7 +62,7 @@ def ours(size: Size, **settings) -> float:
     model, processor = build_model(config)
     clock = Clock(size)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, model, processor, Path(folder), progress=False)
+        trainer = make_trainer(config, Checkpoint(model, processor), Path(folder), progress=False)
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
         trainer.add_callback(clock)
         trainer.train()
@@ -70,7 +73,7 @@ def bare_loop(size: Size) -> float:
     config = config_of(size)
     model, processor = build_model(config)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, model, processor, Path(folder), progress=False)
+        trainer = make_trainer(config, Checkpoint(model, processor), Path(folder), progress=False)
     batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(size.batch))))
     model = trainer.model.to(DEVICE).train()
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, fused=True)
@@ -91,7 +94,9 @@ class Pictures(Dataset):
 
     def __init__(self, size: Size):
         scenes = GEOMETRIES[size.geometry]
-        rendered = SceneDataset("discrimination", scenes, "train", size.n_train).__getitems__(range(size.n_train))
+        rendered = SceneDataset(SceneDistribution("discrimination", scenes), "train", size.n_train).__getitems__(
+            range(size.n_train)
+        )
         self.files = [encode_png(image) for image in rendered["image"]]
         self.labels, self.processor = rendered["label"].tolist(), default_processor(scenes.image_size)
 

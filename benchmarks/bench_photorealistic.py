@@ -14,9 +14,9 @@ from pathlib import Path
 import datasets
 import machine
 import numpy as np
-from hf_relvit.dataset_builders.photorealistic.farm import Farm, Job
 from threadpoolctl import threadpool_limits
 
+from hf_relvit.building.farm import Farm, Job
 from hf_relvit.stimuli.photorealistic.library import Library
 from hf_relvit.stimuli.photorealistic.placement import draw_twins, scene_mask
 from hf_relvit.stimuli.photorealistic.rendering import SAMPLES, choose_variant, render_photo

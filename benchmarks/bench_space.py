@@ -103,7 +103,7 @@ def main() -> None:
                 time.sleep(0.5)
         client = Client(url, verbose=False)
         alone = timed(lambda i: client.predict(query(i), api_name="/react"), REACTIONS)
-        moved = timed(lambda i: client.predict(*knobs(i), api_name="/turned"), REACTIONS)
+        moved = timed(lambda i: client.predict(knobs(i), api_name="/turned"), REACTIONS)
         together = many(url)
     finally:
         process.terminate()

@@ -9,11 +9,11 @@ import tempfile
 import datasets
 import machine
 import numpy as np
-from hf_relvit.dataset_builders import rows as dataset_rows
-from hf_relvit.dataset_builders.build import build, check_folder
-from hf_relvit.dataset_builders.discrimination.builder import Discrimination
 from PIL import Image
 
+from hf_relvit.building import rows as dataset_rows
+from hf_relvit.building.build import build, check_folder
+from hf_relvit.dataset_builders.discrimination.builder import Discrimination
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.png import encode_png

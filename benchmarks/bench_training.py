@@ -17,8 +17,10 @@ import machine
 import torch
 from torch.utils.data import DataLoader
 
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.training.config import PRESETS, TrainConfig
-from hf_relvit.training.run import build_model, computes_bf16, make_trainer
+from hf_relvit.training.precision import computes_bf16
+from hf_relvit.training.run import build_model, make_trainer
 
 STEPS, ROUNDS = 25, 3
 
@@ -27,7 +29,7 @@ def trainer_seconds(config: TrainConfig) -> float:
     """Seconds a step, without evaluation and saving."""
     model, processor = build_model(config)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, model, processor, Path(folder), progress=False)
+        trainer = make_trainer(config, Checkpoint(model, processor), Path(folder), progress=False)
         trainer.args.eval_strategy = trainer.args.save_strategy = "no"
         start = time.perf_counter()
         trainer.train()
@@ -37,7 +39,7 @@ def trainer_seconds(config: TrainConfig) -> float:
 def bare_seconds(config: TrainConfig) -> float:
     model, processor = build_model(config)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = make_trainer(config, model, processor, Path(folder), progress=False)
+        trainer = make_trainer(config, Checkpoint(model, processor), Path(folder), progress=False)
     loader = DataLoader(trainer.train_dataset, config.batch_size, collate_fn=trainer.data_collator)
     optimizer = torch.optim.AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True

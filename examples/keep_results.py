@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from hf_relvit.provenance import provenance, read_json, write_json
+from hf_relvit.files import read_json, write_json
+from hf_relvit.provenance import provenance
+from hf_relvit.report.tables import causal_tables
 from hf_relvit.study.photorealistic import PhotoResults
-from hf_relvit.study.tables import causal_tables
 
 
 def keep(study: Path, out: Path) -> None:

@@ -5,7 +5,7 @@
 
 The official analysis normalizes with mean = spread = 0.5 whatever model but CLIP it opens, though DINO and MAE were
 trained with ImageNet's constants (docs/replication.md). This measures the same mistake on any checkpoint of yours: one
-set of images, three normalizations. `load_checkpoint` refuses such a processor; here it is put in on purpose.
+set of images, three normalizations. A `Checkpoint` refuses such a processor; here it is put in on purpose.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from transformers import ViTConfig, ViTModel
 
-from hf_relvit.cli.options import scenes_of
+from hf_relvit.files import write_json
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.modeling.processing import PixelProcessor, default_processor, load_checkpoint
-from hf_relvit.provenance import provenance, write_json
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.processing import PixelProcessor, default_processor
+from hf_relvit.provenance import provenance
 from hf_relvit.training.config import TrainConfig, resolve
 from hf_relvit.training.evaluation import predict, scene_splits
 from hf_relvit.training.metrics import accuracy_table
@@ -48,17 +49,18 @@ def mismatch(checkpoint: str, n: int = 1024, split: str = "test", seed: int = 0,
         ``says_same`` (share of scenes answered "same"; right would be 0.5) and ``agrees`` (share of the answers that
         are those under its own processor).
     """
-    model, own = load_checkpoint(checkpoint)
-    task, _, geometry, combinations = scenes_of(model, None, None)
-    scenes = scene_splits(task, geometry, n, combinations=combinations, seed=seed, splits=(split,))[split]
-    size, labels = own.image_size, scenes.table().label
+    opened = Checkpoint.open(checkpoint)
+    model, own = opened
+    scenes = scene_splits(opened.distribution(seed=seed), n, (split,))[split]
+    size = own.image_size
     processors = {"its own": own}
     processors |= {name: PixelProcessor(default_processor(size, *values), size) for name, values in OTHERS.items()}
     rows, answers = [], {}
     for name, processor in processors.items():
-        logits = predict(model, processor, scenes, batch_size=batch_size, progress=name)
+        foreign = Checkpoint(model, processor, any_processor=True)  # on purpose: this is what is measured
+        logits = predict(foreign, scenes, batch_size=batch_size, progress=name)
         answers[name] = logits[:, 1] > logits[:, 0]
-        settings, row = processor.image_processor, accuracy_table(logits, labels)[0]
+        settings, row = processor.image_processor, accuracy_table(logits, scenes.label)[0]
         row = {key: row[key] for key in ("accuracy", "n", "ci_low", "ci_high")}
         row = {"normalization": name, "mean": settings.image_mean[0], "spread": settings.image_std[0], **row}
         agrees = (answers[name] == answers["its own"]).mean()
@@ -82,7 +84,7 @@ def train_with_imagenets(config: TrainConfig, out: Path) -> Path:
         sizes = {"image_size": scenes.image_size, "patch_size": scenes.patch_size}
         ViTModel(ViTConfig(**config.backbone, **sizes), add_pooling_layer=False).save_pretrained(out / "start")
     default_processor(scenes.image_size, *OTHERS["ImageNet's"]).save_pretrained(out / "start")
-    return train(dataclasses.replace(config, backbone=str(out / "start")), out / "run")
+    return train(dataclasses.replace(config, backbone=str(out / "start")), out / "run").model
 
 
 def main() -> None:

@@ -22,8 +22,9 @@ import pandas as pd
 from scipy import stats
 
 from hf_relvit.analysis.correlation import correlate, pearson
-from hf_relvit.analysis.statistics import wilson
-from hf_relvit.provenance import provenance, write_json
+from hf_relvit.files import write_json
+from hf_relvit.provenance import provenance
+from hf_relvit.statistics import wilson
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 N = 6400  # images of a training set and of a test set, as meant

@@ -26,12 +26,13 @@ _HOME = {
     "RelViTConfig": "modeling",
     "RelViTModel": "modeling",
     "RelViTForImageClassification": "modeling",
-    "load_checkpoint": "modeling.processing",
+    "Checkpoint": "modeling.checkpoints",
+    "SceneDistribution": "stimuli.distribution",
     "RelViTTrainer": "training.trainer",
     "TrainConfig": "training.config",
     "train": "training.run",
     "evaluate": "training.evaluation",
-    "attention_stages": "analysis.attention",
+    "measure_attention": "analysis.attention",
     "RelViTError": "errors",
 }
 __all__ = ["__version__", *_HOME]

@@ -68,6 +68,15 @@ class PatchGeometry:
         offsets = (steps[:, None] * self.grid + steps[None, :]).reshape(-1)
         return (corner[..., 0] * self.grid + corner[..., 1])[..., None] + offsets
 
+    def check(self, scenes: SceneGeometry | PatchGeometry) -> None:
+        """Raise RelViTError unless scenes of this layout stand on the patches of a model of this geometry."""
+        if (self.image_size, self.patch_size) != (scenes.image_size, scenes.patch_size):
+            name = getattr(scenes, "name", "")
+            raise RelViTError(
+                f"scenes of geometry {name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit a "
+                f"model of {self.image_size} px with patches of {self.patch_size}: use scenes of the model's geometry"
+            )
+
     def tokens(self, patches):
         """Sequence indices of patch ids (numpy or torch); padding, -1, stays -1."""
         return patches + self.prefix_tokens * (patches >= 0)

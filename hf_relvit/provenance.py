@@ -1,25 +1,12 @@
-"""Where a number comes from: versions, machine, seeds; and files that are either whole or absent."""
+"""Where a number comes from: versions, machine, seeds."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
-
-from .errors import RelViTError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 _PACKAGES = ("hf_relvit", "torch", "transformers", "datasets", "numpy", "pillow")
 
@@ -38,95 +25,6 @@ def _gpus() -> list[str]:
     """The GPU's name, if torch is in use and sees one."""
     torch = sys.modules.get("torch")
     return [torch.cuda.get_device_name()] if torch is not None and torch.cuda.is_available() else []
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes ``path`` only if the block ends well.
-
-    Raises:
-        RelViTError: the disk is full; nothing is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise RelViTError(f"the disk is full while writing {path}: free some space and run again") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def alone(folder: Path, patience: float = 0) -> Iterator[None]:
-    """Keep other processes from the same work, on this machine and on others that share the disk.
-
-    A lock of the file system on ``.<name>.lock`` beside the folder, which ends with the process, however that ends.
-    Where the file system has no locks, nobody is kept out.
-
-    Args:
-        folder: that the work is about.
-        patience: seconds to wait for another process: a disk takes a while to learn that a machine is gone.
-
-    Raises:
-        RelViTError: another process is at it.
-    """
-    path, deadline = folder.with_name(f".{folder.name}.lock"), time.monotonic() + patience
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("a+", encoding="utf-8") as file:
-            if _lock(file):
-                if not _is_at(file, path):
-                    continue  # its last owner removed it in the meantime
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {platform.node()}")
-                file.flush()
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-            file.seek(0)
-            owner = file.read()
-        if time.monotonic() > deadline:
-            raise RelViTError(f"{folder} is being made by {owner or 'another process'}: wait for it, or end it")
-        time.sleep(1)
-
-
-def _is_at(file, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file) -> bool:
-    """Whether no other process has it: of POSIX's locks, which forked workers do not share."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN)
-    return True
-
-
-def write_json(path: Path, value) -> None:
-    """``value`` as JSON, whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path):
-    """The JSON in a file; RelViTError if it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RelViTError(f"{path} cannot be read ({error}): make it again, or name another folder") from error
 
 
 def dataset_checksum(manifest: dict) -> str:

@@ -92,7 +92,9 @@ def test_env_names_versions(capsys):
 def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
     from hf_relvit.training.run import train
 
-    checkpoint = str(train(dataclasses.replace(tiny, images=16, combinations=32), tmp_path / "run", progress=False))
+    checkpoint = str(
+        train(dataclasses.replace(tiny, images=16, combinations=32), tmp_path / "run", progress=False).model
+    )
     code, out, _ = run("evaluate", checkpoint, "-n", "16", "--out", str(tmp_path / "table.parquet"), capsys=capsys)
     assert code == 0
     assert "compositional" in out
@@ -111,12 +113,12 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
 
 
 def test_a_checkpoint_that_does_not_know_its_scenes_asks_for_them(tiny, capsys, tmp_path):
-    from hf_relvit.modeling.processing import save_checkpoint
+    from hf_relvit.modeling.checkpoints import Checkpoint
     from hf_relvit.training.run import build_model
 
     model, processor = build_model(tiny)
     model.config.scenes = None
-    save_checkpoint(model, processor, tmp_path / "model")
+    Checkpoint(model, processor).save(tmp_path / "model")
     code, _, err = run("evaluate", str(tmp_path / "model"), capsys=capsys)
     assert code == 2
     assert "name it with --task and --config" in err

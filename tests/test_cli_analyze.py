@@ -11,7 +11,7 @@ from hf_relvit.analysis.correlation import Correlation
 from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.steering import Steering
-from hf_relvit.modeling.processing import save_checkpoint
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
 
@@ -20,7 +20,7 @@ from hf_relvit.training.run import build_model
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
     model, processor = build_model(TrainConfig(backbone=vit(2, 32, 2) | {"initializer_range": 0.3}, combinations=32))
-    save_checkpoint(model, processor, folder)
+    Checkpoint(model, processor).save(folder)
     return str(folder)
 
 

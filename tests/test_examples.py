@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_relvit.modeling.processing import PixelProcessor, default_processor, save_checkpoint
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.training.run import build_model
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +53,7 @@ def test_processor_mismatch_on_a_checkpoint(tmp_path, tiny, capsys):
     model, _ = build_model(tiny)
     size = model.config.image_size
     halves = PixelProcessor(default_processor(size), size)  # mean = spread = 0.5, so the first mismatch is none
-    save_checkpoint(model, halves, tmp_path / "model")
+    Checkpoint(model, halves).save(tmp_path / "model")
     run("processor_mismatch", str(tmp_path / "model"), "--n", "32", "--out", str(tmp_path / "mismatch.json"))
     rows = json.loads((tmp_path / "mismatch.json").read_text())["rows"]
     assert [row["normalization"] for row in rows] == ["its own", "mean = spread = 0.5", "ImageNet's"]

@@ -21,11 +21,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor, to_device
-from ..stimuli.objects import ObjectSet
-from ..stimuli.rendering import render
+from ..modeling.blocks import blocks, vision_config
+from ..modeling.checkpoints import Checkpoint
+from ..modeling.processing import to_device
 from ..stimuli.scenes import SceneTable
-from ..training.data import check_geometry
+
+COMPATS = ("corrected", "official")
 
 
 @dataclass(frozen=True, order=True)
@@ -48,23 +49,6 @@ class Site:
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.layer}"
-
-
-def blocks(model: nn.Module) -> nn.ModuleList:
-    """The transformer blocks, in order.
-
-    Raises:
-        RelViTError: no list of modules is as long as the configuration says the model is deep.
-    """
-    config = _vision_config(model)
-    depth = getattr(config, "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth and len({type(item) for item in module}) == 1:
-            return module
-    raise RelViTError(
-        f"{type(model).__name__} has no list of {depth} transformer blocks: expected a vision transformer of the "
-        "transformers library, such as ViT, CLIP's image tower or DINOv2"
-    )
 
 
 def capture(model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site]) -> dict[Site, torch.Tensor]:
@@ -91,12 +75,12 @@ def capture(model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site])
             )
             stack.callback(hook.remove)
         deepest = max((site.layer for site in sites), default=-1)
-        stack.enter_context(_instead(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden))
+        stack.enter_context(replaced_forward(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden))
         model(pixel_values=pixel_values)
     return found
 
 
-def run_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tensor:
+def forward_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tensor:
     """Logits of a model whose residual stream at ``site`` is ``residual``; earlier blocks are not computed.
 
     Equal to the last bit to the full forward pass that ``residual`` was captured from, at the same batch size.
@@ -116,7 +100,7 @@ def run_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tens
     """
     layers = blocks(model)
     _block(layers, site)
-    config = _vision_config(model)
+    config = vision_config(model)
     if residual.shape[-1] != config.hidden_size:
         raise RelViTError(
             f"a residual stream of width {residual.shape[-1]} for a model of width {config.hidden_size}: "
@@ -124,7 +108,7 @@ def run_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tens
         )
     side = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
     blank = residual.new_zeros(1, 3, side, side, dtype=next(model.parameters()).dtype)
-    with _instead(layers[: site.layer + 1], lambda *args, **kwargs: residual):
+    with replaced_forward(layers[: site.layer + 1], lambda *args, **kwargs: residual):
         output = model(pixel_values=blank)
     return output.logits if "logits" in output else output.image_embeds  # the latter: CLIP with its projection as head
 
@@ -151,13 +135,11 @@ def patch(model: nn.Module, site: Site, edit: Callable[[torch.Tensor], torch.Ten
 
 @torch.no_grad()
 def residuals(
-    model: nn.Module,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     scenes: SceneTable,
     sites: Sequence[Site],
     *,
     tokens: torch.Tensor | None = None,
-    objects: ObjectSet | None = None,
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder: str | os.PathLike | None = None,
@@ -166,12 +148,10 @@ def residuals(
     """Residual streams of many scenes at many sites, in one forward pass over the scenes.
 
     Args:
-        model: a classifier of ours; put in evaluation mode.
-        processor: of the checkpoint.
+        checkpoint: its model is put in evaluation mode.
         scenes: ``n`` scenes of the model's geometry.
         sites: which.
         tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default.
-        objects: the shapes and colors of the scenes.
         batch_size: does not change the result beyond rounding.
         cache_gb: memory of the model's device for the result, in 10^9 bytes; of a GPU at most 0.7 of what is free.
             Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
@@ -186,15 +166,10 @@ def residuals(
         RelViTError: scenes of another geometry, a processor that the model was not trained with, a layer that the
             model does not have, or a full disk.
     """
+    model = checkpoint.model
+    checkpoint.check(scenes)
     config: Any = model.config
-    geometry = config.geometry
-    check_geometry(geometry, scenes.geometry)
-    trained_with = getattr(config, "processor_fingerprint", None)
-    if trained_with not in (None, processor.fingerprint):
-        raise RelViTError(
-            f"an image processor {processor.fingerprint} for a model that was trained with {trained_with}: "
-            "use the one of its checkpoint, which load_checkpoint returns"
-        )
+    geometry = checkpoint.geometry
     first = next(model.parameters())
     length = geometry.sequence_length if tokens is None else tokens.shape[1]
     shape = (len(scenes), length, config.hidden_size)
@@ -210,7 +185,7 @@ def residuals(
     model.eval()
     for start in tqdm(range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
-        pixels = processor(render(scenes[rows], objects), first.device).to(first.dtype)
+        pixels = checkpoint.pixel_values(scenes[rows])
         for site, hidden in capture(model, pixels, sites).items():
             if tokens is not None:
                 hidden = at_tokens(hidden, to_device(tokens[rows], first.device))
@@ -223,11 +198,6 @@ def at_tokens(residual: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return residual.gather(1, tokens[..., None].expand(-1, -1, residual.shape[-1]))
 
 
-def _vision_config(model: nn.Module) -> Any:
-    config: Any = getattr(model, "config", None)
-    return getattr(config, "vision_config", config)
-
-
 def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
     if site.layer >= len(layers):
         raise RelViTError(f"site {site}: the model has blocks 0 to {len(layers) - 1}; choose one of them")
@@ -235,7 +205,7 @@ def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
 
 
 @contextmanager
-def _instead(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
+def replaced_forward(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
     """Modules that run ``forward`` in place of their own; their hooks still fire."""
     before = [(module, vars(module).get("forward")) for module in modules]
     try:
@@ -265,3 +235,59 @@ def _on_disk(shape: tuple[int, ...], dtype: torch.dtype, folder) -> torch.Tensor
             "free some space, choose another folder, or take fewer scenes or layers"
         ) from error
     return torch.from_numpy(memory).view(dtype).view(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectStates:
+    """Object tokens of scenes at some layers, captured once for any number of probes.
+
+    Attributes:
+        scenes: ``n`` scenes with k objects of p tokens.
+        states: by layer, ``(n, k * p, hidden)``.
+        compat: "corrected", the outputs of the blocks; "official", their inputs.
+    """
+
+    scenes: SceneTable
+    states: dict[int, torch.Tensor]
+    compat: str
+
+
+def object_states(
+    checkpoint: Checkpoint,
+    scenes: SceneTable,
+    layers: list[int] | None = None,
+    *,
+    compat: str = "corrected",
+    cache_gb: float = 4.0,
+    progress: str = "",
+) -> ObjectStates:
+    """Read the object tokens of scenes in one pass.
+
+    Args:
+        layers: which; all by default.
+        compat: see ObjectStates.
+        checkpoint, cache_gb, progress: as in ``activations.residuals``.
+
+    Raises:
+        RelViTError: scenes of another geometry, a layer that the model does not have, an unknown compat.
+    """
+    if compat not in COMPATS:
+        raise RelViTError(f"unknown compat {compat!r}: expected one of {', '.join(COMPATS)}")
+    parts = checkpoint.blocks
+    geometry = checkpoint.geometry
+    layers = list(range(len(parts))) if layers is None else layers
+    options: dict[str, Any] = {"cache_gb": cache_gb, "progress": progress}
+
+    def read(sites: list[Site]) -> dict[int, torch.Tensor]:
+        tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
+        return {
+            site.layer: found for site, found in residuals(checkpoint, scenes, sites, tokens=tokens, **options).items()
+        }
+
+    if compat == "corrected":
+        return ObjectStates(scenes, read([Site("resid_post", layer) for layer in layers]), compat)
+    states = {layer + 1: found for layer, found in read([Site("resid_post", i - 1) for i in layers if i > 0]).items()}
+    if 0 in layers:  # the input of block 0 is the output of a block 0 that does nothing
+        with replaced_forward(parts[:1], lambda hidden, *args, **kwargs: hidden):
+            states |= read([Site("resid_post", 0)])
+    return ObjectStates(scenes, states, compat)

@@ -10,16 +10,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import RelViTError
-from ..modeling.checkpoint_errors import one_line
-from ..provenance import read_json, whole_file, write_json
+from ..files import atomic_write, read_json, write_json
+from ..modeling.blocks import blocks
+from ..modeling.checkpoint_errors import as_relvit_error
+from ..modeling.checkpoints import Checkpoint, Pictured
 from ..stimuli.counterfactuals import PROPERTIES
-from .activations import Site, at_tokens, blocks, capture, patch
+from .activations import Site, at_tokens, capture, patch
 from .interchange import intervene
 from .subspaces import interchange
 
@@ -33,9 +36,9 @@ class Alignment:
     Example, with any transformers classifier that has the weights it was found on::
 
         color = Alignment.from_pretrained("folder or Hub id")
-        source = color.read(model, source_pixels, source_tokens)      # (batch, p, hidden)
+        source = color.read(checkpoint, source_scenes, source_tokens)      # (batch, p, hidden)
         with color.attach(model, base_tokens, source):
-            logits = model(pixel_values=base_pixels).logits           # as if the object had the source's color
+            logits = model(pixel_values=base_pixels).logits                # as if the object had the source's color
 
     Tokens are sequence indices int64 ``(batch, p)`` of one object: ``geometry.tokens(scenes.patches())[:, j]``.
 
@@ -95,14 +98,21 @@ class Alignment:
         """``base`` with the source's coordinates in the subspace; both ``(..., hidden)``."""
         return interchange(base, source, *self._on(base.device))
 
-    def read(self, model: nn.Module, pixel_values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def read(self, checkpoint: Checkpoint, scenes: Pictured | np.ndarray, tokens: torch.Tensor) -> torch.Tensor:
         """States of source objects: ``(batch, p, hidden)`` at the positions ``tokens (batch, p)``.
 
+        Args:
+            checkpoint: the model, ours or an ordinary one of transformers, with its own processor.
+            scenes: of the source objects; or their pictures, uint8 ``(batch, side, side, 3)``.
+            tokens: int64 ``(batch, p)``, the object's tokens in each.
+
         Raises:
-            RelViTError: another model than that of the alignment.
+            RelViTError: another model than that of the alignment, a foreign processor, scenes of another geometry.
         """
-        self.check(model)
-        return at_tokens(capture(model, pixel_values, [self.site])[self.site], tokens.to(pixel_values.device))
+        self.check(checkpoint.model)
+        pixel_values = checkpoint.pixel_values(scenes)
+        captured = capture(checkpoint.model, pixel_values, [self.site])[self.site]
+        return at_tokens(captured, tokens.to(pixel_values.device))
 
     def attach(self, model: nn.Module, tokens: torch.Tensor, source: torch.Tensor) -> AbstractContextManager[None]:
         """A context in which forward passes of ``model`` swap the property of one object an image.
@@ -153,9 +163,9 @@ class Alignment:
             RelViTError: the files cannot be written.
         """
         tensors, facts = (Path(folder) / name for name in _FILES)
-        with one_line(f"cannot save the alignment {folder}", "free some space or choose another folder"):
+        with as_relvit_error(f"cannot save the alignment {folder}", "free some space or choose another folder"):
             facts.unlink(missing_ok=True)
-            with whole_file(tensors) as temporary:
+            with atomic_write(tensors) as temporary:
                 save_file({"rotation": self.rotation, "mask": self.mask}, temporary)
             named = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
             write_json(facts, named | {"site": str(self.site), "width": self.width, "size": self.size})
@@ -177,7 +187,7 @@ class Alignment:
         if ".." in Path(subfolder).parts or Path(subfolder).is_absolute():
             raise RelViTError(f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2")
         named = f"{path_or_id}/{subfolder}" if subfolder else path_or_id
-        with one_line(f"cannot open the alignment {named}", "check the path or Hub id, or save it again"):
+        with as_relvit_error(f"cannot open the alignment {named}", "check the path or Hub id, or save it again"):
             if not os.path.isdir(path_or_id):
                 wanted = [f"{subfolder}/{name}".lstrip("/") for name in _FILES]
                 path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=wanted)

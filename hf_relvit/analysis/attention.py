@@ -11,16 +11,14 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
+from ..figures.style import attention_figure, attention_grid, save_figure
+from ..files import atomic_write, read_json, write_json
 from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
-from ..modeling.processing import PixelProcessor
-from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.objects import ObjectSet
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
 from ..stimuli.photorealistic.pairs import PhotoPairs
-from ..stimuli.rendering import render
 from ..stimuli.scenes import SceneTable
-from ..training.data import check_geometry
-from .frozen import check_pairs
 
 KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
 _Z = 1.959963984540054
@@ -63,18 +61,15 @@ class AttentionStages:
 
     def grid(self, kind: str) -> np.ndarray:
         """Means of one kind, float64 ``(layers, heads)``."""
-        rows = self.frame[self.frame.kind == kind]
-        return rows.pivot(index="layer", columns="head", values="mean").to_numpy()
+        return attention_grid(self.frame, kind)
 
     def plot(self, path: Path) -> None:
         """Heat map and line chart, as in the paper's Fig. 2, to a PNG or SVG file."""
-        from .figures import attention_figure, save_figure
-
-        save_figure(attention_figure(self), path)
+        save_figure(attention_figure(self.frame), path)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)
-        with whole_file(folder / "attention.parquet") as temporary:
+        with atomic_write(folder / "attention.parquet") as temporary:
             self.frame.to_parquet(temporary)
         write_json(folder / "attention.json", {"scores": self.scores, "facts": self.facts})
 
@@ -85,13 +80,11 @@ class AttentionStages:
 
 
 @torch.inference_mode()
-def attention_stages(
-    model,
-    processor: PixelProcessor,
+def measure_attention(
+    checkpoint: Checkpoint,
     scenes: SceneTable | PhotoPairs,
     config: AttentionConfig | None = None,
     *,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> AttentionStages:
     """Measure where objects look, without ever making a full attention map.
@@ -109,36 +102,27 @@ def attention_stages(
     ``chance`` says by how much.
 
     Args:
-        model: a classifier of ours, of any supported family.
-        processor: of the checkpoint.
+        checkpoint: a classifier of any supported family, with its processor.
         scenes: ``n`` scenes; the paper takes 250 same and 250 different ones of the test split.
             Or photorealistic ones, read for this model.
         config: see AttentionConfig.
-        objects: the shapes and colors of the scenes.
         progress: show a bar.
 
     Raises:
         RelViTError: scenes of another geometry than the model's; a model that records no attention.
     """
     config = config or AttentionConfig()
-    geometry = model.config.geometry
-    photos = isinstance(scenes, PhotoPairs)
-    if photos:
-        check_pairs(geometry, scenes)
-    else:
-        check_geometry(geometry, scenes.geometry)
+    model = checkpoint.model
+    checkpoint.check(scenes)
+    geometry = checkpoint.geometry
     model.eval()
-    device = next(model.parameters()).device
     parts, chances = [], []
     for start in tqdm(range(0, len(scenes), config.batch_size), desc="attention", disable=not progress, leave=False):
         batch = scenes[slice(start, start + config.batch_size)]
-        if isinstance(batch, PhotoPairs):
-            patches, pictures = batch.patches, batch.images
-        else:
-            patches, pictures = batch.patches(), render(batch, objects)
-        tokens = torch.from_numpy(geometry.tokens(patches)).to(device)
+        patches = batch.patches()
+        tokens = torch.from_numpy(geometry.tokens(patches)).to(checkpoint.device)
         with record_object_attention(tokens, geometry.prefix_tokens) as record:
-            model(pixel_values=processor(pictures, device))
+            model(pixel_values=checkpoint.pixel_values(batch))
         if not record.mass:
             raise RelViTError(
                 f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
@@ -146,10 +130,9 @@ def attention_stages(
         parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1))
         chances.append(_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
     shares = torch.cat(parts).cpu().numpy()  # (images, layers, heads, kinds)
-    frame = _tidy(shares, between=not isinstance(scenes, PhotoPairs) and scenes.shape.shape[1] > 2)
+    frame = _tidy(shares, between=scenes.patches().shape[1] > 2)
     frame["chance"] = frame.kind.map(dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64))))
-    name = "photorealistic" if isinstance(scenes, PhotoPairs) else scenes.geometry.name
-    facts = {"config": config.__dict__, "task": scenes.task, "geometry": name, "n": len(scenes)}
+    facts = {"config": config.__dict__, "task": scenes.task, "geometry": scenes.name, "n": len(scenes)}
     return AttentionStages(frame, stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)})
 
 
@@ -231,16 +214,13 @@ def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[st
 
 
 @torch.inference_mode()
-def attention_maps(
-    model, processor: PixelProcessor, scene: SceneTable, objects: ObjectSet | None = None
-) -> np.ndarray:
+def attention_maps(checkpoint: Checkpoint, scene: SceneTable) -> np.ndarray:
     """Full attention maps of one scene, for looking at (paper, Figs 21 and 22): float32 ``(layers, heads, S, S)``."""
+    model = checkpoint.model
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        device = next(model.parameters()).device
-        pixels = processor(render(scene[[0]], objects)).to(device)
-        maps = model(pixel_values=pixels, output_attentions=True).attentions
+        maps = model(pixel_values=checkpoint.pixel_values(scene[[0]]), output_attentions=True).attentions
     finally:
         model.set_attn_implementation(before)
     if not maps:
@@ -250,17 +230,9 @@ def attention_maps(
     return torch.stack([layer[0] for layer in maps]).float().cpu().numpy()
 
 
-def save_viewer(
-    model,
-    processor: PixelProcessor,
-    scenes: SceneTable,
-    stages: AttentionStages,
-    path: Path,
-    *,
-    objects: ObjectSet | None = None,
-) -> None:
+def save_viewer(checkpoint: Checkpoint, scenes: SceneTable, stages: AttentionStages, path: Path) -> None:
     """Draw the head that is strongest in each kind of attention on the first "same" scene (paper, Figs 21 and 22)."""
-    from .figures import NAMES, save_figure, viewer_figure
+    from ..figures.style import NAMES, save_figure, viewer_figure
 
     scene = scenes[[int(np.argmax(scenes.label == 1))]]
     kinds = [kind for kind in NAMES if (stages.frame.kind == kind).any()]
@@ -269,6 +241,6 @@ def save_viewer(
         grid = stages.grid(kind)
         layer, head = np.unravel_index(np.argmax(grid), grid.shape)
         heads[int(layer), int(head)] = NAMES[kind]
-    maps = attention_maps(model, processor, scene, objects)
-    figure = viewer_figure(render(scene, objects)[0], scene.patches()[0, 0], maps, heads, scenes.geometry)
+    maps = attention_maps(checkpoint, scene)
+    figure = viewer_figure(scene.pixels()[0], scene.patches()[0, 0], maps, heads, scenes.geometry)
     save_figure(figure, path)

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from ..errors import RelViTError
-from ..provenance import provenance, read_json, whole_file, write_json
-from .statistics import cluster_bootstrap
+from ..files import atomic_write, read_json, write_json
+from ..provenance import provenance
+from ..statistics import cluster_bootstrap
 
 MINIMUM = 3
 """Independent runs without which nothing can be computed."""
@@ -61,15 +62,15 @@ class Correlation:
 
     def plot(self, path: Path) -> None:
         """A scatter for each split, to a PNG or SVG file."""
-        from .causal_figures import correlation_figure
-        from .figures import save_figure
+        from ..figures.causal import correlation_figure
+        from ..figures.style import save_figure
 
-        save_figure(correlation_figure(self), path)
+        save_figure(correlation_figure(self.frame, self.runs), path)
 
     def save(self, folder: Path) -> None:
         folder = Path(folder)
         for name, frame in (("correlation", self.frame), ("correlation_runs", self.runs)):
-            with whole_file(folder / f"{name}.parquet") as temporary:
+            with atomic_write(folder / f"{name}.parquet") as temporary:
                 frame.to_parquet(temporary)
         write_json(folder / "correlation.json", {"facts": self.facts})
 

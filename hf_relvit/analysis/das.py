@@ -15,14 +15,14 @@ from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
+from ..modeling.blocks import blocks
+from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
+from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
-from ..stimuli.objects import ObjectSet
-from .activations import Site, at_tokens, blocks, run_from
+from .activations import Site, at_tokens, forward_from
 from .alignment import Alignment, fingerprint
-from .interchange import CONTROLS, PairResiduals, intervene, pair_residuals, strangeness
-from .statistics import wilson
+from .interchange import CONTROLS, PairResiduals, intervene, mahalanobis_divergence, pair_residuals
 from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, baseline_subspace
 
 
@@ -82,12 +82,10 @@ class DASConfig:
 
 
 def fit_alignment(
-    model: nn.Module,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     train: CounterfactualTable | PairResiduals,
     config: DASConfig,
     *,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> Alignment:
     """Find the subspace whose interchange gives the counterfactual answers (or take an untrained one).
@@ -98,22 +96,21 @@ def fit_alignment(
     the tokens. Deterministic by seed on the CPU, to the bit.
 
     Args:
-        model: a classifier of ours.
-        processor: of the checkpoint.
+        checkpoint: whose model is searched; it does not learn.
         train: pairs of scenes; or their ``pair_residuals`` at several sites, which spares a pass a fit.
         config: see DASConfig.
-        objects: the shapes and colors of the scenes.
         progress: show bars.
 
     Raises:
         RelViTError: a layer that the model does not have, more directions than the model is wide, pairs of another
             geometry, a loss that is not finite.
     """
-    width: int = model.config.hidden_size  # pyright: ignore
+    model = checkpoint.model
+    width: int = model.config.hidden_size
     if config.size is not None and config.size > width:
         raise RelViTError(f"{config.size} directions in a model of width {width}: choose at most {width}")
     layers = blocks(model)
-    data = _residuals_of(model, processor, train, config, objects, progress)
+    data = _residuals_of(checkpoint, train, config, progress)
     pairs, generator = data.pairs, torch.Generator().manual_seed(config.seed)
     history: list[dict[str, float]] = []
     if config.method in BASELINES:
@@ -136,7 +133,9 @@ def fit_alignment(
         "split": pairs.base.split,
         "pairs": len(pairs),
         "history": history,
-        "provenance": provenance(seed=config.seed, data_seed=pairs.base.seed, processor=processor.fingerprint),
+        "provenance": provenance(
+            seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
+        ),
     }
     return Alignment(*found, config.site, pairs.property, config.method, fingerprint(layers[config.layer]), facts)
 
@@ -175,7 +174,7 @@ def _learn(
             residual = base[rows_of_base].to(device)
             edited = intervene(residual, tokens[rows], source[rows][:, permutation], rotation, mask)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                logits = run_from(model, config.site, edited)
+                logits = forward_from(model, config.site, edited)
             loss = nn.functional.cross_entropy(logits.float(), label[rows]) + config.penalty * size
             optimizer.zero_grad()
             loss.backward()
@@ -206,24 +205,20 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _residuals_of(model, processor, pairs, config: DASConfig, objects, progress: bool) -> PairResiduals:
+def _residuals_of(checkpoint: Checkpoint, pairs, config: DASConfig, progress: bool) -> PairResiduals:
     if isinstance(pairs, PairResiduals):
         return pairs
     label = "activations" if progress else ""
-    return pair_residuals(
-        model, processor, pairs, [config.site], objects=objects, cache_gb=config.cache_gb, progress=label
-    )
+    return pair_residuals(checkpoint, pairs, [config.site], cache_gb=config.cache_gb, progress=label)
 
 
 @torch.no_grad()
 def score_alignment(
-    model: nn.Module,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     alignment: Alignment,
     pairs: CounterfactualTable | PairResiduals,
     control: str | None = None,
     *,
-    objects: ObjectSet | None = None,
     batch_size: int = 64,
     bf16: bool = False,
     cache_gb: float = 4.0,
@@ -232,15 +227,13 @@ def score_alignment(
     """How often swapping the subspace gives the answer that swapping the property would.
 
     Args:
-        model: a classifier of ours, that of the alignment. For the random-weights control, fit an alignment on
-            ``evaluation.random_twin(model)`` and score it there.
-        processor: of the checkpoint.
+        checkpoint: that of the alignment. For the random-weights control, fit an alignment on
+            ``checkpoint.randomly_initialized()`` and score it there.
         alignment: of the pairs' property.
         pairs: of any split, or their ``pair_residuals``. ``isolation_pairs`` of the other property's pairs make the
             result the isolate score instead of the cause score.
         control: None, "wrong_object" or "random_tokens", see ``PairResiduals.operands``; answers are counted against
             the same labels, so a control should come out at the floor.
-        objects: the shapes and colors of the scenes.
         batch_size: does not change the result beyond rounding.
         bf16: run the blocks after the site in bfloat16, as ``DASConfig.bf16``.
         cache_gb: memory for activations; the rest is on disk.
@@ -257,6 +250,7 @@ def score_alignment(
     Raises:
         RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
     """
+    model = checkpoint.model
     alignment.check(model)
     table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
     if table.property != alignment.property:
@@ -265,7 +259,7 @@ def score_alignment(
             f"{alignment.property}, or take isolation_pairs of these"
         )
     config = DASConfig(alignment.site.layer, cache_gb=cache_gb)
-    data = _residuals_of(model, processor, pairs, config, objects, progress)
+    data = _residuals_of(checkpoint, pairs, config, progress)
     site, device = alignment.site, next(model.parameters()).device
     tokens, source = data.operands(site, control)
     rotation, mask = alignment._on(device)
@@ -277,14 +271,14 @@ def score_alignment(
         rows = slice(start, start + batch_size)
         residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
-        natural = run_from(model, last, data.base[last][rows].to(device)).argmax(-1)
+        natural = forward_from(model, last, data.base[last][rows].to(device)).argmax(-1)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            answers.append(torch.stack([natural, run_from(model, site, edited).argmax(-1)]))
+            answers.append(torch.stack([natural, forward_from(model, site, edited).argmax(-1)]))
         before.append(at_tokens(residual, where))
         after.append(at_tokens(edited, where))
     natural, swapped = torch.cat(answers, 1).cpu().numpy()
-    reference = data.bystanders(site, control)
-    distances = [strangeness(torch.cat(states), reference) for states in (before, after)]
+    reference = data.reference_states(site, control)
+    distances = [mahalanobis_divergence(torch.cat(states), reference) for states in (before, after)]
     frame = pd.DataFrame(
         {
             "accuracy": swapped == table.label,

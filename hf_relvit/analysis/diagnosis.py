@@ -9,25 +9,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..geometry import SceneGeometry
-from ..modeling.processing import PixelProcessor
-from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
-from ..stimuli.objects import ObjectSet
-from ..stimuli.scenes import sample
-from ..training.evaluation import evaluate, random_twin, scene_splits
-from ..training.run import computes_bf16
-from .activations import Site, blocks
+from ..files import atomic_write, read_json, write_json
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
+from ..stimuli.distribution import SceneDistribution
+from ..training.evaluation import evaluate, scene_splits
+from ..training.precision import computes_bf16
+from .activations import Site, object_states
 from .alignment import Alignment
-from .attention import AttentionStages, attention_stages
+from .attention import AttentionStages, measure_attention
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, fit_probes
-from .readouts import object_states
 from .steering import SteeringConfig, steer
 from .verdict import Criterion, Verdict, judge
 
@@ -90,8 +87,8 @@ class Diagnosis:
 
     def plot(self, path: Path) -> None:
         """Each criterion with its interval, threshold and control, to a PNG or SVG file."""
-        from .diagnosis_figure import diagnosis_figure
-        from .figures import save_figure
+        from ..figures.diagnosis import diagnosis_figure
+        from ..figures.style import save_figure
 
         save_figure(diagnosis_figure(self.to_frame()), path)
 
@@ -100,7 +97,7 @@ class Diagnosis:
         folder = Path(folder)
         (folder / "verdict.json").unlink(missing_ok=True)
         for name, table in self.tables.items():
-            with whole_file(folder / f"{name}.parquet") as temporary:
+            with atomic_write(folder / f"{name}.parquet") as temporary:
                 table.to_parquet(temporary)
         if self.stages is not None:
             self.stages.save(folder)
@@ -131,14 +128,10 @@ class Diagnosis:
 
 
 def diagnose(
-    model: nn.Module,
-    processor: PixelProcessor,
-    task: str,
-    geometry: SceneGeometry,
-    combinations: int = 256,
+    checkpoint: Checkpoint,
+    distribution: SceneDistribution,
     config: DiagnosisConfig | None = None,
     *,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> Diagnosis:
     """Measure answers, attention, probes, steering and swaps, each with its controls, and judge.
@@ -150,20 +143,17 @@ def diagnose(
     tokens.
 
     Args:
-        model: a classifier of ours.
-        processor: of the checkpoint.
-        task: "discrimination" or "rmts".
-        geometry: of the scenes; the model's image and patch size.
-        combinations: of shape and color that the model was trained on.
+        checkpoint: a classifier and its processor.
+        distribution: of the scenes that the model was trained on.
         config: see DiagnosisConfig.
-        objects: the shapes and colors of the scenes.
         progress: show a bar.
 
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, sizes that cannot be balanced.
     """
     config = config or DiagnosisConfig()
-    bench = _Bench(model, processor, task, geometry, combinations, config, objects)
+    task = distribution.task
+    bench = _Bench(checkpoint, replace(distribution, seed=config.seed), config)
     names = {"accuracy": bench.accuracy, "attention": bench.attention, "probes": bench.probes}
     steps: dict[str, Callable] = names | {"steering": bench.steering}
     steps |= {f"swaps of {prop}": lambda prop=prop: bench.swaps(prop) for prop in PROPERTIES}
@@ -176,16 +166,16 @@ def diagnose(
     swaps = [found.pop(f"swaps of {prop}") for prop in PROPERTIES]
     stages = found.pop("attention")
     tables = found | {"alignments": pd.concat(swaps, ignore_index=True)}
-    own: Any = model.config
+    own: Any = checkpoint.config
     losses = tuple(name for name in ("disentanglement", "pipeline") if getattr(own, name, None))
     verdict = judge(task, **tables, trained_with=losses)
     facts = {
         "config": asdict(config) | {"layers": bench.layers},
         "task": task,
-        "geometry": geometry.name,
-        "combinations": combinations,
+        "geometry": distribution.geometry.name,
+        "combinations": distribution.combinations,
         "settings": loss_settings(verdict.losses, task, bench.depth, getattr(own, "num_attention_heads", None)),
-        "provenance": provenance(seed=config.seed, processor=processor.fingerprint),
+        "provenance": provenance(seed=config.seed, processor=checkpoint.processor.fingerprint),
     }
     return Diagnosis(verdict, tables, stages, facts)
 
@@ -207,57 +197,51 @@ def loss_settings(losses: tuple[str, ...], task: str, depth: int, heads: int | N
 
 
 class _Bench:
-    """One model, its random twin and their scenes."""
+    """One checkpoint, the same network with random weights, and their scenes."""
 
-    def __init__(self, model, processor, task, geometry, combinations, config: DiagnosisConfig, objects):
-        self.model, self.processor, self.config = model, processor, config
-        self.task, self.geometry = task, geometry
-        self.scenes: dict[str, Any] = {"combinations": combinations, "seed": config.seed, "objects": objects}
-        self.shared: dict[str, Any] = {"objects": objects, "cache_gb": config.cache_gb}
-        self.depth = len(blocks(model))
+    def __init__(self, checkpoint: Checkpoint, distribution: SceneDistribution, config: DiagnosisConfig):
+        checkpoint.check()
+        self.checkpoint = checkpoint
+        self.distribution = distribution
+        self.config = config
+        self.depth = checkpoint.depth
         usual = sorted({0, self.depth // 6, self.depth // 3})
         self.layers = sorted(set(usual if config.layers is None else config.layers))
         if beyond := [layer for layer in self.layers if not 0 <= layer < self.depth]:
             raise RelViTError(f"layer {beyond[0]} of a model with blocks 0 to {self.depth - 1}: choose among these")
-        known = objects or ObjectSet.default()
-        held_out = combinations < known.n_shapes * known.n_colors
-        self.splits = ["test", "test_compositional"] if held_out else ["test"]
+        self.splits = distribution.causal_splits
         for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
             for split in ("train", *self.splits):
                 self._table(prop, split)
-        self.twin = random_twin(model)
+        self.random = checkpoint.randomly_initialized()
         self.judgement: Probes | None = None
 
-    def sample(self, split: str, n: int):
-        return sample(self.task, self.geometry, split, n, **self.scenes)
-
     def accuracy(self) -> pd.DataFrame:
-        splits = scene_splits(self.task, self.geometry, self.config.scenes, **self.scenes)
+        splits = scene_splits(self.distribution, self.config.scenes)
         splits.pop("validation")  # like the test split, but training may have looked at it
-        return evaluate(self.model, self.processor, splits)
+        return evaluate(self.checkpoint, splits)
 
     def attention(self) -> AttentionStages | None:
-        if getattr(self.model, "set_attn_implementation", None) is None:
+        if getattr(self.checkpoint.model, "set_attn_implementation", None) is None:
             return None
-        scenes = self.sample("test", self.config.scenes)
-        return attention_stages(self.model, self.processor, scenes, objects=self.shared["objects"])
+        return measure_attention(self.checkpoint, self.distribution.sample("test", self.config.scenes))
 
     def probes(self) -> pd.DataFrame:
         """Shape, color and judgement at all layers of the model; shape and color at some of its twin."""
         frames = []
         for weights, net, layers, targets in (
-            ("trained", self.model, list(range(self.depth)), ("shape", "color", "judgement")),
-            ("random", self.twin, self.layers, PROPERTIES),
+            ("trained", self.checkpoint, list(range(self.depth)), ("shape", "color", "judgement")),
+            ("random", self.random, self.layers, PROPERTIES),
         ):
             splits = {"train": self.config.train_scenes} | dict.fromkeys(self.splits, self.config.scenes)
             states = {
-                split: object_states(net, self.processor, self.sample(split, n), layers, **self.shared)
+                split: object_states(net, self.distribution.sample(split, n), layers, cache_gb=self.config.cache_gb)
                 for split, n in splits.items()
             }
             for target in targets:
                 for split in self.splits:
                     settings = ProbeConfig(target, seed=self.config.seed)
-                    probes = fit_probes(net, self.processor, states["train"], states[split], settings)
+                    probes = fit_probes(net, states["train"], states[split], settings)
                     frames.append(probes.frame.assign(split=split, weights=weights, scenes=self.config.scenes))
                     if target == "judgement" and split == "test":
                         self.judgement = probes
@@ -271,35 +255,31 @@ class _Bench:
         first = int((trained >= trained.max() - 0.05).idxmax())
         some = probes.frame[probes.frame.layer.isin(range(first, first + 3))]
         probes = Probes(some, probes.weights, probes.facts)
-        scenes = self.sample("validation", min(self.config.scenes, 200) // 4 * 4)
-        unit = steer(self.model, self.processor, probes, scenes[:16], SteeringConfig((1.0,)), **self._objects)
+        scenes = self.distribution.sample("validation", min(self.config.scenes, 200) // 4 * 4)
+        unit = steer(self.checkpoint, probes, scenes[:16], SteeringConfig((1.0,)))
         length = unit.frame[unit.frame.condition == "flip"].relative_norm.median()
         if not np.isfinite(length) or length == 0:
             return unit.frame.head(0)
         alphas = SteeringConfig(tuple(float(f"{share / length:.3g}") for share in (0.5, 1.0)))
-        return steer(self.model, self.processor, probes, scenes, alphas, **self._objects).frame
-
-    @property
-    def _objects(self) -> dict[str, Any]:
-        return {"objects": self.shared["objects"]}
+        return steer(self.checkpoint, probes, scenes, alphas).frame
 
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
         sites = [Site("resid_post", layer) for layer in self.layers]
-        train, test = (self._pairs(self.model, prop, split, sites) for split in ("train", "test"))
-        candidates = [self._fit(self.model, train, site) for site in sites]
+        train, test = (self._pairs(self.checkpoint, prop, split, sites) for split in ("train", "test"))
+        candidates = [self._fit(self.checkpoint, train, site) for site in sites]
         size = min(len(np.unique(getattr(train.pairs.source, prop))) - 1, candidates[0].width)
         candidates += [self._untrained(train, site, "mean_difference", size) for site in sites]
-        frames = [self._score(self.model, found, test) for found in candidates]
+        frames = [self._score(self.checkpoint, found, test) for found in candidates]
         best = candidates[int(np.argmax([frame.accuracy[0] for frame in frames]))]  # its first row is on all pairs
-        twin = self._fit(self.twin, self._pairs(self.twin, prop, "train", [best.site]), best.site)
+        twin = self._fit(self.random, self._pairs(self.random, prop, "train", [best.site]), best.site)
         for split in self.splits:
-            pairs = test if split == "test" else self._pairs(self.model, prop, split, [best.site])
+            pairs = test if split == "test" else self._pairs(self.checkpoint, prop, split, [best.site])
             if split != "test":
-                frames.append(self._score(self.model, best, pairs))
-            frames.append(self._score(self.model, best, pairs, "wrong_object"))
-            twin_pairs = self._pairs(self.twin, prop, split, [best.site])
-            frames.append(self._score(self.twin, twin, twin_pairs).assign(weights="random"))
+                frames.append(self._score(self.checkpoint, best, pairs))
+            frames.append(self._score(self.checkpoint, best, pairs, "wrong_object"))
+            twin_pairs = self._pairs(self.random, prop, split, [best.site])
+            frames.append(self._score(self.random, twin, twin_pairs).assign(weights="random"))
             frames += self._whole(prop, split, sites if split == "test" else [best.site])
         return pd.concat(frames, ignore_index=True)
 
@@ -310,16 +290,16 @@ class _Bench:
         values[rows, table.edited] = getattr(table.source, prop)[rows, table.source_object]
         changed = replace(table.base, **{prop: values})
         table = replace(table, source=changed, source_object=table.edited, other_source=table.fixed)
-        pairs = pair_residuals(self.model, self.processor, table, sites, **self.shared)
+        pairs = pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
         swaps = [self._untrained(pairs, site, "full_swap") for site in sites]
-        return [self._score(self.model, swap, pairs).assign(control="whole_object") for swap in swaps]
+        return [self._score(self.checkpoint, swap, pairs).assign(control="whole_object") for swap in swaps]
 
     def _table(self, prop: str, split: str) -> CounterfactualTable:
         n = self.config.pairs if split == "train" else self.config.test_pairs
-        return sample_counterfactuals(self.task, self.geometry, prop, split, n, **self.scenes)
+        return self.distribution.pairs(prop, split, n)
 
     def _pairs(self, net, prop: str, split: str, sites: list[Site]) -> PairResiduals:
-        return pair_residuals(net, self.processor, self._table(prop, split), sites, **self.shared)
+        return pair_residuals(net, self._table(prop, split), sites, cache_gb=self.config.cache_gb)
 
     def _fit(self, net, data: PairResiduals, site: Site) -> Alignment:
         das = DASConfig(
@@ -332,10 +312,10 @@ class _Bench:
             bf16=computes_bf16(),
             cache_gb=self.config.cache_gb,
         )
-        return fit_alignment(net, self.processor, data, das)
+        return fit_alignment(net, data, das)
 
     def _untrained(self, pairs: PairResiduals, site: Site, method: str, size: int | None = None) -> Alignment:
-        return fit_alignment(self.model, self.processor, pairs, DASConfig(site.layer, method, size))
+        return fit_alignment(self.checkpoint, pairs, DASConfig(site.layer, method, size))
 
     def _score(self, net, found: Alignment, data: PairResiduals, control: str | None = None) -> pd.DataFrame:
-        return score_alignment(net, self.processor, found, data, control).assign(weights="trained")
+        return score_alignment(net, found, data, control).assign(weights="trained")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,9 @@ import numpy as np
 import torch
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
+from ..modeling.checkpoints import Checkpoint
 from ..stimuli.counterfactuals import CounterfactualTable
-from ..stimuli.objects import ObjectSet
 from ..stimuli.scenes import SceneTable
-from ..training.data import check_geometry
 from .activations import Site, at_tokens, residuals
 from .subspaces import interchange
 
@@ -60,7 +57,7 @@ class PairResiduals:
         giver = self.pairs.source_object if control is None else self.pairs.other_source
         return self.base_tokens[rows, self.pairs.edited], self.source[site][rows, giver]
 
-    def bystanders(self, site: Site, control: str | None = None) -> torch.Tensor:
+    def reference_states(self, site: Site, control: str | None = None) -> torch.Tensor:
         """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
         n, k = self.pairs.base.shape.shape
         rows = np.arange(n)
@@ -75,12 +72,10 @@ class PairResiduals:
 
 
 def pair_residuals(
-    model,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     pairs: CounterfactualTable,
     sites: list[Site],
     *,
-    objects: ObjectSet | None = None,
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder=None,
@@ -91,26 +86,25 @@ def pair_residuals(
 
     Args:
         seed: of the choice of background tokens.
-        model, processor, sites, objects, batch_size, cache_gb, folder, progress: as in ``activations.residuals``.
+        checkpoint, sites, batch_size, cache_gb, folder, progress: as in ``activations.residuals``.
 
     Raises:
         RelViTError: no pairs, scenes of another geometry, a layer that the model does not have, a full disk.
     """
     if len(pairs) == 0:
         raise RelViTError("no pairs of scenes: sample at least 2")
-    check_geometry(model.config.geometry, pairs.base.geometry)
-    geometry, rng = model.config.geometry, np.random.default_rng(seed)
+    checkpoint.check(pairs.base)
+    geometry = checkpoint.geometry
+    rng = np.random.default_rng(seed)
     base_tokens, source_tokens = (
         torch.from_numpy(geometry.tokens(_with_background(scenes, rng))) for scenes in (pairs.base, pairs.source)
     )
-    shared: dict[str, Any] = dict(objects=objects, batch_size=batch_size, folder=folder)
+    shared: dict[str, Any] = dict(batch_size=batch_size, folder=folder)
     shared["progress"] = progress and f"{progress}, source"
-    source = residuals(
-        model, processor, pairs.source, sites, tokens=source_tokens.flatten(1), cache_gb=cache_gb, **shared
-    )
+    source = residuals(checkpoint, pairs.source, sites, tokens=source_tokens.flatten(1), cache_gb=cache_gb, **shared)
     left = max(0.0, cache_gb - sum(t.nbytes for t in source.values()) / 1e9)
     shared["progress"] = progress and f"{progress}, base"
-    base = residuals(model, processor, pairs.base, sites, cache_gb=left, **shared)
+    base = residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
     split = source_tokens.shape[1:]
     return PairResiduals(pairs, base, {site: t.unflatten(1, split) for site, t in source.items()}, base_tokens)
 
@@ -140,27 +134,7 @@ def intervene(
     return residual.scatter(1, tokens[..., None].expand_as(swapped), swapped)
 
 
-def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
-    """Pairs on which swapping the *other* property must leave the answer alone.
-
-    From pairs about O (say, shape), for an alignment of P (color): the source object gets the P of the edited object
-    and keeps the O that would flip the answer. Swapping P alone then changes nothing, and the right answer is the
-    base's; whatever of O comes along flips it. The accuracy of a color alignment on ``isolation_pairs(shape pairs)``
-    thus says whether it leaves the shape judgement alone, and that on color pairs whether it changes the color
-    judgement. After RAVEL's cause and isolate scores (arXiv 2402.17700); the pairs are our choice, as a
-    same/different model gives one answer about both properties. A full swap scores near 0, doing nothing 1.
-
-    The source object is the one that a swap of O would make, so it is among the combinations of the split.
-    """
-    own = "color" if pairs.property == "shape" else "shape"
-    rows = np.arange(len(pairs))
-    values = getattr(pairs.source, own).copy()
-    values[rows, pairs.source_object] = getattr(pairs.base, own)[rows, pairs.edited]
-    source = dataclasses.replace(pairs.source, **{own: values})
-    return dataclasses.replace(pairs, source=source, label=1 - pairs.label, property=own)
-
-
-def strangeness(states: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
+def mahalanobis_divergence(states: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
     """Squared Mahalanobis distance of states from a natural distribution, mean over tokens: float64 ``(n,)``.
 
     Dimensions are standardized first; the covariance is Ledoit and Wolf's, which few states suffice for. Computed on

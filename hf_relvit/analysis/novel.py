@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
-from ..provenance import provenance, read_json, whole_file, write_json
+from ..files import atomic_write, read_json, write_json
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.counterfactuals import CounterfactualTable
-from ..stimuli.objects import ObjectSet
-from ..stimuli.rendering import BACKGROUND, render
+from ..stimuli.rendering import BACKGROUND
 from ..stimuli.scenes import SceneTable
-from ..training.data import check_geometry
-from .activations import capture, residuals, run_from
+from .activations import capture, forward_from, residuals
 from .alignment import Alignment
 from .interchange import intervene
-from .statistics import cluster_bootstrap, wilson
 
 METHODS = ("known", "added", "interpolated", "sampled", "random")
 BASELINES = ("subspace", "full_residual", "blank_image")
@@ -88,13 +86,13 @@ class Novel:
 
     def plot(self, path: Path) -> None:
         """Accuracy by layer, a panel for each baseline and property, to a PNG or SVG file."""
-        from .causal_figures import novel_figure
-        from .figures import save_figure
+        from ..figures.causal import novel_figure
+        from ..figures.style import save_figure
 
         save_figure(novel_figure(self.frame), path)
 
     def save(self, folder: Path) -> None:
-        with whole_file(Path(folder) / "novel.parquet") as temporary:
+        with atomic_write(Path(folder) / "novel.parquet") as temporary:
             self.frame.to_parquet(temporary)
         write_json(Path(folder) / "novel.json", self.facts)
 
@@ -105,15 +103,13 @@ class Novel:
 
 
 @torch.no_grad()
-def novel_representations(
-    model: nn.Module,
-    processor: PixelProcessor,
+def inject_novel(
+    checkpoint: Checkpoint,
     alignments: list[Alignment],
     bank: CounterfactualTable,
     pairs: CounterfactualTable,
     config: NovelConfig | None = None,
     *,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> Novel:
     """Inject vectors into both objects of the edited pair, at all their tokens, and read the answer.
@@ -122,13 +118,11 @@ def novel_representations(
     independent ones and should become different.
 
     Args:
-        model: the classifier that the alignments were found on.
-        processor: of the checkpoint.
+        checkpoint: the classifier that the alignments were found on, and its processor.
         alignments: of one property, at any layers.
         bank: pairs whose source objects give the vectors; the paper takes the validation split.
         pairs: ``n`` pairs to test on; the paper takes IID test pairs.
         config: see NovelConfig.
-        objects: the shapes and colors of the scenes.
         progress: show bars.
 
     Raises:
@@ -136,14 +130,16 @@ def novel_representations(
             geometry, or empty, a bank with fewer than 4 values of the property (corrected draws only).
     """
     config = config or NovelConfig()
-    _check(model, alignments, bank, pairs)
-    geometry, first = model.config.geometry, next(model.parameters())  # pyright: ignore
+    model = checkpoint.model
+    _check(checkpoint, alignments, bank, pairs)
+    geometry = checkpoint.geometry
+    first = next(model.parameters())
     model.eval()
     sites = sorted({alignment.site for alignment in alignments})
     giver = np.arange(len(bank)), bank.source_object
     tokens = torch.from_numpy(geometry.tokens(bank.source.patches())[giver])
     label = "vectors" if progress else ""
-    states = residuals(model, processor, bank.source, sites, tokens=tokens, objects=objects, progress=label)
+    states = residuals(checkpoint, bank.source, sites, tokens=tokens, progress=label)
     states = {site: found.to(first.device) for site, found in states.items()}
     drawn, draw = _draw(getattr(bank.source, bank.property)[giver], len(pairs), config)
 
@@ -156,7 +152,7 @@ def novel_representations(
     second = torch.from_numpy(np.where(pairs.judgement == 0, 0, 1))
     noise = torch.randn(
         int(draw[-1]) + 1, 2, model.config.hidden_size, generator=torch.Generator().manual_seed(config.seed)
-    )  # pyright: ignore
+    )
     drawn, second, noise = (tensor.to(first.device) for tensor in (drawn, second, noise))
     rows_of_noise = torch.from_numpy(draw).to(first.device)
     bases = {
@@ -171,15 +167,12 @@ def novel_representations(
     unedited = []
     for start in tqdm(range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False):
         batch = slice(start, start + config.batch_size)
-        images = render(pairs.base[batch], objects)
+        images = pairs.base[batch].pixels()
         views = {"image": images}
         if "blank_image" in config.baselines:
             views["blank"] = _erase(images, pairs.base[batch], both[batch])
-        captured = {
-            view: capture(model, processor(pixels, first.device).to(first.dtype), sites)
-            for view, pixels in views.items()
-        }
-        unedited.append(run_from(model, sites[0], captured["image"][sites[0]]).argmax(-1))
+        captured = {view: capture(model, checkpoint.pixel_values(pixels), sites) for view, pixels in views.items()}
+        unedited.append(forward_from(model, sites[0], captured["image"][sites[0]]).argmax(-1))
         for (i, baseline, method), found in answers.items():
             site, basis = alignments[i].site, bases[i, baseline]
             # the same draws in all baselines and layers
@@ -189,7 +182,7 @@ def novel_representations(
             mask = torch.ones(len(basis), device=first.device)
             edited = intervene(residual, where[batch], vectors, basis, mask)
             with torch.autocast(first.device.type, torch.bfloat16, enabled=config.bf16):
-                found.append(run_from(model, site, edited).argmax(-1))
+                found.append(forward_from(model, site, edited).argmax(-1))
     natural = torch.cat(unedited).cpu()
     table = []
     for (i, baseline, method), parts in answers.items():
@@ -210,13 +203,15 @@ def novel_representations(
         "geometry": pairs.base.geometry.name,
         "splits": [bank.base.split, pairs.base.split],
         "alignments": [alignment.facts for alignment in alignments],
-        "provenance": provenance(seed=config.seed, data_seed=pairs.base.seed, processor=processor.fingerprint),
+        "provenance": provenance(
+            seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
+        ),
     }
     return Novel(frame, facts)
 
 
 def _check(
-    model: nn.Module, alignments: list[Alignment], bank: CounterfactualTable, pairs: CounterfactualTable
+    checkpoint: Checkpoint, alignments: list[Alignment], bank: CounterfactualTable, pairs: CounterfactualTable
 ) -> None:
     if not alignments or not len(bank) or not len(pairs):
         raise RelViTError(
@@ -224,9 +219,9 @@ def _check(
             "expected at least one of each"
         )
     for table in (bank, pairs):
-        check_geometry(model.config.geometry, table.base.geometry)  # pyright: ignore
+        checkpoint.check(table.base)
     for alignment in alignments:
-        alignment.check(model)
+        alignment.check(checkpoint.model)
         if not alignment.property == bank.property == pairs.property:
             raise RelViTError(
                 f"an alignment of {alignment.property}, vectors of {bank.property}, pairs about {pairs.property}: "

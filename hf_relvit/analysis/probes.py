@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
-from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.objects import ObjectSet
+from ..files import atomic_write, read_json, write_json
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..statistics import wilson
 from ..stimuli.scenes import SceneTable
-from .activations import blocks
+from ..stimuli.splits import SPLITS
+from .activations import COMPATS, ObjectStates, object_states
 from .alignment import fingerprint
-from .readouts import COMPATS, ObjectStates, fit, object_states, scores, shuffle, unit_inputs, units
-from .statistics import wilson
 
 TARGETS = ("judgement", "shape", "color", "object", "same_object")
 FORMS = ("linear", "quadratic")
@@ -111,16 +111,16 @@ class Probes:
 
     def plot(self, path: Path) -> None:
         """Accuracy by layer, with control and floor, to a PNG or SVG file."""
-        from .causal_figures import probe_figure
-        from .figures import save_figure
+        from ..figures.causal import probe_figure
+        from ..figures.style import save_figure
 
         save_figure(probe_figure(self.frame), path)
 
     def save(self, folder: Path) -> None:
         table, tensors, facts = (Path(folder) / name for name in _FILES)
-        with whole_file(table) as temporary:
+        with atomic_write(table) as temporary:
             self.frame.to_parquet(temporary)
-        with whole_file(tensors) as temporary:
+        with atomic_write(tensors) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.weights.items()}, temporary)
         write_json(facts, self.facts)
 
@@ -133,14 +133,12 @@ class Probes:
 
 
 def fit_probes(
-    model: nn.Module,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     train: SceneTable | ObjectStates,
     test: SceneTable | ObjectStates,
     config: ProbeConfig | None = None,
     *,
     layers: list[int] | None = None,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> Probes:
     """Fit a probe and its shuffled-label control on each layer's output, and test both on other scenes.
@@ -152,13 +150,11 @@ def fit_probes(
     reaches .76 .96 .96 .96 .97 with half the scenes, in 7 to 17 s a layer.
 
     Args:
-        model: a classifier of ours, of any supported family; it does not learn.
-        processor: of the checkpoint.
+        checkpoint: a classifier of any supported family, with its processor; it does not learn.
         train, test: scenes of the model's geometry and of one task; or their ``object_states``, which spare a pass
             for each further target.
         config: see ProbeConfig.
         layers: which; all by default. The probe of layer L reads ``Site("resid_post", L)``.
-        objects: the shapes and colors of the scenes.
         progress: show bars.
 
     Raises:
@@ -184,8 +180,8 @@ def fit_probes(
     for name, part in given.items():
         if isinstance(part, SceneTable):
             bar = f"{name} scenes" if progress else ""
-            options: dict[str, Any] = {"objects": objects, "cache_gb": config.cache_gb, "progress": bar}
-            part = object_states(model, processor, part, layers, compat=config.compat, **options)
+            options: dict[str, Any] = {"cache_gb": config.cache_gb, "progress": bar}
+            part = object_states(checkpoint, part, layers, compat=config.compat, **options)
         if part.compat != config.compat:
             raise RelViTError(f"{part.compat} states for compat {config.compat!r}: read them with that compat")
         states[name] = part.states
@@ -217,7 +213,7 @@ def fit_probes(
                 }
             )
             weights |= {f"{layer}.{condition}.{name}": value[i].cpu().clone() for name, value in probe.items()}
-    parts = blocks(model)
+    parts = checkpoint.blocks
     facts = {
         "config": asdict(config),
         "classes": classes.tolist(),
@@ -228,7 +224,97 @@ def fit_probes(
         "n_train": len(scenes["train"]),
         "splits": [part.split for part in scenes.values()],
         "blocks": {str(layer): fingerprint(parts[layer]) for layer in layers},
-        "processor": processor.fingerprint,
+        "processor": checkpoint.processor.fingerprint,
         "provenance": provenance(seed=config.seed, data_seeds=[part.seed for part in scenes.values()]),
     }
     return Probes(pd.DataFrame(rows), weights, facts)
+
+
+def units(scenes: SceneTable, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
+    """What is judged: positions among a scene's object tokens ``(n, units, tokens)``, labels ``(n, units)``; int64."""
+    n, k = scenes.shape.shape
+    p = scenes.geometry.object_patches**2
+    positions = np.arange(k * p)
+    if config.target == "judgement":
+        return np.tile(positions.reshape(1, -1, 2 * p), (n, 1, 1)), scenes.relation.astype(np.int64)
+    if config.target == "same_object":
+        if p == 1:
+            raise RelViTError(
+                f"objects of geometry {scenes.geometry.name!r} are one token each: 'same_object' needs two, "
+                "use a geometry with smaller patches, such as b16"
+            )
+        # of each pair: two tokens of the first object, two of the second, and twice one of each
+        rng = np.random.default_rng([config.seed, scenes.seed, SPLITS.index(scenes.split)])
+        two = np.argsort(rng.random((n, k // 2, 4, p)), axis=-1)[..., :2]
+        objects = np.array([[0, 0], [1, 1], [0, 1], [1, 0]]) + 2 * np.arange(k // 2)[:, None, None]
+        return (objects * p + two).reshape(n, -1, 2), np.tile([1, 1, 0, 0], (n, k // 2))
+    colors = 1 + int(np.iinfo(np.int16).max)
+    shape, color = scenes.shape.astype(np.int64), scenes.color.astype(np.int64)
+    label = {"shape": shape, "color": color, "object": shape * colors + color}[config.target]
+    if config.unit == "token":
+        return np.tile(positions.reshape(1, -1, 1), (n, 1, 1)), label.repeat(p, axis=1)
+    return np.tile(positions.reshape(1, -1, p), (n, 1, 1)), label
+
+
+def unit_inputs(states: torch.Tensor, index: np.ndarray) -> torch.Tensor:
+    """``(n * units, tokens * hidden)`` float32."""
+    n, count, _ = index.shape
+    flat = torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1]).to(states.device)
+    return states.gather(1, flat).float().reshape(n * count, -1)
+
+
+def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits of both conditions, ``(2, n, classes)``."""
+    logits = torch.einsum("ni,sci->snc", inputs, probe["weight"]) + probe["bias"][:, None]
+    if "form" in probe:
+        x, y = torch.einsum("nhi,sri->hsnr", inputs.unflatten(1, (2, -1)), probe["form"])
+        plus, minus = (x * y).chunk(2, -1)
+        logits = logits + F.pad((plus.sum(-1) - minus.sum(-1))[..., None], (1, 0))  # speaks for class 1, "same"
+    return logits
+
+
+def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeConfig) -> dict[str, torch.Tensor]:
+    """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
+    generator = torch.Generator().manual_seed(config.seed)
+    device = inputs.device
+    probe = {
+        "weight": torch.zeros(2, classes, inputs.shape[1], device=device),
+        "bias": torch.zeros(2, classes, device=device),
+    }
+    scale, labels = torch.ones((), device=device), labels.to(device)
+    if config.form == "quadratic":
+        half = inputs.shape[1] // 2
+        start = torch.randn(2 * config.rank, half, generator=generator) / half**0.5 / (2 * config.rank) ** 0.25
+        probe["form"] = start.expand(2, -1, -1).clone().to(device)
+        scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
+        inputs = inputs / scale
+    with torch.enable_grad():
+        parameters = [tensor.requires_grad_() for tensor in probe.values()]
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
+        steps = config.epochs * -(-len(inputs) // config.batch_size)
+        done = 0
+        for _ in range(config.epochs):
+            for rows in torch.randperm(len(inputs), generator=generator).to(device).split(config.batch_size):
+                if config.compat == "corrected":
+                    optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - done / steps)
+                goal = labels[:, rows]
+                logits = scores(inputs[rows], probe).flatten(0, 1)
+                loss = 2 * F.cross_entropy(logits, goal.flatten())  # the sum of the conditions' means
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                done += 1
+    return {name: tensor.detach() / (1 if name == "bias" else scale) for name, tensor in probe.items()}
+
+
+def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The labels in an order that says as good as nothing about the true ones: int64 ``(n,)``.
+
+    Within each true class the labels are as frequent as over all (to within a few). A plain permutation leaves chance
+    correlations, and a strong direction in the states turns these into a control above or below chance.
+    """
+    rows = np.lexsort([np.random.default_rng(seed).random(len(labels)), labels])
+    spread = np.argsort(np.argsort(np.arange(len(labels)) * 0.6180339887498949 % 1))  # golden ratio: even everywhere
+    shuffled = np.empty_like(labels)
+    shuffled[rows] = labels[rows][spread]
+    return shuffled

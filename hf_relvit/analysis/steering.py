@@ -9,20 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..modeling.processing import PixelProcessor
-from ..provenance import provenance, read_json, whole_file, write_json
-from ..stimuli.objects import ObjectSet
-from ..stimuli.rendering import render
+from ..files import atomic_write, read_json, write_json
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..statistics import wilson
 from ..stimuli.scenes import SceneTable
-from ..training.data import check_geometry
-from .activations import Site, blocks, capture, run_from
+from .activations import Site, capture, forward_from
 from .alignment import fingerprint
 from .probes import Probes
-from .statistics import wilson
 
 PAIRS = ("sample", "display")
 CONDITIONS = ("flip", "agree", "shuffled")
@@ -73,13 +70,13 @@ class Steering:
 
     def plot(self, path: Path) -> None:
         """Success by layer, a panel for each pair and alpha, to a PNG or SVG file."""
-        from .causal_figures import steering_figure
-        from .figures import save_figure
+        from ..figures.causal import steering_figure
+        from ..figures.style import save_figure
 
         save_figure(steering_figure(self.frame), path)
 
     def save(self, folder: Path) -> None:
-        with whole_file(Path(folder) / "steering.parquet") as temporary:
+        with atomic_write(Path(folder) / "steering.parquet") as temporary:
             self.frame.to_parquet(temporary)
         write_json(Path(folder) / "steering.json", self.facts)
 
@@ -91,13 +88,11 @@ class Steering:
 
 @torch.no_grad()
 def steer(
-    model: nn.Module,
-    processor: PixelProcessor,
+    checkpoint: Checkpoint,
     probes: Probes,
     scenes: SceneTable,
     config: SteeringConfig | None = None,
     *,
-    objects: ObjectSet | None = None,
     progress: bool = False,
 ) -> Steering:
     """Add ``alpha`` times a probe's weight row to the tokens of a pair, at the probe's layer, and read the answer.
@@ -106,20 +101,20 @@ def steer(
     compat="official", one block later). Success means that the model uses the direction, not only that it is there.
 
     Args:
-        model: the classifier that the probes were fitted on.
-        processor: of the checkpoint.
+        checkpoint: the classifier that the probes were fitted on, and its processor.
         probes: linear ones of "judgement".
         scenes: ``n`` scenes of the probes' task, not those that the probes were fitted to.
         config: see SteeringConfig.
-        objects: the shapes and colors of the scenes.
         progress: show a bar.
 
     Raises:
         RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes.
     """
     config = config or SteeringConfig()
-    _check(model, processor, probes, scenes)
-    geometry, device = model.config.geometry, next(model.parameters()).device  # pyright: ignore
+    _check(checkpoint, probes, scenes)
+    model = checkpoint.model
+    geometry = checkpoint.geometry
+    device = checkpoint.device
     model.eval()
     pairs = PAIRS[: scenes.relation.shape[1]]
     tokens = torch.from_numpy(geometry.tokens(scenes.patches())).reshape(len(scenes), len(pairs), -1).to(device)
@@ -133,11 +128,11 @@ def steer(
     base = zero
     for start in tqdm(range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False):
         batch = slice(start, start + config.batch_size)
-        pixels = processor(render(scenes[batch], objects), device).to(next(model.parameters()).dtype)
+        pixels = checkpoint.pixel_values(scenes[batch])
         goal = 1 - label[batch]
         states = capture(model, pixels, sites.values())
         first = sites[probes.layers[0]]
-        base = base + (run_from(model, first, states[first]).argmax(-1) != goal).sum()
+        base = base + (forward_from(model, first, states[first]).argmax(-1) != goal).sum()
         for layer, site in sites.items():
             residual = states[site]
             for i, pair in enumerate(pairs):
@@ -149,7 +144,7 @@ def steer(
                     for alpha in config.alphas:
                         pushed = residual.scatter_add(1, where, alpha * push)
                         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                            answer = run_from(model, site, pushed).argmax(-1)
+                            answer = forward_from(model, site, pushed).argmax(-1)
                         key = layer, alpha, pair, condition
                         flipped[key] = flipped[key] + (answer == goal).sum()
     frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
@@ -166,7 +161,7 @@ def steer(
         "config": asdict(config),
         "probes": probes.facts,
         "split": scenes.split,
-        "provenance": provenance(seed=scenes.seed, processor=processor.fingerprint),
+        "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
     return Steering(frame, facts)
 
@@ -178,7 +173,7 @@ def _rows(probes: Probes, layer: int) -> dict[str, torch.Tensor]:
     return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
 
 
-def _check(model: nn.Module, processor: PixelProcessor, probes: Probes, scenes: SceneTable) -> None:
+def _check(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> None:
     facts, config = probes.facts, probes.facts["config"]
     if config["target"] != "judgement" or config["form"] != "linear":
         raise RelViTError(
@@ -189,13 +184,13 @@ def _check(model: nn.Module, processor: PixelProcessor, probes: Probes, scenes: 
             f"{len(scenes)} scenes of {scenes.task} in geometry {scenes.geometry.name!r} for probes of "
             f"{facts['task']} in {facts['geometry']!r}: sample some like those"
         )
-    check_geometry(model.config.geometry, scenes.geometry)  # pyright: ignore
-    if facts["processor"] != processor.fingerprint:
+    checkpoint.check(scenes)
+    if facts["processor"] != checkpoint.processor.fingerprint:
         raise RelViTError(
-            f"probes for image processor {facts['processor']}, this one is {processor.fingerprint}: "
+            f"probes for image processor {facts['processor']}, this one is {checkpoint.processor.fingerprint}: "
             "use the checkpoint that they were fitted on"
         )
-    layers = blocks(model)
+    layers = checkpoint.blocks
     for layer in probes.layers:
         if layer >= len(layers) or fingerprint(layers[layer]) != facts["blocks"][str(layer)]:
             raise RelViTError(f"probes of another model (block {layer} differs): fit them on this one")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .statistics import wilson
+from ..statistics import wilson
+from ..stimuli.splits import SPLITS
+from ..words import split_name
 
-VERDICTS = ("none", "perceptual", "relational", "both", "undetermined")
 NEGLIGIBLE = 0.6
 """Below this accuracy on pairs that differ in one property only, the answer as good as ignores the property: a fifth
 of the way from guessing to perfect (our choice)."""
-SPLIT_NAMES = {"test": "known combinations", "test_compositional": "unseen combinations"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Verdict:
     """What follows from the evidence.
 
     Attributes:
-        verdict: one of VERDICTS, over all splits.
+        verdict: "none", "perceptual", "relational", "both" or "undetermined", over all splits.
         by_split: the same, split by split.
         criteria: the evidence.
         reasons: why, in sentences.
@@ -109,7 +109,7 @@ def judge(
         steering: of ``steer``.
         trained_with: auxiliary losses that the model was trained with.
     """
-    splits = [split for split in SPLIT_NAMES if (alignments.split == split).any()]
+    splits = [split for split in SPLITS if (alignments.split == split).any()]
     criteria, by_split, stages, reasons = [], {}, set(), []
     mixed = untrained = False
     for split in splits:
@@ -219,7 +219,7 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
 
 def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:
     """Failing stages, why, and whether something that decides is unclear."""
-    where = SPLIT_NAMES[split]
+    where = split_name(split)
     failing, why, unsure, states = set(), [], False, []
     for prop in ("shape", "color"):
         swap, read = found[f"swapping {prop} changes the answer"], found[f"{prop} can be read"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Count, Out, Scenes, Task, scenes_of
+from .options import CheckpointPath, Count, Out, Scenes, Task
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
 TrainScenes = Annotated[int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)]
@@ -17,7 +17,7 @@ CacheGb = Annotated[float, typer.Option(help="Memory for activations; the rest g
 
 @analyze.command("attention")
 def analyze_attention(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     task: Task = None,
     config: Scenes = None,
@@ -33,24 +33,22 @@ def analyze_attention(
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
-    from ..analysis.attention import AttentionConfig, attention_stages, save_viewer
-    from ..modeling.processing import load_checkpoint
-    from ..stimuli.scenes import sample
+    from ..analysis.attention import AttentionConfig, measure_attention, save_viewer
+    from ..modeling.checkpoints import Checkpoint
 
-    model, processor = load_checkpoint(checkpoint, device="auto")
+    opened = Checkpoint.open(checkpoint, device="auto")
     if data is None:
-        task, _, geometry, combinations = scenes_of(model, task, config)
-        scenes = sample(task, geometry, split, n, combinations=combinations, seed=seed)
+        scenes = opened.distribution(task, config, seed=seed).sample(split, n)
     else:
         from ..study.photorealistic import open_set
 
-        scenes = open_set(data, config).pairs(model.config.geometry)[:n]
-    stages = attention_stages(model, processor, scenes, AttentionConfig(compat), progress=True)
+        scenes = open_set(data, config).pairs(opened.geometry)[:n]
+    stages = measure_attention(opened, scenes, AttentionConfig(compat), progress=True)
     stages.save(out)
     for kind in ("png", "svg"):
         stages.plot(out / f"attention.{kind}")
     if data is None:
-        save_viewer(model, processor, scenes, stages, out / "viewer.png")
+        save_viewer(opened, scenes, stages, out / "viewer.png")
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
     typer.echo(out / "attention.png")
@@ -58,7 +56,7 @@ def analyze_attention(
 
 @analyze.command("das")
 def analyze_das(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     layer: Annotated[list[int] | None, typer.Option(help="Block, from 0; repeat for several, all by default.")] = None,
     prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
@@ -78,35 +76,31 @@ def analyze_das(
     """
     import pandas as pd
 
-    from ..analysis.activations import Site, blocks
-    from ..analysis.causal_figures import alignment_figure
+    from ..analysis.activations import Site
     from ..analysis.das import DASConfig, fit_alignment, score_alignment
-    from ..analysis.figures import save_figure
     from ..analysis.interchange import pair_residuals
-    from ..modeling.processing import load_checkpoint
-    from ..provenance import whole_file
-    from ..stimuli.counterfactuals import sample_counterfactuals
-    from ..training.run import computes_bf16
+    from ..figures.causal import alignment_figure
+    from ..figures.style import save_figure
+    from ..files import atomic_write
+    from ..modeling.checkpoints import Checkpoint
+    from ..training.precision import computes_bf16
 
-    model, processor = load_checkpoint(checkpoint, device="auto")
-    task, _, geometry, combinations = scenes_of(model, task, config)
-    layers = list(range(len(blocks(model)))) if layer is None else layer
+    opened = Checkpoint.open(checkpoint, device="auto")
+    distribution = opened.distribution(task, config, seed=seed)
+    layers = list(range(opened.depth)) if layer is None else layer
     captured = {}
     for where, n in (("train", pairs), (split, test_pairs)):
-        drawn = sample_counterfactuals(task, geometry, prop, where, n, combinations=combinations, seed=seed)
+        drawn = distribution.pairs(prop, where, n)
         sites = [Site("resid_post", number) for number in layers]
-        captured[where] = pair_residuals(model, processor, drawn, sites, cache_gb=cache_gb / 2, progress=where)
+        captured[where] = pair_residuals(opened, drawn, sites, cache_gb=cache_gb / 2, progress=where)
     frames = []
     for number in layers:
         settings = DASConfig(number, method=method, epochs=epochs, seed=seed, bf16=computes_bf16())
-        alignment = fit_alignment(model, processor, captured["train"], settings, progress=True)
+        alignment = fit_alignment(opened, captured["train"], settings, progress=True)
         alignment.save_pretrained(out / f"{prop}-{number}")
-        frames += [
-            score_alignment(model, processor, alignment, captured[split], control)
-            for control in (None, "wrong_object")
-        ]
+        frames += [score_alignment(opened, alignment, captured[split], control) for control in (None, "wrong_object")]
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
-    with whole_file(out / "scores.parquet") as temporary:
+    with atomic_write(out / "scores.parquet") as temporary:
         table.to_parquet(temporary)
     for kind in ("png", "svg"):
         save_figure(alignment_figure(table), out / f"alignment.{kind}")
@@ -128,7 +122,7 @@ def analyze_das(
 
 @analyze.command("novel")
 def analyze_novel(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     alignments: Annotated[Path, typer.Option(help="An alignment, or a folder of them, such as that of a study.")],
     out: Out,
     task: Task = None,
@@ -146,22 +140,20 @@ def analyze_novel(
     import pandas as pd
 
     from ..analysis.alignment import Alignment
-    from ..analysis.novel import Novel, NovelConfig, novel_representations
-    from ..modeling.processing import load_checkpoint
-    from ..stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+    from ..analysis.novel import Novel, NovelConfig, inject_novel
+    from ..modeling.checkpoints import Checkpoint
+    from ..stimuli.counterfactuals import PROPERTIES
 
-    opened = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
-    model, processor = load_checkpoint(checkpoint, device="auto")
-    task, _, geometry, combinations = scenes_of(model, task, config)
+    found = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
+    opened = Checkpoint.open(checkpoint, device="auto")
+    distribution = opened.distribution(task, config, seed=seed)
     frames, facts = [], {}
-    for prop in [prop for prop in PROPERTIES if any(alignment.property == prop for alignment in opened)]:
-        vectors, test = (
-            sample_counterfactuals(task, geometry, prop, where, n, combinations=combinations, seed=seed)
-            for where, n in (("validation", bank), (split, pairs))
-        )
-        of = [alignment for alignment in opened if alignment.property == prop]
+    for prop in [prop for prop in PROPERTIES if any(alignment.property == prop for alignment in found)]:
+        vectors = distribution.pairs(prop, "validation", bank)
+        test = distribution.pairs(prop, split, pairs)
+        of = [alignment for alignment in found if alignment.property == prop]
         settings = NovelConfig(compat=compat, seed=seed)
-        result = novel_representations(model, processor, of, vectors, test, settings, progress=True)
+        result = inject_novel(opened, of, vectors, test, settings, progress=True)
         frames.append(result.frame)
         facts[prop] = result.facts
     novel = Novel(pd.concat(frames, ignore_index=True), facts)
@@ -173,7 +165,7 @@ def analyze_novel(
 
 @analyze.command("probe")
 def analyze_probe(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     target: Annotated[
         list[str] | None, typer.Option(help="Several: judgement, shape, color, object, same_object.")
@@ -198,24 +190,22 @@ def analyze_probe(
     """
     import pandas as pd
 
-    from ..analysis.causal_figures import probe_figure
-    from ..analysis.figures import save_figure
+    from ..analysis.activations import object_states
     from ..analysis.probes import ProbeConfig, fit_probes
-    from ..analysis.readouts import object_states
-    from ..modeling.processing import load_checkpoint
-    from ..stimuli.scenes import sample
+    from ..figures.causal import probe_figure
+    from ..figures.style import save_figure
+    from ..modeling.checkpoints import Checkpoint
 
     targets = target or (["judgement"] if form == "quadratic" else ["judgement", "shape", "color"])
     settings = [
         ProbeConfig(t, form, compat=compat, epochs=epochs, seed=seed, cache_gb=cache_gb) for t in targets
     ]  # all checked before the first one is fitted
-    model, processor = load_checkpoint(checkpoint, device="auto")
-    task, _, geometry, combinations = scenes_of(model, task, config)
+    opened = Checkpoint.open(checkpoint, device="auto")
+    distribution = opened.distribution(task, config, seed=seed)
     train, test = (
         object_states(
-            model,
-            processor,
-            sample(task, geometry, where, size, combinations=combinations, seed=seed),
+            opened,
+            distribution.sample(where, size),
             layer,
             compat=compat,
             cache_gb=cache_gb / 2,
@@ -225,7 +215,7 @@ def analyze_probe(
     )
     frames = []
     for one in settings:
-        probes = fit_probes(model, processor, train, test, one, layers=layer, progress=True)
+        probes = fit_probes(opened, train, test, one, layers=layer, progress=True)
         probes.save(out / one.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
@@ -237,7 +227,7 @@ def analyze_probe(
 
 @analyze.command("steer")
 def analyze_steer(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     probes: Annotated[
         Path | None, typer.Option(help="Saved linear probes of the judgement; fitted now if not given.")
@@ -257,22 +247,19 @@ def analyze_steer(
     """
     from ..analysis.probes import ProbeConfig, Probes, fit_probes
     from ..analysis.steering import SteeringConfig, steer
-    from ..modeling.processing import load_checkpoint
-    from ..stimuli.scenes import sample
+    from ..modeling.checkpoints import Checkpoint
 
     settings = SteeringConfig(tuple(alpha) if alpha else SteeringConfig.alphas)
     found = Probes.load(probes) if probes is not None else None
-    model, processor = load_checkpoint(checkpoint, device="auto")
-    task, _, geometry, combinations = scenes_of(model, task, config)
-    train, scenes = (
-        sample(task, geometry, where, size, combinations=combinations, seed=seed)
-        for where, size in (("train", n_train), (split, n))
-    )
+    opened = Checkpoint.open(checkpoint, device="auto")
+    distribution = opened.distribution(task, config, seed=seed)
+    train = distribution.sample("train", n_train)
+    scenes = distribution.sample(split, n)
     if found is None:
         fitted = ProbeConfig(compat=compat, seed=seed)
-        found = fit_probes(model, processor, train, scenes, fitted, progress=True)
+        found = fit_probes(opened, train, scenes, fitted, progress=True)
         found.save(out / "judgement")
-    steering = steer(model, processor, found, scenes, settings, progress=True)
+    steering = steer(opened, found, scenes, settings, progress=True)
     _keep(steering, out, "steering")
     columns = ["pair", "layer", "alpha", "condition", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor"]
     _table(steering.frame, [*columns, "relative_norm"])
@@ -294,7 +281,7 @@ def analyze_correlation(
     Example: relvit analyze correlation runs/quick runs/small runs/clip --out runs/correlation
     """
     from ..analysis.correlation import correlate
-    from ..study.collect import collect
+    from ..report.collect import collect
 
     correlation = correlate(collect(runs), seed=seed)
     _keep(correlation, out, "correlation")

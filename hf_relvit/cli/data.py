@@ -43,7 +43,7 @@ def data_build(
 
     Example: relvit data build rmts --config b16-32 --out data/rmts
     """
-    from ..dataset_builders.build import build  # pyright: ignore[reportMissingImports]
+    from ..building.build import build
 
     sizes = {"n_train": n_train, "n_eval": n_eval}
     own = {"masks": masks, "palette": palette, "variant": variant}
@@ -70,8 +70,8 @@ def data_preview(
 
     Example: relvit data preview rmts --config b16-32 --split test_compositional
     """
+    from ..files import atomic_write
     from ..geometry import parse_config
-    from ..provenance import whole_file
     from ..stimuli.objects import open_objects
     from ..stimuli.preview import contact_sheet
     from ..stimuli.scenes import sample
@@ -80,7 +80,7 @@ def data_preview(
     geometry, combinations = parse_config(config)
     rounded = -(-n // 4) * 4
     scenes = sample(task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects)
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
     typer.echo(out)
 

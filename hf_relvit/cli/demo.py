@@ -22,11 +22,11 @@ def demo(
 
     Example: relvit demo --run runs/quick/seed0
     """
-    from hf_relvit.spaces.interventions.app import models, start  # pyright: ignore[reportMissingImports]
+    from hf_relvit.spaces.interventions.app import models, start
 
     folders = models()
     if run is not None:
-        from hf_relvit.spaces.interventions.assets import build_assets, fresh  # pyright: ignore[reportMissingImports]
+        from hf_relvit.spaces.interventions.assets import build_assets, fresh
 
         folder = run / "demo" / run.resolve().name
         if not fresh(folder, run):
@@ -46,6 +46,6 @@ def space_push(
 
     Example: relvit space push --repo relvit/interventions --dry-run
     """
-    from hf_relvit.spaces.interventions.publish import push_space  # pyright: ignore[reportMissingImports]
+    from hf_relvit.spaces.interventions.publish import push_space
 
     push_space(repo, public=public, dry_run=dry_run, say=typer.echo)

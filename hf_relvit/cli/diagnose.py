@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Labels, Out, Scenes, Task, scenes_of
+from .options import CheckpointPath, Labels, Out, Scenes, Task
 
 
 def diagnose(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     task: Task = None,
     config: Scenes = None,
@@ -28,14 +28,14 @@ def diagnose(
     Example: relvit diagnose runs/quick/seed0/training/model --out runs/diagnosis
     """
     from ..analysis import diagnosis
-    from ..modeling.processing import load_checkpoint
-    from ..study.diagnosis import diagnosis_text, write_diagnosis
+    from ..modeling.checkpoints import Checkpoint
+    from ..report.diagnosis_page import diagnosis_text, write_diagnosis
 
     settings = diagnosis.DiagnosisConfig(
         scenes=scenes, pairs=pairs, test_pairs=pairs, epochs=epochs, layers=tuple(layer) if layer else None, seed=seed
     )
-    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None, device="auto")
-    task, _, geometry, combinations = scenes_of(model, task, config)
-    found = diagnosis.diagnose(model, processor, task, geometry, combinations, settings, progress=True)
+    opened = Checkpoint.open(checkpoint, labels=labels.split(",") if labels else None, device="auto")
+    distribution = opened.distribution(task, config, seed=seed)
+    found = diagnosis.diagnose(opened, distribution, settings, progress=True)
     page = write_diagnosis(found, checkpoint, out)
     typer.echo(f"{diagnosis_text(found)}\nreport: {page}")

@@ -35,7 +35,7 @@ def hub_compare(
 
     Example: relvit hub compare relvit/quick relvit/quick-seed1 --out comparison
     """
-    from ..hub.compare import compare, save
+    from ..hub.leaderboard import compare, save
 
     boards = compare(ids, say=typer.echo)
     for board in boards:

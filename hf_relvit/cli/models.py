@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, ConfigFile, Count, Labels, Out, Scenes, Seed, Task, scenes_of
+from .options import CheckpointPath, ConfigFile, Count, Labels, Out, Scenes, Seed, Task
 
 
 def train(
@@ -32,6 +32,7 @@ def train(
     Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
     """
     from ..errors import RelViTError
+    from ..report.card import write_training_card
     from ..training.config import read_yaml, resolve
     from ..training.run import train as run
 
@@ -52,11 +53,22 @@ def train(
         report_to=report_to,
     )
     settings = read_yaml(config) if config is not None else {}
-    typer.echo(f"checkpoint: {run(resolve(preset, settings, **overrides), out, repo=repo)}")
+    resolved = resolve(preset, settings, **overrides)
+    if repo is not None:
+        from ..hub.runs import reserve
+
+        reserve(repo)
+    folder = run(resolved, out)
+    write_training_card(folder)
+    typer.echo(f"checkpoint: {folder.model}")
+    if repo is not None:
+        from ..hub.runs import push
+
+        push(out, repo, say=typer.echo)
 
 
 def evaluate(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     task: Task = None,
     config: Scenes = None,
     n: Count = 1024,
@@ -71,34 +83,32 @@ def evaluate(
 
     Example: relvit evaluate runs/quick/seed0/training/model
     """
-    from ..modeling.processing import load_checkpoint
+    from ..modeling.checkpoints import Checkpoint
+    from ..report.tables import accuracy_text
     from ..study.photorealistic import open_set, photo_configs
-    from ..study.tables import accuracy_text
     from ..training import evaluation
     from .photorealistic import conditions_text
 
-    model, processor = load_checkpoint(checkpoint, labels=labels.split(",") if labels else None, device="auto")
+    opened = Checkpoint.open(checkpoint, labels=labels.split(",") if labels else None, device="auto")
     if data_folder is not None and photo_configs(data_folder):
-        from ..training.photorealistic import evaluate_photorealistic
-
-        pairs = open_set(data_folder, config).pairs(model.config.geometry)
-        table = evaluate_photorealistic(model, processor, pairs, progress=True)
+        pairs = open_set(data_folder, config).pairs(opened.geometry)
+        table = evaluation.evaluate(opened, {evaluation.PHOTOREALISTIC: pairs}, progress=True)
         _report(table, out, conditions_text)
         return
-    task, config, geometry, combinations = scenes_of(model, task, config)
+    distribution = opened.distribution(task, config, seed=seed)
     if data_folder is None:
-        splits = evaluation.scene_splits(task, geometry, n, combinations=combinations, seed=seed)
+        splits = evaluation.scene_splits(distribution, n)
     else:
-        from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
+        from ..building.build import open_folder
 
-        splits = {name: rows for name, rows in open_folder(data_folder, config).items() if name != "train"}
-    _report(evaluation.evaluate(model, processor, splits, progress=True), out, accuracy_text)
+        splits = {name: rows for name, rows in open_folder(data_folder, distribution.name).items() if name != "train"}
+    _report(evaluation.evaluate(opened, splits, progress=True), out, accuracy_text)
 
 
 def _report(table, out: Path | None, text) -> None:
-    from ..provenance import whole_file
+    from ..files import atomic_write
 
     if out is not None:
-        with whole_file(out) as temporary:
+        with atomic_write(out) as temporary:
             table.to_parquet(temporary)
     typer.echo(text(table))

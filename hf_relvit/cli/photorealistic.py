@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from .options import Checkpoint, Out
+from .options import CheckpointPath, Out
 
 
 def analyze_frozen(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointPath,
     out: Out,
     data: Annotated[Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")],
     config: Annotated[str | None, typer.Option(help="Of the set, such as default.")] = None,
@@ -21,21 +21,20 @@ def analyze_frozen(
 
     Example: relvit analyze frozen runs/quick/seed0/training/model --data data/photorealistic --out runs/frozen
     """
-    from ..analysis.frozen import frozen_features
+    from ..analysis.similarity import measure_similarity
     from ..modeling import RelViTForImageClassification
-    from ..modeling.processing import PixelProcessor, fit_processor, load_checkpoint, load_processor
+    from ..modeling.checkpoints import Checkpoint
+    from ..modeling.processing import fit_processor, load_processor
     from ..study.photorealistic import open_set
-    from ..training.evaluation import random_twin
 
     photos = open_set(data, config)
-    model, processor = load_checkpoint(checkpoint, device="auto")
-    models = {"checkpoint": (model, processor), "random weights": (random_twin(model), processor)}
+    opened = Checkpoint.open(checkpoint, device="auto")
+    models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if base is not None:
-        backbone = RelViTForImageClassification.from_backbone(base)
-        size = backbone.config.image_size
-        models["base"] = (backbone.eval(), PixelProcessor(fit_processor(load_processor(base), size), size))
-    pairs = {name: photos.pairs(pair[0].config.geometry) for name, pair in models.items()}
-    frozen = frozen_features(models, pairs, progress=True)
+        backbone = RelViTForImageClassification.from_backbone(base).eval()
+        models["base"] = Checkpoint(backbone, fit_processor(load_processor(base), backbone.config.image_size))
+    pairs = {name: photos.pairs(one.geometry) for name, one in models.items()}
+    frozen = measure_similarity(models, pairs, progress=True)
     frozen.save(out)
     for kind in ("png", "svg"):
         frozen.plot(out / f"frozen.{kind}")

@@ -78,7 +78,7 @@ def study_plan(
 
     Example: relvit study plan grid.yaml --out runs/grid
     """
-    from ..study.cells import MANIFEST
+    from ..manifest import is_finished
     from ..study.plan import plan
     from ..study.run import cells_of
 
@@ -88,6 +88,6 @@ def study_plan(
     numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
     for (run, name), number in numbers.items():
         cell = cells[number - 1][1]
-        state = "finished" if (out / run / name / MANIFEST).exists() else "to do"
+        state = "finished" if is_finished(out / run / name) else "to do"
         needs = ", ".join(str(numbers[run, need]) for need in cell.needs)
         typer.echo(f"{number:4} {state:9} {run}/{name}{f'  (after {needs})' if needs else ''}")

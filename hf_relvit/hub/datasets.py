@@ -9,16 +9,11 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ..dataset_builders.build import check_folder  # pyright: ignore[reportMissingImports]
-from ..dataset_builders.card import (  # pyright: ignore[reportMissingImports]
-    MARK,
-    default_config,
-    render_card,
-    write_sheet_of,
-)
-from ..dataset_builders.sheet import SHEET  # pyright: ignore[reportMissingImports]
+from ..building.build import check_folder
+from ..building.card import MARK, default_config, render_card, write_sheet_of
+from ..building.sheet import SHEET
 from ..errors import RelViTError
-from ..provenance import read_json
+from ..files import read_json
 from .client import check_id, check_ours, create, hub_errors, send, signed_in
 
 _FACTS = ("manifest.json", "dataset_info.json")  # of each config: what the card is made of

@@ -11,11 +11,12 @@ from huggingface_hub import HfApi
 
 from .. import __version__
 from ..errors import RelViTError
-from ..study.cells import MANIFEST, check_cell
-from .allowed import cell_file, check_size, checked, model_file, without_paths
-from .cards import MARK, eval_results, run_card
+from ..manifest import MANIFEST, check_manifest
+from ..report.card import MARK, eval_results, run_card
+from ..report.redaction import without_paths
+from ..report.results import FILE, RunResults, collect
+from .allowed import cell_file, check_size, checked, model_file
 from .client import check_id, check_ours, create, hub_errors, send, signed_in
-from .results import FILE, RunResults, collect
 
 EVAL_RESULTS = ".eval_results/relvit.yaml"
 
@@ -127,6 +128,17 @@ def push(
     return _send(staged, repo, public, say)
 
 
+def reserve(repo: str) -> None:
+    """Make the repository, private if it is new, before hours of training: a bad token or name costs none of them.
+
+    Raises:
+        RelViTError: no token or one that is not accepted; a repository that is not ours.
+    """
+    api = signed_in(repo)
+    check_ours(api, repo, "model", MARK)
+    create(api, repo, "model", public=False)
+
+
 def own_repo(out: Path) -> str:
     """The repository that a folder's name stands for, of the user who is signed in."""
     with hub_errors(out.name):
@@ -195,7 +207,7 @@ def _open(run: Path) -> tuple[Path, Path, list[Path], list[str]]:
         if cell != data:  # the stimuli are not published, and large
             for path in _files(cell):
                 check_size(path)
-            check_cell(cell)
+            check_manifest(cell)
     notes = [f"{cell.relative_to(run)}: not finished, left out" for cell in sorted(unfinished)]
     return run, training, [cell for cell in done if cell not in (data, training)], notes
 

@@ -20,7 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 try:  # a folder saved for the Hub carries this file beside its own copy
     from hf_relvit.errors import RelViTError
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
 
 ATTENTION = "relvit"
 """The name for ``model.set_attn_implementation``."""

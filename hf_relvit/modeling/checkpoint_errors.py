@@ -14,11 +14,11 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cache
 try:  # a folder saved for the Hub carries this file beside its own copy
     from hf_relvit.errors import RelViTError
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
 
 
 @contextmanager
-def one_line(problem: str, cure: str) -> Iterator[None]:
+def as_relvit_error(problem: str, cure: str) -> Iterator[None]:
     """Raise RelViTError "problem: reason; cure" for a missing, corrupt or unwritable file inside the block."""
     try:
         yield

@@ -19,8 +19,8 @@ try:  # a folder saved for the Hub carries these files beside its own copies
     from hf_relvit.errors import RelViTError
     from hf_relvit.geometry import PatchGeometry
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
-    from .geometry import PatchGeometry  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
+    from .geometry import PatchGeometry
 
 LABELS = {0: "different", 1: "same"}
 CODE = (

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 try:  # a folder saved for the Hub carries this file beside its own copy
     from hf_relvit.errors import RelViTError
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
 
 STAGES = ("within_object", "within_pair", "between_pair")
 

@@ -10,7 +10,7 @@ from .loss_config import Disentanglement, Pipeline
 try:  # a folder saved for the Hub carries this file beside its own copy
     from hf_relvit.errors import RelViTError
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
 
 
 class DisentanglementHeads(nn.Module):

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, logging
 
 from .attention_mass import ATTENTION, record_object_attention, recording_checkpoint
-from .checkpoint_errors import check_weights, one_line
+from .checkpoint_errors import as_relvit_error, check_weights
 from .configuration_relvit import LABELS, RelViTConfig
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
@@ -26,8 +26,8 @@ try:  # a folder saved for the Hub carries these files beside its own copies
     from hf_relvit.errors import RelViTError
     from hf_relvit.geometry import PatchGeometry
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
-    from .geometry import PatchGeometry  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
+    from .geometry import PatchGeometry
 
 logger = logging.get_logger(__name__)
 
@@ -107,7 +107,9 @@ class RelViTPreTrainedModel(PreTrainedModel):
         Raises:
             RelViTError: the family is not supported, files are missing or corrupt, or weights of the backbone are.
         """
-        with one_line(f"cannot open the backbone {path_or_id}", "check the path or Hub id, or download it again"):
+        with as_relvit_error(
+            f"cannot open the backbone {path_or_id}", "check the path or Hub id, or download it again"
+        ):
             origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
             check_weights(path_or_id, revision)

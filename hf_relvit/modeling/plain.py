@@ -15,7 +15,7 @@ from .families import FAMILIES
 try:  # a folder saved for the Hub carries this file beside its own copy
     from hf_relvit.errors import RelViTError
 except ImportError:
-    from .errors import RelViTError  # pyright: ignore[reportMissingImports]
+    from .errors import RelViTError
 
 
 def to_plain(model: Any) -> PreTrainedModel:

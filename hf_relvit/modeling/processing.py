@@ -6,22 +6,18 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, PreTrainedConfig
+from transformers import AutoImageProcessor
 
 from hf_relvit.errors import RelViTError
 
-from .checkpoint_errors import check_weights, one_line
-from .families import FAMILIES
-from .modeling_relvit import RelViTForImageClassification
+from .checkpoint_errors import as_relvit_error
 
 
 class PixelProcessor:
@@ -114,7 +110,10 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
     Raises:
         RelViTError: there is none.
     """
-    with _quiet_fallback(), one_line(f"no image processor in {path_or_id}", "save the one of the training with it"):
+    with (
+        _quiet_fallback(),
+        as_relvit_error(f"no image processor in {path_or_id}", "save the one of the training with it"),
+    ):
         try:
             return AutoImageProcessor.from_pretrained(path_or_id, revision=revision)
         except ImportError:  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
@@ -166,110 +165,6 @@ def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
         if not np.array_equal(table[channel, image[..., channel]], out[channel]):
             return None
     return table
-
-
-def load_checkpoint(
-    path_or_id: str | os.PathLike,
-    *,
-    revision: str | None = None,
-    labels: Sequence[str] | None = None,
-    device: torch.device | str = "cpu",
-) -> tuple[RelViTForImageClassification, PixelProcessor]:
-    """A same/different model in float32, in evaluation mode, with its processor.
-
-    Args:
-        path_or_id: folder or Hub id of a RelViT checkpoint or of an ordinary transformers classifier of a supported
-            family with the labels different and same.
-        revision: on the Hub.
-        labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
-            "same")`` or the other way round.
-        device: where to put the model; "auto" is the GPU (CUDA or ROCm) if there is one.
-
-    Raises:
-        RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that the
-            weights were trained with.
-    """
-    with one_line(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
-        values, _ = PreTrainedConfig.get_config_dict(path_or_id, revision=revision)
-        if (kind := values.get("model_type")) is not None and kind not in CONFIG_MAPPING:
-            raise RelViTError(
-                f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
-            )
-        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
-        relvit = config.model_type == "relvit"
-        name = "RelViTForImageClassification" if relvit else next(iter(config.architectures or []), "")
-        plain_names = {plain for family in FAMILIES.values() for plain in family.plain.values()}
-        if not relvit and name not in plain_names:
-            raise RelViTError(
-                f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
-                "fine-tune it first with relvit train"
-            )
-        if relvit and labels is not None:
-            raise RelViTError(f"{path_or_id} says itself what its classes mean: leave out the labels")
-        check_weights(path_or_id, revision)
-        model_class: Any = RelViTForImageClassification if relvit else getattr(transformers, name)
-        model, info = model_class.from_pretrained(
-            path_or_id,
-            revision=revision,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # reported below, in one line
-            output_loading_info=True,
-        )
-        for fault, keys in {
-            "lack": info["missing_keys"],
-            "have misshapen": [key for key, *_ in info["mismatched_keys"]],
-            "have unknown": [
-                key for key in info["unexpected_keys"] if relvit and not key.startswith("disentanglement.")
-            ],
-        }.items():
-            if keys:
-                raise RelViTError(
-                    f"the weights of {path_or_id} {fault} tensors, {len(keys)} in all, first {min(keys)}: "
-                    "expected those of its config.json; download or save it again"
-                )
-    model = (model if relvit else RelViTForImageClassification.from_plain(model, labels)).eval()
-    processor = load_processor(path_or_id, revision=revision)
-    expected, found = model.config.processor_fingerprint, processor_fingerprint(processor)
-    if expected is None:  # not saved by us: nothing says which processor the training used
-        processor = fit_processor(processor, model.config.image_size)
-    elif expected != found:
-        raise RelViTError(
-            f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with {expected}: "
-            "put back the preprocessor_config.json that was saved with them"
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"  # Apple's lacks the float64 of the analyses
-    return model.to(device), PixelProcessor(processor, model.config.image_size)
-
-
-def save_checkpoint(model: RelViTForImageClassification, processor: Any, folder: str | os.PathLike) -> None:
-    """Save model and processor so that the folder is either complete or not there.
-
-    Args:
-        model: its configuration receives the processor's fingerprint.
-        processor: a :class:`PixelProcessor` or a Hugging Face image processor.
-        folder: replaced if it exists.
-
-    Raises:
-        RelViTError: the files cannot be written, for instance on a full disk.
-    """
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
-    model.config.processor_fingerprint = processor_fingerprint(getattr(processor, "image_processor", processor))
-    try:
-        with one_line(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
-            partial.mkdir(parents=True)
-            model.save_pretrained(partial)
-            processor.save_pretrained(partial)
-            if folder.exists():
-                os.replace(folder, previous)
-            os.replace(partial, folder)
-    finally:
-        if previous.exists() and not folder.exists():
-            os.replace(previous, folder)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
 
 
 @contextmanager

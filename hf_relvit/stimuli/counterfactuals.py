@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
+from .draws import SplitFilter, identical_pairs, pick, place, uniform_pairs
 from .objects import ObjectSet
-from .scenes import DIFFERENCES, TASKS, SceneTable, _Accepts, _identical, _pick, _place, _uniform_pairs, check_scenes
+from .scenes import TASKS, SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
 
 PROPERTIES = ("shape", "color")
@@ -133,7 +134,18 @@ def sample_counterfactuals(
     def scenes(values: np.ndarray, corner: np.ndarray, offset: int) -> SceneTable:
         jitter = rng.integers(0, geometry.max_jitter + 1, (n, k, 2), dtype=np.int16)
         index = first + offset + 2 * np.arange(n, dtype=np.int64)
-        return _scene_table(values, corner, jitter, index, task=task, split=split, seed=seed, geometry=geometry)
+        return SceneTable.of(
+            shape=values[..., 0],
+            color=values[..., 1],
+            corner=corner,
+            jitter=jitter,
+            index=index,
+            task=task,
+            split=split,
+            seed=seed,
+            geometry=geometry,
+            objects=objects,
+        )
 
     base_scenes = scenes(base, corners[0], 0)
     return CounterfactualTable(
@@ -147,6 +159,26 @@ def sample_counterfactuals(
         judgement=judgement.astype(np.int8),
         property=property,
     )
+
+
+def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
+    """Pairs on which swapping the *other* property must leave the answer alone.
+
+    From pairs about O (say, shape), for an alignment of P (color): the source object gets the P of the edited object
+    and keeps the O that would flip the answer. Swapping P alone then changes nothing, and the right answer is the
+    base's; whatever of O comes along flips it. The accuracy of a color alignment on ``isolation_pairs(shape pairs)``
+    thus says whether it leaves the shape judgement alone, and that on color pairs whether it changes the color
+    judgement. After RAVEL's cause and isolate scores (arXiv 2402.17700); the pairs are our choice, as a
+    same/different model gives one answer about both properties. A full swap scores near 0, doing nothing 1.
+
+    The source object is the one that a swap of O would make, so it is among the combinations of the split.
+    """
+    own = "color" if pairs.property == "shape" else "shape"
+    rows = np.arange(len(pairs))
+    values = getattr(pairs.source, own).copy()
+    values[rows, pairs.source_object] = getattr(pairs.base, own)[rows, pairs.edited]
+    source = dataclasses.replace(pairs.source, **{own: values})
+    return dataclasses.replace(pairs, source=source, label=1 - pairs.label, property=own)
 
 
 def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +210,7 @@ def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) ->
         edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(-1, 2, 2)
         free = allowed & (same_p[first] if relation else ~same_p[target])[:, :, None]
         free = free & (~same_o[both] & ~same_o[giver])[:, None, :]
-        rest = np.stack(np.divmod(_pick(rng, free.reshape(len(rows), -1)), o), 1)
+        rest = np.stack(np.divmod(pick(rng, free.reshape(len(rows), -1)), o), 1)
         source[rows] = np.stack([np.stack([target, giver], 1), rest], 1)
     return edited, source
 
@@ -189,8 +221,8 @@ def _other_pairs(rng, allowed: np.ndarray, edited_pair: np.ndarray, same: np.nda
     for relation in (False, True):
         again = same == relation
         while again.any():
-            pairs[again] = np.stack(_uniform_pairs(rng, allowed, int(again.sum()), relation), -1)
-            again[again] = _identical((pairs[again][..., 0], pairs[again][..., 1]),
+            pairs[again] = np.stack(uniform_pairs(rng, allowed, int(again.sum()), relation), -1)
+            again[again] = identical_pairs((pairs[again][..., 0], pairs[again][..., 1]),
                                       (edited_pair[again][..., 0], edited_pair[again][..., 1]))  # fmt: skip
     return pairs
 
@@ -200,32 +232,8 @@ def _corners(rng, task: str, geometry: SceneGeometry, split: str, base: np.ndarr
     versions = [(values[..., 0], values[..., 1]) for values in (base, source)]
     if task == "discrimination":
         nothing = np.empty((0, 2), dtype=np.int64)
-        return [_place(rng, geometry, nothing, _Accepts(split, [version], nothing)) for version in versions]
+        return [place(rng, geometry, nothing, SplitFilter(split, [version], nothing)) for version in versions]
     display = np.array([[0, 0], [0, geometry.object_patches]])
-    free = _place(rng, geometry, display, _Accepts(split, versions, display))
+    free = place(rng, geometry, display, SplitFilter(split, versions, display))
     corner = np.concatenate([free, np.broadcast_to(display, (len(base), 2, 2))], 1)
     return [corner, corner]
-
-
-def _scene_table(values: np.ndarray, corner, jitter, index, **origin) -> SceneTable:
-    """Scenes of objects ``values (n, k, (shape, color))``."""
-    differs = values[:, 0::2] != values[:, 1::2]
-    kind = np.select(
-        [differs.all(-1), differs[..., 0], differs[..., 1]],
-        [DIFFERENCES.index(d) for d in ("both", "shape", "color")],
-        DIFFERENCES.index("none"),
-    )
-    relation = ~differs.any(-1)
-    label = relation[:, 0] if origin["task"] == "discrimination" else relation[:, 0] == relation[:, 1]
-    return SceneTable(
-        shape=values[..., 0].astype(np.int16),
-        color=values[..., 1].astype(np.int16),
-        corner=corner.astype(np.int16),
-        jitter=jitter,
-        label=label.astype(np.int8),
-        relation=relation.astype(np.int8),
-        difference=kind.astype(np.int8),
-        twin=np.full(len(values), -1, dtype=np.int64),
-        index=index,
-        **origin,
-    )

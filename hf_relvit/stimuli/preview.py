@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
-from .rendering import render
 from .scenes import DIFFERENCES, LABELS, SceneTable
 
 _PICTURE = 256  # least side of a picture on the sheet, pixels
@@ -16,7 +15,7 @@ _INK, _PALE, _GRID, _OUTLINE = "#1c1c1c", "#6b6b6b", "#e3e6ea", "#4a4a4a"
 _LABEL = {"same": "#1a5fa0", "different": "#b3500f"}  # told apart by people of any color vision, and by the words
 
 
-def contact_sheet(table: SceneTable, objects: ObjectSet | None = None, columns: int = 4) -> Image.Image:
+def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
     """Draw every scene of a table, labelled: answer, kind of difference, names of the objects.
 
     Light lines are the patches; a frame is the patches that belong to an object. Pictures are enlarged by a whole
@@ -24,13 +23,12 @@ def contact_sheet(table: SceneTable, objects: ObjectSet | None = None, columns: 
 
     Args:
         table: the scenes, a few dozen at most.
-        objects: the shapes and colors they were drawn for; ours by default.
         columns: scenes a row.
 
     Returns:
         An RGB picture.
     """
-    objects = objects or ObjectSet.default()
+    objects = table.objects
     scale = math.ceil(_PICTURE / table.geometry.image_size)
     side = table.geometry.image_size * scale
     em = side // 16  # sizes of type and gaps follow the pictures
@@ -46,7 +44,7 @@ def contact_sheet(table: SceneTable, objects: ObjectSet | None = None, columns: 
     draw.text((margin, em), f"{table.task}: {table.split}", _INK, _font(7 * em // 4))
     facts = f"{geometry.name}, {geometry.image_size} px, patches of {geometry.patch_size} px, seed {table.seed}"
     draw.text((margin, 13 * em // 4), facts, _PALE, _font(em))
-    for i, picture in enumerate(render(table, objects)):
+    for i, picture in enumerate(table.pixels()):
         left, top = margin + i % columns * width, header + i // columns * height
         sheet.paste(_scene(table, i, picture, scale), (left, top))
         draw.rectangle((left - 1, top - 1, left + side, top + side), outline=_PALE)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .objects import ObjectSet
-from .scenes import SceneTable
+from .objects import NOISE_CEILING
 from .splits import SPLITS
 
+if TYPE_CHECKING:
+    from .scenes import SceneTable
+
 BACKGROUND = 255
-BRIGHTEST = 250  # so that noise is never read as background (official code)
 _CHUNK = 64
 
 
@@ -53,7 +55,7 @@ def sprite_origins(table: SceneTable) -> np.ndarray:
     return table.corner.astype(np.int64) * table.geometry.patch_size + table.jitter
 
 
-def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
+def render(table: SceneTable) -> np.ndarray:
     """The pictures of the scenes.
 
     Each object pixel is its color's mean plus Gaussian noise, independent by channel and drawn anew for every object
@@ -62,12 +64,11 @@ def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
 
     Args:
         table: ``n`` scenes.
-        objects: the shapes and colors the scenes were drawn for; ours by default.
 
     Returns:
         uint8 ``(n, height, width, 3)``.
     """
-    objects = objects or ObjectSet.default()
+    objects = table.objects
     size, image = table.geometry.sprite_size, table.geometry.image_size
     images = np.full((len(table), image, image, 3), BACKGROUND, dtype=np.uint8)
     # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
@@ -79,7 +80,7 @@ def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
         part = table[start : start + _CHUNK]
         pixels = levels[random_words(part, part.shape.shape[1] * means.shape[1])].reshape(*part.shape.shape, -1)
         pixels += means[part.color]
-        sprites = np.clip(pixels, 0, BRIGHTEST, out=pixels).astype(np.uint8)
+        sprites = np.clip(pixels, 0, NOISE_CEILING, out=pixels).astype(np.uint8)
         sprites |= hidden[part.shape]  # 255 | anything is 255, the background
         sprites = sprites.reshape(*part.shape.shape, size, size, 3)
         for i, corners in enumerate(origin[start : start + _CHUNK]):
@@ -88,9 +89,9 @@ def render(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
     return images
 
 
-def render_masks(table: SceneTable, objects: ObjectSet | None = None) -> np.ndarray:
+def render_masks(table: SceneTable) -> np.ndarray:
     """Which pixels each object covers, bool ``(n, objects, height, width)``."""
-    objects = objects or ObjectSet.default()
+    objects = table.objects
     size, image = table.geometry.sprite_size, table.geometry.image_size
     sprites = objects.sprites(size)
     masks = np.zeros((*table.shape.shape, image, image), dtype=bool)

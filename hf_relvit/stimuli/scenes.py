@@ -9,13 +9,24 @@ import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
+from .draws import (
+    BOTH,
+    COLOR,
+    DIFFERENCES,
+    NONE,
+    SHAPE,
+    SplitFilter,
+    balanced_pairs,
+    identical_pairs,
+    place,
+    uniform_pairs,
+)
 from .objects import ObjectSet
-from .splits import SPLITS, allowed_objects, belongs
+from .rendering import render
+from .splits import SPLITS, allowed_objects
 
 TASKS = ("discrimination", "rmts")
 LABELS = ("different", "same")
-DIFFERENCES = ("none", "both", "shape", "color")
-_NONE, _BOTH, _SHAPE, _COLOR = range(4)
 _PER_SCENE = ("shape", "color", "corner", "jitter", "label", "relation", "difference", "twin", "index")
 
 
@@ -34,7 +45,8 @@ class SceneTable:
         difference: int8 ``(n, pairs)``, index into DIFFERENCES.
         twin: int64 ``(n,)``, index of the scene of the other label at the same places; -1 in RMTS.
         index: int64 ``(n,)``, identifies the scene within (task, geometry, seed, split) and keys its noise.
-        task, split, seed, geometry: where the scenes come from.
+        task, split, seed, geometry, objects: where the scenes come from; ``objects`` are the shapes
+            and colors that the ids count.
     """
 
     shape: np.ndarray
@@ -50,6 +62,46 @@ class SceneTable:
     split: str
     seed: int
     geometry: SceneGeometry
+    objects: ObjectSet = dataclasses.field(default_factory=ObjectSet.default)
+
+    @classmethod
+    def of(cls, *, shape, color, corner, jitter, index, twin=None, **origin) -> SceneTable:
+        """Scenes of given objects: what differs, which relation a pair has and what the answer is follow from them.
+
+        Args:
+            shape, color: integers ``(n, k)``.
+            corner, jitter: integers ``(n, k, 2)``.
+            index, twin: integers ``(n,)``; no twins by default.
+            origin: ``task, split, seed, geometry`` and ``objects``.
+        """
+        differs_shape = shape[:, 0::2] != shape[:, 1::2]
+        differs_color = color[:, 0::2] != color[:, 1::2]
+        kinds = [differs_shape & differs_color, differs_shape, differs_color]
+        difference = np.select(kinds, [BOTH, SHAPE, COLOR], NONE)
+        relation = difference == NONE
+        label = relation[:, 0] if origin["task"] == "discrimination" else relation[:, 0] == relation[:, 1]
+        return cls(
+            shape=shape.astype(np.int16),
+            color=color.astype(np.int16),
+            corner=corner.astype(np.int16),
+            jitter=jitter.astype(np.int16),
+            label=label.astype(np.int8),
+            relation=relation.astype(np.int8),
+            difference=difference.astype(np.int8),
+            twin=np.full(len(shape), -1, dtype=np.int64) if twin is None else twin,
+            index=index,
+            **origin,
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the layout."""
+        return self.geometry.name
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """Which scenes are not independent of each other, ``(n,)``: each stands for itself."""
+        return self.index
 
     def __len__(self) -> int:
         return len(self.label)
@@ -63,6 +115,14 @@ class SceneTable:
     def patches(self) -> np.ndarray:
         """Patch ids of each object, int64 ``(n, k, patches per object)``."""
         return self.geometry.patches(self.corner)
+
+    def pixels(self) -> np.ndarray:
+        """The pictures, uint8 ``(n, height, width, 3)``; see ``rendering.render``."""
+        return render(self)
+
+    def conditions(self) -> dict[str, np.ndarray]:
+        """Kinds of scenes, see ``scene_conditions``."""
+        return scene_conditions(self.difference, self.relation)
 
 
 def sample(
@@ -113,28 +173,41 @@ def sample(
     shape, color, corner, twin = shape[order], color[order], corner[order], twin[order]
     twin = np.where(twin >= 0, position[twin] + block * n, -1)
 
-    differs_shape = shape[:, 0::2] != shape[:, 1::2]
-    differs_color = color[:, 0::2] != color[:, 1::2]
-    difference = np.select(
-        [differs_shape & differs_color, differs_shape, differs_color], [_BOTH, _SHAPE, _COLOR], _NONE
-    )
-    relation = difference == _NONE
-    label = relation[:, 0] if task == "discrimination" else relation[:, 0] == relation[:, 1]
-    return SceneTable(
-        shape=shape.astype(np.int16),
-        color=color.astype(np.int16),
-        corner=corner.astype(np.int16),
+    return SceneTable.of(
+        shape=shape,
+        color=color,
+        corner=corner,
         jitter=rng.integers(0, geometry.max_jitter + 1, (*shape.shape, 2), dtype=np.int16),
-        label=label.astype(np.int8),
-        relation=relation.astype(np.int8),
-        difference=difference.astype(np.int8),
-        twin=twin,
         index=np.arange(block * n, block * n + n, dtype=np.int64),
+        twin=twin,
         task=task,
         split=split,
         seed=seed,
         geometry=geometry,
+        objects=objects,
     )
+
+
+def scene_conditions(difference: np.ndarray | None, relation: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Which scenes belong to which kind, bool ``(n,)`` each; a kind may be empty.
+
+    Args:
+        difference: ``(n, pairs)``, index into DIFFERENCES; the judged (RMTS: sample) pair counts.
+        relation: ``(n, pairs)``, 1 same; two pairs (sample, display) give the four cells of RMTS.
+
+    Returns:
+        "difference_none", "..._both", "..._shape", "..._color"; "sample_same_display_same" and so on.
+    """
+    found = {}
+    if difference is not None:
+        for kind, name in enumerate(DIFFERENCES):
+            found[f"difference_{name}"] = difference[:, 0] == kind
+    if relation is not None and relation.shape[1] > 1:
+        for sample_pair in (1, 0):
+            for display_pair in (1, 0):
+                cell = (relation[:, 0] == sample_pair) & (relation[:, 1] == display_pair)
+                found[f"sample_{LABELS[sample_pair]}_display_{LABELS[display_pair]}"] = cell
+    return found
 
 
 def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
@@ -155,86 +228,13 @@ def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
         )
 
 
-def _pick(rng: np.random.Generator, possible: np.ndarray) -> np.ndarray:
-    """A uniform choice among the possible ones of each row: bool ``(n, options)`` -> int64 ``(n,)``."""
-    return np.argmax(np.where(possible, rng.random(possible.shape, dtype=np.float32), -1), axis=1)
-
-
-def _pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of objects: shapes and colors, each int64 ``(n, 2)``.
-
-    Every allowed object is the first of a pair equally often (to within one). Different pairs cycle over the kinds
-    of difference; the partner is uniform among the objects that differ in that way.
-    """
-    shapes, colors = np.nonzero(allowed)
-    anchor = np.concatenate([rng.permutation(len(shapes)) for _ in range(-(-n // len(shapes)))])[:n]
-    shape, color = shapes[anchor], colors[anchor]
-    if same:
-        return np.stack([shape, shape], 1), np.stack([color, color], 1)
-    other_shape, other_color = shapes[None] != shape[:, None], colors[None] != color[:, None]
-    ways = {_BOTH: other_shape & other_color, _SHAPE: other_shape & ~other_color, _COLOR: ~other_shape & other_color}
-    kinds = [way for way, possible in ways.items() if possible.any(1).all()]
-    way = np.resize(np.array(kinds), n)
-    partner = _pick(rng, np.select([way[:, None] == k for k in kinds], [ways[k] for k in kinds], False))
-    shape, color = np.stack([shape, shapes[partner]], 1), np.stack([color, colors[partner]], 1)
-    return shape, color
-
-
-def _uniform_pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Ordered pairs, uniform over all pairs of the relation: shapes and colors, each int64 ``(n, 2)``."""
-    shapes, colors = np.nonzero(allowed)
-    first = rng.integers(0, len(shapes), n)
-    second = first if same else (first + rng.integers(1, len(shapes), n)) % len(shapes)
-    both = np.stack([first, second], 1)
-    return shapes[both], colors[both]
-
-
-def _place(rng: np.random.Generator, geometry: SceneGeometry, fixed: np.ndarray, accepts) -> np.ndarray:
-    """Two free corners for each scene, int64 ``(n, 2, 2)``, disjoint from each other and from the fixed ones.
-
-    Args:
-        fixed: corners that are taken, int64 ``(fixed objects, 2)``.
-        accepts: function of (rows, corners) -> bool, whether the scene belongs to the split.
-    """
-    size = geometry.object_patches
-    corners = np.empty((accepts.n, 2, 2), dtype=np.int64)
-    pending = np.arange(accepts.n)
-    for _ in range(10_000):
-        drawn = rng.integers(0, geometry.grid - size + 1, (len(pending), 2, 2))
-        apart = (np.abs(drawn[:, 0] - drawn[:, 1]) >= size).any(-1)
-        for corner in fixed:
-            apart &= (np.abs(drawn - corner) >= size).any(-1).all(-1)
-        good = apart & accepts(pending, drawn)
-        corners[pending[good]] = drawn[good]
-        pending = pending[~good]
-        if not len(pending):
-            return corners
-    raise RelViTError(
-        f"no free placement found for {len(pending)} scenes in a grid of {geometry.grid} x {geometry.grid} patches: "
-        "choose a larger image or smaller objects"
-    )
-
-
-class _Accepts:
-    """Whether candidate placements of given objects belong to a split (for all the versions of a scene)."""
-
-    def __init__(self, split: str, versions: list[tuple[np.ndarray, np.ndarray]], fixed: np.ndarray):
-        self.split, self.versions, self.fixed, self.n = split, versions, fixed, len(versions[0][0])
-
-    def __call__(self, rows: np.ndarray, corners: np.ndarray) -> np.ndarray:
-        placed = np.concatenate([corners, np.broadcast_to(self.fixed, (len(rows), *self.fixed.shape))], 1)
-        return np.logical_and.reduce(
-            [belongs(self.split, shape[rows], color[rows], placed) for shape, color in self.versions]
-        )
-
-
 def _discrimination(rng, allowed, geometry, split, n):
-    shape, color = _pairs(rng, allowed, n // 2, same=False)
+    shape, color = balanced_pairs(rng, allowed, n // 2, same=False)
     twin = np.repeat(shape[:, :1], 2, 1), np.repeat(color[:, :1], 2, 1)
     swap = rng.random(n // 2) < 0.5  # the kept object is object 1 or 2 equally often
     shape[swap], color[swap] = shape[swap, ::-1], color[swap, ::-1]
     nothing = np.empty((0, 2), dtype=np.int64)
-    corner = _place(rng, geometry, nothing, _Accepts(split, [(shape, color), twin], nothing))
+    corner = place(rng, geometry, nothing, SplitFilter(split, [(shape, color), twin], nothing))
     rows = np.arange(n // 2)
     return (
         np.concatenate([shape, twin[0]]),
@@ -250,22 +250,15 @@ def _rmts(rng, allowed, geometry, split, n):
     cells = []
     for sample_same in (False, True):
         for display_same in (False, True):
-            sample_pair = _pairs(rng, allowed, quarter, sample_same)
-            display = _uniform_pairs(rng, allowed, quarter, display_same)
-            while (again := _identical(sample_pair, display)).any():
-                for old, new in zip(display, _uniform_pairs(rng, allowed, int(again.sum()), display_same)):
+            sample_pair = balanced_pairs(rng, allowed, quarter, sample_same)
+            display = uniform_pairs(rng, allowed, quarter, display_same)
+            while (again := identical_pairs(sample_pair, display)).any():
+                for old, new in zip(display, uniform_pairs(rng, allowed, int(again.sum()), display_same)):
                     old[again] = new
             cells.append([np.concatenate([s, d], 1) for s, d in zip(sample_pair, display)])
     shape, color = (np.concatenate(parts) for parts in zip(*cells))
     swap = rng.random(n) < 0.5
     shape[swap, :2], color[swap, :2] = shape[swap, 1::-1], color[swap, 1::-1]
-    free = _place(rng, geometry, fixed, _Accepts(split, [(shape, color)], fixed))
+    free = place(rng, geometry, fixed, SplitFilter(split, [(shape, color)], fixed))
     corner = np.concatenate([free, np.broadcast_to(fixed, (n, 2, 2))], 1)
     return shape, color, corner, np.full(n, -1)
-
-
-def _identical(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Whether two pairs show the same two objects in either order, bool ``(n,)``."""
-    straight = (a[0] == b[0]).all(1) & (a[1] == b[1]).all(1)
-    crossed = (a[0] == b[0][:, ::-1]).all(1) & (a[1] == b[1][:, ::-1]).all(1)
-    return straight | crossed

@@ -8,25 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..analysis.activations import Site
+from ..analysis.activations import ObjectStates, Site, object_states
 from ..analysis.alignment import Alignment
 from ..analysis.das import DASConfig, fit_alignment, score_alignment
-from ..analysis.interchange import PairResiduals, isolation_pairs, pair_residuals
-from ..analysis.novel import NovelConfig, novel_representations
+from ..analysis.interchange import PairResiduals, pair_residuals
+from ..analysis.novel import NovelConfig, inject_novel
 from ..analysis.probes import ProbeConfig, Probes, fit_probes
-from ..analysis.readouts import ObjectStates, object_states
 from ..analysis.steering import SteeringConfig, steer
 from ..errors import RelViTError
-from ..geometry import geometry as scene_geometry
-from ..provenance import whole_file
-from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
-from ..stimuli.scenes import SceneTable, sample
+from ..files import atomic_write
+from ..modeling.checkpoints import Checkpoint
+from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
 from ..training.config import TrainConfig
-from ..training.evaluation import random_twin
-from ..training.run import computes_bf16
+from ..training.folder import TrainingFolder
+from ..training.precision import computes_bf16
 from .cells import Cell
 from .plan import CausalConfig
-from .run import open_model
 
 KEPT = 5  # captures that the alignments of one property need: training pairs, and on two splits cause and isolate
 
@@ -41,9 +38,9 @@ class Bench:
 
     def __init__(self, config: TrainConfig, causal: CausalConfig, run: Path):
         self.config, self.causal, self.run = config, causal, run
-        self.objects = config.open_objects()
-        self.checkpoint = cache(lambda: open_model(run))
-        self.twin = cache(lambda: random_twin(self.checkpoint()[0]))
+        self.distribution = config.distribution()
+        self.checkpoint = cache(TrainingFolder(run / "training").checkpoint)
+        self.random = cache(lambda: self.checkpoint().randomly_initialized())
         self.captured = lru_cache(maxsize=KEPT)(self._captured)
         self.states = cache(self._states)
 
@@ -65,54 +62,35 @@ class Bench:
         return getattr(origin, "vision_config", origin).num_hidden_layers
 
     @property
-    def test_splits(self) -> list[str]:
-        """IID, and unseen combinations where there are any."""
-        held_out = self.config.combinations < self.objects.n_shapes * self.objects.n_colors
-        return ["test", "test_compositional"] if held_out else ["test"]
-
-    @property
     def targets(self) -> list[str]:
         """What is probed; whether two tokens belong to one object can only be asked of objects with several."""
-        one_token = scene_geometry(self.config.geometry).object_patches == 1
+        one_token = self.distribution.geometry.object_patches == 1
         return [target for target in PROBES if not (one_token and target == "same_object")]
 
-    def _drawn(self) -> dict:
-        return dict(combinations=self.config.combinations, seed=self.config.seed, objects=self.objects)
-
-    def pairs(self, prop: str, split: str, n: int) -> CounterfactualTable:
-        geometry = scene_geometry(self.config.geometry)
-        return sample_counterfactuals(self.config.task, geometry, prop, split, n, **self._drawn())
-
-    def scenes(self, split: str, n: int) -> SceneTable:
-        return sample(self.config.task, scene_geometry(self.config.geometry), split, n, **self._drawn())
-
-    def model(self, weights: str):
-        return self.checkpoint()[0] if weights == "trained" else self.twin()
+    def network(self, weights: str) -> Checkpoint:
+        return self.checkpoint() if weights == "trained" else self.random()
 
     def _captured(self, weights: str, prop: str, split: str, isolate: bool = False) -> PairResiduals:
         """Residual streams of pairs at all layers; with ``isolate`` pairs that a swap of ``prop`` must not change."""
         n = self.causal.pairs if split == "train" else self.causal.test_pairs
         if isolate:
             other = next(p for p in PROPERTIES if p != prop)
-            pairs = isolation_pairs(self.pairs(other, split, n))
+            pairs = isolation_pairs(self.distribution.pairs(other, split, n))
         else:
-            pairs = self.pairs(prop, split, n)
+            pairs = self.distribution.pairs(prop, split, n)
         sites = [Site("resid_post", layer) for layer in self.layers]
         return pair_residuals(
-            self.model(weights),
-            self.checkpoint()[1],
+            self.network(weights),
             pairs,
             sites,
-            objects=self.objects,
             cache_gb=self.causal.cache_gb / KEPT,
             progress=f"{prop}, {split}",
         )
 
     def _states(self, split: str) -> ObjectStates:
         n = self.causal.scenes if split == "train" else self.causal.test_scenes
-        return object_states(
-            *self.checkpoint(), self.scenes(split, n), self.layers, objects=self.objects, progress=f"{split} scenes"
-        )
+        scenes = self.distribution.sample(split, n)
+        return object_states(self.checkpoint(), scenes, self.layers, progress=f"{split} scenes")
 
 
 def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[Cell]:
@@ -144,40 +122,40 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
 
 def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> None:
     """One alignment and its scores; of the trained model with controls: other object, random tokens and property."""
-    model, processor = bench.model(weights), bench.checkpoint()[1]
+    network = bench.network(weights)
     bf16 = computes_bf16()
     das = DASConfig(layer, epochs=bench.causal.epochs, seed=bench.config.seed, bf16=bf16)
-    alignment = fit_alignment(model, processor, bench.captured(weights, prop, "train"), das, progress=True)
-    score = partial(score_alignment, model, processor, alignment, bf16=bf16, progress=True)
+    alignment = fit_alignment(network, bench.captured(weights, prop, "train"), das, progress=True)
+    score = partial(score_alignment, network, alignment, bf16=bf16, progress=True)
     alignment.save_pretrained(folder)
     frames = []
-    for split in bench.test_splits:
+    for split in bench.distribution.causal_splits:
         controls = (None, "wrong_object", "random_tokens") if weights == "trained" else (None,)
         captured = bench.captured(weights, prop, split)
         frames += [score(captured, control) for control in controls]
         if weights == "trained":
             frames.append(score(bench.captured(weights, prop, split, True)))
     table = pd.concat(frames, ignore_index=True).assign(weights=weights)
-    with whole_file(folder / "scores.parquet") as temporary:
+    with atomic_write(folder / "scores.parquet") as temporary:
         table.to_parquet(temporary)
 
 
 def _novel(bench: Bench, prop: str, folder: Path) -> None:
     alignments = [Alignment.from_pretrained(bench.run / "das" / f"{prop}-{layer}") for layer in bench.layers]
     n = bench.causal.test_pairs
-    bank, pairs = bench.pairs(prop, "validation", n), bench.pairs(prop, "test", n)
+    bank = bench.distribution.pairs(prop, "validation", n)
+    pairs = bench.distribution.pairs(prop, "test", n)
     config = NovelConfig(seed=bench.config.seed, bf16=computes_bf16())
-    shown = {"objects": bench.objects, "progress": True}
-    novel_representations(*bench.checkpoint(), alignments, bank, pairs, config, **shown).save(folder)
+    inject_novel(bench.checkpoint(), alignments, bank, pairs, config, progress=True).save(folder)
 
 
 def _probes(bench: Bench, target: str, folder: Path) -> None:
     config = ProbeConfig(target, PROBES[target], seed=bench.config.seed)
-    fit_probes(*bench.checkpoint(), bench.states("train"), bench.states("test"), config, progress=True).save(folder)
+    fit_probes(bench.checkpoint(), bench.states("train"), bench.states("test"), config, progress=True).save(folder)
 
 
 def _steering(bench: Bench, folder: Path) -> None:
     probes = Probes.load(bench.run / "probes" / "judgement")
-    scenes = bench.scenes("test", bench.causal.test_scenes)
+    scenes = bench.distribution.sample("test", bench.causal.test_scenes)
     config = SteeringConfig(ALPHAS, bf16=computes_bf16())
-    steer(*bench.checkpoint(), probes, scenes, config, objects=bench.objects, progress=True).save(folder)
+    steer(bench.checkpoint(), probes, scenes, config, progress=True).save(folder)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..provenance import alone, read_json, write_json
+from ..files import file_lock, read_json, write_json
+from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
 
-MANIFEST = "DONE.json"
 STARTED = "STARTED.json"
 """The settings of a cell that is not finished."""
 
@@ -55,7 +54,7 @@ def run_cell(folder: Path, settings: dict, work: Callable[[Path], object], *, pa
     folder = Path(folder)
     if _is_finished(folder, settings):
         return False
-    with alone(folder, patience):
+    with file_lock(folder, patience):
         if _is_finished(folder, settings):  # in the meantime, by another process
             return False
         started = folder / STARTED
@@ -64,16 +63,15 @@ def run_cell(folder: Path, settings: dict, work: Callable[[Path], object], *, pa
         write_json(started, settings)
         work(folder)
         started.unlink()
-        files = {str(p.relative_to(folder)): _digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
-        write_json(folder / MANIFEST, {"settings": settings, "files": files})
+        write_manifest(folder, settings)
     return True
 
 
 def _is_finished(folder: Path, settings: dict) -> bool:
-    if not (folder / MANIFEST).exists():
+    if not is_finished(folder):
         return False
-    _check_settings(folder, read_json(folder / MANIFEST)["settings"], settings)
-    check_cell(folder)
+    _check_settings(folder, manifest_settings(folder), settings)
+    check_manifest(folder)
     return True
 
 
@@ -83,21 +81,3 @@ def _check_settings(folder: Path, before: dict, settings: dict) -> None:
         raise RelViTError(
             f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
         )
-
-
-def check_cell(folder: Path) -> None:
-    """Raise RelViTError unless every file of a finished cell is as it was made, and lies in the cell."""
-    for name, digest in read_json(folder / MANIFEST)["files"].items():
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise RelViTError(
-                f"{folder / MANIFEST} names {name}, outside of its cell: expected the manifest of our study"
-            )
-        if _digest(folder / name) != digest:
-            raise RelViTError(f"{folder / name} changed since it was made: remove {folder} to make it again")
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return "missing"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

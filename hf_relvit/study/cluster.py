@@ -61,9 +61,10 @@ def run_on_ray(
             f"{len(failed)} of {len(names)} cells failed, first {run}/{cell}: {_cause(error)}; what is finished is "
             "kept, mend it and run the same command"
         )
-    from .report import write_report
+    from ..report.run_page import write_report
 
-    return write_report(study, out)
+    runs = {run.name: run.config for run in study.runs}
+    return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
 
 
 def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:

@@ -6,28 +6,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from ..analysis.attention import AttentionStages, attention_stages
-from ..analysis.frozen import FrozenFeatures, frozen_features
+from ..analysis.attention import measure_attention
+from ..analysis.similarity import measure_similarity
 from ..errors import RelViTError
+from ..files import atomic_write, read_json, write_json
 from ..geometry import PatchGeometry
-from ..provenance import dataset_checksum, provenance, read_json, whole_file, write_json
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import dataset_checksum, provenance
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
-from ..training.evaluation import random_twin
-from ..training.photorealistic import evaluate_photorealistic
-from ..training.run import as_trained, build_model
-from .cells import MANIFEST, Cell
-from .run import open_model
+from ..training.evaluation import PHOTOREALISTIC, evaluate
+from ..training.folder import TrainingFolder
+from ..training.precision import training_autocast
+from ..training.run import build_model
+from .cells import Cell
 
 SCENES = 500
 """For the attention stages, twins together: as many as of flat scenes (the paper's number)."""
-
-ONE_PAIR = (
-    "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "
-    "task. This one compares two pairs, so it was not tested on them."
-)
 
 
 @dataclass(frozen=True)
@@ -50,39 +45,9 @@ class PhotoSet:
         Raises:
             RelViTError: a file is missing or damaged.
         """
-        from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
+        from ..building.build import open_folder
 
         return PhotoPairs.from_dataset(open_folder(self.folder, self.config)["test"], geometry)
-
-
-@dataclass(frozen=True)
-class PhotoResults:
-    """What the photorealistic cells of a run found.
-
-    Attributes:
-        accuracy: of ``evaluate_photorealistic``.
-        frozen: of ``frozen_features``.
-        stages: of the attention.
-        data: ``config, checksum`` of the set.
-    """
-
-    accuracy: pd.DataFrame
-    frozen: pd.DataFrame
-    stages: AttentionStages
-    data: dict[str, str]
-
-    @classmethod
-    def load(cls, run: Path) -> PhotoResults | None:
-        """The results of a run, from its folder; None unless all of its photorealistic cells are finished."""
-        folder = run / "photorealistic"
-        if not all((folder / name / MANIFEST).exists() for name in _WORKS):
-            return None
-        return cls(
-            pd.read_parquet(folder / "accuracy" / "accuracy.parquet"),
-            FrozenFeatures.load(folder / "frozen").frame,
-            AttentionStages.load(folder / "attention"),
-            read_json(folder / "accuracy" / "provenance.json")["data"],
-        )
 
 
 def photo_configs(folder: Path) -> dict[str, dict]:
@@ -120,37 +85,39 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
     ]
 
 
-def _opened(photos: PhotoSet, run: Path):
-    model, processor = open_model(run)
-    return model, processor, photos.pairs(model.config.geometry)
+def _opened(photos: PhotoSet, run: Path) -> tuple[Checkpoint, PhotoPairs]:
+    checkpoint = TrainingFolder(run / "training").checkpoint()
+    return checkpoint, photos.pairs(checkpoint.geometry)
 
 
 def _accuracy(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
-    model, processor, pairs = _opened(photos, run)
-    with as_trained(config):
-        table = evaluate_photorealistic(model, processor, pairs, progress=True)
-    with whole_file(folder / "accuracy.parquet") as temporary:
+    checkpoint, pairs = _opened(photos, run)
+    with training_autocast(config):
+        table = evaluate(checkpoint, {PHOTOREALISTIC: pairs}, progress=True)
+    with atomic_write(folder / "accuracy.parquet") as temporary:
         table.to_parquet(temporary)
     data = {"config": photos.config, "checksum": photos.checksum}
-    write_json(folder / "provenance.json", provenance(seed=pairs.seed, processor=processor.fingerprint, data=data))
+    write_json(
+        folder / "provenance.json", provenance(seed=pairs.seed, processor=checkpoint.processor.fingerprint, data=data)
+    )
 
 
 def _frozen(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
     """Of the checkpoint, of a pretrained backbone as it was before training, and of random weights."""
-    model, processor, pairs = _opened(photos, run)
-    models = {"checkpoint": (model, processor)}
+    checkpoint, pairs = _opened(photos, run)
+    models = {"checkpoint": checkpoint}
     if isinstance(config.backbone, str):
-        base, own = build_model(config)
-        models["base"] = base.to(model.device), own
-    models["random weights"] = (random_twin(model), processor)
-    with as_trained(config):
-        frozen_features(models, pairs, progress=True).save(folder)
+        base = build_model(config)
+        models["base"] = Checkpoint(base.model.to(checkpoint.device), base.processor)
+    models["random weights"] = checkpoint.randomly_initialized()
+    with training_autocast(config):
+        measure_similarity(models, pairs, progress=True).save(folder)
 
 
 def _attention(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
-    model, processor, pairs = _opened(photos, run)
-    with as_trained(config):
-        attention_stages(model, processor, pairs[:SCENES], progress=True).save(folder)
+    checkpoint, pairs = _opened(photos, run)
+    with training_autocast(config):
+        measure_attention(checkpoint, pairs[:SCENES], progress=True).save(folder)
 
 
 _WORKS = {"accuracy": _accuracy, "frozen": _frozen, "attention": _attention}

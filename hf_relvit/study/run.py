@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..geometry import geometry as scene_geometry
-from ..provenance import provenance, whole_file, write_json
+from ..files import atomic_write, write_json
+from ..manifest import is_finished
+from ..provenance import provenance
 from ..training.config import TrainConfig
-from .cells import MANIFEST, Cell, run_cell
+from ..training.folder import TrainingFolder
+from .cells import Cell, run_cell
 from .plan import Run, Study
 
 ATTENTION_SCENES = 500  # the paper's: 250 same, 250 different
@@ -48,9 +50,10 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
             if not run_cell(out / run.name / cell.name, cell.settings, announced):
                 say(f"{heading}: finished before")
     say("report ...")
-    from .report import write_report
+    from ..report.run_page import write_report
 
-    return write_report(study, out)
+    runs = {run.name: run.config for run in study.runs}
+    return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
 
 
 def run_single(study: Study, out: Path, number: int) -> Path:
@@ -70,7 +73,7 @@ def run_single(study: Study, out: Path, number: int) -> Path:
         raise RelViTError(f"cell {number}: expected 1 to {len(cells)}, see `relvit study plan`")
     run, cell = cells[number - 1]
     for need in cell.needs:
-        if not (Path(out) / run.name / need / MANIFEST).exists():
+        if not is_finished(Path(out) / run.name / need):
             first = 1 + next(i for i, (other, c) in enumerate(cells) if other is run and c.name == need)
             raise RelViTError(
                 f"cell {number} ({run.name}/{cell.name}) needs {run.name}/{need}: run cell {first} first"
@@ -102,7 +105,7 @@ def cells_of(run: Run, study: Study, folder: Path) -> list[Cell]:
 
 
 def _data(config: TrainConfig, folder: Path) -> None:
-    from ..dataset_builders.build import build  # pyright: ignore[reportMissingImports]
+    from ..building.build import build
 
     build(
         config.task,
@@ -118,58 +121,35 @@ def _data(config: TrainConfig, folder: Path) -> None:
 
 
 def _training(config: TrainConfig, folder: Path) -> None:
+    from ..report.card import write_training_card
     from ..training.run import train
 
-    train(config, folder)
-
-
-def open_model(run: Path):
-    """The model of a run, on the GPU if there is one, and its processor.
-
-    On a GPU float32 products are then TF32: about eight times as fast, right to three digits (our choice).
-    """
-    import torch
-
-    from ..modeling.processing import load_checkpoint
-
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")
-    return load_checkpoint(run / "training" / "model", device="auto")
+    write_training_card(train(config, folder))
 
 
 def _evaluation(config: TrainConfig, folder: Path) -> None:
-    from ..dataset_builders.build import open_folder  # pyright: ignore[reportMissingImports]
+    from ..building.build import open_folder
     from ..training.evaluation import evaluate
-    from ..training.run import as_trained
+    from ..training.precision import training_autocast
 
-    model, processor = open_model(folder.parent)
+    checkpoint = TrainingFolder(folder.parent / "training").checkpoint()
     splits = open_folder(folder.parent / "data", f"{config.geometry}-{config.combinations}")
-    with as_trained(config):
-        table = evaluate(model, processor, {k: v for k, v in splits.items() if k != "train"}, progress=True)
-    with whole_file(folder / "accuracy.parquet") as temporary:
+    with training_autocast(config):
+        table = evaluate(checkpoint, {k: v for k, v in splits.items() if k != "train"}, progress=True)
+    with atomic_write(folder / "accuracy.parquet") as temporary:
         table.to_parquet(temporary)
-    write_json(folder / "provenance.json", provenance(seed=config.seed, processor=model.config.processor_fingerprint))
+    write_json(folder / "provenance.json", provenance(seed=config.seed, processor=checkpoint.processor.fingerprint))
 
 
 def _attention(config: TrainConfig, folder: Path) -> None:
-    from ..analysis.attention import attention_stages, save_viewer
-    from ..stimuli.scenes import sample
-    from ..training.run import as_trained
+    from ..analysis.attention import measure_attention, save_viewer
+    from ..training.precision import training_autocast
 
-    model, processor = open_model(folder.parent)
-    objects = config.open_objects()
-    scenes = sample(
-        config.task,
-        scene_geometry(config.geometry),
-        "test",
-        ATTENTION_SCENES,
-        combinations=config.combinations,
-        seed=config.seed,
-        objects=objects,
-    )
-    with as_trained(config):
-        stages = attention_stages(model, processor, scenes, objects=objects, progress=True)
+    checkpoint = TrainingFolder(folder.parent / "training").checkpoint()
+    scenes = config.distribution().sample("test", ATTENTION_SCENES)
+    with training_autocast(config):
+        stages = measure_attention(checkpoint, scenes, progress=True)
     stages.save(folder)
     for kind in ("png", "svg"):
         stages.plot(folder / f"attention.{kind}")
-    save_viewer(model, processor, scenes, stages, folder / "viewer.png", objects=objects)
+    save_viewer(checkpoint, scenes, stages, folder / "viewer.png")

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RelViTError
+from ..geometry import geometry
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet, open_objects
 
 SCHEDULES = ("cosine", "constant", "plateau", "exponential")
@@ -102,6 +104,10 @@ class TrainConfig:
     def open_objects(self) -> ObjectSet:
         """The shapes and colors that the settings name."""
         return open_objects(self.objects, self.palette)
+
+    def distribution(self) -> SceneDistribution:
+        """Where the scenes of the run come from."""
+        return SceneDistribution(self.task, geometry(self.geometry), self.combinations, self.open_objects(), self.seed)
 
     @property
     def steps(self) -> int:

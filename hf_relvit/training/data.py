@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,10 @@ from torch.utils.data import Dataset
 from ..errors import RelViTError
 from ..geometry import PatchGeometry, SceneGeometry
 from ..modeling.processing import PixelProcessor, to_device
-from ..stimuli.objects import ObjectSet
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.rendering import render
-from ..stimuli.scenes import SceneTable, sample
+from ..stimuli.scenes import SceneTable, scene_conditions
 from .device_rendering import DeviceRenderer
-
-FRESH_BLOCK = 4096
 
 
 class SceneDataset(Dataset):
@@ -29,34 +26,31 @@ class SceneDataset(Dataset):
     resuming and sharding over processes need no care. Read fresh scenes in order: a jump costs a block.
 
     Args:
-        task, geometry, split, n, combinations, seed, objects: as in ``stimuli.scenes.sample``.
+        distribution: where the scenes come from.
+        split, n: as in ``SceneDistribution.sample``.
         length: number of items; ``n`` by default.
         device: an accelerator to render on, the same pixels; by default they are numpy arrays of the host.
     """
 
     def __init__(
         self,
-        task: str,
-        geometry: SceneGeometry,
+        distribution: SceneDistribution,
         split: str,
         n: int,
         *,
-        combinations: int = 256,
-        seed: int = 0,
-        objects: ObjectSet | None = None,
         length: int | None = None,
         device: torch.device | None = None,
     ):
-        self.objects = objects or ObjectSet.default()
-        self.n, self.length = n, n if length is None else length
-        self._draw = lambda block: sample(
-            task, geometry, split, n, combinations=combinations, seed=seed, block=block, objects=self.objects
-        )
-        self._block, self._table = 0, self._draw(0)
+        self.distribution = distribution
+        self.split = split
+        self.n = n
+        self.length = n if length is None else length
+        self._block = 0
+        self._table = distribution.sample(split, n)
         self._kept: dict[str, torch.Tensor] = {}
-        self._render: Callable[[SceneTable], Any] = partial(render, objects=self.objects)
+        self._render: Callable[[SceneTable], Any] = render
         if device is not None:
-            self._render = DeviceRenderer(self.objects, geometry, device)
+            self._render = DeviceRenderer(distribution.objects, distribution.geometry, device)
 
     @property
     def pixel_bytes(self) -> int:
@@ -77,7 +71,8 @@ class SceneDataset(Dataset):
     def table(self, block: int = 0) -> SceneTable:
         """The scenes of a block of ``n``."""
         if block != self._block:
-            self._block, self._table = block, self._draw(block)
+            self._block = block
+            self._table = self.distribution.sample(self.split, self.n, block)
         return self._table
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -124,6 +119,46 @@ def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"image": torch.cat(images) if torch.is_tensor(images[0]) else np.concatenate(images), **joined}
 
 
+class PublishedScenes:
+    """Rows of a published dataset as scenes to evaluate on, with what ``SceneTable`` has of them.
+
+    Args:
+        data: a ``datasets.Dataset`` with the columns ``image, label, difference, relation``.
+    """
+
+    task = "published"
+    geometry = None
+
+    def __init__(self, data: Any):
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, rows: slice) -> PublishedScenes:
+        return PublishedScenes(self.data.select(range(*rows.indices(len(self)))))
+
+    def _column(self, name: str) -> np.ndarray:
+        return np.asarray(self.data.with_format("numpy")[name])
+
+    @property
+    def label(self) -> np.ndarray:
+        """``(n,)``, 0 different, 1 same."""
+        return self._column("label")
+
+    @property
+    def clusters(self) -> np.ndarray:
+        return np.arange(len(self))
+
+    def pixels(self) -> np.ndarray:
+        """The pictures, uint8 ``(n, height, width, 3)``."""
+        return np.stack([np.asarray(picture) for picture in self.data["image"]])
+
+    def conditions(self) -> dict[str, np.ndarray]:
+        """Kinds of scenes, see ``scenes.scene_conditions``."""
+        return scene_conditions(self._column("difference"), self._column("relation"))
+
+
 class RelViTCollator:
     """Batches for a model: from ``SceneDataset`` or from rows of a published dataset.
 
@@ -145,7 +180,7 @@ class RelViTCollator:
         device: torch.device | str = "cpu",
     ):
         if scene_geometry is not None:
-            check_geometry(geometry, scene_geometry)
+            geometry.check(scene_geometry)
         self.processor, self.geometry, self.device = processor, geometry, torch.device(device)
 
     def __call__(self, rows) -> dict[str, torch.Tensor]:
@@ -171,15 +206,6 @@ class RelViTCollator:
                 value = value.long() if isinstance(value, torch.Tensor) else value.astype(np.int64)
                 batch["labels" if key == "label" else key] = to_device(value, self.device)
         return batch
-
-
-def check_geometry(model: PatchGeometry, scenes: SceneGeometry) -> None:
-    """Raise RelViTError unless the scenes' objects stand on the model's patches."""
-    if (model.image_size, model.patch_size) != (scenes.image_size, scenes.patch_size):
-        raise RelViTError(
-            f"scenes of geometry {scenes.name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit "
-            f"a model of {model.image_size} px with patches of {model.patch_size}: use scenes of the model's geometry"
-        )
 
 
 def _stack(rows: list[dict]) -> dict[str, np.ndarray]:

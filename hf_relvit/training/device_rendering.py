@@ -7,8 +7,8 @@ import torch
 
 from ..geometry import SceneGeometry
 from ..modeling.processing import to_device
-from ..stimuli.objects import ObjectSet
-from ..stimuli.rendering import BACKGROUND, BRIGHTEST, noise_levels, random_words, sprite_origins
+from ..stimuli.objects import NOISE_CEILING, ObjectSet
+from ..stimuli.rendering import BACKGROUND, noise_levels, random_words, sprite_origins
 from ..stimuli.scenes import SceneTable
 
 
@@ -39,7 +39,7 @@ class DeviceRenderer:
         words = random_words(table, k * self.means.shape[1]).view(np.int16)
         origin, shape, color = (self._there(x) for x in (sprite_origins(table), table.shape, table.color))
         noise = self.levels[to_device(words, self.device).int() & 0xFFFF].view(n, k, -1)
-        sprites = (noise + self.means[color]).clamp(0, BRIGHTEST).to(torch.uint8) | self.hidden[shape]
+        sprites = (noise + self.means[color]).clamp(0, NOISE_CEILING).to(torch.uint8) | self.hidden[shape]
         sprites = sprites.view(n, k, self.size, self.size, 3)
         images = torch.full((n, side, side, 3), BACKGROUND, dtype=torch.uint8, device=self.device)
         scene = torch.arange(n, device=self.device)[:, None, None]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from ..analysis.statistics import wilson
 from ..errors import RelViTError
-from ..stimuli.scenes import DIFFERENCES, LABELS
+from ..statistics import wilson
+from ..stimuli.scenes import scene_conditions
 
 FLOOR = 0.5
 """Accuracy of guessing: labels are balanced by construction."""
@@ -34,18 +35,31 @@ def accuracy_table(scores, labels, difference=None, relation=None) -> list[dict[
     Raises:
         RelViTError: no scenes, lengths that differ, labels other than 0 and 1, scores that are not finite.
     """
+    n = len(np.asarray(labels))
+    kinds = None if difference is None else _per_scene(difference, n, "difference")
+    relations = None if relation is None else _per_scene(relation, n, "relation")
+    return condition_table(scores, labels, scene_conditions(kinds, relations))
+
+
+def condition_table(
+    scores: Any, labels: Any, conditions: Mapping[str, np.ndarray], clusters: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Accuracy over all scenes and by named kinds of scenes.
+
+    Args:
+        scores, labels: as in ``accuracy_table``.
+        conditions: name -> bool ``(n,)``; those without scenes are left out.
+        clusters: ``(n,)``; scenes of one cluster are not independent and count once in the interval.
+
+    Returns:
+        As ``accuracy_table``.
+
+    Raises: see ``accuracy_table``.
+    """
     margin, labels = _checked(scores, labels)
-    n = len(labels)
-    conditions = {"all": np.ones(n, dtype=bool)}
-    if difference is not None:
-        kind = _per_scene(difference, n, "difference")[:, 0]
-        conditions |= {f"difference_{name}": kind == i for i, name in enumerate(DIFFERENCES)}
-    if relation is not None and (relation := _per_scene(relation, n, "relation")).shape[1] > 1:
-        for sample in (1, 0):
-            for display in (1, 0):
-                cell = (relation[:, 0] == sample) & (relation[:, 1] == display)
-                conditions[f"sample_{LABELS[sample]}_display_{LABELS[display]}"] = cell
-    return [_row(name, margin[rows], labels[rows]) for name, rows in conditions.items() if rows.any()]
+    groups = np.arange(len(labels)) if clusters is None else clusters
+    kinds = {"all": np.ones(len(labels), dtype=bool), **conditions}
+    return [_row(name, margin[rows], labels[rows], groups[rows]) for name, rows in kinds.items() if rows.any()]
 
 
 def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[str, Any]:
@@ -64,10 +78,11 @@ def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[
     return everything | {f"accuracy_{row['condition']}": row["accuracy"] for row in parts}
 
 
-def _row(condition: str, margin: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _row(condition: str, margin: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
     n = len(labels)
     correct = int(((margin > 0) == labels).sum())
-    low, high = wilson(correct, n)
+    independent = len(np.unique(groups))
+    low, high = wilson(correct / n * independent, independent) if independent < n else wilson(correct, n)
     return {
         "condition": condition,
         "accuracy": correct / n,

@@ -33,6 +33,11 @@ class RelViTTrainer(FrugalTrainer):
 
     def __init__(self, *args, epoch_steps: int, exponential: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.args.push_to_hub:
+            raise RelViTError(
+                "push_to_hub=True: the Trainer would send its pickled arguments too; train first, then publish the "
+                "folder with relvit push, or train with relvit train --push-to-hub"
+            )
         self.epoch_steps, self.exponential = epoch_steps, exponential
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
@@ -89,32 +94,6 @@ class RelViTTrainer(FrugalTrainer):
         model = model or self.model
         saved = type(model).from_pretrained(resume_from_checkpoint, config=model.config, dtype=model.dtype)
         model.load_state_dict(saved.state_dict(), strict=True)
-
-    def init_hf_repo(self, token=None, private=None):
-        """Make the repository, private if it is new, before training: a bad token or name costs no hours."""
-        from ..hub.cards import MARK
-        from ..hub.client import check_ours, create, signed_in
-
-        if self.is_world_process_zero():
-            repo = self.args.hub_model_id
-            api = signed_in(repo)
-            check_ours(api, repo, "model", MARK)
-            create(api, repo, "model", public=self.args.hub_private_repo is False)
-            self.hub_model_id, self.push_in_progress = repo, None
-
-    def push_to_hub(self, *args, **kwargs):
-        """Publish the finished run whose folder holds ``output_dir``, as ``relvit push`` does.
-
-        Trainer's own would send all of ``output_dir``, with its pickled arguments (transformers issue 28580).
-        """
-        from ..hub.runs import push
-
-        if self.is_world_process_zero():
-            self.callback_handler.on_push_begin(self.args, self.state, self.control)
-            push(Path(self.args.output_dir).parent, self.hub_model_id)
-
-    def _push_from_checkpoint(self, checkpoint_folder):
-        """Half-trained checkpoints and their pickles stay here, whatever ``hub_strategy`` says."""
 
 
 class _Progress(ProgressCallback):

@@ -66,16 +66,24 @@ class SignModel(nn.Module):
         return torch.stack([8 * (varies - 0.5), torch.zeros_like(varies)], 1)
 
 
-def make_sign_model(*judges: str):
-    """(model, processor, objects) for the properties that the model is to judge."""
+def _sign_objects() -> ObjectSet:
+    """Shapes whose number can be read off their holes, in our colors."""
     masks = np.ones((20, 8, 8), dtype=bool)
     masks[:, 7, 7] = False
     for shape in range(20):
         for bit, spot in enumerate(SPOTS):
             masks[(shape, *spot)] = not shape >> bit & 1
     masks = np.tile(masks, (1, 2, 2)).repeat(12, 1).repeat(12, 2)
+    return ObjectSet(masks, PALETTE, 16, 16, noise_sd=3)
+
+
+SIGN_OBJECTS = _sign_objects()
+
+
+def make_sign_model(*judges: str):
+    """(model, processor) for the properties that the model is to judge; its scenes are of ``SIGN_OBJECTS``."""
     processor = PixelProcessor(default_processor(64), 64)
-    return SignModel(judges).eval(), processor, ObjectSet(masks, PALETTE, 16, 16, noise_sd=3)
+    return SignModel(judges).eval(), processor
 
 
 @pytest.fixture

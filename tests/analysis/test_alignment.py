@@ -4,12 +4,13 @@ import json
 import pytest
 import torch
 
-from hf_relvit.analysis.activations import Site, patch, run_from
+from hf_relvit.analysis.activations import Site, forward_from, patch
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
 from hf_relvit.analysis.interchange import intervene, pair_residuals
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.training.config import TrainConfig, vit
@@ -26,7 +27,11 @@ def tiny_model(seed=0, width=32):
 @pytest.fixture
 def fitted():
     model, processor = tiny_model()
-    return model, processor, fit_alignment(model, processor, TABLE, DASConfig(layer=1, epochs=2, lr_rotation=1e-2))
+    return (
+        model,
+        processor,
+        fit_alignment(Checkpoint(model, processor), TABLE, DASConfig(layer=1, epochs=2, lr_rotation=1e-2)),
+    )
 
 
 def objects_of(scenes, which, geometry):
@@ -52,7 +57,7 @@ def test_swapping_an_object_with_itself_changes_nothing(fitted):
     tokens = objects_of(TABLE.base, TABLE.edited, model.geometry)
     with torch.no_grad():
         plain = model(pixel_values=pixels).logits
-        own = alignment.read(model, pixels, tokens)
+        own = alignment.read(Checkpoint(model, processor), TABLE.base, tokens)
         with alignment.attach(model, tokens, own):
             assert model(pixel_values=pixels).logits.equal(plain)
         assert model(pixel_values=pixels).logits.equal(plain)
@@ -62,19 +67,21 @@ def test_attached_to_a_plain_model_it_does_what_fitting_and_scoring_do(fitted, t
     model, processor, alignment = fitted
     alignment.save_pretrained(tmp_path)
     plain, opened = model.to_plain().eval(), Alignment.from_pretrained(tmp_path)
-    base, source = processor(render(TABLE.base)), processor(render(TABLE.source))
+    base = processor(render(TABLE.base))
     base_tokens = objects_of(TABLE.base, TABLE.edited, model.geometry)
     with torch.no_grad():
-        given = opened.read(plain, source, objects_of(TABLE.source, TABLE.source_object, model.geometry))
+        given = opened.read(
+            Checkpoint(plain, processor), TABLE.source, objects_of(TABLE.source, TABLE.source_object, model.geometry)
+        )
         with opened.attach(plain, base_tokens, given):
             logits = plain(pixel_values=base).logits
-        data = pair_residuals(model, processor, TABLE, [SITE], batch_size=len(TABLE))
+        data = pair_residuals(Checkpoint(model, processor), TABLE, [SITE], batch_size=len(TABLE))
         tokens, states = data.operands(SITE)
         assert tokens.equal(base_tokens) and states.equal(given)
         edited = intervene(data.base[SITE], tokens, states, alignment.rotation, alignment.mask.float())
-        assert run_from(model.eval(), SITE, edited).equal(logits)
+        assert forward_from(model.eval(), SITE, edited).equal(logits)
         assert not plain(pixel_values=base).logits.equal(logits)
-    accuracy = score_alignment(model, processor, opened, data).accuracy[0]
+    accuracy = score_alignment(Checkpoint(model, processor), opened, data).accuracy[0]
     assert accuracy == (logits.argmax(-1).numpy() == TABLE.label).mean()
 
 
@@ -106,13 +113,13 @@ def test_an_interrupted_save_is_not_taken_for_a_whole_one(fitted, tmp_path, monk
 def test_the_wrong_model_is_refused(fitted):
     model, _, alignment = fitted
     with pytest.raises(RelViTError, match=r"for weights .* the model has .* use the checkpoint"):
-        alignment.check(tiny_model(seed=1)[0])
+        alignment.check(tiny_model(seed=1).model)
     with pytest.raises(RelViTError, match="width 32 for a model of width 16"):
-        alignment.check(tiny_model(width=16)[0])
+        alignment.check(tiny_model(width=16).model)
     deep = dataclasses.replace(alignment, site=Site("resid_post", 3))
     with pytest.raises(RelViTError, match="blocks 0 to 2"):
         deep.check(model)
-    dataclasses.replace(alignment, model=None).check(tiny_model(seed=1)[0])
+    dataclasses.replace(alignment, model=None).check(tiny_model(seed=1).model)
 
 
 def test_operands_that_do_not_fit_are_refused(fitted):

@@ -9,11 +9,12 @@ from hf_relvit.analysis.attention import (
     AttentionConfig,
     AttentionStages,
     attention_maps,
-    attention_stages,
+    measure_attention,
     stage_scores,
 )
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
@@ -60,10 +61,13 @@ def by_hand(maps, table, prefix, compat):
 def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
     model, processor = checkpoint
     table = scenes(task)
-    stages = attention_stages(model, processor, table, AttentionConfig(compat))
+    stages = measure_attention(Checkpoint(model, processor), table, AttentionConfig(compat))
     prefix = model.config.geometry.prefix_tokens
     expected = np.mean(
-        [by_hand(attention_maps(model, processor, table[[i]]), table[[i]], prefix, compat) for i in range(len(table))],
+        [
+            by_hand(attention_maps(Checkpoint(model, processor), table[[i]]), table[[i]], prefix, compat)
+            for i in range(len(table))
+        ],
         0,
     )
     for column, kind in enumerate(KINDS):
@@ -75,7 +79,7 @@ def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
 
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
 def test_the_six_kinds_are_all_there_is(checkpoint, task):
-    stages = attention_stages(*checkpoint, scenes(task))
+    stages = measure_attention(checkpoint, scenes(task))
     total = stages.frame.groupby(["layer", "head"])["mean"].sum()
     np.testing.assert_allclose(total, 1, atol=1e-6)
     assert (stages.frame.ci_low <= stages.frame["mean"]).all()
@@ -84,13 +88,13 @@ def test_the_six_kinds_are_all_there_is(checkpoint, task):
 
 def test_the_batch_size_changes_nothing(checkpoint):
     one, many = (
-        attention_stages(*checkpoint, scenes("rmts"), AttentionConfig(batch_size=size)).frame for size in (1, 64)
+        measure_attention(checkpoint, scenes("rmts"), AttentionConfig(batch_size=size)).frame for size in (1, 64)
     )
     np.testing.assert_allclose(one["mean"], many["mean"], atol=1e-6)
 
 
 def test_a_saved_result_comes_back_and_draws(checkpoint, tmp_path):
-    stages = attention_stages(*checkpoint, scenes("rmts"))
+    stages = measure_attention(checkpoint, scenes("rmts"))
     stages.save(tmp_path)
     again = AttentionStages.load(tmp_path)
     assert again.frame.equals(stages.frame)
@@ -120,4 +124,4 @@ def test_bad_input_is_one_line(checkpoint):
     with pytest.raises(RelViTError, match="expected 'corrected' or 'official'"):
         AttentionConfig("offical")
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        attention_stages(*checkpoint, sample("rmts", GEOMETRIES["small"], "test", 4))
+        measure_attention(checkpoint, sample("rmts", GEOMETRIES["small"], "test", 4))

@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 
 from hf_relvit.analysis.correlation import Correlation, correlate, disentanglement, pearson, spearman
-from hf_relvit.analysis.statistics import cluster_bootstrap
 from hf_relvit.errors import RelViTError
+from hf_relvit.statistics import cluster_bootstrap
 
 # The paper's six models, 32 combinations, discrimination (its Fig. 6, from the official results)
 MODELS = ("CLIP", "ImageNet", "DINOv2", "DINO", "MAE", "scratch")

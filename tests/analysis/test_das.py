@@ -7,15 +7,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, residuals
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
-from hf_relvit.analysis.interchange import isolation_pairs, pair_residuals
+from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
+from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized
+from hf_relvit.stimuli.counterfactuals import isolation_pairs, sample_counterfactuals
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.training.config import TrainConfig, vit
-from hf_relvit.training.evaluation import random_twin
 from hf_relvit.training.run import build_model
+
+from .conftest import SIGN_OBJECTS
 
 QUICK = GEOMETRIES["quick"]
 # With the paper's penalty, surplus directions that nothing reads stay in; a stronger one drives them out.
@@ -23,7 +25,7 @@ FAST = DASConfig(layer=0, epochs=24, batch_size=16, lr_rotation=2e-2, lr_mask=5e
 
 
 def pairs(property, n=512, split="train", **kwargs):
-    return sample_counterfactuals("discrimination", QUICK, property, split, n, **kwargs)
+    return sample_counterfactuals("discrimination", QUICK, property, split, n, objects=SIGN_OBJECTS, **kwargs)
 
 
 def overall(frame):
@@ -37,51 +39,51 @@ def overlap(alignment, true):
 
 @pytest.mark.parametrize("property", ["color", "shape"])
 def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
-    model, processor, objects = sign_model("color", "shape")
+    model, processor = sign_model("color", "shape")
     site = Site("resid_post", 0)
-    alignment = fit_alignment(model, processor, pairs(property), FAST, objects=objects)
+    alignment = fit_alignment(Checkpoint(model, processor), pairs(property), FAST)
     true = model.basis.detach()[
         model.COLOR if property == "color" else slice(4, 8)
     ]  # bit 4 of IID shapes never varies
     assert alignment.size == 4
     assert overlap(alignment, true) > 0.95
-    test = pair_residuals(model, processor, pairs(property, 200, "test"), [site], objects=objects)
-    cause = score_alignment(model, processor, alignment, test)
+    test = pair_residuals(Checkpoint(model, processor), pairs(property, 200, "test"), [site])
+    cause = score_alignment(Checkpoint(model, processor), alignment, test)
     assert list(cause.condition) == ["all", "different", "same"]
     assert (cause.accuracy == 1).all() and (cause.base_accuracy == 1).all() and (cause.floor == 0).all()
     assert list(cause.n) == [200, 100, 100]
     assert (cause.ci_high == 1).all() and 0.97 < cause.ci_low[0] < 1
     for control in ("wrong_object", "random_tokens"):
-        assert overall(score_alignment(model, processor, alignment, test, control)).accuracy == 0
+        assert overall(score_alignment(Checkpoint(model, processor), alignment, test, control)).accuracy == 0
     # swapping everything takes the other property along, which breaks half of the pairs, and isolates nothing
     other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
-    everything = fit_alignment(model, processor, test, dataclasses.replace(FAST, method="full_swap"))
-    assert score_alignment(model, processor, everything, test).accuracy.tolist() == [0.5, 0, 1]
+    everything = fit_alignment(Checkpoint(model, processor), test, dataclasses.replace(FAST, method="full_swap"))
+    assert score_alignment(Checkpoint(model, processor), everything, test).accuracy.tolist() == [0.5, 0, 1]
     for found, expected in ((alignment, 1), (everything, 0)):
-        isolate = overall(score_alignment(model, processor, found, other, objects=objects))
+        isolate = overall(score_alignment(Checkpoint(model, processor), found, other))
         assert isolate.score == "isolate"
         assert isolate.accuracy == expected
         assert isolate.floor == isolate.base_accuracy == 1
 
 
 def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
-    model, processor, objects = sign_model("color")
-    alignment = fit_alignment(model, processor, pairs("shape"), FAST, objects=objects)
-    score = overall(score_alignment(model, processor, alignment, pairs("shape", 200, "test"), objects=objects))
+    model, processor = sign_model("color")
+    alignment = fit_alignment(Checkpoint(model, processor), pairs("shape"), FAST)
+    score = overall(score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 200, "test")))
     assert score.base_accuracy == 0.5 and score.floor == 0.5  # such pairs differ in nothing that the model sees
     assert score.accuracy <= 0.55
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
-    model, processor, objects = sign_model("color", "shape")
-    data = pair_residuals(model, processor, pairs("color"), [Site("resid_post", 0)], objects=objects)
+    model, processor = sign_model("color", "shape")
+    data = pair_residuals(Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)])
     config = dataclasses.replace(FAST, method=method, size=4 if method in SIZED else None)
-    alignment = fit_alignment(model, processor, data, config)
+    alignment = fit_alignment(Checkpoint(model, processor), data, config)
     identity = alignment.basis @ alignment.basis.T
     torch.testing.assert_close(identity, torch.eye(alignment.size), atol=1e-4, rtol=0)
     assert len(alignment.facts["history"]) == (config.epochs if method in LEARNED else 0)
-    score = overall(score_alignment(model, processor, alignment, data))
+    score = overall(score_alignment(Checkpoint(model, processor), alignment, data))
     if method in SIZED:
         assert alignment.size == 4
     if method in ("low_rank", "boundless"):
@@ -96,11 +98,12 @@ def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
 
 
 def test_a_seed_gives_the_same_bits_and_another_one_does_not(sign_model):
-    model, processor, objects = sign_model("color")
-    data = pair_residuals(model, processor, pairs("color", 64), [Site("resid_post", 0)], objects=objects)
+    model, processor = sign_model("color")
+    data = pair_residuals(Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 0)])
     config = dataclasses.replace(FAST, epochs=2)
     first, again, other = (
-        fit_alignment(model, processor, data, c) for c in (config, config, dataclasses.replace(config, seed=1))
+        fit_alignment(Checkpoint(model, processor), data, c)
+        for c in (config, config, dataclasses.replace(config, seed=1))
     )
     assert first.rotation.equal(again.rotation) and first.mask.equal(again.mask)
     assert first.facts["history"] == again.facts["history"]
@@ -117,9 +120,9 @@ def test_where_the_answer_ignores_the_site_the_score_is_the_floor(tiny_vit):
     model, processor = tiny_vit
     last = DASConfig(layer=2, epochs=2)  # the head reads CLS alone: object tokens of the last block go nowhere
     table = pairs("color", 64)
-    for net in (model, random_twin(model)):
-        alignment = fit_alignment(net, processor, table, last)
-        frame = score_alignment(net, processor, alignment, table)
+    for net in (model, randomly_initialized(model)):
+        alignment = fit_alignment(Checkpoint(net, processor), table, last)
+        frame = score_alignment(Checkpoint(net, processor), alignment, table)
         assert frame.accuracy.tolist() == frame.floor.tolist()
         np.testing.assert_allclose(frame.accuracy, 1 - frame.base_accuracy)
 
@@ -129,13 +132,13 @@ def test_fitting_leaves_the_model_as_it_was_and_runs_only_what_follows(tiny_vit)
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
-    data = pair_residuals(model, processor, pairs("shape", 8), [Site("resid_post", 1)])
+    data = pair_residuals(Checkpoint(model, processor), pairs("shape", 8), [Site("resid_post", 1)])
     assert not model.training  # an analysis switches to evaluation mode; fitting switches back to what it found
     model.train()
     ran = []
     for i, block in enumerate(model.backbone.layers):
         block.mlp.register_forward_hook(lambda *args, i=i: ran.append(i))
-    fit_alignment(model, processor, data, DASConfig(layer=1, epochs=3))
+    fit_alignment(Checkpoint(model, processor), data, DASConfig(layer=1, epochs=3))
     assert ran == [2, 2, 2]
     assert model.training
     assert {name: p.requires_grad for name, p in model.named_parameters()} == trainable
@@ -158,11 +161,11 @@ class Waits(TorchDispatchMode):
 
 def test_the_host_waits_once_an_epoch(tiny_vit):
     model, processor = tiny_vit
-    data = pair_residuals(model, processor, pairs("color", 64), [Site("resid_post", 1)])
+    data = pair_residuals(Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 1)])
     counts = []
     for epochs, batch_size in ((1, 64), (3, 64), (3, 8)):
         with Waits() as waits:
-            fit_alignment(model, processor, data, DASConfig(layer=1, epochs=epochs, batch_size=batch_size))
+            fit_alignment(Checkpoint(model, processor), data, DASConfig(layer=1, epochs=epochs, batch_size=batch_size))
         adam = 2 * epochs * 64 // batch_size  # it reads its step counts, which are on the host
         counts.append(waits.count - adam)
     assert counts[1] - counts[0] == 2 * 2  # loss and mask size
@@ -180,7 +183,7 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
     model.requires_grad_(False)
     table, size = pairs("color", 24), 4 if method == "low_rank" else None
     config = DASConfig(layer=0, method=method, size=size, epochs=3, batch_size=16, lr_rotation=1e-2)
-    fast = fit_alignment(model, processor, table, config)
+    fast = fit_alignment(Checkpoint(model, processor), table, config)
 
     generator = torch.Generator().manual_seed(0)
     subspace = LearnedSubspace(method, 32, size, generator)
@@ -224,24 +227,24 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
 def test_activations_on_disk_give_the_same_bits(tiny_vit, tmp_path):
     model, processor = tiny_vit
     table, site = pairs("color", 32), Site("resid_post", 0)
-    kept = pair_residuals(model, processor, table, [site])
-    spilled = pair_residuals(model, processor, table, [site], cache_gb=0, folder=tmp_path)
+    kept = pair_residuals(Checkpoint(model, processor), table, [site])
+    spilled = pair_residuals(Checkpoint(model, processor), table, [site], cache_gb=0, folder=tmp_path)
     assert spilled.base[site].equal(kept.base[site]) and spilled.source[site].equal(kept.source[site])
-    full = residuals(model, processor, table.source, [site])[site]
+    full = residuals(Checkpoint(model, processor), table.source, [site])[site]
     tokens = torch.from_numpy(model.geometry.tokens(table.source.patches()))
     assert kept.source[site][5, 1].equal(full[5, tokens[5, 1]])
     config = DASConfig(layer=0, epochs=2)
-    fits = [fit_alignment(model, processor, data, config) for data in (kept, spilled)]
+    fits = [fit_alignment(Checkpoint(model, processor), data, config) for data in (kept, spilled)]
     assert fits[0].rotation.equal(fits[1].rotation)
 
 
 def test_bfloat16_runs_the_suffix_and_changes_little(sign_model):
-    model, processor, objects = sign_model("color")
+    model, processor = sign_model("color")
     config = dataclasses.replace(FAST, bf16=True)
-    alignment = fit_alignment(model, processor, pairs("color"), config, objects=objects)
+    alignment = fit_alignment(Checkpoint(model, processor), pairs("color"), config)
     assert alignment.rotation.dtype == torch.float32
     exact, rough = (
-        overall(score_alignment(model, processor, alignment, pairs("color", 64), objects=objects, bf16=bf16))
+        overall(score_alignment(Checkpoint(model, processor), alignment, pairs("color", 64), bf16=bf16))
         for bf16 in (False, True)
     )
     assert exact.accuracy > 0.98
@@ -252,8 +255,8 @@ def test_bfloat16_runs_the_suffix_and_changes_little(sign_model):
 def test_rmts_pairs_are_scored_too(tiny_vit):
     model, processor = tiny_vit
     table = sample_counterfactuals("rmts", QUICK, "shape", "test", 16)
-    alignment = fit_alignment(model, processor, table, DASConfig(layer=0, epochs=1))
-    frame = score_alignment(model, processor, alignment, table)
+    alignment = fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, epochs=1))
+    frame = score_alignment(Checkpoint(model, processor), alignment, table)
     assert frame.n.tolist() == [16, 8, 8] and np.isfinite(frame.divergence).all()
 
 
@@ -271,25 +274,25 @@ def test_bad_input_is_one_line(tiny_vit):
         with pytest.raises(RelViTError, match=message):
             DASConfig(**({"layer": 0} | wrong))
     with pytest.raises(RelViTError, match="blocks 0 to 2"):
-        fit_alignment(model, processor, table, DASConfig(layer=3))
+        fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=3))
     with pytest.raises(RelViTError, match="choose at most 32"):
-        fit_alignment(model, processor, table, DASConfig(layer=0, method="low_rank", size=33))
+        fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, method="low_rank", size=33))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         other = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 4)
-        fit_alignment(model, processor, other, DASConfig(layer=0))
-    alignment = fit_alignment(model, processor, table, DASConfig(layer=0, method="full_swap"))
+        fit_alignment(Checkpoint(model, processor), other, DASConfig(layer=0))
+    alignment = fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, method="full_swap"))
     with pytest.raises(RelViTError, match="alignment of color for pairs about shape"):
-        score_alignment(model, processor, alignment, pairs("shape", 8))
+        score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 8))
     with pytest.raises(RelViTError, match="unknown control 'wrong'"):
-        score_alignment(model, processor, alignment, table, "wrong")
+        score_alignment(Checkpoint(model, processor), alignment, table, "wrong")
     with pytest.raises(RelViTError, match="an alignment for weights"):
-        score_alignment(random_twin(model), processor, alignment, table)
-    captured = pair_residuals(model, processor, table, [Site("resid_post", 1)])
+        score_alignment(Checkpoint(randomly_initialized(model), processor), alignment, table)
+    captured = pair_residuals(Checkpoint(model, processor), table, [Site("resid_post", 1)])
     with pytest.raises(RelViTError, match=r"captured were resid_post\.1"):
-        score_alignment(model, processor, alignment, captured)
+        score_alignment(Checkpoint(model, processor), alignment, captured)
     with pytest.raises(RelViTError, match="no pairs"):
-        fit_alignment(model, processor, table[:0], DASConfig(layer=0))
+        fit_alignment(Checkpoint(model, processor), table[:0], DASConfig(layer=0))
     with pytest.raises(RelViTError, match="is nan: lower lr_rotation"), torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
         with torch.enable_grad():
-            fit_alignment(model, processor, table, DASConfig(layer=0))
+            fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0))

@@ -11,11 +11,13 @@ import torch
 from hf_relvit.analysis.diagnosis import TABLES, Diagnosis, DiagnosisConfig, diagnose, loss_settings
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, PatchGeometry
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.loss_config import Disentanglement, Pipeline, parse_loss
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.training.config import vit
 from hf_relvit.training.run import build_model
 
-from .conftest import WIDTH, SignModel, make_sign_model
+from .conftest import SIGN_OBJECTS, WIDTH, SignModel, make_sign_model
 
 QUICK = GEOMETRIES["quick"]
 CONFIG = DiagnosisConfig(scenes=96, train_scenes=240, pairs=160, test_pairs=96, epochs=20, layers=(0,))
@@ -48,14 +50,16 @@ class HandBuilt(SignModel):
 
 
 def diagnosis(fault, **changes):
-    _, processor, objects = make_sign_model("color", "shape")
+    _, processor = make_sign_model("color", "shape")
     config = SimpleNamespace(
         hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=PatchGeometry(64, 8, 1), fault=fault
     )
     model = HandBuilt(config).eval()
     model.trained = fault != "untrained"
     settings = dataclasses.replace(CONFIG, **changes)
-    return diagnose(model, processor, "discrimination", QUICK, 256, settings, objects=objects)
+    return diagnose(
+        Checkpoint(model, processor), SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS), settings
+    )
 
 
 def answers(found):
@@ -148,7 +152,7 @@ def test_a_real_model_without_training(tiny, tiny_rmts, task):
         dataclasses.replace(tiny if task == "discrimination" else tiny_rmts, backbone=vit(2, 32, 2))
     )
     config = DiagnosisConfig(scenes=48, train_scenes=64, pairs=16, test_pairs=48, epochs=1)
-    found = diagnose(model, processor, task, QUICK, 128, config)
+    found = diagnose(Checkpoint(model, processor), SceneDistribution(task, QUICK, 128), config)
     assert found.verdict.verdict == "undetermined"
     assert found.verdict.reasons == ("No measure tells this model from a network with random weights.",)
     assert set(found.verdict.by_split) == {"test", "test_compositional"}
@@ -178,7 +182,9 @@ def test_settings_of_losses_are_valid(depth, task):
 def test_bad_input(tiny):
     model, processor = build_model(tiny)
     with pytest.raises(RelViTError, match="layer 2 of a model with blocks 0 to 1"):
-        diagnose(model, processor, "discrimination", QUICK, config=DiagnosisConfig(layers=(0, 2)))
+        diagnose(
+            Checkpoint(model, processor), SceneDistribution("discrimination", QUICK), DiagnosisConfig(layers=(0, 2))
+        )
     with pytest.raises(RelViTError, match="epochs 0: expected at least 1"):
         DiagnosisConfig(epochs=0)
     with pytest.raises(RelViTError, match="no layers to look at"):

@@ -3,11 +3,14 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, at_tokens
-from hf_relvit.analysis.interchange import intervene, isolation_pairs, pair_residuals, strangeness
+from hf_relvit.analysis.interchange import intervene, mahalanobis_divergence, pair_residuals
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.stimuli.counterfactuals import isolation_pairs, sample_counterfactuals
 from hf_relvit.stimuli.rendering import render
+
+from .conftest import SIGN_OBJECTS
 
 SITE = Site("resid_post", 0)
 
@@ -41,9 +44,9 @@ def test_isolation_pairs_differ_in_the_other_property_only(task, property, other
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
 def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
     """In the sign model a token says which object it is of, so a wrong token would show."""
-    model, processor, objects = sign_model("color")
-    pairs = sample_counterfactuals(task, GEOMETRIES["quick"], "color", "test", 32)
-    data = pair_residuals(model, processor, pairs, [SITE], objects=objects)
+    model, processor = sign_model("color")
+    pairs = sample_counterfactuals(task, GEOMETRIES["quick"], "color", "test", 32, objects=SIGN_OBJECTS)
+    data = pair_residuals(Checkpoint(model, processor), pairs, [SITE])
     rows = np.arange(32)
 
     def signs(states):
@@ -58,18 +61,18 @@ def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
         tokens, source = data.operands(SITE, control)
         assert (signs(at_tokens(data.base[SITE], tokens)) == expected(pairs.base, pairs.edited)).all()
         assert (signs(source) == expected(pairs.source, giver)).all()
-        # everything that takes part in the swap is absent from the bystanders: 2 k - 2 objects remain
+        # everything that takes part in the swap is absent from the reference_states: 2 k - 2 objects remain
         k = pairs.base.shape.shape[1]
-        idle = signs(data.bystanders(SITE, control)).double().mean(0)
+        idle = signs(data.reference_states(SITE, control)).double().mean(0)
         parts = [expected(pairs.base, np.full(32, j))[pairs.edited != j] for j in range(k)]
         parts += [expected(pairs.source, np.full(32, j))[giver != j] for j in range(k)]
         everyone = torch.cat(parts).flatten(0, 1).double()
-        assert len(data.bystanders(SITE, control)) == len(everyone)
+        assert len(data.reference_states(SITE, control)) == len(everyone)
         torch.testing.assert_close(idle, everyone.mean(0))
     tokens, source = data.operands(SITE, "random_tokens")
     assert (signs(source)[..., 9] == 0).all() and (signs(at_tokens(data.base[SITE], tokens))[..., 9] == 0).all()
     assert all(len(set(row)) == 4 for row in tokens.tolist())
-    other = pair_residuals(model, processor, pairs, [SITE], objects=objects, seed=1)
+    other = pair_residuals(Checkpoint(model, processor), pairs, [SITE], seed=1)
     assert not other.operands(SITE, "random_tokens")[0].equal(tokens)
 
 
@@ -94,18 +97,18 @@ def test_natural_states_are_not_strange_and_others_are():
 
     reference = natural(2000).flatten(0, 1)
     states = natural(500)
-    distance = strangeness(states, reference)
+    distance = mahalanobis_divergence(states, reference)
     assert distance.shape == (500,)
     assert distance.mean() == pytest.approx(12, rel=0.05)  # a squared Mahalanobis distance has the dimension as mean
     # each coordinate is as common as before, only no longer with the others
     shuffled = torch.stack([column[torch.randperm(500, generator=generator)] for column in states.unbind(-1)], -1)
-    assert strangeness(shuffled, reference).mean() > 5 * distance.mean()
+    assert mahalanobis_divergence(shuffled, reference).mean() > 5 * distance.mean()
     constant = torch.cat([reference, torch.ones(len(reference), 1)], 1)
-    assert np.isfinite(strangeness(constant[:40, None], constant)).all()
+    assert np.isfinite(mahalanobis_divergence(constant[:40, None], constant)).all()
 
 
 def test_bad_input_is_one_line(sign_model):
-    model, processor, objects = sign_model("color")
+    model, processor = sign_model("color")
     pairs = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 4)
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        pair_residuals(model, processor, pairs, [SITE], objects=objects)
+        pair_residuals(Checkpoint(model, processor), pairs, [SITE])

@@ -6,16 +6,19 @@ import torch
 
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.novel import BASELINES, METHODS, Novel, NovelConfig, _draw, _erase, novel_representations
+from hf_relvit.analysis.novel import BASELINES, METHODS, Novel, NovelConfig, _draw, _erase, inject_novel
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.training.run import build_model
 
+from .conftest import SIGN_OBJECTS
+
 QUICK = GEOMETRIES["quick"]
-BANK = sample_counterfactuals("discrimination", QUICK, "color", "validation", 200)
-PAIRS = sample_counterfactuals("discrimination", QUICK, "color", "test", 160)
+BANK = sample_counterfactuals("discrimination", QUICK, "color", "validation", 200, objects=SIGN_OBJECTS)
+PAIRS = sample_counterfactuals("discrimination", QUICK, "color", "test", 160, objects=SIGN_OBJECTS)
 
 
 def alignment(model, *parts: slice, layer=0, property="color"):
@@ -30,9 +33,9 @@ PRESENCE = slice(9, 10)
 
 
 def run(sign_model, *parts, config=None, judges=("color", "shape"), layers=(0,)):
-    model, processor, objects = sign_model(*judges)
+    model, processor = sign_model(*judges)
     found = [alignment(model, *parts, layer=layer) for layer in layers]
-    result = novel_representations(model, processor, found, BANK, PAIRS, config, objects=objects)
+    result = inject_novel(Checkpoint(model, processor), found, BANK, PAIRS, config)
     return result, result.frame.set_index(["layer", "baseline", "method", "condition"])
 
 
@@ -131,11 +134,12 @@ def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
     rotation = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0))).Q
     found = [Alignment(rotation, torch.arange(32) < 8, Site("resid_post", layer), "shape") for layer in (0, 1)]
     result, whole = (
-        novel_representations(model, processor, found, bank, pairs, NovelConfig(batch_size=size)) for size in (7, 24)
+        inject_novel(Checkpoint(model, processor), found, bank, pairs, NovelConfig(batch_size=size))
+        for size in (7, 24)
     )
     assert result.frame.equals(whole.frame)
     assert (result.frame[result.frame.layer == 1].accuracy == result.frame[result.frame.layer == 1].floor).sum() >= 30
-    rough = novel_representations(model, processor, found, bank, pairs, NovelConfig(bf16=True)).frame
+    rough = inject_novel(Checkpoint(model, processor), found, bank, pairs, NovelConfig(bf16=True)).frame
     assert (rough.accuracy - result.frame.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Novel.load(tmp_path)
@@ -160,7 +164,7 @@ def test_bad_config(change, message):
 
 
 def test_bad_input(sign_model, tiny):
-    model, processor, objects = sign_model("color")
+    model, processor = sign_model("color")
     color = alignment(model, model.COLOR)
     shapes = sample_counterfactuals("discrimination", QUICK, "shape", "test", 8)
     for found, bank, pairs, message in (
@@ -172,7 +176,7 @@ def test_bad_input(sign_model, tiny):
         ([alignment(model, layer=2)], BANK, PAIRS, "for a model with blocks 0 to 1"),
     ):
         with pytest.raises(RelViTError, match=message):
-            novel_representations(model, processor, found, bank, pairs, objects=objects)
+            inject_novel(Checkpoint(model, processor), found, bank, pairs)
     large = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 8)
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        novel_representations(model, processor, [color], BANK, large, objects=objects)
+        inject_novel(Checkpoint(model, processor), [color], BANK, large)

@@ -8,17 +8,17 @@ from one_device import one_device
 
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.attention import AttentionConfig, attention_stages
+from hf_relvit.analysis.attention import AttentionConfig, measure_attention
 from hf_relvit.analysis.das import DASConfig, _learn, score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
-from hf_relvit.analysis.novel import NovelConfig, novel_representations
+from hf_relvit.analysis.novel import NovelConfig, inject_novel
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import LearnedSubspace, random_rotation
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
 from hf_relvit.stimuli.scenes import sample
-from hf_relvit.training.data import SceneDataset
 from hf_relvit.training.evaluation import predict
 from hf_relvit.training.run import build_model
 
@@ -36,37 +36,41 @@ def scenes(split, n):
 
 
 def das(model, processor, n):
-    data = pair_residuals(model, processor, pairs("train", n), [SITE], batch_size=BATCH)
+    data = pair_residuals(Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH)
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
     _learn(model, data, subspace, DASConfig(0, epochs=2, batch_size=BATCH), torch.Generator(), False)
 
 
 def score(model, processor, n):
-    score_alignment(model, processor, alignment(), pairs("test", n), batch_size=BATCH)
+    score_alignment(Checkpoint(model, processor), alignment(), pairs("test", n), batch_size=BATCH)
 
 
 def novel(model, processor, n):
     config = NovelConfig(batch_size=BATCH)
-    novel_representations(model, processor, [alignment()], pairs("validation", 64), pairs("test", n), config)
+    inject_novel(Checkpoint(model, processor), [alignment()], pairs("validation", 64), pairs("test", n), config)
 
 
 def probes(model, processor, n):
     for config in (ProbeConfig("judgement"), ProbeConfig("same_object", "quadratic")):
-        fit_probes(model, processor, scenes("train", n), scenes("test", n), dataclasses.replace(config, epochs=1))
+        fit_probes(
+            Checkpoint(model, processor), scenes("train", n), scenes("test", n), dataclasses.replace(config, epochs=1)
+        )
 
 
 def steering(model, processor, n):
-    found = fit_probes(model, processor, scenes("train", 8), scenes("test", 8), ProbeConfig("judgement", epochs=1))
-    steer(model, processor, found, scenes("test", n), SteeringConfig((1.0,), batch_size=BATCH))
+    found = fit_probes(
+        Checkpoint(model, processor), scenes("train", 8), scenes("test", 8), ProbeConfig("judgement", epochs=1)
+    )
+    steer(Checkpoint(model, processor), found, scenes("test", n), SteeringConfig((1.0,), batch_size=BATCH))
 
 
 def attention(model, processor, n):
-    attention_stages(model, processor, scenes("test", n), AttentionConfig(batch_size=BATCH))
+    measure_attention(Checkpoint(model, processor), scenes("test", n), AttentionConfig(batch_size=BATCH))
 
 
 def accuracy(model, processor, n):
-    predict(model, processor, SceneDataset("rmts", QUICK, "test", n), batch_size=BATCH)
+    predict(Checkpoint(model, processor), scenes("test", n), batch_size=BATCH)
 
 
 def pairs(split, n):

@@ -4,26 +4,30 @@ import numpy as np
 import pytest
 import torch
 
-from hf_relvit.analysis.activations import Site, capture
-from hf_relvit.analysis.probes import ProbeConfig, Probes, fit_probes
-from hf_relvit.analysis.readouts import fit, object_states, scores, shuffle, unit_inputs, units
+from hf_relvit.analysis.activations import Site, capture, object_states
+from hf_relvit.analysis.probes import ProbeConfig, Probes, fit, fit_probes, scores, shuffle, unit_inputs, units
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.training.run import build_model
 
+from .conftest import SIGN_OBJECTS
+
 QUICK = GEOMETRIES["quick"]
-TRAIN, TEST = (sample("discrimination", QUICK, split, n) for split, n in (("train", 1200), ("test", 300)))
+TRAIN, TEST = (
+    sample("discrimination", QUICK, split, n, objects=SIGN_OBJECTS) for split, n in (("train", 1200), ("test", 300))
+)
 
 
 @pytest.fixture
 def states(sign_model, read={}):  # noqa: B006  read once
     if not read:
-        model, processor, objects = sign_model("color", "shape")
-        read["all"] = [object_states(model, processor, scenes, [0], objects=objects) for scenes in (TRAIN, TEST)]
-        read["model"] = model, processor
-    return *read["model"], *read["all"]
+        model, processor = sign_model("color", "shape")
+        read["all"] = [object_states(Checkpoint(model, processor), scenes, [0]) for scenes in (TRAIN, TEST)]
+        read["checkpoint"] = Checkpoint(model, processor)
+    return read["checkpoint"], *read["all"]
 
 
 def accuracy(probes, condition="trained"):
@@ -142,18 +146,20 @@ def test_object_states_are_those_of_the_site_or_of_the_input(tiny_rmts):
         captured = capture(model, pixels, [Site("resid_post", 1)])[Site("resid_post", 1)]
     rows = torch.arange(4)[:, None]
     for compat, shift in (("corrected", 1), ("official", 0)):
-        read = object_states(model, processor, scenes, compat=compat)
+        read = object_states(Checkpoint(model, processor), scenes, compat=compat)
         assert sorted(read.states) == [0, 1]
         for layer in (0, 1):
             torch.testing.assert_close(read.states[layer], hidden[layer + shift][rows, tokens])
-    torch.testing.assert_close(object_states(model, processor, scenes, [1]).states[1], captured[rows, tokens])
+    torch.testing.assert_close(
+        object_states(Checkpoint(model, processor), scenes, [1]).states[1], captured[rows, tokens]
+    )
 
 
 def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     model, processor = build_model(tiny_rmts)
     scenes = sample("rmts", QUICK, "train", 40)
     config = ProbeConfig(epochs=1)
-    probes = fit_probes(model, processor, scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
+    probes = fit_probes(Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
     assert accuracy(probes).n == 16
     assert probes.layers == [1]
     assert probes.directions(1).shape == (2, 8, model.config.hidden_size)
@@ -164,14 +170,14 @@ def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     torch.testing.assert_close(again.directions(1, "shuffled"), probes.directions(1, "shuffled"), rtol=0, atol=0)
     again.plot(tmp_path / "probes.svg")
     assert (tmp_path / "probes.svg").stat().st_size > 1000
-    repeated = fit_probes(model, processor, scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
+    repeated = fit_probes(Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
     torch.testing.assert_close(repeated.directions(1), probes.directions(1), rtol=0, atol=0)
 
 
 def test_official_compat_reads_one_block_earlier_at_a_constant_rate(states):
-    model, processor, train, test = states
+    checkpoint, train, test = states
     with pytest.raises(RelViTError, match="corrected states for compat 'official': read them with that compat"):
-        fit_probes(model, processor, train, test, ProbeConfig(compat="official"))
+        fit_probes(checkpoint, train, test, ProbeConfig(compat="official"))
     points, label, _ = planted(640, 10, 1.0)
     goals = torch.stack([label, label])
     falling, constant = (fit(points, goals, 2, ProbeConfig(compat=c))["weight"] for c in ("corrected", "official"))
@@ -179,10 +185,10 @@ def test_official_compat_reads_one_block_earlier_at_a_constant_rate(states):
 
 
 def test_classes_that_training_lacks_are_never_right(states):
-    model, processor, train, _ = states
+    checkpoint, train, _ = states
     some = np.nonzero((TRAIN.color < 8).all(1))[0]
     part = dataclasses.replace(train, scenes=TRAIN[some], states={0: train.states[0][some]})
-    row = accuracy(fit_probes(model, processor, part, states[3], ProbeConfig(target="color")))
+    row = accuracy(fit_probes(checkpoint, part, states[2], ProbeConfig(target="color")))
     assert row.accuracy == pytest.approx((TEST.color < 8).mean(), abs=0.01)
 
 
@@ -206,22 +212,22 @@ def test_bad_config(change, message):
 
 
 def test_bad_input(states):
-    model, processor, train, test = states
+    checkpoint, train, test = states
     same = np.nonzero(TRAIN.label == 1)[0]
     one = dataclasses.replace(train, scenes=TRAIN[same], states={0: train.states[0][same]})
     with pytest.raises(RelViTError, match="1 class among the training labels of 'judgement': a probe needs two"):
-        fit_probes(model, processor, one, test)
+        fit_probes(checkpoint, one, test)
     with pytest.raises(RelViTError, match="training scenes of discrimination, test scenes of rmts"):
-        fit_probes(model, processor, train, sample("rmts", QUICK, "test", 4))
+        fit_probes(checkpoint, train, sample("rmts", QUICK, "test", 4))
     large = sample("discrimination", GEOMETRIES["b32"], "test", 4)
     with pytest.raises(RelViTError, match="'b32' are one token each: 'same_object' needs two"):
         units(large, ProbeConfig(target="same_object"))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        fit_probes(model, processor, sample("discrimination", GEOMETRIES["b16"], "train", 4), TEST)
+        fit_probes(checkpoint, sample("discrimination", GEOMETRIES["b16"], "train", 4), TEST)
     with pytest.raises(RelViTError, match="the model has blocks 0 to 1"):
-        fit_probes(model, processor, TRAIN[:8], TEST, layers=[2])
+        fit_probes(checkpoint, TRAIN[:8], TEST, layers=[2])
     with pytest.raises(RelViTError, match="unknown compat 'old'"):
-        object_states(model, processor, TEST, compat="old")
-    probes = fit_probes(model, processor, train, test, ProbeConfig(form="quadratic", epochs=1))
+        object_states(checkpoint, TEST, compat="old")
+    probes = fit_probes(checkpoint, train, test, ProbeConfig(form="quadratic", epochs=1))
     with pytest.raises(RelViTError, match=r"no linear probe of layer 0: these are quadratic ones of layers \[0\]"):
         probes.directions(0)

@@ -14,6 +14,7 @@ from hf_relvit.analysis.probes import ProbeConfig, Probes, fit_probes
 from hf_relvit.analysis.steering import Steering, SteeringConfig, steer
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, PatchGeometry
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
@@ -93,7 +94,9 @@ def expected(model, processor, probes, scenes, row):
 
 def test_every_number_is_that_of_the_linear_read_out(world):
     model, processor, probes, scenes = world
-    result = steer(model, processor, probes, scenes, SteeringConfig(alphas=(0.0, 0.5, 3.0, -3.0), batch_size=16))
+    result = steer(
+        Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(0.0, 0.5, 3.0, -3.0), batch_size=16)
+    )
     pairs = 1 if scenes.task == "discrimination" else 2
     assert len(result.frame) == 2 * 4 * pairs * 3
     for row in result.frame.itertuples():
@@ -115,7 +118,7 @@ def test_the_answer_flips_exactly_at_the_predicted_alpha(world):
         gain = (probes.directions(1)[1 - int(scene.relation[0, 0])] @ model.readout.detach()).sum().item()
         alpha = -margins(model, processor, scene)[0] / gain
         config = SteeringConfig(alphas=(alpha * 0.999, alpha * 1.001))
-        frame = steer(model, processor, probes, scene, config).frame
+        frame = steer(Checkpoint(model, processor), probes, scene, config).frame
         before, after = frame[(frame.layer == 1) & (frame.condition == "flip") & (frame.pair == "sample")].accuracy
         assert {before, after} == {0.0, 1.0}
         flips += 1
@@ -124,7 +127,7 @@ def test_the_answer_flips_exactly_at_the_predicted_alpha(world):
 
 def test_relative_norm(world):
     model, processor, probes, scenes = world
-    frame = steer(model, processor, probes, scenes, SteeringConfig(alphas=(2.0,))).frame
+    frame = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(2.0,))).frame
     tokens = torch.from_numpy(model.config.geometry.tokens(scenes.patches()[:, :2])).flatten(1)
     with torch.no_grad():
         residual = capture(model, processor(render(scenes)), [Site("resid_post", 1)])[Site("resid_post", 1)]
@@ -138,15 +141,18 @@ def test_relative_norm(world):
 def test_fitted_probes_steer_a_real_model(tiny_rmts, tmp_path):
     model, processor = build_model(tiny_rmts)
     probes = fit_probes(
-        model, processor, sample("rmts", QUICK, "train", 32), sample("rmts", QUICK, "test", 8), ProbeConfig(epochs=1)
+        Checkpoint(model, processor),
+        sample("rmts", QUICK, "train", 32),
+        sample("rmts", QUICK, "test", 8),
+        ProbeConfig(epochs=1),
     )
     scenes = sample("rmts", QUICK, "validation", 12)
-    result = steer(model, processor, probes, scenes, SteeringConfig(alphas=(1.0, 50.0), batch_size=5))
-    whole = steer(model, processor, probes, scenes, SteeringConfig((1.0, 50.0), batch_size=12)).frame
+    result = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(1.0, 50.0), batch_size=5))
+    whole = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), batch_size=12)).frame
     pd.testing.assert_frame_equal(whole, result.frame)
     last = result.frame[result.frame.layer == 1]  # the read-out takes CLS, which pushes after the last block miss
     assert (last.accuracy == last.floor).all()
-    rough = steer(model, processor, probes, scenes, SteeringConfig((1.0, 50.0), bf16=True)).frame
+    rough = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), bf16=True)).frame
     assert (rough.accuracy - whole.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Steering.load(tmp_path)
@@ -158,7 +164,8 @@ def test_fitted_probes_steer_a_real_model(tiny_rmts, tmp_path):
 
 def test_bad_input(world, tiny):
     model, processor, probes, scenes = world
-    other = build_model(dataclasses.replace(tiny, task=scenes.task))[0]
+    other = build_model(dataclasses.replace(tiny, task=scenes.task)).model
+    other.config.processor_fingerprint = None
     for change, message in (
         ({"config": {"target": "shape", "form": "linear"}}, "linear probes of 'shape' cannot steer: fit linear ones"),
         ({"config": {"target": "judgement", "form": "quadratic"}}, "quadratic probes of 'judgement' cannot steer"),
@@ -167,11 +174,11 @@ def test_bad_input(world, tiny):
         ({"geometry": "b16"}, "in geometry 'quick' for probes of .* in 'b16'"),
     ):
         with pytest.raises(RelViTError, match=message):
-            steer(model, processor, dataclasses.replace(probes, facts=probes.facts | change), scenes)
+            steer(Checkpoint(model, processor), dataclasses.replace(probes, facts=probes.facts | change), scenes)
     with pytest.raises(RelViTError, match=r"probes of another model \(block 0 differs\)"):
-        steer(other, processor, probes, scenes)
+        steer(Checkpoint(other, processor), probes, scenes)
     with pytest.raises(RelViTError, match="0 scenes"):
-        steer(model, processor, probes, scenes[[]])
+        steer(Checkpoint(model, processor), probes, scenes[[]])
     with pytest.raises(RelViTError, match=r"alphas \(\): expected one or more numbers"):
         SteeringConfig(alphas=())
     with pytest.raises(RelViTError, match="alphas"):

@@ -52,7 +52,7 @@ def _wait(url: str, process: subprocess.Popen, log) -> None:
 def chromium():
     if CHROMIUM is None:
         pytest.skip("no chromium found: install it, or name it in CHROMIUM")
-    from playwright.sync_api import sync_playwright  # pyright: ignore[reportMissingImports]
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
-from hf_relvit.dataset_builders import build as module
-from hf_relvit.dataset_builders.build import build, check_folder, open_folder
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from hf_relvit.building import build as module
+from hf_relvit.building.build import build, check_folder, open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.rendering import render
@@ -274,7 +274,7 @@ def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     out = tmp_path / "out"
     code = (  # a process started in the background by a shell ignores Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hf_relvit.dataset_builders.build import build\n"
+        "from hf_relvit.building.build import build\n"
         f"build('discrimination', 'b16-256', {str(out)!r}, n_train=60000, n_eval=8, num_proc={num_proc})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)

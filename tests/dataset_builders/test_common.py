@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import ClassLabel, Image, List, Value
-from hf_relvit.dataset_builders import rows
-from hf_relvit.dataset_builders.common import COMBINATIONS
+
+from hf_relvit.building import rows
+from hf_relvit.building.common import COMBINATIONS
 from hf_relvit.dataset_builders.discrimination.builder import Discrimination
 from hf_relvit.dataset_builders.rmts.builder import RMTS
-
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
@@ -171,9 +171,7 @@ def test_own_objects_are_numbered(tmp_path, own_objects):
     assert tuple(splits) == ("train", "validation", "test")
     objects = ObjectSet.from_folder(masks, palette)
     table = sample("discrimination", GEOMETRIES["quick"], "test", 8, combinations=9, objects=objects)
-    np.testing.assert_array_equal(
-        np.stack([np.asarray(image) for image in splits["test"]["image"]]), render(table, objects)
-    )
+    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in splits["test"]["image"]]), render(table))
 
 
 @pytest.mark.parametrize(

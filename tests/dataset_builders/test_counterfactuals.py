@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from datasets import ClassLabel, Image
-from hf_relvit.dataset_builders.counterfactuals.builder import Counterfactuals
 
+from hf_relvit.dataset_builders.counterfactuals.builder import Counterfactuals
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals

@@ -7,7 +7,7 @@ def test_a_worker_ends_even_if_it_is_told_to_before_it_runs():
     """As when one worker does all there is to do: the pool then ends the other, however young, and waits for it."""
     code = (
         "import os, signal, time\n"
-        "from hf_relvit.dataset_builders.interrupts import interrupted_once\n"
+        "from hf_relvit.building.interrupts import interrupted_once\n"
         "with interrupted_once():\n"
         "    for _ in range(50):\n"
         "        worker = os.fork()\n"

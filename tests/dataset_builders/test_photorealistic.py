@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hf_relvit.dataset_builders import photorealistic
-from hf_relvit.dataset_builders.build import build, check_folder, open_folder
-from hf_relvit.dataset_builders.photorealistic import farm
-from hf_relvit.dataset_builders.photorealistic.builder import Photorealistic
-from hf_relvit.dataset_builders.photorealistic.montage import montage, outlined
-from hf_relvit.dataset_builders.photorealistic.rows import PATCH
-from hf_relvit.dataset_builders.shards import Shard
 
+from hf_relvit.building import farm
+from hf_relvit.building.build import build, check_folder, open_folder
+from hf_relvit.building.montage import montage, outlined
+from hf_relvit.building.photorealistic_rows import PATCH
+from hf_relvit.building.shards import Shard
 from hf_relvit.cli import main
+from hf_relvit.dataset_builders import photorealistic
+from hf_relvit.dataset_builders.photorealistic.builder import Photorealistic
 from hf_relvit.errors import RelViTError
-from hf_relvit.provenance import read_json, write_json
+from hf_relvit.files import read_json, write_json
 from hf_relvit.stimuli.photorealistic.masks import mask_patches
 from hf_relvit.stimuli.photorealistic.scenes import PhotoScene, SceneOptions
 
@@ -44,7 +44,7 @@ def quick_renderer(monkeypatch):
         return farm.Pair(scenes, rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8), masks)
 
     monkeypatch.setattr(farm, "make_pair", make_pair)
-    monkeypatch.setattr("hf_relvit.dataset_builders.build.choose_variant", lambda wanted: wanted)
+    monkeypatch.setattr("hf_relvit.building.build.choose_variant", lambda wanted: wanted)
     return drawn
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hf_relvit.dataset_builders.build import build, open_folder
 
 from hf_relvit import cli
+from hf_relvit.building.build import build, open_folder
 from hf_relvit.errors import RelViTError
-from hf_relvit.provenance import alone
+from hf_relvit.files import file_lock
 
 TASKS = {"rmts": "quick-32", "counterfactuals": "rmts-quick-32", "discrimination": "quick-256"}
 SIZES = {"n_train": 48, "n_eval": 16}
@@ -117,7 +117,7 @@ def test_more_shards_than_rows(tmp_path):
 
 
 def test_one_shard_is_built_by_one_process(tmp_path):
-    with alone(tmp_path / "quick-32.shards" / "2-of-3"):
+    with file_lock(tmp_path / "quick-32.shards" / "2-of-3"):
         make(tmp_path, shard="1/3")
         other = subprocess.run([sys.executable, "-c", _program(tmp_path)], capture_output=True, text=True, check=False)
     assert re.search(r"2-of-3 is being made by process \d+ on .*: wait for it, or end it", other.stderr)
@@ -125,7 +125,7 @@ def test_one_shard_is_built_by_one_process(tmp_path):
 
 def _program(out, n_train=48, num_proc=1):
     return (
-        "from hf_relvit.dataset_builders.build import build\n"
+        "from hf_relvit.building.build import build\n"
         f"build('rmts', 'quick-32', {str(out)!r}, n_train={n_train}, n_eval=16, num_proc={num_proc}, shard='2/3')"
     )
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hf_relvit.dataset_builders.build import build
-from hf_relvit.dataset_builders.card import write_sheet_of
-from hf_relvit.dataset_builders.sheet import _place
 from PIL import Image
+
+from hf_relvit.building.build import build
+from hf_relvit.building.card import write_sheet_of
+from hf_relvit.building.sheet import _place
 
 FRAME, OTHER = (0xB3, 0x50, 0x0F), (0x1A, 0x5F, 0xA0)
 

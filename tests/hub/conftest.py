@@ -20,7 +20,9 @@ def study(tmp_path_factory):
     causal = CausalConfig(pairs=16, test_pairs=8, epochs=1, scenes=64, test_scenes=16, layers=[0])
     out = tmp_path_factory.mktemp("study") / "tiny"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("hf_relvit.study.report.write_report", lambda study, out: out)  # drawing takes longest
+        patched.setattr(
+            "hf_relvit.report.run_page.write_report", lambda study, runs, out, **_: out
+        )  # drawing takes longest
         run_study(Study("tiny", (Run("seed0", config),), causal), out, say=lambda line: None)
     (out / "seed0" / "figures").mkdir()
     for figure in ("accuracy", "attention", "history"):

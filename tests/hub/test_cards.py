@@ -6,9 +6,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from hf_relvit.hub.cards import MARK, run_card
-from hf_relvit.hub.results import RunResults, collect
 from hf_relvit.hub.runs import stage
+from hf_relvit.report.card import MARK, run_card
+from hf_relvit.report.results import RunResults, collect
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_card_says_what_it_was_made_of_and_how_to_open_it(staged):
     data = staged.results.data
     assert f"stimuli version {data['version']}, config `quick-32`, seed 0, checksum `{data['checksum']}`" in text
     assert "relvit data build discrimination --config quick-32 --n-train 32 --n-eval 32 --seed 0 --out DIR" in text
-    assert 'load_checkpoint("relvit/tiny")' in text
+    assert 'Checkpoint.open("relvit/tiny")' in text
     assert 'Alignment.from_pretrained("relvit/tiny", subfolder="das/color-0")' in text
     assert staged.results.processor in text
     assert "{{" not in text

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 
 from hf_relvit import cli
 from hf_relvit.errors import RelViTError
-from hf_relvit.hub import compare
+from hf_relvit.hub import leaderboard as compare
 from hf_relvit.hub.runs import stage
 
 

@@ -11,10 +11,10 @@ from hashlib import sha256
 
 import datasets
 import pytest
-from hf_relvit.dataset_builders.build import build, open_folder
 from huggingface_hub import DatasetCard, HfApi, constants
 
 from hf_relvit import cli
+from hf_relvit.building.build import build, open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.datasets import push_dataset
 

@@ -17,7 +17,7 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import geometry
 from hf_relvit.hub.runs import push
 from hf_relvit.modeling import RelViTForImageClassification
-from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 
@@ -42,9 +42,11 @@ with torch.no_grad():
     assert type(plain).__name__ == "ViTForImageClassification"
     out["plain"] = plain(pixels).logits
     from hf_relvit.analysis.alignment import Alignment
+    from hf_relvit.modeling.checkpoints import Checkpoint
+    pictures = data["images"].flip(0).numpy()
     alignment = Alignment.from_pretrained("relvit/tiny", subfolder="das/full-0")
     for name, net in {"swap": model, "swap_plain": plain}.items():
-        with alignment.attach(net, tokens, alignment.read(net, pixels.flip(0), other.flip(0))):
+        with alignment.attach(net, tokens, alignment.read(Checkpoint(net, processor), pictures, other.flip(0))):
             out[name] = net(pixel_values=pixels).logits
 save_file(out, sys.argv[1] + ".with")
 """
@@ -86,7 +88,7 @@ def fresh_client(monkeypatch):
 
 @pytest.fixture
 def checkpoint(study):
-    return load_checkpoint(study / "seed0" / "training" / "model")
+    return Checkpoint.open(study / "seed0" / "training" / "model")
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def test_the_logits_are_the_same_everywhere(study, hub, checkpoint, scenes, tmp_
     pixels = processor(images)
     with torch.no_grad():
         expected = model(pixels).logits
-        source = alignment.read(model, pixels.flip(0), tokens[:, 1].flip(0))
+        source = alignment.read(Checkpoint(model, processor), images[::-1].copy(), tokens[:, 1].flip(0))
         with alignment.attach(model, tokens[:, 0], source):
             swapped = model(pixel_values=pixels).logits
     assert (swapped - expected).abs().max() > 1e-4  # the swap does something
@@ -145,7 +147,7 @@ def test_the_logits_are_the_same_everywhere(study, hub, checkpoint, scenes, tmp_
 
 def test_evaluate_opens_what_was_published_and_anybodys_classifier(study, hub, checkpoint, tmp_path, capsys):
     push(study, "relvit/tiny", say=lambda line: None)
-    publish_plain(checkpoint[0].to_plain(), checkpoint[1], tmp_path)
+    publish_plain(checkpoint.model.to_plain(), checkpoint.processor, tmp_path)
     assert command("evaluate", "relvit/tiny", "-n", "16") == 0
     ours = capsys.readouterr().out.splitlines()[1:]
     scenes = ["--task", "discrimination", "--config", "quick-32", "-n", "16"]
@@ -168,7 +170,7 @@ def test_a_classifier_that_does_not_name_its_classes(hub, checkpoint, tmp_path, 
     with torch.no_grad():
         wanted = plain(images).logits
         for labels, order in {("different", "same"): [0, 1], ("same", "different"): [1, 0]}.items():
-            opened, _ = load_checkpoint("relvit/plain", labels=labels)
+            opened, _ = Checkpoint.open("relvit/plain", labels=labels)
             torch.testing.assert_close(opened(images).logits, wanted[:, order], atol=1e-6, rtol=0)
     scenes = ["--task", "discrimination", "--config", "quick-32", "-n", "16"]
     assert command("evaluate", "relvit/plain", *scenes, "--labels", "same,different") == 0
@@ -180,7 +182,7 @@ def test_a_classifier_that_does_not_name_its_classes(hub, checkpoint, tmp_path, 
 def test_what_is_no_same_different_classifier_is_one_line(hub, checkpoint, tmp_path, capsys):
     size = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=64)
     many = ViTForImageClassification(ViTConfig(num_labels=10, patch_size=8, **size))
-    publish_plain(many, checkpoint[1], tmp_path, "relvit/many")
+    publish_plain(many, checkpoint.processor, tmp_path, "relvit/many")
     assert command("evaluate", "relvit/many") == 2
     assert "checkpoint labels are 10 classes" in capsys.readouterr().err
     assert command("evaluate", "relvit/nothing") == 2
@@ -211,11 +213,11 @@ def test_a_damaged_checkpoint_is_one_line(study, hub, capsys, file, damage, reas
 
 @pytest.mark.parametrize("backbone", [False, True])
 def test_a_pickle_is_not_opened(hub, checkpoint, tmp_path, backbone):
-    publish_plain(checkpoint[0].to_plain(), checkpoint[1], tmp_path)
+    publish_plain(checkpoint.model.to_plain(), checkpoint.processor, tmp_path)
     api = HfApi(hub.url, token="local-relvit")
     api.delete_file("model.safetensors", "relvit/plain")
     api.upload_file(path_or_fileobj=pickle.dumps(print), path_in_repo="pytorch_model.bin", repo_id="relvit/plain")
-    opened = RelViTForImageClassification.from_backbone if backbone else load_checkpoint
+    opened = RelViTForImageClassification.from_backbone if backbone else Checkpoint.open
     with pytest.raises(RelViTError, match=r"has no model\.safetensors: expected safetensors"):
         opened("relvit/plain")
     assert not [path for method, path, _ in hub.requests if method == "GET" and path.endswith(".bin")]

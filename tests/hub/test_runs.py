@@ -3,13 +3,14 @@ import os
 import shutil
 
 import pytest
+import yaml
 from huggingface_hub import HfApi
+from tiny import TINY
 
 from hf_relvit import cli
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.runs import push, stage
-from hf_relvit.study.cells import MANIFEST, _digest
-from hf_relvit.training.run import train
+from hf_relvit.manifest import MANIFEST, _digest
 
 TOKEN = "hf_" + "aB3" * 12
 
@@ -225,18 +226,28 @@ def test_another_project_of_that_name_stays_as_it_is(study, hub, capsys):
     assert "cannot write to other" in capsys.readouterr().err
 
 
-def test_training_pushes_what_is_safe_and_fails_before_it_starts(tiny, tmp_path, hub, monkeypatch):
-    with pytest.raises(RelViTError, match="cannot write to other"):
-        train(tiny, tmp_path / "clip", progress=False, repo="other/clip")
-    assert not (tmp_path / "clip" / "checkpoints").exists()
-    train(tiny, tmp_path / "clip", progress=False, repo="relvit/clip")
+def test_training_pushes_what_is_safe_and_fails_before_it_starts(tmp_path, hub):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "backbone": dict(TINY["backbone"])}))
+    train = [
+        "train",
+        "quick",
+        "--config",
+        tmp_path / "tiny.yaml",
+        "--out",
+        tmp_path / "clip",
+        "--push-to-hub",
+        "--repo",
+    ]
+    assert command(*train, "other/clip") == 2
+    assert not (tmp_path / "clip").exists()
+    assert command(*train, "relvit/clip") == 0
     there = names(hub, "relvit/clip")
     assert {"model.safetensors", "README.md", "results.json", "training/history.json"} <= there
     assert not [name for name in there if name.endswith((".bin", ".pt", ".pth"))]
     assert HfApi(hub.url, token="local-relvit").model_info("relvit/clip").private
     before = commits(hub, "relvit/clip")
     assert len(before) <= 2
-    train(tiny, tmp_path / "clip", progress=False, repo="relvit/clip")
+    assert command(*train, "relvit/clip") == 0
     assert commits(hub, "relvit/clip") == before
 
 

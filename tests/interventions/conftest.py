@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hf_relvit.spaces.interventions.served import open_served
 from tiny import TINY
 
-from hf_relvit.analysis.activations import Site, blocks
+from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment, fingerprint
 from hf_relvit.analysis.subspaces import random_rotation
-from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.modeling.blocks import blocks
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.spaces.interventions.served import open_served
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import train
 
@@ -19,7 +20,7 @@ def make_run(folder, task: str):
     """A run folder as a study leaves it: a checkpoint after two steps, and an alignment a property and layer."""
     config = TrainConfig(**TINY | {"task": task, "images": 32, "warmup_steps": 1, "evaluations": 1})
     train(config, folder / "training")
-    model, _ = load_checkpoint(folder / "training" / "model")
+    model, _ = Checkpoint.open(folder / "training" / "model")
     for prop in ("shape", "color"):
         for layer in range(2):
             rotation = random_rotation(32, 32, torch.Generator().manual_seed(layer))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.errors import RelViTError
 from hf_relvit.spaces.interventions.app import MODELS, models, start
 from hf_relvit.spaces.interventions.assets import build_assets
 from hf_relvit.spaces.interventions.engine import react
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.served import open_served
 from hf_relvit.spaces.interventions.state import from_query
-
-from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.errors import RelViTError
 
 SHIPPED = models()
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from hf_relvit.spaces.interventions import app, assets
 from interventions.conftest import make_run
 
 from hf_relvit.cli import main
+from hf_relvit.spaces.interventions import app, assets
 
 
 def demo(*arguments: str) -> int:

@@ -8,21 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+
+from hf_relvit.analysis.activations import Site, capture, patch
+from hf_relvit.analysis.attention import KINDS, measure_attention
+from hf_relvit.analysis.steering import _rows
+from hf_relvit.geometry import geometry
 from hf_relvit.spaces.interventions import engine
 from hf_relvit.spaces.interventions.engine import answer, react, scene_table, source_table, swapped
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.state import Limits, Thing
-
-from hf_relvit.analysis.activations import Site, capture, patch
-from hf_relvit.analysis.attention import KINDS, attention_stages
-from hf_relvit.analysis.steering import _rows
-from hf_relvit.geometry import geometry
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 
 
 def pixels(served, table):
-    return served.processor(render(table))
+    return served.checkpoint.pixel_values(table)
 
 
 def same(served, table):
@@ -54,7 +54,7 @@ def test_the_look_is_the_models(served, state):
     table = scene_table(state.scene, served.limits)
     assert look.same == pytest.approx(same(served, table), abs=1e-6)
     assert look.same == pytest.approx(answer(served, render(table)[0]), abs=1e-6)
-    frame = attention_stages(served.model, served.processor, table).to_frame()
+    frame = measure_attention(served.model, served.processor, table).to_frame()
     for row in frame.itertuples():
         assert look.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(row.mean, abs=1e-6)
     assert np.allclose(look.maps.sum(-1), 1, atol=1e-5)
@@ -69,7 +69,7 @@ def test_a_swap_is_that_of_an_attached_alignment(served, state, prop):
     for layer in range(2):
         alignment = served.alignments[prop, layer]
         for name, giver in (("edit", 1), ("other", 0)):
-            value = alignment.read(served.model, pixels(served, source), theirs[:, giver])
+            value = alignment.read(served.checkpoint, source, theirs[:, giver])
             with alignment.attach(served.model, tokens[:, 1], value):
                 assert outcome.same[name][layer] == pytest.approx(same(served, base), abs=1e-5)
         assert outcome.size[layer] == alignment.size == 20

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hf_relvit.spaces.interventions.moves import first_state, touch
 from interventions.test_state import FOUR, TWO
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.spaces.interventions.moves import first_state, touch
 
 
 def click(row: float, column: float, grid: int = 8) -> dict:

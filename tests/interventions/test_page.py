@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
+from hf_relvit.analysis.novel import METHODS
 from hf_relvit.spaces.interventions import drawing, page, text
 from hf_relvit.spaces.interventions.engine import Look, Outcome
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.state import ACTIONS, Thing
-
-from hf_relvit.analysis.novel import METHODS
 
 
 @pytest.fixture

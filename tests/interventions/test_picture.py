@@ -7,11 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
-from hf_relvit.spaces.interventions import picture
-from hf_relvit.spaces.interventions.picture import open_picture
 from PIL import Image
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.spaces.interventions import picture
+from hf_relvit.spaces.interventions.picture import open_picture
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])

@@ -8,10 +8,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
 from huggingface_hub import HfApi, RepoCard
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
 
 HERE = Path(__file__).parents[2]
 

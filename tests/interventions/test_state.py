@@ -7,14 +7,14 @@ import dataclasses
 from urllib.parse import urlencode
 
 import pytest
-from hf_relvit.spaces.interventions.moves import first_state, touch
-from hf_relvit.spaces.interventions.state import ACTIONS, Limits, Thing, check, from_query, overlap, to_query
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_relvit.analysis.novel import METHODS
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import geometry
+from hf_relvit.spaces.interventions.moves import first_state, touch
+from hf_relvit.spaces.interventions.state import ACTIONS, Limits, Thing, check, from_query, overlap, to_query
 
 TWO = Limits("two", "discrimination", geometry("quick"), 20, 20, 6, 4)
 FOUR = Limits("four", "rmts", geometry("b16"), 20, 20, 12, 12)

@@ -4,12 +4,12 @@ import pytest
 from safetensors import SafetensorError
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.modeling.checkpoint_errors import check_weights, one_line
+from hf_relvit.modeling.checkpoint_errors import as_relvit_error, check_weights
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, KeyError, RuntimeError, SafetensorError])
 def test_what_reading_raises_becomes_one_line_with_a_cure(error):
-    with pytest.raises(RelViTError) as raised, one_line("x cannot be opened", "save it again"):
+    with pytest.raises(RelViTError) as raised, as_relvit_error("x cannot be opened", "save it again"):
         raise error("the header is broken. More of it\nand a second line")
     assert "\n" not in str(raised.value) and "More of it" not in str(raised.value)
     assert str(raised.value).startswith("x cannot be opened: ") and str(raised.value).endswith("; save it again")
@@ -17,7 +17,7 @@ def test_what_reading_raises_becomes_one_line_with_a_cure(error):
 
 def test_our_own_errors_and_foreign_ones_pass():
     for error in (RelViTError("said already"), ZeroDivisionError("a bug")):
-        with pytest.raises(type(error)) as raised, one_line("x", "y"):
+        with pytest.raises(type(error)) as raised, as_relvit_error("x", "y"):
             raise error
         assert raised.value is error
 

@@ -11,14 +11,13 @@ from PIL import Image
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification, processing
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import (
     PixelProcessor,
     default_processor,
     fit_processor,
-    load_checkpoint,
     load_processor,
     processor_fingerprint,
-    save_checkpoint,
 )
 
 SIZE = {"height": 32, "width": 32}
@@ -98,16 +97,16 @@ def test_dinov3_processor_opens_without_torchvision(tmp_path):
 def test_checkpoint_round_trip(tmp_path, model, images):
     processor = PixelProcessor(processors()["clip"], 32)
     for _ in range(2):  # the second replaces the first
-        save_checkpoint(model, processor, tmp_path / "model")
+        Checkpoint(model, processor).save(tmp_path / "model")
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    again, pixels = load_checkpoint(tmp_path / "model")
+    again, pixels = Checkpoint.open(tmp_path / "model")
     assert not again.training and again.dtype == torch.float32
     assert again.config.processor_fingerprint == processor.fingerprint == pixels.fingerprint
     assert torch.equal(again(pixels(images)).logits, model(processor(images)).logits)
 
 
 def test_transformers_pipeline_opens_a_saved_folder(tmp_path, model, images):
-    save_checkpoint(model, default_processor(32), tmp_path / "model")
+    Checkpoint(model, default_processor(32)).save(tmp_path / "model")
     classify = transformers.pipeline("image-classification", model=str(tmp_path / "model"), device="cpu")
     answer = {a["label"]: a["score"] for a in classify(Image.fromarray(images[0]))}
     scores = model(PixelProcessor(default_processor(32), 32)(images[:1])).logits.softmax(-1)[0]
@@ -115,20 +114,20 @@ def test_transformers_pipeline_opens_a_saved_folder(tmp_path, model, images):
 
 
 def test_half_precision_checkpoint_opens_in_float32(tmp_path, model):
-    save_checkpoint(model.bfloat16(), default_processor(32), tmp_path / "model")
-    assert load_checkpoint(tmp_path / "model")[0].dtype == torch.float32
+    Checkpoint(model.bfloat16(), default_processor(32)).save(tmp_path / "model")
+    assert Checkpoint.open(tmp_path / "model").dtype == torch.float32
 
 
 def test_ordinary_classifier_opens(tmp_path, model, images):
     model.to_plain().save_pretrained(tmp_path)
     processors()["enlarged and cropped"].save_pretrained(tmp_path)
-    again, pixels = load_checkpoint(tmp_path)
+    again, pixels = Checkpoint.open(tmp_path)
     assert isinstance(again, RelViTForImageClassification)
     assert torch.equal(again(pixels(images)).logits, model(pixels(images)).logits)
 
 
 def saved(folder, model):
-    save_checkpoint(model, default_processor(32), folder)
+    Checkpoint(model, default_processor(32)).save(folder)
     return folder
 
 
@@ -166,17 +165,17 @@ def test_damaged_checkpoints_are_one_line_errors(tmp_path, model, damage, messag
     folder = saved(tmp_path / "model", model)
     damage(folder)
     with pytest.raises(RelViTError, match=message) as error:
-        load_checkpoint(folder)
+        Checkpoint.open(folder)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 200 + 3 * len(str(tmp_path))
 
 
-class FullDisk:
+class FullDisk(PixelProcessor):
     def save_pretrained(self, folder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-class Interrupted:
+class Interrupted(PixelProcessor):
     def save_pretrained(self, folder):
         raise KeyboardInterrupt
 
@@ -184,11 +183,10 @@ class Interrupted:
 def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path, model, monkeypatch):
     folder = saved(tmp_path / "model", model)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    monkeypatch.setattr(processing, "processor_fingerprint", lambda processor: "changed")
     with pytest.raises(RelViTError, match="No space left on device; free some space"):
-        save_checkpoint(model, FullDisk(), folder)
+        Checkpoint(model, FullDisk(default_processor(32), 32)).save(folder)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(model, Interrupted(), folder)
+        Checkpoint(model, Interrupted(default_processor(32), 32)).save(folder)
     replace = os.replace
 
     def replace_once(source, target):
@@ -198,7 +196,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path, mode
 
     monkeypatch.setattr(os, "replace", replace_once)
     with pytest.raises(RelViTError, match="Input/output error"):
-        save_checkpoint(model, default_processor(32), folder)
+        Checkpoint(model, default_processor(32)).save(folder)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 

@@ -139,7 +139,7 @@ def test_a_picture_depends_on_its_row_alone(scenes, rows):
 def test_no_noise_and_own_objects():
     own = ObjectSet(DEFAULT.masks[:3], np.array([[0, 0, 0], [10, 20, 250]], np.uint8), 3, 2, noise_sd=0)
     table = sample("rmts", GEOMETRIES["b32"], "train", 40, combinations=6, objects=own)
-    pictures, masks = render(table, own), render_masks(table, own)
+    pictures, masks = render(table), render_masks(table)
     for row in range(40):
         for j in range(4):
             assert (pictures[row][masks[row, j]] == own.palette[table.color[row, j]]).all()

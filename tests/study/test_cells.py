@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.study.cells import MANIFEST, run_cell
+from hf_relvit.manifest import MANIFEST
+from hf_relvit.study.cells import run_cell
 
 
 def write(text):

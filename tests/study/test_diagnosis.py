@@ -7,8 +7,8 @@ import pytest
 
 from hf_relvit import cli
 from hf_relvit.analysis.diagnosis import Diagnosis
-from hf_relvit.modeling.processing import save_checkpoint
-from hf_relvit.study.diagnosis import HEADLINES
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.report.diagnosis_page import HEADLINES
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
 
@@ -32,7 +32,7 @@ def model():
 
 
 def test_one_page_with_everything_on_it(model, relvit, tmp_path):
-    save_checkpoint(*model, tmp_path / "model")
+    Checkpoint(*model).save(tmp_path / "model")
     out = tmp_path / "out"
     code, text, bars = relvit("diagnose", tmp_path / "model", "--out", out, *FEW)
     assert code == 0
@@ -70,11 +70,11 @@ def test_an_ordinary_classifier_is_diagnosed_too(model, relvit, tmp_path):
 
 
 def test_bad_input_is_one_line(model, relvit, tmp_path):
-    save_checkpoint(*model, tmp_path / "model")
+    Checkpoint(*model).save(tmp_path / "model")
     for arguments, message in (
         (["--layer", "2"], "layer 2 of a model with blocks 0 to 1"),
         (["--pairs", "7"], "7 pairs of scenes cannot be balanced for discrimination"),
-        (["--config", "b16-32"], "image"),
+        (["--config", "b16-32"], "do not fit a model of 64 px"),
     ):
         code, _, err = relvit("diagnose", tmp_path / "model", "--out", tmp_path / "out", *FEW, *arguments)
         assert code == 2

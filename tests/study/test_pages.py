@@ -1,4 +1,4 @@
-from hf_relvit.study.pages import write_page
+from hf_relvit.report.pages import write_page
 
 
 def test_values_are_escaped_and_the_style_is_not(tmp_path):

@@ -9,21 +9,23 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from hf_relvit.dataset_builders import photorealistic as shipped
 from tiny import TINY
 from transformers import ViTConfig, ViTModel
 
 from hf_relvit import cli
-from hf_relvit.analysis.frozen import frozen_features
+from hf_relvit.analysis.similarity import measure_similarity
+from hf_relvit.dataset_builders import photorealistic as shipped
 from hf_relvit.errors import RelViTError
-from hf_relvit.modeling.processing import default_processor, load_checkpoint, save_checkpoint
-from hf_relvit.provenance import read_json, write_json
-from hf_relvit.study import photorealistic_page as page
-from hf_relvit.study.photorealistic import ONE_PAIR, PhotoResults, open_set, photorealistic_cells
+from hf_relvit.files import read_json, write_json
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.processing import default_processor
+from hf_relvit.report import photorealistic_page as page
+from hf_relvit.report.photorealistic_page import ONE_PAIR, PhotoResults
+from hf_relvit.report.tables import over_seeds
+from hf_relvit.study.photorealistic import open_set, photorealistic_cells
 from hf_relvit.study.plan import plan
-from hf_relvit.study.tables import over_seeds
 from hf_relvit.training.config import TrainConfig
-from hf_relvit.training.photorealistic import evaluate_photorealistic
+from hf_relvit.training.evaluation import PHOTOREALISTIC, evaluate
 from hf_relvit.training.run import build_model
 
 SHIPPED = Path(shipped.__path__[0])
@@ -107,11 +109,11 @@ def test_the_comparison_has_the_accuracy_of_the_runs_that_have_one(study):
 
 def test_the_cells_hold_what_the_functions_find(study):
     folder = study / "discrimination-seed0"
-    model, processor = load_checkpoint(str(folder / "training" / "model"))
+    model, processor = Checkpoint.open(str(folder / "training" / "model"))
     pairs = open_set(SHIPPED).pairs(model.config.geometry)
     results = PhotoResults.load(folder)
-    pd.testing.assert_frame_equal(results.accuracy, evaluate_photorealistic(model, processor, pairs))
-    own = frozen_features({"checkpoint": (model, processor)}, pairs).frame
+    pd.testing.assert_frame_equal(results.accuracy, evaluate(Checkpoint(model, processor), {PHOTOREALISTIC: pairs}))
+    own = measure_similarity({"checkpoint": Checkpoint(model, processor)}, pairs).frame
     assert set(results.frozen.model) == {"checkpoint", "random weights"}
     pd.testing.assert_frame_equal(results.frozen[results.frozen.model == "checkpoint"], own)
     assert results.stages.facts["geometry"] == "photorealistic"
@@ -150,18 +152,20 @@ def test_a_pretrained_backbone_is_measured_as_it_was_before_training(tmp_path):
     default_processor(64).save_pretrained(tmp_path / "base")
     config = TrainConfig(backbone=str(tmp_path / "base"))
     base, processor = build_model(config)
-    trained, _ = build_model(config)
+    trained = build_model(config).model
     with torch.no_grad():
         for weights in trained.parameters():
             weights.add_(torch.randn_like(weights) * 0.3)
-    save_checkpoint(trained, processor, tmp_path / "run" / "training" / "model")
+    Checkpoint(trained, processor).save(tmp_path / "run" / "training" / "model")
     cells = {cell.name: cell for cell in photorealistic_cells(config, open_set(SHIPPED), tmp_path / "run")}
     folder = tmp_path / "run" / "photorealistic" / "frozen"
     cells["photorealistic/frozen"].work(folder)
     frame = pd.read_parquet(folder / "frozen.parquet")
     assert list(dict.fromkeys(frame.model)) == ["checkpoint", "base", "random weights"]
     found = frame[frame.model == "base"].reset_index(drop=True)
-    expected = frozen_features({"base": (base, processor)}, open_set(SHIPPED).pairs(base.config.geometry)).frame
+    expected = measure_similarity(
+        {"base": Checkpoint(base, processor)}, open_set(SHIPPED).pairs(base.config.geometry)
+    ).frame
     pd.testing.assert_frame_equal(found, expected)
     assert not found.auc.equals(frame[frame.model == "checkpoint"].auc.reset_index(drop=True))
 

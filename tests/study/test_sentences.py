@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hf_relvit.study import sentences
+from hf_relvit.report import sentences
 from hf_relvit.training.config import TrainConfig
 
 INTERVAL = {"ci_low": 0.1, "ci_high": 0.9, "n": 40, "floor": 0.5}

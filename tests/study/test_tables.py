@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hf_relvit.study.tables import curves, over_seeds, setting_of
+from hf_relvit.report.tables import curves, over_seeds, setting_of
 
 
 def table(**accuracies):

@@ -7,6 +7,7 @@ from PIL import Image as Picture
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, PatchGeometry
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.training.data import RelViTCollator, SceneDataset
 
 QUICK = GEOMETRIES["quick"]
@@ -18,7 +19,7 @@ def collator():
 
 
 def test_a_batch_equals_its_items_in_any_order():
-    data = SceneDataset("discrimination", QUICK, "train", 16, length=64)
+    data = SceneDataset(SceneDistribution("discrimination", QUICK), "train", 16, length=64)
     wanted = [40, 3, 17, 16, 0]  # over three blocks, out of order
     batch = data.__getitems__(wanted)
     for row, index in enumerate(wanted):
@@ -27,7 +28,7 @@ def test_a_batch_equals_its_items_in_any_order():
 
 
 def test_scenes_kept_on_a_device_are_the_same_scenes(collator):
-    drawn, kept = (SceneDataset("rmts", QUICK, "train", 24, combinations=32) for _ in range(2))
+    drawn, kept = (SceneDataset(SceneDistribution("rmts", QUICK, 32), "train", 24) for _ in range(2))
     kept.keep(torch.device("cpu"))
     for wanted in ([5, 0, 23], [7]):
         one, other = drawn.__getitems__(wanted), kept.__getitems__(wanted)
@@ -41,7 +42,9 @@ def test_scenes_kept_on_a_device_are_the_same_scenes(collator):
 
 
 def test_fresh_scenes_never_repeat_and_are_the_same_for_everyone():
-    one, other = (SceneDataset("discrimination", QUICK, "train", 32, length=10_000) for _ in range(2))
+    one, other = (
+        SceneDataset(SceneDistribution("discrimination", QUICK), "train", 32, length=10_000) for _ in range(2)
+    )
     first, second = one.__getitems__(list(range(32))), one.__getitems__(list(range(32, 64)))
     assert not (first["image"] == second["image"]).all()
     np.testing.assert_array_equal(other.__getitems__(list(range(32, 64)))["image"], second["image"])
@@ -50,7 +53,7 @@ def test_fresh_scenes_never_repeat_and_are_the_same_for_everyone():
 
 
 def test_collator_makes_the_same_batch_of_scenes_and_of_a_published_dataset(collator):
-    data = SceneDataset("rmts", QUICK, "test", 8, combinations=32)
+    data = SceneDataset(SceneDistribution("rmts", QUICK, 32), "test", 8)
     rows = [data[i] for i in range(8)]
     features = Features(
         image=Image(), label=Value("int64"), patches=List(List(Value("int64"))), shape=List(Value("int64"))
@@ -70,4 +73,6 @@ def test_scenes_of_another_geometry_are_refused(collator):
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         RelViTCollator(collator.processor, collator.geometry, GEOMETRIES["small"])
     with pytest.raises(RelViTError, match="images of 112 x 112 pixels for a model of 64"):
-        collator(SceneDataset("discrimination", GEOMETRIES["small"], "test", 4).__getitems__([0, 1]))
+        collator(
+            SceneDataset(SceneDistribution("discrimination", GEOMETRIES["small"]), "test", 4).__getitems__([0, 1])
+        )

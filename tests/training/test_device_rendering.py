@@ -4,6 +4,7 @@ import torch
 from one_device import one_device
 
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
@@ -25,7 +26,7 @@ def test_the_same_pixels_to_the_bit(task, geometry):
 
 def test_a_dataset_of_either_kind_is_the_same():
     host, device = (
-        SceneDataset("rmts", GEOMETRIES["quick"], "train", 16, combinations=32, length=64, device=where)
+        SceneDataset(SceneDistribution("rmts", GEOMETRIES["quick"], 32), "train", 16, length=64, device=where)
         for where in (None, CPU)
     )
     for wanted in ([3, 1], [40, 3, 17, 16, 0]):  # in one block, over several

@@ -21,12 +21,12 @@ from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import build_model, train
 
 def with_little_memory(config):
-    model, processor = build_model(config)
+    checkpoint = build_model(config)
     def before(module, args, kwargs):
         if module.training and len(kwargs["pixel_values"]) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    model.register_forward_pre_hook(before, with_kwargs=True)
-    return model, processor
+    checkpoint.model.register_forward_pre_hook(before, with_kwargs=True)
+    return checkpoint
 
 if os.environ["RANK"] == os.environ.get("LITTLE_MEMORY"):
     run.build_model = with_little_memory
@@ -58,7 +58,7 @@ def test_two_processes_are_one(tiny_rmts, tmp_path, fresh, environment):
     one = tmp_path / "one"
     train(config, one, progress=False)
     weights = [load_file(run / "model" / "model.safetensors") for run in (one, two)]
-    build_model(config)[0].save_pretrained(tmp_path / "start")
+    build_model(config).model.save_pretrained(tmp_path / "start")
     start = load_file(tmp_path / "start" / "model.safetensors")
     whole = [torch.cat([of[name].flatten() for name in sorted(start)]) for of in (start, *weights)]
     moved, apart = (whole[1] - whole[0]).norm(), (whole[2] - whole[1]).norm()

@@ -4,7 +4,9 @@ import torch
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.training.evaluation import evaluate, predict, random_twin, scene_splits
+from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized
+from hf_relvit.stimuli.distribution import SceneDistribution
+from hf_relvit.training.evaluation import evaluate, predict, scene_splits
 from hf_relvit.training.run import build_model
 
 QUICK = GEOMETRIES["quick"]
@@ -16,8 +18,8 @@ def checkpoint(tiny):
 
 
 def test_batch_1_equals_batch_64(checkpoint):
-    data = scene_splits("discrimination", QUICK, 20, splits=("test",))["test"]
-    one, many = (predict(*checkpoint, data, batch_size=size) for size in (1, 64))
+    data = scene_splits(SceneDistribution("discrimination", QUICK), 20, ("test",))["test"]
+    one, many = (predict(checkpoint, data, batch_size=size) for size in (1, 64))
     np.testing.assert_allclose(one, many, atol=1e-5)
     assert many.shape == (20, 2)
     assert many.dtype == np.float32
@@ -26,7 +28,7 @@ def test_batch_1_equals_batch_64(checkpoint):
 def test_the_random_twin_is_another_network_and_leaves_the_random_state_alone(checkpoint):
     model, _ = checkpoint
     state = torch.random.get_rng_state()
-    one, other = random_twin(model), random_twin(model)
+    one, other = randomly_initialized(model), randomly_initialized(model)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(one.classifier.weight, other.classifier.weight)
     assert not torch.equal(one.classifier.weight, model.classifier.weight)
@@ -34,8 +36,8 @@ def test_the_random_twin_is_another_network_and_leaves_the_random_state_alone(ch
 
 def test_the_table_says_how_to_read_each_accuracy(checkpoint):
     model, processor = checkpoint
-    data = scene_splits("rmts", QUICK, 40, combinations=32)
-    table = evaluate(model, processor, data)
+    data = scene_splits(SceneDistribution("rmts", QUICK, 32), 40)
+    table = evaluate(Checkpoint(model, processor), data)
     assert list(dict.fromkeys(table.split)) == [
         "validation",
         "test",
@@ -47,10 +49,10 @@ def test_the_table_says_how_to_read_each_accuracy(checkpoint):
     everything = table[table.condition == "all"].set_index("split")
     assert (everything.n == 40).all()
     assert (everything.floor == 0.5).all()
-    right = predict(model, processor, data["test"]).argmax(1) == data["test"].table().label
+    right = predict(Checkpoint(model, processor), data["test"]).argmax(1) == data["test"].label
     assert everything.accuracy["test"] == pytest.approx(right.mean())
     assert everything.ci_low["test"] <= everything.accuracy["test"] <= everything.ci_high["test"]
-    base = predict(random_twin(model), processor, data["test"]).argmax(1) == data["test"].table().label
+    base = predict(Checkpoint(randomly_initialized(model), processor), data["test"]).argmax(1) == data["test"].label
     assert everything.base_accuracy["test"] == pytest.approx(base.mean())
     cells = table[(table.split == "test") & table.condition.str.startswith("sample_")]
     assert cells.n.tolist() == [10] * 4
@@ -58,4 +60,4 @@ def test_the_table_says_how_to_read_each_accuracy(checkpoint):
 
 def test_a_split_that_does_not_exist_is_refused():
     with pytest.raises(RelViTError, match="unknown split 'test_compositional': expected some of train, validation"):
-        scene_splits("rmts", QUICK, 8, combinations=256, splits=("test_compositional",))
+        scene_splits(SceneDistribution("rmts", QUICK), 8, ("test_compositional",))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.training import run
 from hf_relvit.training.run import build_model, make_trainer, train
 from hf_relvit.training.trainer import last_complete_checkpoint
@@ -40,14 +41,14 @@ def scarce(model, most, error=GPU, *, training=True, backward=False):
 
 def trainer_of(config, folder, **limits):
     model, processor = build_model(config)
-    trainer = make_trainer(config, model, processor, folder, progress=False)
+    trainer = make_trainer(config, Checkpoint(model, processor), folder, progress=False)
     if limits:
         scarce(trainer.model, **limits)
     return trainer
 
 
 def assert_same_training(config, one, other):
-    models = [build_model(config)[0], one.model, other.model]
+    models = [build_model(config).model, one.model, other.model]
     start, *ends = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in models]
     assert (ends[1] - ends[0]).norm() <= 0.01 * (ends[0] - start).norm()  # sums in another order, through Adam
     for single, pieces in zip(one.state.log_history, other.state.log_history):
@@ -160,7 +161,13 @@ def test_other_errors_are_what_they_are(tiny, tmp_path):
 
 def test_a_run_says_how_many_images_it_took_at_once(tiny, tmp_path, monkeypatch):
     config = dataclasses.replace(tiny, images=32)
-    monkeypatch.setattr(run, "build_model", lambda c: (scarce((built := build_model(c))[0], 4), built[1]))
+
+    def with_little_memory(config):
+        checkpoint = build_model(config)
+        scarce(checkpoint.model, 4)
+        return checkpoint
+
+    monkeypatch.setattr(run, "build_model", with_little_memory)
     train(config, tmp_path / "pieces", progress=False)
     monkeypatch.undo()
     train(config, tmp_path / "whole", progress=False)

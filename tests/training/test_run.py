@@ -6,7 +6,9 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, 
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTForImageClassification
-from hf_relvit.modeling.processing import load_checkpoint
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.report.card import write_training_card
+from hf_relvit.training.folder import TrainingFolder
 from hf_relvit.training.run import build_model, train
 
 
@@ -24,11 +26,12 @@ def clip(tmp_path):
 
 def test_a_pretrained_backbone_is_fine_tuned_with_its_own_processor(tiny, clip, tmp_path):
     config = dataclasses.replace(tiny, backbone=clip, images=32)
-    model, processor = load_checkpoint(train(config, tmp_path / "run", progress=False))
+    model, processor = Checkpoint.open(train(config, tmp_path / "run", progress=False).model)
     assert processor.fingerprint == model.config.processor_fingerprint
     assert processor.image_processor.image_mean[0] == pytest.approx(0.48145466)
     assert model.config.readout == "cls"
     assert model.classifier.bias is None  # as in the paper
+    write_training_card(TrainingFolder(tmp_path / "run"))
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert processor.fingerprint in card
     assert "n = 32; guessing gives 0.5" in card

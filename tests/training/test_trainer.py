@@ -9,6 +9,8 @@ from one_device import one_device
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import geometry
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.training.data import RelViTCollator, SceneDataset
 from hf_relvit.training.run import build_model, make_trainer, train
 from hf_relvit.training.trainer import last_complete_checkpoint
@@ -26,7 +28,7 @@ def assert_equal(one, other):
 
 def trainer_of(config, folder):
     model, processor = build_model(config)
-    return make_trainer(config, model, processor, folder, progress=False)
+    return make_trainer(config, Checkpoint(model, processor), folder, progress=False)
 
 
 class Killed(Exception):
@@ -154,7 +156,7 @@ def test_a_step_never_waits_for_the_device(tiny_rmts, monkeypatch):
     scenes = geometry(tiny_rmts.geometry)
     collator = RelViTCollator(processor, model.config.geometry, scenes, device="meta")
     kept, fresh = (
-        SceneDataset("rmts", scenes, "train", 32, combinations=32, length=n, device=torch.device("meta"))
+        SceneDataset(SceneDistribution("rmts", scenes, 32), "train", 32, length=n, device=torch.device("meta"))
         for n in (32, 320)
     )
     kept.keep(torch.device("meta"))
@@ -177,7 +179,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path):
 
 def test_a_finished_run_is_not_repeated_and_never_mixed(tiny, tmp_path):
     config = dataclasses.replace(tiny, images=32)
-    model = train(config, tmp_path, progress=False)
+    model = train(config, tmp_path, progress=False).model
     before = (model / "model.safetensors").stat().st_mtime_ns
     assert not (tmp_path / "checkpoints").exists()
     train(config, tmp_path, progress=False)

@@ -15,6 +15,11 @@ from ...geometry import PatchGeometry
 from .masks import mask_patches, pad_patches
 from .scenes import DIFFERENCES
 
+_BINS = {  # our choice: thirds of what the scenes are drawn from, and steps of occlusion
+    "occlusion": ((0.02, 0.25), ("none", "some", "much")),
+    "distance": ((6.6, 7.8), ("near", "middle", "far")),
+    "rotation_difference": ((60, 120), ("to_60", "to_120", "to_180")),
+}
 FACTS = ("label", "difference", "level", "occlusion", "distance", "rotation_difference", "index")
 
 
@@ -23,34 +28,69 @@ class PhotoPairs:
     """``n`` scenes for one model.
 
     Attributes:
-        images: uint8 ``(n, size, size, 3)``.
-        patches: int64 ``(n, 2, p)``, patch ids of the two objects; those of fewer than ``p`` are filled up with -1.
+        pictures: uint8 ``(n, size, size, 3)``.
+        covered: int64 ``(n, 2, p)``, patch ids of the two objects; those of fewer than ``p`` are filled up with -1.
         facts: a row for each scene: ``label, difference, level`` (text), ``occlusion`` (0..1), ``distance`` (object
             radii), ``rotation_difference`` (degrees), ``index``, and ``pair``, equal for twins.
         geometry: of the model.
         seed: of the scenes.
     """
 
-    images: np.ndarray
-    patches: np.ndarray
+    pictures: np.ndarray
+    covered: np.ndarray
     facts: pd.DataFrame
     geometry: PatchGeometry
     seed: int
 
     task = "photorealistic"
+    name = "photorealistic"
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pictures)
 
     def __getitem__(self, rows: slice | np.ndarray) -> PhotoPairs:
         """Fewer scenes."""
         facts = self.facts.iloc[rows].reset_index(drop=True)
-        return dataclasses.replace(self, images=self.images[rows], patches=self.patches[rows], facts=facts)
+        return dataclasses.replace(self, pictures=self.pictures[rows], covered=self.covered[rows], facts=facts)
 
     @property
-    def labels(self) -> np.ndarray:
+    def label(self) -> np.ndarray:
         """int64 ``(n,)``, 0 different, 1 same."""
         return self.facts.label.to_numpy()
+
+    @property
+    def clusters(self) -> np.ndarray:
+        """Which scenes are not independent of each other, ``(n,)``: a scene and its twin."""
+        return self.facts.pair.to_numpy()
+
+    def pixels(self) -> np.ndarray:
+        """The pictures, uint8 ``(n, size, size, 3)``."""
+        return self.pictures
+
+    def patches(self) -> np.ndarray:
+        """Patch ids of each object, int64 ``(n, 2, p)``, padded with -1."""
+        return self.covered
+
+    def conditions(self) -> dict[str, np.ndarray]:
+        """Kinds of scenes, bool ``(n,)`` each; a kind may be empty.
+
+        "difference_none", same pairs, and "difference_object" and "_color", pairs that differ in it; "level_object"
+        and "level_color", scenes and twins about objects or paint; "occlusion_none", "_some" and "_much" (an object
+        is hidden by less than 2, less than 25 or more percent); "distance_near", "_middle" and "_far" (below 6.6,
+        below 7.8, and above, in object radii); "rotation_difference_to_60", "_to_120" and "_to_180" degrees.
+        """
+        same = self.label == 1
+        levels = {level: (self.facts.level == level).to_numpy() for level in ("object", "color")}
+        found = {"difference_none": same}
+        for level, rows in levels.items():
+            found[f"difference_{level}"] = rows & ~same
+        for level, rows in levels.items():
+            found[f"level_{level}"] = rows
+        for name, (edges, kinds) in _BINS.items():
+            place = np.digitize(self.facts[name], edges)
+            for i, kind in enumerate(kinds):
+                found[f"{name}_{kind}"] = place == i
+        return found
 
     @classmethod
     def from_dataset(cls, data: Any, geometry: PatchGeometry) -> PhotoPairs:

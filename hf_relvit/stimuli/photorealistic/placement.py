@@ -10,8 +10,8 @@ from ...errors import RelViTError
 from .library import Library
 from .masks import camera_axes, object_mask, rays, visible_shares
 from .meshes import Model
+from .room import stage
 from .scenes import DIFFERENCES, Pairing, PhotoScene, SceneOptions
-from .staging import stage
 
 MASK_SIZE = 224
 MAX_TRIES = 400

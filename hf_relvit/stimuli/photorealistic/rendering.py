@@ -17,8 +17,8 @@ from .extra import need
 from .library import Library
 from .meshes import Model
 from .placement import rotation_matrix, turned
+from .room import surface_texture
 from .scenes import Light, PhotoScene, Surface
-from .staging import surface_texture
 from .textures import SIDE
 
 VARIANTS = {"scalar": "scalar_rgb", "llvm": "llvm_ad_rgb"}

@@ -2,8 +2,8 @@ import tarfile
 from importlib.resources import files
 
 import pytest
-from hf_relvit.dataset_builders.photorealistic import farm
 
+from hf_relvit.building import farm
 from hf_relvit.errors import RelViTError, RelViTWarning
 from hf_relvit.stimuli.photorealistic.library import OBJECT_NAMES, Library
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_relvit.stimuli.photorealistic.staging import linear, stage
+from hf_relvit.stimuli.photorealistic.room import linear, stage
 from hf_relvit.stimuli.photorealistic.textures import FAMILIES
 
 

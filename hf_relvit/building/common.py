@@ -1,0 +1,130 @@
+"""What the builders share: configs, splits and the way to their rows.
+
+``datasets`` replaces ``open``, ``Path``, numpy and the like in every module that defines a builder, for its streaming;
+hence this module uses none of them (``rows.py`` does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import datasets
+
+from ..errors import RelViTError
+from ..geometry import GEOMETRIES, parse_config
+from ..stimuli.objects import open_objects
+from ..stimuli.scenes import SceneTable, check_scenes, sample
+from ..stimuli.splits import split_names
+from .rows import features, fingerprint, rows
+from .shards import Sharded
+
+VERSION = datasets.Version("1.0.0")
+"""Of the stimuli: raised whenever the same seed gives other pictures (tests/stimuli pins them)."""
+
+COMBINATIONS = (256, 16, 32, 64, 128)  # training combinations of the named configs (paper: 256 and 32)
+_CHUNK = 64  # scenes rendered at once
+
+
+@dataclass
+class SceneConfig(datasets.BuilderConfig):
+    """A stimulus set.
+
+    Args:
+        geometry: name of a preset of ``hf_relvit.geometry``.
+        combinations: training combinations of shape and color; the other ones are held out.
+        n_train, n_eval: scenes in the training split and in each other split.
+        seed: of everything random.
+        masks: folder of your own silhouettes (``ObjectSet.from_folder``).
+        palette: JSON file of your own colors.
+    """
+
+    geometry: str = "b16"
+    combinations: int = 256
+    n_train: int = 6400
+    n_eval: int = 6400
+    seed: int = 0
+    masks: str | None = None
+    palette: str | None = None
+
+
+class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
+    """Scenes of one task as a dataset.
+
+    ``config_name`` is "<geometry>-<combinations>", such as "b16-32"; the fields of ``SceneConfig`` go by keyword. Any
+    number of processes (``download_and_prepare(num_proc=...)``) makes the same rows. The cache folder depends on every
+    parameter, on the shapes and colors themselves and on the text of the code that draws them, so a stale cache
+    cannot be read.
+
+    Raises:
+        RelViTError: unknown geometry, combinations or sizes that cannot be balanced, bad masks or palette.
+    """
+
+    VERSION = VERSION
+    BUILDER_CONFIG_CLASS = SceneConfig
+    BUILDER_CONFIGS = [
+        SceneConfig(name=f"{name}-{combinations}", version=VERSION, geometry=name, combinations=combinations)
+        for name in GEOMETRIES
+        for combinations in COMBINATIONS
+    ]
+    task: str
+    config: SceneConfig
+
+    def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
+        if config_name is not None and (twice := keywords.keys() & {"task", "geometry", "combinations"}):
+            raise RelViTError(f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once")
+        own = {key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None}
+        given = {key: value for key, value in (keywords | own).items() if value is not None}
+        name = config_name or self._name(given)
+        parts = self._parse(name)
+        self.objects = open_objects(own.get("masks"), own.get("palette"))
+        named = name in self.builder_configs
+        super().__init__(
+            cache_dir,
+            dataset_name=self.task,
+            config_name=name if named else None,
+            hash=fingerprint(self.objects),
+            **(given if named else given | {"name": name} | parts),
+        )
+        self.scene_geometry = GEOMETRIES[self.config.geometry]
+        self.splits = split_names(self.config.combinations, self.objects)
+        self._check()
+
+    def _name(self, given: dict) -> str:
+        """The name of the config that has these fields; they are taken out of ``given``."""
+        return f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
+
+    def _parse(self, name: str) -> dict:
+        """The fields of the config that its name gives."""
+        geometry, combinations = parse_config(name)
+        return {"geometry": geometry.name, "combinations": combinations}
+
+    def _check(self) -> None:
+        """What cannot be drawn should fail here, not in a worker process."""
+        for n in (self.config.n_train, self.config.n_eval):
+            check_scenes(self.task, self.scene_geometry, n, self.config.seed)
+        for split in self.splits:
+            self._scenes(split, 4)
+
+    def _scenes(self, split: str, n: int) -> SceneTable:
+        return sample(
+            self.task,
+            self.scene_geometry,
+            split,
+            n,
+            combinations=self.config.combinations,
+            seed=self.config.seed,
+            objects=self.objects,
+        )
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            features=features(self.objects),
+            homepage="https://arxiv.org/abs/2406.15955",
+        )
+
+    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+        table = self._scenes(split, n)
+        for start, stop in ranges:
+            for first in range(start, stop, _CHUNK):
+                yield from rows(table[first : min(first + _CHUNK, stop)])

@@ -1,0 +1,166 @@
+"""Rendering with several processes: one whole file for each two twins, so that what is killed goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from datasets.utils import are_progress_bars_disabled
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError, RelViTWarning
+from ..files import atomic_write, read_json, write_json
+from ..stimuli.photorealistic.library import Library
+from ..stimuli.photorealistic.placement import draw_twins, scene_mask
+from ..stimuli.photorealistic.rendering import choose_variant, render_photo
+from ..stimuli.photorealistic.scenes import PhotoScene, SceneOptions, pairings
+
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know to make any two twins; ``objects``: folder of your own ones, None for ours."""
+
+    options: SceneOptions
+    objects: str | None = None
+    size: int = 224
+    variant: str = "scalar"
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two twins: scenes, images uint8 ``(2, size, size, 3)``, masks uint8 ``(2, size, size)``."""
+
+    scenes: tuple[PhotoScene, ...]
+    images: np.ndarray
+    masks: np.ndarray
+
+
+class Farm:
+    """Pairs of a job, rendered when they are asked for or, before, all at once into a folder.
+
+    Args:
+        job: what to render.
+        stash: folder for finished pairs; None keeps nothing.
+    """
+
+    def __init__(self, job: Job, stash: str | Path | None):
+        self.job, self.stash = job, None if stash is None else Path(stash)
+
+    def pair(self, number: int) -> Pair:
+        """Two twins, from the stash if they are there."""
+        if self.stash is None or not (path := pair_file(self.stash, number)).exists():
+            return make_pair(self.job, number)
+        with np.load(path) as held:
+            scenes = tuple(PhotoScene.from_row(row) for row in json.loads(str(held["scenes"])))
+            return Pair(scenes, held["images"], held["masks"])
+
+    def run(self, processes: int, wanted: range, objects: str, generator: str) -> None:
+        """Fill the stash.
+
+        Args:
+            processes: workers, each with one thread and its own copy of the objects.
+            wanted: numbers of the pairs.
+            objects, generator: fingerprints; a stash of others is emptied first.
+
+        Raises:
+            RelViTError: a worker was killed; placement or rendering is not possible.
+        """
+        assert self.stash is not None
+        self._claim({"job": repr(self.job), "objects": objects, "generator": generator})
+        missing = [number for number in wanted if not pair_file(self.stash, number).exists()]
+        if not missing:
+            return
+        bar = tqdm(
+            total=len(wanted) * 2,
+            initial=(len(wanted) - len(missing)) * 2,
+            desc="rendering",
+            unit="image",
+            disable=are_progress_bars_disabled(),
+        )
+        with bar:
+            if processes == 1:
+                for number in missing:
+                    store_pair(self.job, self.stash, number)
+                    bar.update(2)
+                return
+            self._spread(missing, processes, bar)
+
+    def _claim(self, request: dict) -> None:
+        assert self.stash is not None
+        path = self.stash / REQUEST
+        if self.stash.exists() and not (path.exists() and read_json(path) == request):
+            shutil.rmtree(self.stash)
+        write_json(path, request)
+
+    def _spread(self, missing: list[int], processes: int, bar: tqdm) -> None:
+        # Spawned: a forked copy of a process that runs threads (torch, pyarrow) may hang.
+        context = multiprocessing.get_context("spawn")
+        workers = min(processes, len(missing))
+        with ProcessPoolExecutor(workers, context, initializer=_follow) as pool:
+            try:
+                futures = [pool.submit(store_pair, self.job, self.stash, number) for number in missing]
+                for future in as_completed(futures):
+                    future.result()
+                    bar.update(2)
+            except BrokenProcessPool as error:
+                raise RelViTError(
+                    f"a rendering process was killed, perhaps for want of memory; {bar.n} of {bar.total} images are "
+                    "kept: run the same command again, with fewer --processes"
+                ) from error
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+
+def pair_file(stash: Path, number: int) -> Path:
+    return stash / f"pair-{number:06d}.npz"
+
+
+def store_pair(job: Job, stash: Path | None, number: int) -> None:
+    """Render two twins to their file, which is whole or not there."""
+    assert stash is not None
+    pair = make_pair(job, number)
+    scenes = json.dumps([scene.row() for scene in pair.scenes])
+    with atomic_write(pair_file(stash, number)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, scenes=np.array(scenes), images=pair.images, masks=pair.masks)
+
+
+def make_pair(job: Job, number: int) -> Pair:
+    """Draw and render two twins."""
+    variant, library = choose_variant(job.variant), _library(job.objects)
+    pairing = _pairings(job.options, len(library))[number]
+    with threadpool_limits(1):  # many small products, in several processes: threads only stand in each other's way
+        scenes = draw_twins(pairing, job.options, library)
+        images = np.stack([render_photo(scene, library, job.size, variant=variant) for scene in scenes])
+        return Pair(scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes]))
+
+
+@lru_cache(maxsize=1)
+def _library(folder: str | None) -> Library:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RelViTWarning)  # said already, by the process that gives out the work
+        return Library.default() if folder is None else Library.from_folder(folder)
+
+
+_pairings = lru_cache(maxsize=1)(pairings)
+
+
+def _follow() -> None:
+    """Ctrl-C is for the process that gives out the work; if that is killed, so is this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    giver = multiprocessing.parent_process()
+    assert giver is not None
+    threading.Thread(target=lambda: (giver.join(), os._exit(1)), daemon=True).start()

@@ -1,0 +1,45 @@
+"""A finished folder says so itself: a manifest, written last, names every file with its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from .errors import RelViTError
+from .files import read_json, write_json
+
+MANIFEST = "DONE.json"
+
+
+def write_manifest(folder: Path, settings: dict) -> None:
+    """Declare a folder finished: its settings, and the checksum of every file in it."""
+    files = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    write_json(folder / MANIFEST, {"settings": settings, "files": files})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder has a manifest."""
+    return (folder / MANIFEST).is_file()
+
+
+def manifest_settings(folder: Path) -> dict:
+    """The settings that a finished folder was made with."""
+    return read_json(folder / MANIFEST)["settings"]
+
+
+def check_manifest(folder: Path) -> None:
+    """Raise RelViTError unless every file of a finished folder is as it was made, and lies in the folder."""
+    for name, digest in read_json(folder / MANIFEST)["files"].items():
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise RelViTError(
+                f"{folder / MANIFEST} names {name}, outside of its cell: expected the manifest of our study"
+            )
+        if _digest(folder / name) != digest:
+            raise RelViTError(f"{folder / name} changed since it was made: remove {folder} to make it again")
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,297 @@
+"""A model with its image processor: opened, saved, and the one way from pictures to what the model takes."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import transformers
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from ..errors import RelViTError
+from ..geometry import PatchGeometry, parse_config
+from ..stimuli.distribution import SceneDistribution
+from ..stimuli.objects import ObjectSet
+from .blocks import blocks, vision_config
+from .checkpoint_errors import as_relvit_error, check_weights
+from .configuration_relvit import RelViTConfig
+from .families import FAMILIES
+from .modeling_relvit import RelViTForImageClassification
+from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
+
+RANDOM_SEED = 0x7E11
+"""Of the random-weights baseline. It differs from every training seed: otherwise the baseline of a model trained from
+scratch would be its own initialization."""
+
+
+class Pictured(Protocol):
+    """Scenes that can be shown to a model: ``SceneTable`` and ``PhotoPairs``."""
+
+    geometry: Any
+
+    def pixels(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A same/different model and the image processor that it was trained with, as one value.
+
+    Example::
+
+        checkpoint = Checkpoint.open("runs/quick/seed0/training/model")
+        scenes = checkpoint.distribution().sample("test", 64)
+        logits = checkpoint.model(pixel_values=checkpoint.pixel_values(scenes)).logits     # (64, 2): different, same
+
+    Attributes:
+        model: a classifier of ours, or an ordinary transformers vision model of a supported family.
+        processor: turns uint8 pictures into what the model was trained on; an image processor of the transformers
+            library is taken as well.
+        any_processor: take a processor that the weights were not trained with. For one purpose: to measure what such
+            a mistake does (``examples/processor_mismatch.py``).
+    """
+
+    model: Any
+    processor: PixelProcessor
+    any_processor: bool = False
+
+    def __post_init__(self):
+        if not isinstance(self.processor, PixelProcessor):  # one of the transformers library
+            object.__setattr__(self, "processor", PixelProcessor(self.processor, self.geometry.image_size))
+
+    def __iter__(self) -> Iterator[Any]:
+        """``model, processor = checkpoint``."""
+        yield self.model
+        yield self.processor
+
+    @classmethod
+    def open(
+        cls,
+        path_or_id: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        labels: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Checkpoint:
+        """A same/different model in float32, in evaluation mode, with its processor.
+
+        Args:
+            path_or_id: folder or Hub id of a RelViT checkpoint or of an ordinary transformers classifier of a
+                supported family with the labels different and same.
+            revision: on the Hub.
+            labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
+                "same")`` or the other way round.
+            device: where to put the model; "auto" is the GPU (CUDA or ROCm) if there is one. There float32 products
+                are then TF32: about eight times as fast, right to three digits (our choice).
+
+        Raises:
+            RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that
+                the weights were trained with.
+        """
+        model = _open_model(path_or_id, revision, labels)
+        processor = load_processor(path_or_id, revision=revision)
+        expected = model.config.processor_fingerprint
+        found = processor_fingerprint(processor)
+        if expected is None:  # not saved by us: nothing says which processor the training used
+            processor = fit_processor(processor, model.config.image_size)
+        elif expected != found:
+            raise RelViTError(
+                f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with "
+                f"{expected}: put back the preprocessor_config.json that was saved with them"
+            )
+        if device == "auto":
+            device = "cpu"  # Apple's accelerator lacks the float64 of the analyses
+            if torch.cuda.is_available():
+                device = "cuda"
+                torch.set_float32_matmul_precision("high")
+        return cls(model.to(device), PixelProcessor(processor, model.config.image_size))
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Save model and processor so that the folder is either complete or not there.
+
+        The model's configuration receives the processor's fingerprint.
+
+        Args:
+            folder: replaced if it exists.
+
+        Raises:
+            RelViTError: the files cannot be written, for instance on a full disk.
+        """
+        folder = Path(folder)
+        partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+        previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
+        self.model.config.processor_fingerprint = self.processor.fingerprint
+        try:
+            with as_relvit_error(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
+                partial.mkdir(parents=True)
+                self.model.save_pretrained(partial)
+                self.processor.save_pretrained(partial)
+                if folder.exists():
+                    os.replace(folder, previous)
+                os.replace(partial, folder)
+        finally:
+            if previous.exists() and not folder.exists():
+                os.replace(previous, folder)
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.rmtree(previous, ignore_errors=True)
+
+    @property
+    def config(self) -> Any:
+        """Of the model."""
+        return self.model.config
+
+    @cached_property
+    def geometry(self) -> PatchGeometry:
+        """The token layout of the model, ours or one of the transformers library."""
+        own = getattr(self.config, "geometry", None)
+        return own if own is not None else RelViTConfig(backbone_config=vision_config(self.model)).geometry
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @cached_property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, in order; see ``modeling.blocks``."""
+        return blocks(self.model)
+
+    @property
+    def depth(self) -> int:
+        """How many blocks the model has."""
+        return len(self.blocks)
+
+    def check(self, scenes: Pictured | None = None) -> None:
+        """Raise RelViTError for a processor that the model was not trained with, or scenes of another geometry."""
+        trained_with = getattr(self.config, "processor_fingerprint", None)
+        if trained_with not in (None, self.processor.fingerprint) and not self.any_processor:
+            raise RelViTError(
+                f"an image processor {self.processor.fingerprint} for a model that was trained with {trained_with}: "
+                "use the one of its checkpoint, which Checkpoint.open returns"
+            )
+        if scenes is not None and scenes.geometry is not None:
+            self.geometry.check(scenes.geometry)
+
+    def pixel_values(self, pictures: Pictured | np.ndarray) -> torch.Tensor:
+        """What the model takes, ``(batch, 3, side, side)`` in its dtype on its device.
+
+        Args:
+            pictures: scenes; or uint8 ``(batch, side, side, 3)``, numpy or torch.
+
+        Raises:
+            RelViTError: a processor that the model was not trained with; scenes of another geometry; pictures of
+                another shape or dtype.
+        """
+        if isinstance(pictures, np.ndarray | torch.Tensor):
+            self.check()
+        else:
+            self.check(pictures)
+            pictures = pictures.pixels()
+        return self.processor(pictures, self.device).to(self.dtype)
+
+    def randomly_initialized(self, seed: int = RANDOM_SEED) -> Checkpoint:
+        """The same architecture with random weights: what the task gives away without learning."""
+        return replace(self, model=randomly_initialized(self.model, seed))
+
+    def distribution(
+        self,
+        task: str | None = None,
+        config: str | None = None,
+        *,
+        objects: ObjectSet | None = None,
+        seed: int = 0,
+    ) -> SceneDistribution:
+        """The distribution that the model's scenes come from: what is given, else what it was trained on.
+
+        Args:
+            task: "discrimination" or "rmts".
+            config: GEOMETRY-COMBINATIONS, such as "b16-32".
+            objects: shapes and colors; ours by default.
+            seed: of the scenes.
+
+        Raises:
+            RelViTError: neither the caller nor the checkpoint says which scenes, or scenes of another geometry.
+        """
+        known = getattr(self.config, "scenes", None) or {}
+        task = task or known.get("task")
+        if known and config is None:
+            config = f"{known['geometry']}-{known['combinations']}"
+        if not task or not config:
+            raise RelViTError("the checkpoint does not say what it was trained on: name it with --task and --config")
+        geometry, combinations = parse_config(config)
+        self.geometry.check(geometry)
+        return SceneDistribution(task, geometry, combinations, objects or ObjectSet.default(), seed)
+
+
+def randomly_initialized(model: Any, seed: int = RANDOM_SEED) -> Any:
+    """A model of the same class and configuration with random weights, on the same device."""
+    device = next(model.parameters()).device
+    devices = [] if device.type == "cpu" else None
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        fresh = type(model)(copy.deepcopy(model.config))
+    return fresh.to(device)
+
+
+def _open_model(
+    path_or_id: str | os.PathLike, revision: str | None, labels: Sequence[str] | None
+) -> RelViTForImageClassification:
+    """The model of a checkpoint, in float32 and in evaluation mode; see ``Checkpoint.open``."""
+    with as_relvit_error(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
+        values, _ = PreTrainedConfig.get_config_dict(path_or_id, revision=revision)
+        kind = values.get("model_type")
+        if kind is not None and kind not in CONFIG_MAPPING:
+            raise RelViTError(
+                f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
+            )
+        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
+        ours = config.model_type == "relvit"
+        name = "RelViTForImageClassification" if ours else next(iter(config.architectures or []), "")
+        plain_names = {plain for family in FAMILIES.values() for plain in family.plain.values()}
+        if not ours and name not in plain_names:
+            raise RelViTError(
+                f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
+                "fine-tune it first with relvit train"
+            )
+        if ours and labels is not None:
+            raise RelViTError(f"{path_or_id} says itself what its classes mean: leave out the labels")
+        check_weights(path_or_id, revision)
+        model_class: Any = RelViTForImageClassification if ours else getattr(transformers, name)
+        model, info = model_class.from_pretrained(
+            path_or_id,
+            revision=revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # reported below, in one line
+            output_loading_info=True,
+        )
+        _check_loaded(path_or_id, info, ours)
+    if not ours:
+        model = RelViTForImageClassification.from_plain(model, labels)
+    return model.eval()
+
+
+def _check_loaded(path_or_id: str | os.PathLike, info: dict[str, Any], ours: bool) -> None:
+    """Raise RelViTError unless the weights are those of the configuration."""
+    unknown = [key for key in info["unexpected_keys"] if ours and not key.startswith("disentanglement.")]
+    faults = {
+        "lack": info["missing_keys"],
+        "have misshapen": [key for key, *_ in info["mismatched_keys"]],
+        "have unknown": unknown,
+    }
+    for fault, keys in faults.items():
+        if keys:
+            raise RelViTError(
+                f"the weights of {path_or_id} {fault} tensors, {len(keys)} in all, first {min(keys)}: "
+                "expected those of its config.json; download or save it again"
+            )

@@ -1,0 +1,127 @@
+"""diagnosis.html: the verdict on one checkpoint, with its evidence, on one self-contained page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from ..analysis.diagnosis import Diagnosis
+from ..figures.causal import alignment_figure, probe_figure, steering_figure
+from ..figures.diagnosis import diagnosis_figure
+from ..figures.style import accuracy_figure, attention_figure, save_figure
+from ..words import condition_name, split_name
+from .pages import embedded, write_page
+
+HEADLINES = {
+    "none": "No stage fails",
+    "perceptual": "The perceptual stage fails",
+    "relational": "The relational stage fails",
+    "both": "Both stages fail",
+    "undetermined": "Undetermined",
+}
+LEADS = {
+    "none": "The objects' shape and color are held apart in their own tokens, and the comparison is right.",
+    "perceptual": "Shape and color of an object are not held apart in its own tokens.",
+    "relational": "The objects' properties are there, but the answer does not use them as it should.",
+    "both": "Properties are not held apart in the objects' tokens, and what is there is not compared as it should be.",
+    "undetermined": "The measurements do not tell which stage fails.",
+}
+
+
+def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
+    """Save the diagnosis in ``out``, its figures in ``out / "figures"``, and the page ``out / "diagnosis.html"``.
+
+    Args:
+        diagnosis: of ``analysis.diagnosis.diagnose``.
+        checkpoint: its name, for the page.
+        out: folder.
+
+    Returns:
+        The path of the page.
+    """
+    diagnosis.save(out)
+    tables, verdict, stages = diagnosis.tables, diagnosis.verdict, diagnosis.stages
+    frame = diagnosis.to_frame()
+    probes = tables["probes"]
+    drawn = {
+        "diagnosis": diagnosis_figure(frame),
+        "accuracy": accuracy_figure(tables["accuracy"]),
+        "probes": probe_figure(probes[(probes.weights == "trained") & (probes.split == "test")]),
+        "alignment": alignment_figure(_better(tables["alignments"])),
+    }
+    if stages is not None:
+        drawn["attention"] = attention_figure(stages.frame)
+    if len(tables["steering"]):
+        drawn["steering"] = steering_figure(tables["steering"])
+    for kind in ("png", "svg"):
+        for title, figure in drawn.items():
+            save_figure(figure, out / "figures" / f"{title}.{kind}")
+    test = frame[(frame.name == "answers are right") & (frame.split == "test")].iloc[0]
+    cards = [(f"{test.value:.1%}", f"answers right, {split_name('test')} ({test.ci_low:.1%} to {test.ci_high:.1%})")]
+    cards += [
+        (f"{c.value:.1%}", f"{c.name}; needed {c.threshold:.0%}")
+        for c in verdict.criteria
+        if c.name.startswith("swapping") and c.decides and c.split == "test"
+    ]
+    if stages is not None:
+        scores = (f"{stages.scores[f'{stage}_score']:.2f}" for stage in ("perceptual", "relational"))
+        cards.append((" / ".join(scores), "attention: perceptual / relational score (ours, 0 to 1)"))
+    facts, settings = diagnosis.facts, diagnosis.facts["settings"]
+    versions = facts["provenance"]["versions"]
+    return write_page(
+        out / "diagnosis.html",
+        "diagnosis.html",
+        checkpoint=checkpoint,
+        title=HEADLINES[verdict.verdict],
+        lead=LEADS[verdict.verdict],
+        cards=cards,
+        images={title: embedded(out / "figures" / f"{title}.png") for title in drawn},
+        reasons=verdict.reasons,
+        advice=verdict.advice,
+        settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else "",
+        criteria={
+            split_name(split): frame[frame.split == split].to_dict("records") for split in dict.fromkeys(frame.split)
+        },
+        accuracy=[
+            row | {"split": split_name(row["split"]), "pairs": condition_name(row["condition"])}
+            for row in tables["accuracy"].to_dict("records")
+        ],
+        foot=[
+            f"{facts['task']}, {facts['geometry']}-{facts['combinations']}",
+            f"seed {facts['config']['seed']}",
+            f"{facts['config']['scenes']} scenes and {facts['config']['test_pairs']} pairs a split",
+            f"processor {facts['provenance']['processor']}",
+            *(f"{package} {number}" for package, number in versions.items()),
+            facts["provenance"]["machine"],
+        ],
+    )
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """The verdict and its evidence for the terminal."""
+    verdict = diagnosis.verdict
+    lines = [f"{'question':54} {'split':13} {'value':>6}  {'95 % interval':>14} {'n':>5} {'needed':>6}  answer"]
+    for criterion in verdict.criteria:
+        title = criterion.name if criterion.decides else f"({criterion.name})"
+        interval = f"{criterion.ci_low:.3f} to {criterion.ci_high:.3f}"
+        lines.append(
+            f"{title:54} {split_name(criterion.split):13} {criterion.value:6.3f}  {interval:>14} "
+            f"{criterion.n:5d} {criterion.threshold:6.2f}  {criterion.reading}"
+        )
+    lines += [
+        "",
+        f"verdict: {verdict.verdict} - {HEADLINES[verdict.verdict].lower()}",
+        *verdict.reasons,
+        *verdict.advice,
+    ]
+    return "\n".join(lines)
+
+
+def _better(alignments: pd.DataFrame) -> pd.DataFrame:
+    """On IID pairs, the better of the learned subspace and the span of class means at each layer, and the controls."""
+    known = pd.DataFrame(alignments[(alignments.split == "test") & (alignments.control != "whole_object")])
+    swaps = known[(known.control == "none") & (known.weights == "trained")]
+    best = swaps.loc[swaps.groupby(["property", "layer", "condition"]).accuracy.idxmax()]
+    return pd.concat([best, known.drop(swaps.index)], ignore_index=True)

@@ -1,0 +1,36 @@
+"""Self-contained HTML pages: one frame and one style, ``page.html`` and ``page.css``, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from .. import __version__
+from ..files import atomic_write
+
+
+def write_page(path: Path, template: str, **values) -> Path:
+    """Fill a template and write it to ``path``, which is returned; values are escaped.
+
+    Args:
+        path: of the page.
+        template: name of a file of this package, which extends ``page.html``.
+        values: for the template; ``title`` for all, and what else ``page.html`` names.
+    """
+
+    def read(name: str) -> str:
+        return (files(__package__) / name).read_text("utf-8")
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read))
+    text = environment.get_template(template).render(version=__version__, **values)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def embedded(path: Path) -> str:
+    """A PNG file as the address of an image in a page."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,162 @@
+"""What a run found, as one small JSON file that is published with it: the source of its card and of comparisons."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from ..errors import RelViTError
+from ..files import read_json
+from ..provenance import dataset_checksum
+from ..words import TASK_QUESTIONS
+from .redaction import without_local
+from .tables import CAUSAL
+
+FILE = "results.json"
+FORMAT = 1
+_WORD = re.compile(r"[\w.-]{1,64}")  # what is shown in terminals may hold no control characters
+WHOLE = ("all", "trained", "shuffled", "flip", "agree")
+"""Conditions over all scenes; the rows of single kinds of scenes stay in the Parquet tables."""
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """Settings and measurements of one trained model.
+
+    Attributes:
+        config: settings of the training (``TrainConfig``); of local paths the last part.
+        processor: fingerprint of the image processor.
+        validation: ``accuracy, ci_low, ci_high, n`` at the end of training.
+        versions: package -> version, of the training.
+        data: what was evaluated on: ``task, config, version, seed, checksum, generator``; None without evaluation.
+        tables: "accuracy", "photorealistic", the causal analyses (``study.tables.CAUSAL``) -> rows; those there are.
+        attention: scores of the attention stages, with ``n`` (scenes); empty if not measured.
+    """
+
+    config: dict[str, Any]
+    processor: str
+    validation: dict[str, Any]
+    versions: dict[str, str]
+    data: dict[str, Any] | None = None
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    attention: dict[str, float] = field(default_factory=dict)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table, empty if there is none."""
+        return pd.DataFrame(self.tables.get(name, []))
+
+    def to_json(self) -> str:
+        values = {"format": FORMAT, **dataclasses.asdict(self)}
+        return json.dumps(_plain(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, name: str) -> RunResults:
+        """Parse what somebody published as ``name``: untrusted, so every part that is used later is checked.
+
+        Raises:
+            RelViTError: not such a file, another format, or columns or numbers that cannot be.
+        """
+        cure = "publish the run again with relvit push"
+        try:
+            values = json.loads(text)
+            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+                raise ValueError(f"expected format {FORMAT}")
+            results = cls(**values)
+            if results.config["task"] not in TASK_QUESTIONS or not isinstance(results.tables, dict):
+                raise ValueError(
+                    f"task {results.config['task']!r}, expected one of {', '.join(TASK_QUESTIONS)}, and tables"
+                )
+            for table in ("accuracy", "photorealistic"):
+                _check_rows(results.tables.get(table, []), ("split", "condition"))
+            _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
+            if results.data and not all(_WORD.fullmatch(results.data[key]) for key in ("config", "version")):
+                raise ValueError("names of the data")
+            if not all(isinstance(value, int | float) for value in results.attention.values()):
+                raise ValueError("attention scores that are no numbers")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RelViTError(f"the published results of {name} cannot be read ({reason}): {cure}") from error
+        return results
+
+
+def _check_rows(rows: Any, keys: tuple[str, ...]) -> None:
+    for row in rows:
+        for key in keys:
+            if not _WORD.fullmatch(str(row[key])):
+                raise ValueError(f"{key} {row[key]!r}")
+        for key in ("accuracy", "ci_low", "ci_high", "base_accuracy", "floor"):
+            value = row[key]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{key} {value!r}, expected 0 to 1")
+        if isinstance(row["n"], bool) or not isinstance(row["n"], int) or row["n"] < 1:
+            raise ValueError(f"n {row['n']!r}")
+
+
+def collect(training: Path, cells: Mapping[str, Path], data: Path | None) -> RunResults:
+    """The results of a run from its files.
+
+    Args:
+        training: the folder with ``config.json``, ``history.json`` and ``model/``.
+        cells: path in the run -> file, of the finished cells only.
+        data: the manifest of the stimuli.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for analysis, pattern in {
+        "accuracy": "evaluation/accuracy.parquet",
+        "photorealistic": "photorealistic/accuracy/accuracy.parquet",
+        **{k: v[0] for k, v in CAUSAL.items()},
+    }.items():
+        found = [path for name, path in sorted(cells.items()) if PurePosixPath(name).match(pattern)]
+        if found:
+            rows = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
+            whole = rows[rows.condition.isin(WHOLE)] if analysis != "accuracy" else rows
+            tables[analysis] = whole.astype(object).to_dict("records")
+    attention: dict[str, float] = {}
+    if (scores := cells.get("attention/attention.json")) is not None:
+        stages = read_json(scores)
+        attention = {**stages["scores"], "n": stages["facts"]["n"]}
+    processor = read_json(training / "model" / "config.json")["processor_fingerprint"]
+    return dataclasses.replace(
+        of_training(read_json(training / "config.json"), read_json(training / "history.json"), processor),
+        data=None if data is None else _data(read_json(data)),
+        tables=tables,
+        attention=attention,
+    )
+
+
+def of_training(config: dict[str, Any], history: dict[str, Any], processor: str) -> RunResults:
+    """What the training alone says.
+
+    Args:
+        config: its settings.
+        history: what it logged, with provenance (``history.json``).
+        processor: fingerprint of the image processor.
+    """
+    last = [row for row in history["log"] if "eval_validation_accuracy" in row][-1]
+    validation = {key: last[f"eval_validation_{key}"] for key in ("accuracy", "ci_low", "ci_high")}
+    return RunResults(
+        without_local(config), processor, validation | {"n": config["n_eval"]}, history["provenance"]["versions"]
+    )
+
+
+def _data(manifest: dict) -> dict[str, Any]:
+    kept = ("task", "config", "version", "seed", "n_train", "n_eval", "generator", "objects", "own_objects")
+    return {key: manifest[key] for key in kept} | {"checksum": dataset_checksum(manifest)}
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with numpy's numbers as Python's and NaN as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,59 @@
+"""What a training looks like on disk: the one place that knows the names of its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import read_json
+from ..modeling.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """A folder that ``train`` wrote, or is writing.
+
+    Attributes:
+        path: of the folder.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The settings, as they were resolved."""
+        return self.path / "config.json"
+
+    @property
+    def history_file(self) -> Path:
+        """What training logged, with provenance; written last."""
+        return self.path / "history.json"
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint: weights, configuration, image processor and card."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What an interrupted training goes on from; gone when it is finished."""
+        return self.path / "checkpoints"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """RelViTError if there are none."""
+        return read_json(self.config_file)
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """``log`` and ``provenance``; RelViTError if there is none."""
+        return read_json(self.history_file)
+
+    def finished(self) -> bool:
+        """Whether the training came to its end."""
+        return self.history_file.is_file() and (self.model / "config.json").is_file()
+
+    def checkpoint(self) -> Checkpoint:
+        """The trained model and its processor, on the GPU if there is one."""
+        return Checkpoint.open(self.model, device="auto")

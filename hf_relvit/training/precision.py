@@ -1,0 +1,29 @@
+"""In which precision a run trains and is measured."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import TrainConfig
+
+
+def computes_bf16() -> bool:
+    """Whether the device multiplies bf16 matrices in hardware; elsewhere bf16 autocast is slower than float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def trains_in_bf16(config: TrainConfig) -> bool:
+    """Whether this run trains under bf16 autocast."""
+    return computes_bf16() if config.bf16 is None else config.bf16
+
+
+def training_autocast(config: TrainConfig) -> torch.autocast:
+    """The context in which a study measures a run: the precision of its training, on the device at hand.
+
+    On a CPU ViT-B/16 takes a tenth of the time under bf16 autocast. Without this context, as in `relvit evaluate`, all
+    is measured in float32.
+    """
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bf16(config))
