@@ -51,7 +51,9 @@ class Sides:
     def worst(self, mass, maps) -> float:
         """Largest difference between the recorded mass on each object and that of the full maps."""
         heads, tokens = maps[0].shape[1], self.tokens
-        index = tokens.flatten(1)[:, None, :, None].expand(-1, heads, -1, self.geometry.sequence_length)
+        index = tokens.flatten(1)[:, None, :, None].expand(
+            -1, heads, -1, self.geometry.sequence_length
+        )
         worst = 0.0
         for layer, attention in enumerate(maps):
             rows = attention.gather(2, index).unflatten(2, tokens.shape[1:])
@@ -64,12 +66,16 @@ class Sides:
 
 def status_mib(name: str) -> float:
     """A memory figure of this process (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    )
     return int(line.split()[1]) / 1024
 
 
 def peak_mib(side: str) -> float:
-    out = subprocess.run([sys.executable, __file__, side], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [sys.executable, __file__, side], check=True, capture_output=True, text=True
+    ).stdout
     return json.loads(out.splitlines()[-1])
 
 
@@ -98,7 +104,10 @@ def main() -> None:
             for side in SIDES
         ]
         + [
-            {"what": "extra memory, stages / full maps", "ratio": extra[SIDES[1]] / extra[SIDES[2]]},
+            {
+                "what": "extra memory, stages / full maps",
+                "ratio": extra[SIDES[1]] / extra[SIDES[2]],
+            },
             {
                 "what": "largest difference",
                 "to_eager_maps": sides.worst(kept[SIDES[1]][1], kept[SIDES[2]][1]),
@@ -116,7 +125,9 @@ if __name__ == "__main__":
         sides.run(sys.argv[1])  # what is set up once is not counted
         sides.pixels, sides.tokens = whole
         before = status_mib("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, so that building the model is not in it
+        Path("/proc/self/clear_refs").write_text(
+            "5"
+        )  # the peak starts anew, so that building the model is not in it
         results = sides.run(sys.argv[1])
         print(json.dumps(status_mib("VmHWM") - before))
     else:

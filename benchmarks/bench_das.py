@@ -69,10 +69,18 @@ class Pyvene:
         card.type_to_module_mapping[type(model)] = {"block_output": (path, CONST_OUTPUT_HOOK)}
         card.type_to_dimension_mapping[type(model)] = {"block_output": ("hidden_size",)}
         kind = pyvene.SigmoidMaskRotatedSpaceIntervention
-        place = dict(layer=layer, component="block_output", unit="pos", max_number_of_units=1, intervention_link_key=0)
+        place = dict(
+            layer=layer,
+            component="block_output",
+            unit="pos",
+            max_number_of_units=1,
+            intervention_link_key=0,
+        )
         config = pyvene.IntervenableConfig(
             [
-                pyvene.RepresentationConfig(intervention_type=kind, group_key=0 if tuned else None, **place)
+                pyvene.RepresentationConfig(
+                    intervention_type=kind, group_key=0 if tuned else None, **place
+                )
                 for _ in range(4)
             ]
         )
@@ -82,7 +90,10 @@ class Pyvene:
         with torch.no_grad():
             self.intervention.masks.zero_()
         rotation = self.intervention.rotate_layer.parametrizations.weight.original
-        self.groups = [{"params": [rotation], "lr": 1e-3}, {"params": [self.intervention.masks], "lr": 1e-2}]
+        self.groups = [
+            {"params": [rotation], "lr": 1e-3},
+            {"params": [self.intervention.masks], "lr": 1e-2},
+        ]
 
     def mask(self) -> torch.Tensor:
         return torch.sigmoid(self.intervention.masks / self.intervention.temperature)
@@ -90,8 +101,13 @@ class Pyvene:
     def logits(self, base, source, base_tokens, source_tokens, temperature: float) -> torch.Tensor:
         """Of the base images after the interchange; tokens are ``(batch, tokens)``."""
         self.intervention.set_temperature(torch.tensor(temperature))
-        at = [[[[t] for t in column] for column in tokens.T.tolist()] for tokens in (source_tokens, base_tokens)]
-        _, output = self.model({"pixel_values": base}, [{"pixel_values": source}], {"sources->base": (at[0], at[1])})
+        at = [
+            [[[t] for t in column] for column in tokens.T.tolist()]
+            for tokens in (source_tokens, base_tokens)
+        ]
+        _, output = self.model(
+            {"pixel_values": base}, [{"pixel_values": source}], {"sources->base": (at[0], at[1])}
+        )
         return output.logits
 
 
@@ -103,7 +119,11 @@ def timed(work) -> float:
 
 def speed(rounds: int, slow_rounds: int) -> list[dict]:
     torch.manual_seed(0)
-    model = RelViTForImageClassification(RelViTConfig(backbone_config=ViTConfig())).eval().requires_grad_(False)
+    model = (
+        RelViTForImageClassification(RelViTConfig(backbone_config=ViTConfig()))
+        .eval()
+        .requires_grad_(False)
+    )
     processor = PixelProcessor(default_processor(224), 224)
     pairs = sample_counterfactuals("discrimination", GEOMETRIES["b16"], "color", "train", BATCH)
     place = Site("resid_post", LAYER)
@@ -122,7 +142,11 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
         """One epoch of one step more costs a step; what is done once a fit cancels out."""
         config = DASConfig(LAYER, batch_size=BATCH, epochs=1, bf16=bf16)
         few, many = (
-            timed(lambda e=e: fit_alignment(Checkpoint(model, processor), data, dataclasses.replace(config, epochs=e)))
+            timed(
+                lambda e=e: fit_alignment(
+                    Checkpoint(model, processor), data, dataclasses.replace(config, epochs=e)
+                )
+            )
             for e in (1, 4)
         )
         return (many - few) / 3
@@ -157,10 +181,17 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
             if not slow or turn < slow_rounds:
                 seconds[name].append(work())
                 print(f"  {name}: {seconds[name][-1]:.2f} s", flush=True)
-    fastest = {name: min(values) for name, values in seconds.items()}  # which other work disturbs least
-    rotation = timed(lambda: LearnedSubspace("das", 768, None, torch.Generator()).rotation().sum().backward())
+    fastest = {
+        name: min(values) for name, values in seconds.items()
+    }  # which other work disturbs least
+    rotation = timed(
+        lambda: LearnedSubspace("das", 768, None, torch.Generator()).rotation().sum().backward()
+    )
     peer_step, peer_tuned = fastest["pyvene, float32"], fastest["tuned pyvene, float32"]
-    rows = [{"what": name, "seconds_per_step": value, "steps": len(seconds[name])} for name, value in fastest.items()]
+    rows = [
+        {"what": name, "seconds_per_step": value, "steps": len(seconds[name])}
+        for name, value in fastest.items()
+    ]
     for precision in ("float32", "bfloat16"):
         step = fastest[f"ours, {precision}"]
         rows.append(
@@ -177,7 +208,9 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
 
 def agreement(seeds: int) -> list[dict]:
     """What both learn, on the model of the tests whose color is known to lie in four dimensions."""
-    spec = importlib.util.spec_from_file_location("sign_model", ROOT / "tests" / "analysis" / "conftest.py")
+    spec = importlib.util.spec_from_file_location(
+        "sign_model", ROOT / "tests" / "analysis" / "conftest.py"
+    )
     known = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(known)
     model, processor, objects = known.make_sign_model("color", "shape")
@@ -185,10 +218,14 @@ def agreement(seeds: int) -> list[dict]:
     model.device = torch.device("cpu")  # pyvene asks
     place, n, n_test, batch = Site("resid_post", 0), 512, 1000, 32
     train, test = (
-        sample_counterfactuals("discrimination", GEOMETRIES["quick"], "color", split, m, objects=objects)
+        sample_counterfactuals(
+            "discrimination", GEOMETRIES["quick"], "color", split, m, objects=objects
+        )
         for split, m in (("train", n), ("test", n_test))
     )
-    captured = [pair_residuals(Checkpoint(model, processor), table, [place]) for table in (train, test)]
+    captured = [
+        pair_residuals(Checkpoint(model, processor), table, [place]) for table in (train, test)
+    ]
     geometry = model.config.geometry
 
     def operands(table):
@@ -196,7 +233,12 @@ def agreement(seeds: int) -> list[dict]:
         images = [processor(render(scenes)) for scenes in (table.base, table.source)]
         tokens = geometry.tokens(table.base.patches()[rows, table.edited])
         given = geometry.tokens(table.source.patches()[rows, table.source_object])
-        return *images, torch.from_numpy(tokens), torch.from_numpy(given), torch.from_numpy(table.label).long()
+        return (
+            *images,
+            torch.from_numpy(tokens),
+            torch.from_numpy(given),
+            torch.from_numpy(table.label).long(),
+        )
 
     def pyvene_hits(seed: int, epochs: int) -> int:
         generator = torch.Generator().manual_seed(seed)
@@ -210,7 +252,9 @@ def agreement(seeds: int) -> list[dict]:
             temperature = 200 ** -(epoch / (epochs - 1))
             for rows in torch.randperm(n, generator=generator).split(batch):
                 order = torch.randperm(4, generator=generator)
-                logits = peer.logits(base[rows], source[rows], tokens[rows], given[rows][:, order], temperature)
+                logits = peer.logits(
+                    base[rows], source[rows], tokens[rows], given[rows][:, order], temperature
+                )
                 loss = cross_entropy(logits, label[rows]) + 1e-3 * peer.mask().sum()
                 adam.zero_grad()
                 loss.backward()
@@ -223,7 +267,10 @@ def agreement(seeds: int) -> list[dict]:
     def our_hits(seed: int, epochs: int, bf16: bool = False) -> int:
         config = DASConfig(0, epochs=epochs, batch_size=batch, seed=seed, bf16=bf16)
         alignment = fit_alignment(Checkpoint(model, processor), captured[0], config)
-        return round(score_alignment(Checkpoint(model, processor), alignment, captured[1]).accuracy[0] * n_test)
+        return round(
+            score_alignment(Checkpoint(model, processor), alignment, captured[1]).accuracy[0]
+            * n_test
+        )
 
     rows = []
     for epochs, state in ((6, "before convergence"), (40, "converged")):
@@ -253,7 +300,9 @@ def agreement(seeds: int) -> list[dict]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of our steps")
-    parser.add_argument("--pyvene-rounds", type=int, default=2, help="of pyvene's, a minute each on 2 cores")
+    parser.add_argument(
+        "--pyvene-rounds", type=int, default=2, help="of pyvene's, a minute each on 2 cores"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="of the small case")
     options = parser.parse_args()
     if importlib.util.find_spec("pyvene") is None:

@@ -40,29 +40,51 @@ def alignments(size: Size) -> tuple[list[dict], float]:
         start = now()
         data = {}
         for split, n in (("train", size.pairs), ("test", size.test_pairs)):
-            pairs = sample_counterfactuals("discrimination", GEOMETRIES[size.geometry], prop, split, n)
-            data[split] = pair_residuals(Checkpoint(model, processor), pairs, sites, cache_gb=CACHE_GB)
+            pairs = sample_counterfactuals(
+                "discrimination", GEOMETRIES[size.geometry], prop, split, n
+            )
+            data[split] = pair_residuals(
+                Checkpoint(model, processor), pairs, sites, cache_gb=CACHE_GB
+            )
         capturing += now() - start
         for layer in range(size.layers):
             start = now()
-            config = DASConfig(layer, epochs=size.epochs, batch_size=BATCH, bf16=computes_bf16(), cache_gb=CACHE_GB)
+            config = DASConfig(
+                layer, epochs=size.epochs, batch_size=BATCH, bf16=computes_bf16(), cache_gb=CACHE_GB
+            )
             found = fit_alignment(Checkpoint(model, processor), data["train"], config)
             fitted = now()
             score_alignment(Checkpoint(model, processor), found, data["test"], bf16=computes_bf16())
-            rows[layer] |= {f"{prop}_seconds": fitted - start, f"{prop}_scoring_seconds": now() - fitted}
+            rows[layer] |= {
+                f"{prop}_seconds": fitted - start,
+                f"{prop}_scoring_seconds": now() - fitted,
+            }
             print(f"  {prop}, block {layer}: {fitted - start:.2f} s", flush=True)
     whole = now() - begin
-    rows = [*rows.values(), {"what": "capture of all states, both properties", "seconds": capturing}]
-    return [*rows, {"what": f"alignments, {size.layers} layers x 2 properties", "seconds": whole}], whole
+    rows = [
+        *rows.values(),
+        {"what": "capture of all states, both properties", "seconds": capturing},
+    ]
+    return [
+        *rows,
+        {"what": f"alignments, {size.layers} layers x 2 properties", "seconds": whole},
+    ], whole
 
 
 def parts_of_a_step(size: Size) -> list[dict]:
     """What a step cannot do without: the blocks after the site, there and back, and one rotation."""
     model, processor = size.model()
     model.requires_grad_(False)
-    pairs = sample_counterfactuals("discrimination", GEOMETRIES[size.geometry], "color", "train", BATCH)
+    pairs = sample_counterfactuals(
+        "discrimination", GEOMETRIES[size.geometry], "color", "train", BATCH
+    )
     site = Site("resid_post", size.layers // 2 - 1)
-    residual = pair_residuals(Checkpoint(model, processor), pairs, [site]).base[site].to(DEVICE).requires_grad_()
+    residual = (
+        pair_residuals(Checkpoint(model, processor), pairs, [site])
+        .base[site]
+        .to(DEVICE)
+        .requires_grad_()
+    )
     label = to_device(pairs.label.astype("int64"), DEVICE)
     subspace = LearnedSubspace("das", size.hidden, None, Generator()).to(DEVICE)
 
@@ -72,8 +94,14 @@ def parts_of_a_step(size: Size) -> list[dict]:
         cross_entropy(logits.float(), label).backward()
 
     return [
-        {"what": f"bare suffix after block {site.layer}, {BATCH} pairs", "seconds": seconds(suffix)},
-        {"what": "rotation, once, with gradient", "seconds": seconds(lambda: subspace.rotation().sum().backward())},
+        {
+            "what": f"bare suffix after block {site.layer}, {BATCH} pairs",
+            "seconds": seconds(suffix),
+        },
+        {
+            "what": "rotation, once, with gradient",
+            "seconds": seconds(lambda: subspace.rotation().sum().backward()),
+        },
     ]
 
 
@@ -100,13 +128,20 @@ def attention(size: Size) -> list[dict]:
         rates[name] = len(batch) / seconds(work)
     model.set_attn_implementation("relvit")
     rows = [
-        {"what": f"forward, {name}", "images_per_second": rate, "to_plain": rate / rates["plain sdpa"]}
+        {
+            "what": f"forward, {name}",
+            "images_per_second": rate,
+            "to_plain": rate / rates["plain sdpa"],
+        }
         for name, rate in rates.items()
     ]
     whole = seconds(lambda: measure_attention(Checkpoint(model, processor), scenes), 1)
     return [
         *rows,
-        {"what": f"attention stages of {len(scenes)} scenes, with rendering and intervals", "seconds": whole},
+        {
+            "what": f"attention stages of {len(scenes)} scenes, with rendering and intervals",
+            "seconds": whole,
+        },
     ]
 
 
@@ -119,11 +154,20 @@ def stimuli(size: Size) -> list[dict]:
     sides = {
         "rendered on the host, one core": lambda: [render(part) for part in parts],
         "rendered on the device": lambda: [on_device(part) for part in parts],
-        "rendered on the host, floats on the device": lambda: [processor(render(part), DEVICE) for part in parts],
-        "rendered on the device, floats there too": lambda: [processor(on_device(part), DEVICE) for part in parts],
-        "rendered on the host, floats made there": lambda: [processor(render(part)).to(DEVICE) for part in parts],
+        "rendered on the host, floats on the device": lambda: [
+            processor(render(part), DEVICE) for part in parts
+        ],
+        "rendered on the device, floats there too": lambda: [
+            processor(on_device(part), DEVICE) for part in parts
+        ],
+        "rendered on the host, floats made there": lambda: [
+            processor(render(part)).to(DEVICE) for part in parts
+        ],
     }
-    return [{"what": f"scenes {what}", "images_per_second": len(table) / seconds(w)} for what, w in sides.items()]
+    return [
+        {"what": f"scenes {what}", "images_per_second": len(table) / seconds(w)}
+        for what, w in sides.items()
+    ]
 
 
 def main() -> None:

@@ -17,7 +17,13 @@ import torch
 from gpu import DEVICE, Size, forward_operations, keep, matmul_peak, now, size_from_arguments
 from PIL import Image
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
 from transformers.trainer_callback import PrinterCallback
 
 from hf_relvit.geometry import GEOMETRIES
@@ -47,10 +53,18 @@ class Clock(TrainerCallback):
 
 
 def config_of(size: Size, **settings) -> TrainConfig:
-    paper = dict(geometry=size.geometry, backbone=size.backbone, n_train=size.n_train, batch_size=size.batch)
+    paper = dict(
+        geometry=size.geometry, backbone=size.backbone, n_train=size.n_train, batch_size=size.batch
+    )
     return dataclasses.replace(
         PRESETS["b16"],
-        **{**paper, "images": size.batch * size.steps, "compile": True, "schedule": "constant", **settings},
+        **{
+            **paper,
+            "images": size.batch * size.steps,
+            "compile": True,
+            "schedule": "constant",
+            **settings,
+        },
         evaluations=1,
         eval_splits=["validation"],
         n_eval=size.batch,
@@ -94,11 +108,14 @@ class Pictures(Dataset):
 
     def __init__(self, size: Size):
         scenes = GEOMETRIES[size.geometry]
-        rendered = SceneDataset(SceneDistribution("discrimination", scenes), "train", size.n_train).__getitems__(
-            range(size.n_train)
-        )
+        rendered = SceneDataset(
+            SceneDistribution("discrimination", scenes), "train", size.n_train
+        ).__getitems__(range(size.n_train))
         self.files = [encode_png(image) for image in rendered["image"]]
-        self.labels, self.processor = rendered["label"].tolist(), default_processor(scenes.image_size)
+        self.labels, self.processor = (
+            rendered["label"].tolist(),
+            default_processor(scenes.image_size),
+        )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -136,7 +153,9 @@ def plain_script(size: Size, workers: int) -> float:
 def losses_of(size: Size) -> dict:
     """Both losses of Table 1: disentanglement at the authors' layer 3, the pipeline in the first and second half."""
     half = size.layers // 2
-    pipeline = dict(within_object=list(range(half)), within_pair=list(range(half, size.layers - 1)) or [half])
+    pipeline = dict(
+        within_object=list(range(half)), within_pair=list(range(half, size.layers - 1)) or [half]
+    )
     return dict(disentanglement={"layer": min(3, size.layers)}, pipeline=pipeline | {"heads": [0]})
 
 
@@ -155,18 +174,30 @@ def main() -> None:
         f"plain transformers Trainer, {workers} loader workers": lambda: plain_script(few, workers),
     }
     per_image = 3 * forward_operations(size)  # the backward pass does twice the forward's products
-    rows = [{"what": f"bf16 product of {size.matmul} x {size.matmul}", "tflop_per_second": peak / 1e12}]
+    rows = [
+        {"what": f"bf16 product of {size.matmul} x {size.matmul}", "tflop_per_second": peak / 1e12}
+    ]
     rate = {}
     for name, side in sides.items():
         rate[name] = side()
-        rows.append({"what": name, "images_per_second": rate[name], "share_of_peak": rate[name] * per_image / peak})
+        rows.append(
+            {
+                "what": name,
+                "images_per_second": rate[name],
+                "share_of_peak": rate[name] * per_image / peak,
+            }
+        )
         print(f"  {name}: {rate[name]:.0f} images/s", flush=True)
     bare, best, both, *_, script = rate.values()
     eager, eager_both = list(rate.values())[4:6]
     rows += [
         {"what": "RelViTTrainer / bare loop", "ratio": best / bare},
         {"what": "RelViTTrainer / plain script", "ratio": best / script},
-        {"what": "time of a step, both losses / none", "compiled": best / both, "not_compiled": eager / eager_both},
+        {
+            "what": "time of a step, both losses / none",
+            "compiled": best / both,
+            "not_compiled": eager / eager_both,
+        },
     ]
     targets = [
         ("training, images/s", best, 4_500, True),

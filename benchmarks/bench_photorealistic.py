@@ -28,7 +28,11 @@ OPTIONS = SceneOptions(n=64)
 
 def scenes(count: int = PAIRS) -> list:
     library = Library.default()
-    return [scene for pair in pairings(OPTIONS, len(library))[:count] for scene in draw_twins(pair, OPTIONS, library)]
+    return [
+        scene
+        for pair in pairings(OPTIONS, len(library))[:count]
+        for scene in draw_twins(pair, OPTIONS, library)
+    ]
 
 
 def one(variant: str) -> None:
@@ -49,7 +53,9 @@ def speed():
         if choose_variant(variant) != variant:
             continue
         command = [sys.executable, __file__, variant]
-        wall, cpu, first, peak = map(float, subprocess.run(command, capture_output=True, check=True).stdout.split())
+        wall, cpu, first, peak = map(
+            float, subprocess.run(command, capture_output=True, check=True).stdout.split()
+        )
         yield {
             "what": f"rendering, {variant}, one thread, {SAMPLES} paths a pixel",
             "seconds_an_image": wall,
@@ -64,7 +70,8 @@ def noise():
     errors = []
     for scene in scenes(1)[:1]:
         picture, again, reference = (
-            render_photo(scene, library, samples=samples).astype(float) for samples in (SAMPLES, 4 * SAMPLES, 256)
+            render_photo(scene, library, samples=samples).astype(float)
+            for samples in (SAMPLES, 4 * SAMPLES, 256)
         )
         errors.append([np.sqrt(((p - reference) ** 2).mean()) for p in (picture, again)])
     yield {
@@ -77,10 +84,16 @@ def noise():
 def planning():
     library = Library.default()
     pairs = pairings(OPTIONS, len(library))[:16]
-    seconds = machine.best(lambda: [draw_twins(pair, OPTIONS, library) for pair in pairs], 1) / len(pairs)
+    seconds = machine.best(lambda: [draw_twins(pair, OPTIONS, library) for pair in pairs], 1) / len(
+        pairs
+    )
     scene = scenes(1)[0]
     mask = machine.best(lambda: scene_mask(scene, library), 3)
-    yield {"what": "placing two twins; one mask", "seconds_two_twins": seconds, "seconds_a_mask": mask}
+    yield {
+        "what": "placing two twins; one mask",
+        "seconds_two_twins": seconds,
+        "seconds_a_mask": mask,
+    }
 
 
 def processes():

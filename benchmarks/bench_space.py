@@ -28,7 +28,9 @@ ACTIONS = ("swap", "steer", "inject")
 def query(i: int) -> str:
     """A state that nobody asked for before."""
     action, color, row = ACTIONS[i % 3], i % 20, i // 20 % 3
-    return f"scene=13.{color}.{row}.0_13.4.5.5&source=12.4.3.5_8.0.5.2&do={action}&at={i % 6}&draw={i}"
+    return (
+        f"scene=13.{color}.{row}.0_13.4.5.5&source=12.4.3.5_8.0.5.2&do={action}&at={i % 6}&draw={i}"
+    )
 
 
 def knobs(i: int) -> tuple:
@@ -49,7 +51,13 @@ def timed(function, count: int) -> np.ndarray:
 
 def row(what: str, milliseconds: np.ndarray, **facts) -> dict:
     median, p95 = np.quantile(milliseconds, [0.5, 0.95])
-    return {"what": what, "median_ms": float(median), "p95_ms": float(p95), "n": len(milliseconds), **facts}
+    return {
+        "what": what,
+        "median_ms": float(median),
+        "p95_ms": float(p95),
+        "n": len(milliseconds),
+        **facts,
+    }
 
 
 def many(url: str) -> dict:
@@ -61,7 +69,12 @@ def many(url: str) -> dict:
         for step in range(EACH):
             start = time.perf_counter()
             answer = clients[user].predict(query(user + USERS * step), api_name="/react")
-            found.append((1000 * (time.perf_counter() - start), answer["decision"].startswith("The model says")))
+            found.append(
+                (
+                    1000 * (time.perf_counter() - start),
+                    answer["decision"].startswith("The model says"),
+                )
+            )
         return found
 
     start = time.perf_counter()
@@ -90,9 +103,15 @@ def main() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])",
+    ]
     environment = {"HF_HUB_OFFLINE": "1", **os.environ}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         while process.poll() is None:

@@ -34,7 +34,11 @@ def main() -> None:
     machine.write(
         "startup",
         [
-            {"what": name, "seconds": statistics.median(values), "beyond_python": statistics.median(values) - bare}
+            {
+                "what": name,
+                "seconds": statistics.median(values),
+                "beyond_python": statistics.median(values) - bare,
+            }
             for name, values in times.items()
         ],
     )

@@ -32,7 +32,9 @@ def render_by_pixel(table: SceneTable) -> np.ndarray:
     """
     objects, rng = ObjectSet.default(), np.random.RandomState(0)
     size, patch = table.geometry.sprite_size, table.geometry.patch_size
-    images = np.full((len(table), table.geometry.image_size, table.geometry.image_size, 3), 255, dtype=np.uint8)
+    images = np.full(
+        (len(table), table.geometry.image_size, table.geometry.image_size, 3), 255, dtype=np.uint8
+    )
     for i in range(len(table)):
         for j in range(table.shape.shape[1]):
             mean = objects.palette[table.color[i, j]].tolist()
@@ -76,15 +78,25 @@ def streaming():
     fresh(range(1))
     before = peak_mib()
     fresh(range(1, 14))
-    yield {"what": "peak memory, from 4,096 to 57,344 rendered images", "more_mib": peak_mib() - before}
+    yield {
+        "what": "peak memory, from 4,096 to 57,344 rendered images",
+        "more_mib": peak_mib() - before,
+    }
     with tempfile.TemporaryDirectory() as cache:
-        rows = iter(Discrimination(cache, "b16-256", n_train=50_000).as_streaming_dataset(split="train").decode(False))
+        rows = iter(
+            Discrimination(cache, "b16-256", n_train=50_000)
+            .as_streaming_dataset(split="train")
+            .decode(False)
+        )
         for _ in range(2_000):
             next(rows)
         before = peak_mib()
         for _ in rows:
             pass
-    yield {"what": "peak memory, from 2,000 to 50,000 streamed rows of a builder", "more_mib": peak_mib() - before}
+    yield {
+        "what": "peak memory, from 2,000 to 50,000 streamed rows of a builder",
+        "more_mib": peak_mib() - before,
+    }
 
 
 def encode_default(picture: np.ndarray) -> bytes:
@@ -97,7 +109,9 @@ def png():
     pictures = render(sample("discrimination", B16, "train", 512))
     rate, size = {}, {}
     for encode in (encode_png, encode_default):
-        rate[encode] = len(pictures) / machine.best(lambda encode=encode: [encode(picture) for picture in pictures])
+        rate[encode] = len(pictures) / machine.best(
+            lambda encode=encode: [encode(picture) for picture in pictures]
+        )
         size[encode] = sum(len(encode(picture)) for picture in pictures) / 1000 / len(pictures)
     yield {
         "what": "PNG, one core",

@@ -66,11 +66,16 @@ def main() -> None:
     quick = dataclasses.replace(PRESETS["quick"], images=STEPS * 128)
     both = dataclasses.replace(PRESETS["quick-rmts"], images=STEPS * 128)
     none = dataclasses.replace(both, disentanglement=None, pipeline=None)
-    losses = {"disentanglement": {"layer": 2}, "pipeline": {"within_object": [0, 1, 2], "within_pair": [3, 4]}}
+    losses = {
+        "disentanglement": {"layer": 2},
+        "pipeline": {"within_object": [0, 1, 2], "within_pair": [3, 4]},
+    }
     sides = {
         "bare loop": lambda: bare_seconds(quick),
         "RelViTTrainer": lambda: trainer_seconds(quick),
-        "discrimination, both losses": lambda: trainer_seconds(dataclasses.replace(quick, **losses)),
+        "discrimination, both losses": lambda: trainer_seconds(
+            dataclasses.replace(quick, **losses)
+        ),
         "rmts, no loss": lambda: trainer_seconds(none),
         "rmts, both losses": lambda: trainer_seconds(both),
     }
@@ -83,12 +88,16 @@ def main() -> None:
     step = {name: statistics.median(values) for name, values in times.items()}
     ratios = {
         "RelViTTrainer throughput / bare loop": step["bare loop"] / step["RelViTTrainer"],
-        "discrimination: time a step, both losses / none": step["discrimination, both losses"] / step["RelViTTrainer"],
+        "discrimination: time a step, both losses / none": step["discrimination, both losses"]
+        / step["RelViTTrainer"],
         "rmts: time a step, both losses / none": step["rmts, both losses"] / step["rmts, no loss"],
     }
     machine.write(
         "training",
-        [{"what": name, "seconds_a_step": s, "images_per_second": 128 / s} for name, s in step.items()]
+        [
+            {"what": name, "seconds_a_step": s, "images_per_second": 128 / s}
+            for name, s in step.items()
+        ]
         + [{"what": name, "ratio": value} for name, value in ratios.items()],
     )
 

@@ -61,13 +61,17 @@ REDUCED = Size("quick", 2, 64, 2, 16, 8, 2, 64, 512, 32, 32, 2, 32)
 def size_from_arguments(what: str) -> Size:
     """Full on a GPU; reduced without one, or with ``--reduced``."""
     parser = argparse.ArgumentParser(description=what)
-    parser.add_argument("--reduced", action="store_true", help="a few seconds' worth; the default without a GPU")
+    parser.add_argument(
+        "--reduced", action="store_true", help="a few seconds' worth; the default without a GPU"
+    )
     reduced = parser.parse_args().reduced or DEVICE.type == "cpu"
     if reduced:
         print(NO_GPU)
     if DEVICE.type == "cpu":
         torch.set_num_threads(1)  # so that other work on the machine disturbs less
-        torch.compile = partial(torch.compile, backend="aot_eager")  # the same graphs, without minutes of C++
+        torch.compile = partial(
+            torch.compile, backend="aot_eager"
+        )  # the same graphs, without minutes of C++
     else:
         torch.set_float32_matmul_precision("high")
     return REDUCED if reduced else Size()
@@ -106,7 +110,9 @@ def forward_operations(size: Size) -> float:
     return counter.get_total_flops()
 
 
-def keep(name: str, size: Size, rows: list[dict], targets: list[tuple[str, float, float, bool]]) -> None:
+def keep(
+    name: str, size: Size, rows: list[dict], targets: list[tuple[str, float, float, bool]]
+) -> None:
     """Write the figures, with how they compare with the targets: what, figure, target, whether more is better."""
     if size is REDUCED:
         machine.write(f"{name}_reduced", [{"what": NO_GPU}, *rows])
@@ -117,4 +123,6 @@ def keep(name: str, size: Size, rows: list[dict], targets: list[tuple[str, float
         rows.append({"what": f"target: {what}", "figure": figure, "target": target, "met": met})
     machine.write(name, rows)
     for row in rows[len(rows) - len(targets) :]:
-        print(f"{row['what']}: {'met' if row['met'] else 'NOT MET'} ({row['figure']:.4g}, target {row['target']:g})")
+        print(
+            f"{row['what']}: {'met' if row['met'] else 'NOT MET'} ({row['figure']:.4g}, target {row['target']:g})"
+        )

@@ -12,7 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("hf_relvit", "numpy", "pillow", "pyarrow", "datasets", "torch", "transformers", "accelerate")
+_PACKAGES = (
+    "hf_relvit",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "datasets",
+    "torch",
+    "transformers",
+    "accelerate",
+)
 
 
 def describe() -> dict:
@@ -50,18 +59,26 @@ def write(name: str, rows: Iterable[dict]) -> Path:
     machine = describe()
     print(f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']}")
     for figures in rows:
-        facts = [f"{key.replace('_', ' ')} {value}" for key, value in figures.items() if key != "what"]
+        facts = [
+            f"{key.replace('_', ' ')} {value}" for key, value in figures.items() if key != "what"
+        ]
         print(f"  {figures['what']}: {', '.join(facts)}")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+    )
     return path
 
 
 def _gpu() -> dict:
     """Its name, for benchmarks that use one."""
     torch = sys.modules.get("torch")
-    return {"gpu": torch.cuda.get_device_name()} if torch is not None and torch.cuda.is_available() else {}
+    return (
+        {"gpu": torch.cuda.get_device_name()}
+        if torch is not None and torch.cuda.is_available()
+        else {}
+    )
 
 
 def _rounded(value):
@@ -74,5 +91,6 @@ def _cpu() -> str:
     except OSError:  # not Linux
         return platform.processor() or platform.machine()
     return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
     )

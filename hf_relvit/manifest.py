@@ -13,7 +13,11 @@ MANIFEST = "DONE.json"
 
 def write_manifest(folder: Path, settings: dict) -> None:
     """Declare a folder finished: its settings, and the checksum of every file in it."""
-    files = {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {
+        str(path.relative_to(folder)): _digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
     write_json(folder / MANIFEST, {"settings": settings, "files": files})
 
 
@@ -35,7 +39,9 @@ def check_manifest(folder: Path) -> None:
                 f"{folder / MANIFEST} names {name}, outside of its cell: expected the manifest of our study"
             )
         if _digest(folder / name) != digest:
-            raise RelViTError(f"{folder / name} changed since it was made: remove {folder} to make it again")
+            raise RelViTError(
+                f"{folder / name} changed since it was made: remove {folder} to make it again"
+            )
 
 
 def _digest(path: Path) -> str:

@@ -17,7 +17,9 @@ def provenance(**facts) -> dict:
         **facts,
         "versions": {name: version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "machine": ", ".join([f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores", *_gpus()]),
+        "machine": ", ".join(
+            [f"{platform.system()} {platform.machine()}", f"{os.cpu_count()} cores", *_gpus()]
+        ),
     }
 
 

@@ -27,9 +27,13 @@ def wilson(successes, n, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         RelViTError: more successes than trials, negative counts, a level outside (0, 1).
     """
     _check_level(level)
-    successes, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    successes, n = np.broadcast_arrays(
+        np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    )
     if not ((successes >= 0) & (successes <= n)).all():
-        raise RelViTError(f"successes {successes.tolist()} of n {n.tolist()}: expected 0 <= successes <= n")
+        raise RelViTError(
+            f"successes {successes.tolist()} of n {n.tolist()}: expected 0 <= successes <= n"
+        )
     z = special.ndtri((1 + level) / 2)
     denominator = n + z**2
     center = (successes + z**2 / 2) / denominator
@@ -73,15 +77,23 @@ def cluster_bootstrap(
     _check_level(level)
     values, clusters = np.asarray(values), np.asarray(clusters)
     if clusters.shape != values.shape[:1]:
-        raise RelViTError(f"clusters {clusters.shape} for values {values.shape}: expected one label a row")
+        raise RelViTError(
+            f"clusters {clusters.shape} for values {values.shape}: expected one label a row"
+        )
     if draws < 1:
-        raise RelViTError(f"{draws} bootstrap draws: expected at least 1 (2000 for a stable 95 % interval)")
+        raise RelViTError(
+            f"{draws} bootstrap draws: expected at least 1 (2000 for a stable 95 % interval)"
+        )
     if missing := int((~np.isfinite(values)).sum()):
-        raise RelViTError(f"{missing} of {values.size} values are not finite: drop or repair them first")
+        raise RelViTError(
+            f"{missing} of {values.size} values are not finite: drop or repair them first"
+        )
     names, member = np.unique(clusters, return_inverse=True)
     k = len(names)
     if k < 2:
-        raise RelViTError(f"{k} cluster: an interval needs at least 2 (more seeds, or a finer grouping)")
+        raise RelViTError(
+            f"{k} cluster: an interval needs at least 2 (more seeds, or a finer grouping)"
+        )
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(k, np.full(k, 1 / k), draws)
     sampled = np.array([statistic(np.repeat(values, count[member], axis=0)) for count in counts])
@@ -92,4 +104,6 @@ def cluster_bootstrap(
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise RelViTError(f"confidence level {level}: expected a number between 0 and 1, such as 0.95")
+        raise RelViTError(
+            f"confidence level {level}: expected a number between 0 and 1, such as 0.95"
+        )

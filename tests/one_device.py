@@ -15,7 +15,9 @@ from torch.utils._pytree import tree_leaves
 class _OneDevice(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        devices = {t.device.type for t in tensors if t.dim() or t.device.type != "cpu"}  # a number on the host is fine
+        devices = {
+            t.device.type for t in tensors if t.dim() or t.device.type != "cpu"
+        }  # a number on the host is fine
         if len(devices) > 1 and func is not torch.ops.aten.copy_.default:
             raise AssertionError(f"{func} on {sorted(devices)}")
         return func(*args, **(kwargs or {}))

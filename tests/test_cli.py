@@ -19,7 +19,9 @@ def run(*arguments, capsys):
     return end.value.code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["data", "build"], ["train"], ["evaluate"], ["analyze"], ["study"]])
+@pytest.mark.parametrize(
+    "command", [[], ["data"], ["data", "build"], ["train"], ["evaluate"], ["analyze"], ["study"]]
+)
 def test_help_everywhere(command, capsys):
     code, out, _ = run(*command, "--help", capsys=capsys)
     assert code == 0
@@ -33,11 +35,15 @@ def test_help_shows_an_example(command, capsys):
     assert "Example: relvit" in run(*command, "--help", capsys=capsys)[1]
 
 
-@pytest.mark.parametrize("code", ["import hf_relvit", "import hf_relvit.cli", "import hf_relvit.stimuli.rendering"])
+@pytest.mark.parametrize(
+    "code", ["import hf_relvit", "import hf_relvit.cli", "import hf_relvit.stimuli.rendering"]
+)
 def test_light_imports_load_no_heavy_package(code):
     heavy = "{'torch', 'transformers', 'datasets', 'matplotlib'}"
     program = f"import sys; {code}; print(sorted({heavy} & sys.modules.keys()))"
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert out.strip() == "[]"
 
 
@@ -45,8 +51,14 @@ def test_light_imports_load_no_heavy_package(code):
     ("arguments", "message"),
     [
         (["train", "quik", "--out", "x"], "did you mean 'quick'"),
-        (["data", "preview", "rmts", "--config", "b16-33"], "combinations 33: expected a multiple of the 16 colors"),
-        (["data", "preview", "rmts", "--config", "b16-32", "--split", "tset"], "unknown split 'tset'"),
+        (
+            ["data", "preview", "rmts", "--config", "b16-33"],
+            "combinations 33: expected a multiple of the 16 colors",
+        ),
+        (
+            ["data", "preview", "rmts", "--config", "b16-32", "--split", "tset"],
+            "unknown split 'tset'",
+        ),
         (["data", "preview", "rmtz", "--config", "b16-32"], "unknown task 'rmtz'"),
         (["evaluate", "no/such/folder"], "no/such/folder"),
     ],
@@ -79,8 +91,13 @@ def test_control_c_is_exit_code_130(capsys, monkeypatch):
 
 def test_a_warning_of_ours_is_one_line(capsys):
     run("env", capsys=capsys)
-    assert warnings.formatwarning(RelViTWarning("mind this"), RelViTWarning, "file.py", 3) == "relvit: mind this\n"
-    assert "file.py:3: UserWarning: mind this" in warnings.formatwarning("mind this", UserWarning, "file.py", 3)
+    assert (
+        warnings.formatwarning(RelViTWarning("mind this"), RelViTWarning, "file.py", 3)
+        == "relvit: mind this\n"
+    )
+    assert "file.py:3: UserWarning: mind this" in warnings.formatwarning(
+        "mind this", UserWarning, "file.py", 3
+    )
 
 
 def test_env_names_versions(capsys):
@@ -93,9 +110,13 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
     from hf_relvit.training.run import train
 
     checkpoint = str(
-        train(dataclasses.replace(tiny, images=16, combinations=32), tmp_path / "run", progress=False).model
+        train(
+            dataclasses.replace(tiny, images=16, combinations=32), tmp_path / "run", progress=False
+        ).model
     )
-    code, out, _ = run("evaluate", checkpoint, "-n", "16", "--out", str(tmp_path / "table.parquet"), capsys=capsys)
+    code, out, _ = run(
+        "evaluate", checkpoint, "-n", "16", "--out", str(tmp_path / "table.parquet"), capsys=capsys
+    )
     assert code == 0
     assert "compositional" in out
     table = pd.read_parquet(tmp_path / "table.parquet")
@@ -106,8 +127,12 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
     assert "wrong_object" in out
     scores = pd.read_parquet(tmp_path / "das" / "scores.parquet")
     assert set(scores.layer) == {0, 1}
-    assert {"alignment.svg", "color-0", "color-1"} <= {path.name for path in (tmp_path / "das").iterdir()}
-    code, out, _ = run("analyze", "attention", checkpoint, "-n", "4", "--out", str(tmp_path / "a"), capsys=capsys)
+    assert {"alignment.svg", "color-0", "color-1"} <= {
+        path.name for path in (tmp_path / "das").iterdir()
+    }
+    code, out, _ = run(
+        "analyze", "attention", checkpoint, "-n", "4", "--out", str(tmp_path / "a"), capsys=capsys
+    )
     assert code == 0
     assert (tmp_path / "a" / "viewer.png").exists()
 

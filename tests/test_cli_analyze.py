@@ -19,7 +19,9 @@ from hf_relvit.training.run import build_model
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoint") / "model"
-    model, processor = build_model(TrainConfig(backbone=vit(2, 32, 2) | {"initializer_range": 0.3}, combinations=32))
+    model, processor = build_model(
+        TrainConfig(backbone=vit(2, 32, 2) | {"initializer_range": 0.3}, combinations=32)
+    )
     Checkpoint(model, processor).save(folder)
     return str(folder)
 
@@ -36,7 +38,9 @@ def relvit(capsys):
 
 
 def has_figures(folder, name):
-    return (folder / f"{name}.png").stat().st_size > 1000 and "</svg>" in (folder / f"{name}.svg").read_text()
+    return (folder / f"{name}.png").stat().st_size > 1000 and "</svg>" in (
+        folder / f"{name}.svg"
+    ).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,17 @@ def alignments(checkpoint, tmp_path_factory):
     """One alignment a property, at different layers, as two runs of `relvit analyze das` make them."""
     folder = tmp_path_factory.mktemp("das")
     for prop, layer in (("shape", "0"), ("color", "1")):
-        arguments = ["analyze", "das", checkpoint, "--property", prop, "--layer", layer, "--pairs", "8"]
+        arguments = [
+            "analyze",
+            "das",
+            checkpoint,
+            "--property",
+            prop,
+            "--layer",
+            layer,
+            "--pairs",
+            "8",
+        ]
         arguments += ["--test-pairs", "4", "--epochs", "1", "--out", str(folder)]
         with pytest.raises(SystemExit) as end:
             cli.main(arguments)
@@ -52,7 +66,9 @@ def alignments(checkpoint, tmp_path_factory):
     return folder
 
 
-def test_novel_takes_a_folder_of_alignments_or_a_single_one(checkpoint, alignments, relvit, tmp_path):
+def test_novel_takes_a_folder_of_alignments_or_a_single_one(
+    checkpoint, alignments, relvit, tmp_path
+):
     common = ["analyze", "novel", checkpoint, "--pairs", "8", "--bank", "16", "--out"]
     code, out, _ = relvit(*common, tmp_path / "both", "--alignments", alignments)
     assert code == 0
@@ -71,8 +87,21 @@ def test_novel_takes_a_folder_of_alignments_or_a_single_one(checkpoint, alignmen
 
 
 def test_probe_saves_each_target_and_one_figure_of_all(checkpoint, relvit, tmp_path):
-    command = ["analyze", "probe", checkpoint, "--n-train", "32", "-n", "16", "--epochs", "1", "--out"]
-    code, out, _ = relvit(*command, tmp_path, "--target", "color", "--target", "judgement", "--layer", "1")
+    command = [
+        "analyze",
+        "probe",
+        checkpoint,
+        "--n-train",
+        "32",
+        "-n",
+        "16",
+        "--epochs",
+        "1",
+        "--out",
+    ]
+    code, out, _ = relvit(
+        *command, tmp_path, "--target", "color", "--target", "judgement", "--layer", "1"
+    )
     assert code == 0
     for target in ("color", "judgement"):
         probes = Probes.load(tmp_path / target)
@@ -86,7 +115,19 @@ def test_probe_saves_each_target_and_one_figure_of_all(checkpoint, relvit, tmp_p
 
 
 def test_steer_takes_saved_probes_or_fits_them(checkpoint, relvit, tmp_path):
-    common = ["analyze", "steer", checkpoint, "--n-train", "32", "-n", "16", "--alpha", "1", "--alpha", "50"]
+    common = [
+        "analyze",
+        "steer",
+        checkpoint,
+        "--n-train",
+        "32",
+        "-n",
+        "16",
+        "--alpha",
+        "1",
+        "--alpha",
+        "50",
+    ]
     code, out, _ = relvit(*common, "--out", tmp_path / "a")
     assert code == 0
     first = Steering.load(tmp_path / "a")
@@ -107,9 +148,19 @@ def a_run(folder, shape, color, accuracy):
             cell = folder / "das" / f"{prop}-{layer}"
             cell.mkdir(parents=True)
             rows = [
-                {"property": prop, "layer": layer, "split": split, "score": score, "control": control}
+                {
+                    "property": prop,
+                    "layer": layer,
+                    "split": split,
+                    "score": score,
+                    "control": control,
+                }
                 | {"weights": weights, "condition": condition}
-                | {"accuracy": value - 0.1 * layer if (control, score, weights) == ("none", "cause", "trained") else 1}
+                | {
+                    "accuracy": value - 0.1 * layer
+                    if (control, score, weights) == ("none", "cause", "trained")
+                    else 1
+                }
                 for control, score in controls
                 for weights in ("trained", "random")
                 for split in ("test", "test_compositional")
@@ -118,7 +169,9 @@ def a_run(folder, shape, color, accuracy):
             pd.DataFrame(rows).to_parquet(cell / "scores.parquet")
     (folder / "evaluation").mkdir()
     splits = {"validation": 1.0, "test": accuracy, "test_ood_shape": accuracy / 2}
-    frame = pd.DataFrame({"split": splits.keys(), "accuracy": splits.values()}).assign(condition="all")
+    frame = pd.DataFrame({"split": splits.keys(), "accuracy": splits.values()}).assign(
+        condition="all"
+    )
     frame.to_parquet(folder / "evaluation" / "accuracy.parquet")
 
 
@@ -136,7 +189,9 @@ def test_correlation_collects_runs_of_studies(relvit, tmp_path):
     assert test.disentanglement["weak/seed1"] == pytest.approx(0.21)
     assert dict(zip(test.index, test.group))["strong/seed0"] == "strong"
     assert set(result.frame.groups) == {3}
-    assert result.frame.value[0] == pytest.approx(np.corrcoef(test.disentanglement, test.accuracy)[0, 1])
+    assert result.frame.value[0] == pytest.approx(
+        np.corrcoef(test.disentanglement, test.accuracy)[0, 1]
+    )
     assert "warning: 3 independent runs are too few to tell" in out
     assert has_figures(tmp_path / "c", "correlation")
 
@@ -155,7 +210,10 @@ def test_bad_input_is_one_line(checkpoint, alignments, relvit, tmp_path):
     for arguments, message in (
         (["novel", checkpoint, "--alignments", tmp_path / "empty"], "no alignments in"),
         (["probe", checkpoint, "--target", "size"], "unknown target 'size'"),
-        (["probe", checkpoint, "--layer", 2, "--n-train", 8, "-n", 8], "the model has blocks 0 to 1"),
+        (
+            ["probe", checkpoint, "--layer", 2, "--n-train", 8, "-n", 8],
+            "the model has blocks 0 to 1",
+        ),
         (["steer", checkpoint, "--alpha", "nan"], "alphas (nan,)"),
         (["steer", checkpoint, "--probes", tmp_path / "empty"], "probes.json cannot be read"),
         (["correlation", tmp_path / "empty"], "no runs with alignments in"),

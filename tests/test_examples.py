@@ -34,7 +34,9 @@ def rounded(value):
 def test_published_doubts_prints_what_is_committed(tmp_path, capsys):
     run("published_doubts", "--out", str(tmp_path / "doubts.json"))
     result = json.loads((tmp_path / "doubts.json").read_text())
-    assert rounded(result) == rounded(json.loads((ROOT / "docs/results/published_doubts.json").read_text()))
+    assert rounded(result) == rounded(
+        json.loads((ROOT / "docs/results/published_doubts.json").read_text())
+    )
     assert "9.5: accuracy as the analysis saw it" in capsys.readouterr().out
 
     r = {(row["split"], row["models"]): row["r"] for row in result["figure_6"]}
@@ -52,15 +54,30 @@ def test_published_doubts_prints_what_is_committed(tmp_path, capsys):
 def test_processor_mismatch_on_a_checkpoint(tmp_path, tiny, capsys):
     model, _ = build_model(tiny)
     size = model.config.image_size
-    halves = PixelProcessor(default_processor(size), size)  # mean = spread = 0.5, so the first mismatch is none
+    halves = PixelProcessor(
+        default_processor(size), size
+    )  # mean = spread = 0.5, so the first mismatch is none
     Checkpoint(model, halves).save(tmp_path / "model")
-    run("processor_mismatch", str(tmp_path / "model"), "--n", "32", "--out", str(tmp_path / "mismatch.json"))
+    run(
+        "processor_mismatch",
+        str(tmp_path / "model"),
+        "--n",
+        "32",
+        "--out",
+        str(tmp_path / "mismatch.json"),
+    )
     rows = json.loads((tmp_path / "mismatch.json").read_text())["rows"]
-    assert [row["normalization"] for row in rows] == ["its own", "mean = spread = 0.5", "ImageNet's"]
+    assert [row["normalization"] for row in rows] == [
+        "its own",
+        "mean = spread = 0.5",
+        "ImageNet's",
+    ]
     assert [row["mean"] for row in rows] == [0.5, 0.5, 0.485]
     assert [row["agrees"] for row in rows[:2]] == [1.0, 1.0]
     assert rows[0]["accuracy"] == rows[1]["accuracy"]
-    assert all(row["n"] == 32 and row["ci_low"] <= row["accuracy"] <= row["ci_high"] for row in rows)
+    assert all(
+        row["n"] == 32 and row["ci_low"] <= row["accuracy"] <= row["ci_high"] for row in rows
+    )
     assert "ImageNet's" in capsys.readouterr().out
 
 

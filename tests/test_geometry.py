@@ -33,8 +33,14 @@ def test_only_the_prefix_shifts_and_padding_stays(prefix, patches):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PatchGeometry(225, 16), "225 is not divisible by patch size 16: choose 224 or 240"),
-        (lambda: SceneGeometry("x", 224, 16, 24, 24), "object size 24 does not cover whole patches of 16"),
+        (
+            lambda: PatchGeometry(225, 16),
+            "225 is not divisible by patch size 16: choose 224 or 240",
+        ),
+        (
+            lambda: SceneGeometry("x", 224, 16, 24, 24),
+            "object size 24 does not cover whole patches of 16",
+        ),
         (lambda: SceneGeometry("x", 224, 16, 32, 40), "expected 8 <= sprite <= object <= image"),
         (lambda: geometry("b15"), "unknown geometry 'b15': expected one of b16"),
         (lambda: parse_config("b16"), "expected GEOMETRY-COMBINATIONS"),

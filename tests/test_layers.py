@@ -26,7 +26,9 @@ FLOORS = (
 
 def modules() -> dict[str, Path]:
     return {
-        ".".join(("hf_relvit", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+        ".".join(("hf_relvit", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
         for path in ROOT.rglob("*.py")
     }
 
@@ -53,8 +55,12 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
             start = ".".join(parts[: len(parts) - node.level + 1]) if node.level else ""
             base = ".".join(filter(None, (start, node.module)))
             targets = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        found |= {target for target in targets if target in known and target not in ("hf_relvit", name)}
-    return {target for target in found if known[target].name != "__init__.py" or target.count(".") == 1}
+        found |= {
+            target for target in targets if target in known and target not in ("hf_relvit", name)
+        }
+    return {
+        target for target in found if known[target].name != "__init__.py" or target.count(".") == 1
+    }
 
 
 def floor(name: str) -> int:

@@ -22,7 +22,9 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_a_failed_rewrite_keeps_the_old_file(tmp_path):
     path = tmp_path / "result.json"
     write_json(path, 1)
-    full = pytest.raises(RelViTError, match=r"disk is full while writing .*result\.json: free some space")
+    full = pytest.raises(
+        RelViTError, match=r"disk is full while writing .*result\.json: free some space"
+    )
     with full, atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -47,7 +49,9 @@ def test_provenance_names_versions_and_facts():
 def test_a_lock_lasts_as_long_as_the_work_and_no_forked_worker_keeps_it(tmp_path):
     with file_lock(tmp_path / "cell"), multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply(_is_free, [tmp_path / "cell"]) is False
-        (tmp_path / ".cell.lock").unlink()  # as its owner does at the end: the next one makes another
+        (
+            tmp_path / ".cell.lock"
+        ).unlink()  # as its owner does at the end: the next one makes another
         assert pool.apply(_is_free, [tmp_path / "cell"]) is True
     assert list(tmp_path.iterdir()) == []
 

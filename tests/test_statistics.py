@@ -7,10 +7,14 @@ from hf_relvit.statistics import cluster_bootstrap, wilson
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
-@pytest.mark.parametrize("successes, n", [(0, 10), (10, 10), (1, 1), (3, 7), (50, 100), (6399, 6400)])
+@pytest.mark.parametrize(
+    "successes, n", [(0, 10), (10, 10), (1, 1), (3, 7), (50, 100), (6399, 6400)]
+)
 def test_wilson_is_scipys(successes, n, level):
     expected = binomtest(successes, n).proportion_ci(level, "wilson")
-    np.testing.assert_allclose(wilson(successes, n, level), (expected.low, expected.high), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        wilson(successes, n, level), (expected.low, expected.high), rtol=1e-12, atol=1e-15
+    )
 
 
 def test_wilson_on_arrays():
@@ -21,13 +25,17 @@ def test_wilson_on_arrays():
     assert tuple(map(float, wilson(0, 0))) == (0, 1)
 
 
-@pytest.mark.parametrize("successes, n, level", [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0), (1, 2, 95)])
+@pytest.mark.parametrize(
+    "successes, n, level", [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0), (1, 2, 95)]
+)
 def test_wilson_refuses(successes, n, level):
     with pytest.raises(RelViTError, match="expected"):
         wilson(successes, n, level)
 
 
-@pytest.mark.parametrize("k, at_least", [(5, 0.88), (20, 0.915)])  # nominal less 3 standard errors, 0.038; 5 are few
+@pytest.mark.parametrize(
+    "k, at_least", [(5, 0.88), (20, 0.915)]
+)  # nominal less 3 standard errors, 0.038; 5 are few
 def test_cluster_bootstrap_covers_at_its_level(k, at_least):
     """Rows share their cluster's offset: the right interval covers 95 %, one that ignores clusters far less."""
     rng = np.random.default_rng(1)
@@ -46,9 +54,13 @@ def test_cluster_bootstrap_covers_at_its_level(k, at_least):
 
 def test_cluster_bootstrap_level_narrows():
     values = np.random.default_rng(0).normal(size=200)
-    wide, narrow = (np.ptp(cluster_bootstrap(values, np.arange(200), level=level)) for level in (0.95, 0.5))
+    wide, narrow = (
+        np.ptp(cluster_bootstrap(values, np.arange(200), level=level)) for level in (0.95, 0.5)
+    )
     # a normal mean: 1.96 and 0.674 standard errors to each side
-    np.testing.assert_allclose([wide, narrow], 2 * values.std() / 200**0.5 * np.array([1.96, 0.674]), rtol=0.1)
+    np.testing.assert_allclose(
+        [wide, narrow], 2 * values.std() / 200**0.5 * np.array([1.96, 0.674]), rtol=0.1
+    )
 
 
 def test_cluster_bootstrap_resamples_whole_clusters():
@@ -61,10 +73,14 @@ def test_cluster_bootstrap_resamples_whole_clusters():
 def test_cluster_bootstrap_of_any_statistic_and_shape():
     values = np.random.default_rng(0).normal([0, 5], size=(60, 2))
     clusters = np.arange(60) // 3
-    low, high = cluster_bootstrap(values, clusters, lambda rows: np.median(rows, axis=0), draws=300, seed=7)
+    low, high = cluster_bootstrap(
+        values, clusters, lambda rows: np.median(rows, axis=0), draws=300, seed=7
+    )
     assert low.shape == high.shape == (2,)
     assert (low < np.median(values, axis=0)).all() and (np.median(values, axis=0) < high).all()
-    again = cluster_bootstrap(values, clusters, lambda rows: np.median(rows, axis=0), draws=300, seed=7)
+    again = cluster_bootstrap(
+        values, clusters, lambda rows: np.median(rows, axis=0), draws=300, seed=7
+    )
     np.testing.assert_array_equal(again, (low, high))
 
 

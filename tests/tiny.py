@@ -4,5 +4,13 @@ from __future__ import annotations
 
 from hf_relvit.training.config import vit
 
-TINY = dict(backbone=vit(2, 32, 2), images=128, batch_size=16, n_eval=32, warmup_steps=2, evaluations=4, bf16=False)
+TINY = dict(
+    backbone=vit(2, 32, 2),
+    images=128,
+    batch_size=16,
+    n_eval=32,
+    warmup_steps=2,
+    evaluations=4,
+    bf16=False,
+)
 SMALL_CAUSAL = dict(pairs=16, test_pairs=16, epochs=1, scenes=32, test_scenes=16, layers=[1])

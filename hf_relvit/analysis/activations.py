@@ -45,13 +45,17 @@ class Site:
 
     def __post_init__(self):
         if self.kind != "resid_post" or not isinstance(self.layer, int) or self.layer < 0:
-            raise RelViTError(f"site {self.kind!r}, {self.layer!r}: expected 'resid_post' and a block, counted from 0")
+            raise RelViTError(
+                f"site {self.kind!r}, {self.layer!r}: expected 'resid_post' and a block, counted from 0"
+            )
 
     def __str__(self) -> str:
         return f"{self.kind}.{self.layer}"
 
 
-def capture(model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site]) -> dict[Site, torch.Tensor]:
+def capture(
+    model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site]
+) -> dict[Site, torch.Tensor]:
     """Residual streams of one forward pass, which ends with the deepest site: later blocks are skipped.
 
     Args:
@@ -75,7 +79,9 @@ def capture(model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site])
             )
             stack.callback(hook.remove)
         deepest = max((site.layer for site in sites), default=-1)
-        stack.enter_context(replaced_forward(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden))
+        stack.enter_context(
+            replaced_forward(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden)
+        )
         model(pixel_values=pixel_values)
     return found
 
@@ -110,11 +116,15 @@ def forward_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.
     blank = residual.new_zeros(1, 3, side, side, dtype=next(model.parameters()).dtype)
     with replaced_forward(layers[: site.layer + 1], lambda *args, **kwargs: residual):
         output = model(pixel_values=blank)
-    return output.logits if "logits" in output else output.image_embeds  # the latter: CLIP with its projection as head
+    return (
+        output.logits if "logits" in output else output.image_embeds
+    )  # the latter: CLIP with its projection as head
 
 
 @contextmanager
-def patch(model: nn.Module, site: Site, edit: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def patch(
+    model: nn.Module, site: Site, edit: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[None]:
     """While the context is open, ``edit`` replaces the residual stream at ``site`` in every forward pass.
 
     Args:
@@ -126,7 +136,9 @@ def patch(model: nn.Module, site: Site, edit: Callable[[torch.Tensor], torch.Ten
         RelViTError: a layer that the model does not have.
     """
     # prepend: the hooks behind output_hidden_states are permanent once used, and would hide the edit from it
-    hook = _block(blocks(model), site).register_forward_hook(lambda module, args, output: edit(output), prepend=True)
+    hook = _block(blocks(model), site).register_forward_hook(
+        lambda module, args, output: edit(output), prepend=True
+    )
     try:
         yield
     finally:
@@ -180,10 +192,14 @@ def residuals(
     for site in sites:
         _block(blocks(model), site)
         size = int(np.prod(shape)) * first.element_size()
-        cache[site] = torch.empty(shape, **kept) if size <= budget else _on_disk(shape, first.dtype, folder)
+        cache[site] = (
+            torch.empty(shape, **kept) if size <= budget else _on_disk(shape, first.dtype, folder)
+        )
         budget -= size if size <= budget else 0
     model.eval()
-    for start in tqdm(range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False
+    ):
         rows = slice(start, start + batch_size)
         pixels = checkpoint.pixel_values(scenes[rows])
         for site, hidden in capture(model, pixels, sites).items():
@@ -200,7 +216,9 @@ def at_tokens(residual: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 
 def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
     if site.layer >= len(layers):
-        raise RelViTError(f"site {site}: the model has blocks 0 to {len(layers) - 1}; choose one of them")
+        raise RelViTError(
+            f"site {site}: the model has blocks 0 to {len(layers) - 1}; choose one of them"
+        )
     return layers[site.layer]
 
 
@@ -224,7 +242,9 @@ def _on_disk(shape: tuple[int, ...], dtype: torch.dtype, folder) -> torch.Tensor
     size = int(np.prod(shape)) * dtype.itemsize
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # a disk that fills up later would kill the process without a word
+            if hasattr(
+                os, "posix_fallocate"
+            ):  # a disk that fills up later would kill the process without a word
                 os.posix_fallocate(file.fileno(), 0, size)
             memory = np.memmap(file, dtype=np.uint8, mode="w+", shape=(size,))
     except OSError as error:
@@ -281,12 +301,18 @@ def object_states(
     def read(sites: list[Site]) -> dict[int, torch.Tensor]:
         tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
         return {
-            site.layer: found for site, found in residuals(checkpoint, scenes, sites, tokens=tokens, **options).items()
+            site.layer: found
+            for site, found in residuals(
+                checkpoint, scenes, sites, tokens=tokens, **options
+            ).items()
         }
 
     if compat == "corrected":
         return ObjectStates(scenes, read([Site("resid_post", layer) for layer in layers]), compat)
-    states = {layer + 1: found for layer, found in read([Site("resid_post", i - 1) for i in layers if i > 0]).items()}
+    states = {
+        layer + 1: found
+        for layer, found in read([Site("resid_post", i - 1) for i in layers if i > 0]).items()
+    }
     if 0 in layers:  # the input of block 0 is the output of a block 0 that does nothing
         with replaced_forward(parts[:1], lambda hidden, *args, **kwargs: hidden):
             states |= read([Site("resid_post", 0)])

@@ -71,9 +71,13 @@ class Alignment:
                 "expected (k, hidden) and bool (k,)"
             )
         if not torch.allclose(rows @ rows.T, torch.eye(len(rows)), atol=1e-3):
-            raise RelViTError("the rows of the rotation are not orthonormal: save or fit the alignment again")
+            raise RelViTError(
+                "the rows of the rotation are not orthonormal: save or fit the alignment again"
+            )
         if self.property not in PROPERTIES:
-            raise RelViTError(f"unknown property {self.property!r}: expected one of {', '.join(PROPERTIES)}")
+            raise RelViTError(
+                f"unknown property {self.property!r}: expected one of {', '.join(PROPERTIES)}"
+            )
 
     @cached_property
     def width(self) -> int:
@@ -98,7 +102,9 @@ class Alignment:
         """``base`` with the source's coordinates in the subspace; both ``(..., hidden)``."""
         return interchange(base, source, *self._on(base.device))
 
-    def read(self, checkpoint: Checkpoint, scenes: Pictured | np.ndarray, tokens: torch.Tensor) -> torch.Tensor:
+    def read(
+        self, checkpoint: Checkpoint, scenes: Pictured | np.ndarray, tokens: torch.Tensor
+    ) -> torch.Tensor:
         """States of source objects: ``(batch, p, hidden)`` at the positions ``tokens (batch, p)``.
 
         Args:
@@ -114,7 +120,9 @@ class Alignment:
         captured = capture(checkpoint.model, pixel_values, [self.site])[self.site]
         return at_tokens(captured, tokens.to(pixel_values.device))
 
-    def attach(self, model: nn.Module, tokens: torch.Tensor, source: torch.Tensor) -> AbstractContextManager[None]:
+    def attach(
+        self, model: nn.Module, tokens: torch.Tensor, source: torch.Tensor
+    ) -> AbstractContextManager[None]:
         """A context in which forward passes of ``model`` swap the property of one object an image.
 
         Args:
@@ -134,7 +142,9 @@ class Alignment:
 
         def edit(residual: torch.Tensor) -> torch.Tensor:
             if len(residual) != len(tokens):
-                raise RelViTError(f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens an image")
+                raise RelViTError(
+                    f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens an image"
+                )
             device = residual.device
             return intervene(residual, tokens.to(device), source.to(residual), *self._on(device))
 
@@ -148,13 +158,19 @@ class Alignment:
         cure = "use the checkpoint that it was fitted on, or fit it on this one"
         layers = blocks(model)
         if self.site.layer >= len(layers):
-            raise RelViTError(f"an alignment at {self.site} for a model with blocks 0 to {len(layers) - 1}: {cure}")
+            raise RelViTError(
+                f"an alignment at {self.site} for a model with blocks 0 to {len(layers) - 1}: {cure}"
+            )
         config: Any = model.config
         width = getattr(config, "vision_config", config).hidden_size
         if width != self.width:
-            raise RelViTError(f"an alignment of width {self.width} for a model of width {width}: {cure}")
+            raise RelViTError(
+                f"an alignment of width {self.width} for a model of width {width}: {cure}"
+            )
         if self.model is not None and self.model != (found := fingerprint(layers[self.site.layer])):
-            raise RelViTError(f"an alignment for weights {self.model}, the model has {found} at {self.site}: {cure}")
+            raise RelViTError(
+                f"an alignment for weights {self.model}, the model has {found} at {self.site}: {cure}"
+            )
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Save as ``alignment.safetensors`` and ``alignment.json``; the latter comes last, and only if all went well.
@@ -163,12 +179,16 @@ class Alignment:
             RelViTError: the files cannot be written.
         """
         tensors, facts = (Path(folder) / name for name in _FILES)
-        with as_relvit_error(f"cannot save the alignment {folder}", "free some space or choose another folder"):
+        with as_relvit_error(
+            f"cannot save the alignment {folder}", "free some space or choose another folder"
+        ):
             facts.unlink(missing_ok=True)
             with atomic_write(tensors) as temporary:
                 save_file({"rotation": self.rotation, "mask": self.mask}, temporary)
             named = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
-            write_json(facts, named | {"site": str(self.site), "width": self.width, "size": self.size})
+            write_json(
+                facts, named | {"site": str(self.site), "width": self.width, "size": self.size}
+            )
 
     @classmethod
     def from_pretrained(
@@ -185,12 +205,18 @@ class Alignment:
             RelViTError: missing or broken files; a subfolder that leads out of the run.
         """
         if ".." in Path(subfolder).parts or Path(subfolder).is_absolute():
-            raise RelViTError(f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2")
+            raise RelViTError(
+                f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2"
+            )
         named = f"{path_or_id}/{subfolder}" if subfolder else path_or_id
-        with as_relvit_error(f"cannot open the alignment {named}", "check the path or Hub id, or save it again"):
+        with as_relvit_error(
+            f"cannot open the alignment {named}", "check the path or Hub id, or save it again"
+        ):
             if not os.path.isdir(path_or_id):
                 wanted = [f"{subfolder}/{name}".lstrip("/") for name in _FILES]
-                path_or_id = snapshot_download(str(path_or_id), revision=revision, allow_patterns=wanted)
+                path_or_id = snapshot_download(
+                    str(path_or_id), revision=revision, allow_patterns=wanted
+                )
             folder = Path(path_or_id) / subfolder
             if not (folder / _FILES[1]).is_file():
                 raise RelViTError(

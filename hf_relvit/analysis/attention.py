@@ -76,7 +76,9 @@ class AttentionStages:
     @classmethod
     def load(cls, folder: Path) -> AttentionStages:
         facts = read_json(Path(folder) / "attention.json")
-        return cls(pd.read_parquet(Path(folder) / "attention.parquet"), facts["scores"], facts["facts"])
+        return cls(
+            pd.read_parquet(Path(folder) / "attention.parquet"), facts["scores"], facts["facts"]
+        )
 
 
 @torch.inference_mode()
@@ -117,7 +119,12 @@ def measure_attention(
     geometry = checkpoint.geometry
     model.eval()
     parts, chances = [], []
-    for start in tqdm(range(0, len(scenes), config.batch_size), desc="attention", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(scenes), config.batch_size),
+        desc="attention",
+        disable=not progress,
+        leave=False,
+    ):
         batch = scenes[slice(start, start + config.batch_size)]
         patches = batch.patches()
         tokens = torch.from_numpy(geometry.tokens(patches)).to(checkpoint.device)
@@ -131,28 +138,48 @@ def measure_attention(
         chances.append(_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
     shares = torch.cat(parts).cpu().numpy()  # (images, layers, heads, kinds)
     frame = _tidy(shares, between=scenes.patches().shape[1] > 2)
-    frame["chance"] = frame.kind.map(dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64))))
-    facts = {"config": config.__dict__, "task": scenes.task, "geometry": scenes.name, "n": len(scenes)}
-    return AttentionStages(frame, stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)})
+    frame["chance"] = frame.kind.map(
+        dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64)))
+    )
+    facts = {
+        "config": config.__dict__,
+        "task": scenes.task,
+        "geometry": scenes.name,
+        "n": len(scenes),
+    }
+    return AttentionStages(
+        frame, stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)}
+    )
 
 
 def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
     """The mass that is recorded if every token were attended to alike, float64 ``(batch, 1, k, k + 3)``."""
     sizes = (patches >= 0).sum(-1).astype(np.float64)
-    prefix = np.broadcast_to([min(geometry.prefix_tokens, 1), max(geometry.prefix_tokens - 1, 0)], (len(sizes), 2))
-    sets = np.column_stack([sizes, prefix, geometry.num_patches - sizes.sum(1)]) / geometry.sequence_length
+    prefix = np.broadcast_to(
+        [min(geometry.prefix_tokens, 1), max(geometry.prefix_tokens - 1, 0)], (len(sizes), 2)
+    )
+    sets = (
+        np.column_stack([sizes, prefix, geometry.num_patches - sizes.sum(1)])
+        / geometry.sequence_length
+    )
     return torch.from_numpy(sets)[:, None, None].expand(-1, 1, sizes.shape[1], -1)
 
 
 def _shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
     """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
     k = mass.shape[2]
-    cls, registers, background = mass[:, :, :2, k].mean(-1), mass[:, :, :2, k + 1].mean(-1), mass[:, :, :2, k + 2]
+    cls, registers, background = (
+        mass[:, :, :2, k].mean(-1),
+        mass[:, :, :2, k + 1].mean(-1),
+        mass[:, :, :2, k + 2],
+    )
     straight, crossed = mass[..., [0, 1], [0, 1]], mass[..., [0, 1], [1, 0]]
     to_display = mass[:, :, :2, 2:k].sum(-1).mean(-1)
     if compat == "official":
         within_pair, far = crossed.amax(-1), background.amax(-1)
-        between = torch.maximum(to_display, mass[:, :, 2:, :2].sum(-1).mean(-1)) if k > 2 else to_display
+        between = (
+            torch.maximum(to_display, mass[:, :, 2:, :2].sum(-1).mean(-1)) if k > 2 else to_display
+        )
         return torch.stack([1 - within_pair - far, within_pair, between, far, cls, registers], -1)
     own, within_pair, far = straight.mean(-1), crossed.mean(-1), background.mean(-1)
     return torch.stack([own, within_pair, to_display, far, cls, registers], -1)
@@ -161,7 +188,11 @@ def _shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
 def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
     n, layers, heads, _ = shares.shape
     mean = shares.mean(0, dtype=np.float64)
-    half = _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n) if n > 1 else np.full_like(mean, np.nan)
+    half = (
+        _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n)
+        if n > 1
+        else np.full_like(mean, np.nan)
+    )
     layer, head, kind = np.meshgrid(range(layers), range(heads), KINDS, indexing="ij")
     frame = pd.DataFrame(
         {
@@ -197,16 +228,24 @@ def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[st
         local = mean[..., 0].max(-1)
         between = (mean[..., 1] + mean[..., 2]).max(-1)
         stronger = between > local
-        cross = next((i for i in range(len(local)) if stronger[i] and stronger[i:].mean() >= 0.5), len(local))
+        cross = next(
+            (i for i in range(len(local)) if stronger[i] and stronger[i:].mean() >= 0.5), len(local)
+        )
         perceptual = local[:cross].mean() if cross else 0.0
         return float(perceptual), float(between[min(cross, len(local) - 1) :].mean()), cross
 
     rng = np.random.default_rng(seed)
     flat = shares.reshape(len(shares), -1)
-    weights = rng.multinomial(len(shares), np.full(len(shares), 1 / len(shares)), draws) / len(shares)
+    weights = rng.multinomial(len(shares), np.full(len(shares), 1 / len(shares)), draws) / len(
+        shares
+    )
     sampled = [of(mean.reshape(shares.shape[1:])) for mean in weights @ flat]
     perceptual, relational, cross = of(shares.mean(0))
-    scores = {"perceptual_score": perceptual, "relational_score": relational, "crossover_layer": float(cross)}
+    scores = {
+        "perceptual_score": perceptual,
+        "relational_score": relational,
+        "crossover_layer": float(cross),
+    }
     for i, name in enumerate(("perceptual_score", "relational_score")):
         low, high = np.quantile([draw[i] for draw in sampled], [0.025, 0.975])
         scores |= {f"{name}_ci_low": float(low), f"{name}_ci_high": float(high)}
@@ -220,7 +259,9 @@ def attention_maps(checkpoint: Checkpoint, scene: SceneTable) -> np.ndarray:
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        maps = model(pixel_values=checkpoint.pixel_values(scene[[0]]), output_attentions=True).attentions
+        maps = model(
+            pixel_values=checkpoint.pixel_values(scene[[0]]), output_attentions=True
+        ).attentions
     finally:
         model.set_attn_implementation(before)
     if not maps:
@@ -230,7 +271,9 @@ def attention_maps(checkpoint: Checkpoint, scene: SceneTable) -> np.ndarray:
     return torch.stack([layer[0] for layer in maps]).float().cpu().numpy()
 
 
-def save_viewer(checkpoint: Checkpoint, scenes: SceneTable, stages: AttentionStages, path: Path) -> None:
+def save_viewer(
+    checkpoint: Checkpoint, scenes: SceneTable, stages: AttentionStages, path: Path
+) -> None:
     """Draw the head that is strongest in each kind of attention on the first "same" scene (paper, Figs 21 and 22)."""
     from ..figures.style import NAMES, save_figure, viewer_figure
 

@@ -33,8 +33,14 @@ def disentanglement(das: pd.DataFrame) -> float:
         RelViTError: columns or a property missing, more than one row a property and layer.
     """
     _need(das, ("property", "layer", "accuracy"))
-    if (lacking := {"shape", "color"} - set(das.property)) or das.duplicated(["property", "layer"]).any():
-        fault = f"no rows of property {min(lacking)!r}" if lacking else "several rows of one property and layer"
+    if (lacking := {"shape", "color"} - set(das.property)) or das.duplicated(
+        ["property", "layer"]
+    ).any():
+        fault = (
+            f"no rows of property {min(lacking)!r}"
+            if lacking
+            else "several rows of one property and layer"
+        )
         raise RelViTError(
             f"DAS table has {fault}: expected one row for shape and color at each layer, without controls"
         )
@@ -103,10 +109,14 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
     _need(runs, ("run", "disentanglement", "split", "accuracy"))
     if "group" not in runs:
         runs = runs.assign(group=runs["run"])
-    runs = pd.DataFrame(runs, columns=["run", "group", "disentanglement", "split", "accuracy"]).reset_index(drop=True)
+    runs = pd.DataFrame(
+        runs, columns=["run", "group", "disentanglement", "split", "accuracy"]
+    ).reset_index(drop=True)
     if (missing := runs.isna().any(axis=1)).any():
         row = runs[missing].iloc[0]
-        raise RelViTError(f"run {row['run']!r}, split {row['split']!r} lacks a value: fill it in or drop the row")
+        raise RelViTError(
+            f"run {row['run']!r}, split {row['split']!r} lacks a value: fill it in or drop the row"
+        )
     if (again := runs.duplicated(["run", "split"])).any():
         row = runs[again].iloc[0]
         raise RelViTError(
@@ -122,7 +132,13 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
             )
         values = part[["disentanglement", "accuracy"]].to_numpy(dtype=np.float64)
         for measure, statistic in (("pearson", pearson), ("spearman", spearman)):
-            rows.append({"split": split, "measure": measure, **_measure(values, groups, statistic, count, seed)})
+            rows.append(
+                {
+                    "split": split,
+                    "measure": measure,
+                    **_measure(values, groups, statistic, count, seed),
+                }
+            )
     return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=seed)})
 
 
@@ -140,7 +156,9 @@ def spearman(points: np.ndarray) -> float:
     return pearson(stats.rankdata(points, axis=0))
 
 
-def _measure(values: np.ndarray, groups: np.ndarray, statistic: Callable, count: int, seed: int) -> dict:
+def _measure(
+    values: np.ndarray, groups: np.ndarray, statistic: Callable, count: int, seed: int
+) -> dict:
     value = statistic(values)
     low, high = cluster_bootstrap(values, groups, statistic, seed=seed)
     names = np.unique(groups)
@@ -167,4 +185,6 @@ def _measure(values: np.ndarray, groups: np.ndarray, statistic: Callable, count:
 
 def _need(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     if missing := [column for column in columns if column not in frame]:
-        raise RelViTError(f"column {missing[0]!r} is missing: expected a table with {', '.join(columns)}")
+        raise RelViTError(
+            f"column {missing[0]!r} is missing: expected a table with {', '.join(columns)}"
+        )

@@ -63,13 +63,22 @@ class DASConfig:
         for name, choices in (("method", METHODS), ("control", CONTROLS)):
             if getattr(self, name) not in choices:
                 expected = ", ".join(str(choice) for choice in choices)
-                raise RelViTError(f"unknown {name} {getattr(self, name)!r}: expected one of {expected}")
-        if (self.method in SIZED) != (self.size is not None) or (self.size is not None and self.size < 1):
+                raise RelViTError(
+                    f"unknown {name} {getattr(self, name)!r}: expected one of {expected}"
+                )
+        if (self.method in SIZED) != (self.size is not None) or (
+            self.size is not None and self.size < 1
+        ):
             raise RelViTError(
                 f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
                 "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
             )
-        if self.epochs < 1 or self.batch_size < 1 or not 0 < self.final_temperature <= 1 or not 0 <= self.warmup <= 1:
+        if (
+            self.epochs < 1
+            or self.batch_size < 1
+            or not 0 < self.final_temperature <= 1
+            or not 0 <= self.warmup <= 1
+        ):
             raise RelViTError(
                 f"epochs {self.epochs}, batch size {self.batch_size}, final temperature {self.final_temperature}, "
                 f"warmup {self.warmup}: expected at least 1, at least 1, above 0 to 1, and 0 to 1"
@@ -108,7 +117,9 @@ def fit_alignment(
     model = checkpoint.model
     width: int = model.config.hidden_size
     if config.size is not None and config.size > width:
-        raise RelViTError(f"{config.size} directions in a model of width {width}: choose at most {width}")
+        raise RelViTError(
+            f"{config.size} directions in a model of width {width}: choose at most {width}"
+        )
     layers = blocks(model)
     data = _residuals_of(checkpoint, train, config, progress)
     pairs, generator = data.pairs, torch.Generator().manual_seed(config.seed)
@@ -119,10 +130,16 @@ def fit_alignment(
         values = torch.from_numpy(np.asarray(getattr(pairs.source, pairs.property), dtype=np.int64))
         values = values[..., None].expand(states.shape[:-1])
         found = baseline_subspace(
-            config.method, states.flatten(0, 2).float().cpu(), values.flatten(), config.size, generator
+            config.method,
+            states.flatten(0, 2).float().cpu(),
+            values.flatten(),
+            config.size,
+            generator,
         )
     else:
-        subspace = LearnedSubspace(config.method, width, config.size, generator).to(next(model.parameters()).device)
+        subspace = LearnedSubspace(config.method, width, config.size, generator).to(
+            next(model.parameters()).device
+        )
         with _frozen(model):
             history = _learn(model, data, subspace, config, generator, progress)
         found = subspace.hard()
@@ -137,7 +154,9 @@ def fit_alignment(
             seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
         ),
     }
-    return Alignment(*found, config.site, pairs.property, config.method, fingerprint(layers[config.layer]), facts)
+    return Alignment(
+        *found, config.site, pairs.property, config.method, fingerprint(layers[config.layer]), facts
+    )
 
 
 def _learn(
@@ -160,14 +179,20 @@ def _learn(
     total = steps * config.epochs
     schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
     history = []
-    bar = tqdm(total=total, desc=f"{config.method} {config.site}", disable=not progress, leave=False)
+    bar = tqdm(
+        total=total, desc=f"{config.method} {config.site}", disable=not progress, leave=False
+    )
     for epoch in range(config.epochs):
         temperature = config.final_temperature ** (epoch / max(config.epochs - 1, 1))
         order = torch.randperm(n, generator=generator)
-        permutations = torch.stack([torch.randperm(p, generator=generator) for _ in range(steps)]).to(device)
+        permutations = torch.stack(
+            [torch.randperm(p, generator=generator) for _ in range(steps)]
+        ).to(device)
         losses, size = [], torch.zeros(())
         for rows, rows_of_base, permutation in zip(
-            order.to(device).split(config.batch_size), order.to(base.device).split(config.batch_size), permutations
+            order.to(device).split(config.batch_size),
+            order.to(base.device).split(config.batch_size),
+            permutations,
         ):
             rotation, mask = subspace.rotation(), subspace.mask(temperature)
             size = mask.sum()
@@ -184,7 +209,9 @@ def _learn(
             bar.update()
         row = {"loss": torch.stack(losses).mean().item(), "mask": size.item()}
         if not np.isfinite(row["loss"]):
-            raise RelViTError(f"the loss of epoch {epoch + 1} is {row['loss']}: lower lr_rotation or lr_mask")
+            raise RelViTError(
+                f"the loss of epoch {epoch + 1} is {row['loss']}: lower lr_rotation or lr_mask"
+            )
         history.append(row)
         bar.set_postfix(loss=f"{row['loss']:.3f}", mask=f"{row['mask']:.0f}")
     bar.close()
@@ -205,11 +232,15 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _residuals_of(checkpoint: Checkpoint, pairs, config: DASConfig, progress: bool) -> PairResiduals:
+def _residuals_of(
+    checkpoint: Checkpoint, pairs, config: DASConfig, progress: bool
+) -> PairResiduals:
     if isinstance(pairs, PairResiduals):
         return pairs
     label = "activations" if progress else ""
-    return pair_residuals(checkpoint, pairs, [config.site], cache_gb=config.cache_gb, progress=label)
+    return pair_residuals(
+        checkpoint, pairs, [config.site], cache_gb=config.cache_gb, progress=label
+    )
 
 
 @torch.no_grad()
@@ -267,7 +298,9 @@ def score_alignment(
     answers, before, after = [], [], []
     # what the model says without an edit is the same from any site; the deepest one has the fewest blocks to run
     last = max(data.base, key=lambda captured: captured.layer)
-    for start in tqdm(range(0, len(table), batch_size), desc="score", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(table), batch_size), desc="score", disable=not progress, leave=False
+    ):
         rows = slice(start, start + batch_size)
         residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
@@ -298,8 +331,14 @@ def score_alignment(
         "score": "cause" if cause else "isolate",
         "control": control or "none",
     }
-    conditions = {"all": frame, "different": frame[table.judgement == 0], "same": frame[table.judgement == 1]}
-    return pd.DataFrame([everywhere | _row(name, part) for name, part in conditions.items() if len(part)])
+    conditions = {
+        "all": frame,
+        "different": frame[table.judgement == 0],
+        "same": frame[table.judgement == 1],
+    }
+    return pd.DataFrame(
+        [everywhere | _row(name, part) for name, part in conditions.items() if len(part)]
+    )
 
 
 def _row(condition: str, frame: pd.DataFrame) -> dict:

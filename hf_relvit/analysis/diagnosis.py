@@ -62,7 +62,9 @@ class DiagnosisConfig:
             if getattr(self, name) < 1:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
         if self.layers is not None and not self.layers:
-            raise RelViTError("no layers to look at: name some, or leave them out for the usual ones")
+            raise RelViTError(
+                "no layers to look at: name some, or leave them out for the usual ones"
+            )
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Diagnosis:
         folder = Path(folder)
         values = read_json(folder / "verdict.json")
         criteria = tuple(
-            Criterion(**{k: np.nan if v is None else v for k, v in row.items()}) for row in values["criteria"]
+            Criterion(**{k: np.nan if v is None else v for k, v in row.items()})
+            for row in values["criteria"]
         )
         named = {name: tuple(values[name]) for name in ("reasons", "losses", "advice")}
         verdict = Verdict(values["verdict"], values["by_split"], criteria, **named)
@@ -158,7 +161,9 @@ def diagnose(
     steps: dict[str, Callable] = names | {"steering": bench.steering}
     steps |= {f"swaps of {prop}": lambda prop=prop: bench.swaps(prop) for prop in PROPERTIES}
     found = {}
-    with tqdm(total=len(steps), disable=not progress, bar_format="{desc:17} {bar} {n}/{total} {elapsed}") as bar:
+    with tqdm(
+        total=len(steps), disable=not progress, bar_format="{desc:17} {bar} {n}/{total} {elapsed}"
+    ) as bar:
         for name, work in steps.items():
             bar.set_description_str(name)
             found[name] = work()
@@ -174,13 +179,17 @@ def diagnose(
         "task": task,
         "geometry": distribution.geometry.name,
         "combinations": distribution.combinations,
-        "settings": loss_settings(verdict.losses, task, bench.depth, getattr(own, "num_attention_heads", None)),
+        "settings": loss_settings(
+            verdict.losses, task, bench.depth, getattr(own, "num_attention_heads", None)
+        ),
         "provenance": provenance(seed=config.seed, processor=checkpoint.processor.fingerprint),
     }
     return Diagnosis(verdict, tables, stages, facts)
 
 
-def loss_settings(losses: tuple[str, ...], task: str, depth: int, heads: int | None) -> dict[str, Any]:
+def loss_settings(
+    losses: tuple[str, ...], task: str, depth: int, heads: int | None
+) -> dict[str, Any]:
     """Settings for ``relvit train --config`` with these losses: where to apply them (ours).
 
     Disentanglement at a quarter of the depth (the paper: hidden states 2 to 4 of 12). Pipeline: the blocks but the
@@ -199,7 +208,9 @@ def loss_settings(losses: tuple[str, ...], task: str, depth: int, heads: int | N
 class _Bench:
     """One checkpoint, the same network with random weights, and their scenes."""
 
-    def __init__(self, checkpoint: Checkpoint, distribution: SceneDistribution, config: DiagnosisConfig):
+    def __init__(
+        self, checkpoint: Checkpoint, distribution: SceneDistribution, config: DiagnosisConfig
+    ):
         checkpoint.check()
         self.checkpoint = checkpoint
         self.distribution = distribution
@@ -208,7 +219,9 @@ class _Bench:
         usual = sorted({0, self.depth // 6, self.depth // 3})
         self.layers = sorted(set(usual if config.layers is None else config.layers))
         if beyond := [layer for layer in self.layers if not 0 <= layer < self.depth]:
-            raise RelViTError(f"layer {beyond[0]} of a model with blocks 0 to {self.depth - 1}: choose among these")
+            raise RelViTError(
+                f"layer {beyond[0]} of a model with blocks 0 to {self.depth - 1}: choose among these"
+            )
         self.splits = distribution.causal_splits
         for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
             for split in ("train", *self.splits):
@@ -224,7 +237,9 @@ class _Bench:
     def attention(self) -> AttentionStages | None:
         if getattr(self.checkpoint.model, "set_attn_implementation", None) is None:
             return None
-        return measure_attention(self.checkpoint, self.distribution.sample("test", self.config.scenes))
+        return measure_attention(
+            self.checkpoint, self.distribution.sample("test", self.config.scenes)
+        )
 
     def probes(self) -> pd.DataFrame:
         """Shape, color and judgement at all layers of the model; shape and color at some of its twin."""
@@ -233,16 +248,22 @@ class _Bench:
             ("trained", self.checkpoint, list(range(self.depth)), ("shape", "color", "judgement")),
             ("random", self.random, self.layers, PROPERTIES),
         ):
-            splits = {"train": self.config.train_scenes} | dict.fromkeys(self.splits, self.config.scenes)
+            splits = {"train": self.config.train_scenes} | dict.fromkeys(
+                self.splits, self.config.scenes
+            )
             states = {
-                split: object_states(net, self.distribution.sample(split, n), layers, cache_gb=self.config.cache_gb)
+                split: object_states(
+                    net, self.distribution.sample(split, n), layers, cache_gb=self.config.cache_gb
+                )
                 for split, n in splits.items()
             }
             for target in targets:
                 for split in self.splits:
                     settings = ProbeConfig(target, seed=self.config.seed)
                     probes = fit_probes(net, states["train"], states[split], settings)
-                    frames.append(probes.frame.assign(split=split, weights=weights, scenes=self.config.scenes))
+                    frames.append(
+                        probes.frame.assign(split=split, weights=weights, scenes=self.config.scenes)
+                    )
                     if target == "judgement" and split == "test":
                         self.judgement = probes
         return pd.concat(frames, ignore_index=True)
@@ -266,15 +287,23 @@ class _Bench:
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
         sites = [Site("resid_post", layer) for layer in self.layers]
-        train, test = (self._pairs(self.checkpoint, prop, split, sites) for split in ("train", "test"))
+        train, test = (
+            self._pairs(self.checkpoint, prop, split, sites) for split in ("train", "test")
+        )
         candidates = [self._fit(self.checkpoint, train, site) for site in sites]
         size = min(len(np.unique(getattr(train.pairs.source, prop))) - 1, candidates[0].width)
         candidates += [self._untrained(train, site, "mean_difference", size) for site in sites]
         frames = [self._score(self.checkpoint, found, test) for found in candidates]
-        best = candidates[int(np.argmax([frame.accuracy[0] for frame in frames]))]  # its first row is on all pairs
-        twin = self._fit(self.random, self._pairs(self.random, prop, "train", [best.site]), best.site)
+        best = candidates[
+            int(np.argmax([frame.accuracy[0] for frame in frames]))
+        ]  # its first row is on all pairs
+        twin = self._fit(
+            self.random, self._pairs(self.random, prop, "train", [best.site]), best.site
+        )
         for split in self.splits:
-            pairs = test if split == "test" else self._pairs(self.checkpoint, prop, split, [best.site])
+            pairs = (
+                test if split == "test" else self._pairs(self.checkpoint, prop, split, [best.site])
+            )
             if split != "test":
                 frames.append(self._score(self.checkpoint, best, pairs))
             frames.append(self._score(self.checkpoint, best, pairs, "wrong_object"))
@@ -292,7 +321,10 @@ class _Bench:
         table = replace(table, source=changed, source_object=table.edited, other_source=table.fixed)
         pairs = pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
         swaps = [self._untrained(pairs, site, "full_swap") for site in sites]
-        return [self._score(self.checkpoint, swap, pairs).assign(control="whole_object") for swap in swaps]
+        return [
+            self._score(self.checkpoint, swap, pairs).assign(control="whole_object")
+            for swap in swaps
+        ]
 
     def _table(self, prop: str, split: str) -> CounterfactualTable:
         n = self.config.pairs if split == "train" else self.config.test_pairs
@@ -314,8 +346,12 @@ class _Bench:
         )
         return fit_alignment(net, data, das)
 
-    def _untrained(self, pairs: PairResiduals, site: Site, method: str, size: int | None = None) -> Alignment:
+    def _untrained(
+        self, pairs: PairResiduals, site: Site, method: str, size: int | None = None
+    ) -> Alignment:
         return fit_alignment(self.checkpoint, pairs, DASConfig(site.layer, method, size))
 
-    def _score(self, net, found: Alignment, data: PairResiduals, control: str | None = None) -> pd.DataFrame:
+    def _score(
+        self, net, found: Alignment, data: PairResiduals, control: str | None = None
+    ) -> pd.DataFrame:
         return score_alignment(net, found, data, control).assign(weights="trained")

@@ -48,9 +48,13 @@ class PairResiduals:
             RelViTError: a site that was not captured, or an unknown control.
         """
         if site not in self.base:
-            raise RelViTError(f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}")
+            raise RelViTError(
+                f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}"
+            )
         if control not in CONTROLS:
-            raise RelViTError(f"unknown control {control!r}: expected None, 'wrong_object' or 'random_tokens'")
+            raise RelViTError(
+                f"unknown control {control!r}: expected None, 'wrong_object' or 'random_tokens'"
+            )
         rows, background = np.arange(len(self.pairs)), self.base_tokens.shape[1] - 1
         if control == "random_tokens":
             return self.base_tokens[:, background], self.source[site][:, background]
@@ -63,10 +67,19 @@ class PairResiduals:
         rows = np.arange(n)
         idle = np.ones((2, n, k), dtype=bool)
         idle[0, rows, self.pairs.edited] = False
-        idle[1, rows, self.pairs.other_source if control == "wrong_object" else self.pairs.source_object] = False
+        idle[
+            1,
+            rows,
+            self.pairs.other_source if control == "wrong_object" else self.pairs.source_object,
+        ] = False
         base, source = self.base[site], self.source[site]
-        of_base = at_tokens(base, self.base_tokens[:, :k].flatten(1).to(base.device)).unflatten(1, (k, -1))
-        states = [of_base[np.nonzero(idle[0])].to(source.device), source[:, :k][np.nonzero(idle[1])]]
+        of_base = at_tokens(base, self.base_tokens[:, :k].flatten(1).to(base.device)).unflatten(
+            1, (k, -1)
+        )
+        states = [
+            of_base[np.nonzero(idle[0])].to(source.device),
+            source[:, :k][np.nonzero(idle[1])],
+        ]
         flat = torch.cat(states).flatten(0, 1)
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
 
@@ -97,16 +110,26 @@ def pair_residuals(
     geometry = checkpoint.geometry
     rng = np.random.default_rng(seed)
     base_tokens, source_tokens = (
-        torch.from_numpy(geometry.tokens(_with_background(scenes, rng))) for scenes in (pairs.base, pairs.source)
+        torch.from_numpy(geometry.tokens(_with_background(scenes, rng)))
+        for scenes in (pairs.base, pairs.source)
     )
     shared: dict[str, Any] = dict(batch_size=batch_size, folder=folder)
     shared["progress"] = progress and f"{progress}, source"
-    source = residuals(checkpoint, pairs.source, sites, tokens=source_tokens.flatten(1), cache_gb=cache_gb, **shared)
+    source = residuals(
+        checkpoint,
+        pairs.source,
+        sites,
+        tokens=source_tokens.flatten(1),
+        cache_gb=cache_gb,
+        **shared,
+    )
     left = max(0.0, cache_gb - sum(t.nbytes for t in source.values()) / 1e9)
     shared["progress"] = progress and f"{progress}, base"
     base = residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
     split = source_tokens.shape[1:]
-    return PairResiduals(pairs, base, {site: t.unflatten(1, split) for site, t in source.items()}, base_tokens)
+    return PairResiduals(
+        pairs, base, {site: t.unflatten(1, split) for site, t in source.items()}, base_tokens
+    )
 
 
 def _with_background(scenes: SceneTable, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +142,11 @@ def _with_background(scenes: SceneTable, rng: np.random.Generator) -> np.ndarray
 
 
 def intervene(
-    residual: torch.Tensor, tokens: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor
+    residual: torch.Tensor,
+    tokens: torch.Tensor,
+    source: torch.Tensor,
+    rotation: torch.Tensor,
+    mask: torch.Tensor,
 ) -> torch.Tensor:
     """The residual stream ``(batch, tokens, hidden)`` after an interchange at some of its positions.
 
@@ -162,4 +189,6 @@ def _ledoit_wolf(centered: torch.Tensor) -> torch.Tensor:
     squared = centered.square()
     noise = ((squared.T @ squared).sum() / n - empirical.square().sum()) / n
     shrinkage = (noise / apart).clamp(0, 1).nan_to_num(1.0)
-    return (1 - shrinkage) * empirical + shrinkage * level * torch.eye(p, dtype=centered.dtype, device=centered.device)
+    return (1 - shrinkage) * empirical + shrinkage * level * torch.eye(
+        p, dtype=centered.dtype, device=centered.device
+    )

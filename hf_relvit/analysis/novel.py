@@ -61,7 +61,9 @@ class NovelConfig:
             if not given or set(given) - set(choices):
                 raise RelViTError(f"{name} {given}: expected some of {', '.join(choices)}")
         if self.compat not in COMPATS:
-            raise RelViTError(f"unknown compat {self.compat!r}: expected one of {', '.join(COMPATS)}")
+            raise RelViTError(
+                f"unknown compat {self.compat!r}: expected one of {', '.join(COMPATS)}"
+            )
         if self.batch_size < 1:
             raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
 
@@ -151,27 +153,37 @@ def inject_novel(
     # one vector for both objects where the pair is to become same
     second = torch.from_numpy(np.where(pairs.judgement == 0, 0, 1))
     noise = torch.randn(
-        int(draw[-1]) + 1, 2, model.config.hidden_size, generator=torch.Generator().manual_seed(config.seed)
+        int(draw[-1]) + 1,
+        2,
+        model.config.hidden_size,
+        generator=torch.Generator().manual_seed(config.seed),
     )
     drawn, second, noise = (tensor.to(first.device) for tensor in (drawn, second, noise))
     rows_of_noise = torch.from_numpy(draw).to(first.device)
     bases = {
-        (i, baseline): (torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis).to(
-            first.device
-        )
+        (i, baseline): (
+            torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis
+        ).to(first.device)
         for i, alignment in enumerate(alignments)
         for baseline in config.baselines
     }
-    known = {(i, b): states[alignments[i].site].float() @ basis.T for (i, b), basis in bases.items()}
+    known = {
+        (i, b): states[alignments[i].site].float() @ basis.T for (i, b), basis in bases.items()
+    }
     answers = {(*key, method): [] for key in bases for method in config.methods}
     unedited = []
-    for start in tqdm(range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False
+    ):
         batch = slice(start, start + config.batch_size)
         images = pairs.base[batch].pixels()
         views = {"image": images}
         if "blank_image" in config.baselines:
             views["blank"] = _erase(images, pairs.base[batch], both[batch])
-        captured = {view: capture(model, checkpoint.pixel_values(pixels), sites) for view, pixels in views.items()}
+        captured = {
+            view: capture(model, checkpoint.pixel_values(pixels), sites)
+            for view, pixels in views.items()
+        }
         unedited.append(forward_from(model, sites[0], captured["image"][sites[0]]).argmax(-1))
         for (i, baseline, method), found in answers.items():
             site, basis = alignments[i].site, bases[i, baseline]
@@ -186,7 +198,12 @@ def inject_novel(
     natural = torch.cat(unedited).cpu()
     table = []
     for (i, baseline, method), parts in answers.items():
-        which = {"property": bank.property, "layer": alignments[i].site.layer, "baseline": baseline, "method": method}
+        which = {
+            "property": bank.property,
+            "layer": alignments[i].site.layer,
+            "baseline": baseline,
+            "method": method,
+        }
         right = (torch.cat(parts).cpu() == label).numpy()
         for condition, of in (
             ("all", slice(None)),
@@ -195,7 +212,12 @@ def inject_novel(
         ):
             if len(right[of]):
                 own = (natural != label).numpy()[of].mean()
-                table.append(which | {"condition": condition} | _row(right[of], draw[of]) | {"base_accuracy": own})
+                table.append(
+                    which
+                    | {"condition": condition}
+                    | _row(right[of], draw[of])
+                    | {"base_accuracy": own}
+                )
     frame = pd.DataFrame(table).assign(floor=lambda rows: 1 - rows.base_accuracy)
     facts = {
         "config": asdict(config),
@@ -211,7 +233,10 @@ def inject_novel(
 
 
 def _check(
-    checkpoint: Checkpoint, alignments: list[Alignment], bank: CounterfactualTable, pairs: CounterfactualTable
+    checkpoint: Checkpoint,
+    alignments: list[Alignment],
+    bank: CounterfactualTable,
+    pairs: CounterfactualTable,
 ) -> None:
     if not alignments or not len(bank) or not len(pairs):
         raise RelViTError(
@@ -271,13 +296,17 @@ def _vectors(
             mean = flat.mean(0)
             noise = mean + (flat - mean).square().mean(0).sqrt() * noise
         vectors = noise[:, :, None].expand(-1, -1, known.shape[1], -1)
-    return torch.cat([vectors[:, 0], vectors[torch.arange(len(vectors), device=vectors.device), second]], 1)
+    return torch.cat(
+        [vectors[:, 0], vectors[torch.arange(len(vectors), device=vectors.device), second]], 1
+    )
 
 
 def _erase(images: np.ndarray, scenes: SceneTable, objects: np.ndarray) -> np.ndarray:
     """The images without some of their objects, ``(n, objects)``."""
     geometry, erased = scenes.geometry, images.copy()
-    corners = scenes.corner[np.arange(len(scenes))[:, None], objects].astype(int) * geometry.patch_size
+    corners = (
+        scenes.corner[np.arange(len(scenes))[:, None], objects].astype(int) * geometry.patch_size
+    )
     for image, places in zip(erased, corners):
         for top, left in places:
             image[top : top + geometry.object_size, left : left + geometry.object_size] = BACKGROUND
@@ -290,4 +319,10 @@ def _row(right: np.ndarray, draw: np.ndarray) -> dict[str, Any]:
         low, high = cluster_bootstrap(right.astype(float), draw, draws=1000)
     else:
         low, high = wilson(int(right.sum()), len(right))
-    return {"accuracy": right.mean(), "n": len(right), "draws": draws, "ci_low": float(low), "ci_high": float(high)}
+    return {
+        "accuracy": right.mean(),
+        "n": len(right),
+        "draws": draws,
+        "ci_low": float(low),
+        "ci_high": float(high),
+    }

@@ -61,11 +61,20 @@ class ProbeConfig:
     """Memory for activations; the rest is on disk. Does not change the result."""
 
     def __post_init__(self):
-        for name, choices in (("target", TARGETS), ("form", FORMS), ("unit", UNITS), ("compat", COMPATS)):
+        for name, choices in (
+            ("target", TARGETS),
+            ("form", FORMS),
+            ("unit", UNITS),
+            ("compat", COMPATS),
+        ):
             if getattr(self, name) not in choices:
-                raise RelViTError(f"unknown {name} {getattr(self, name)!r}: expected one of {', '.join(choices)}")
+                raise RelViTError(
+                    f"unknown {name} {getattr(self, name)!r}: expected one of {', '.join(choices)}"
+                )
         if self.form == "quadratic" and self.target not in ("judgement", "same_object"):
-            raise RelViTError(f"a quadratic probe compares two things, {self.target!r} is of one: use form 'linear'")
+            raise RelViTError(
+                f"a quadratic probe compares two things, {self.target!r} is of one: use form 'linear'"
+            )
         for name in ("epochs", "batch_size", "learning_rate", "rank"):
             if getattr(self, name) <= 0:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
@@ -121,7 +130,9 @@ class Probes:
         with atomic_write(table) as temporary:
             self.frame.to_parquet(temporary)
         with atomic_write(tensors) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.weights.items()}, temporary)
+            save_file(
+                {name: tensor.contiguous() for name, tensor in self.weights.items()}, temporary
+            )
         write_json(facts, self.facts)
 
     @classmethod
@@ -163,7 +174,9 @@ def fit_probes(
     """
     config = config or ProbeConfig()
     given = {"train": train, "test": test}
-    scenes = {name: part if isinstance(part, SceneTable) else part.scenes for name, part in given.items()}
+    scenes = {
+        name: part if isinstance(part, SceneTable) else part.scenes for name, part in given.items()
+    }
     if scenes["train"].task != scenes["test"].task:
         raise RelViTError(
             f"training scenes of {scenes['train'].task}, test scenes of {scenes['test'].task}: take both from one task"
@@ -183,18 +196,30 @@ def fit_probes(
             options: dict[str, Any] = {"cache_gb": config.cache_gb, "progress": bar}
             part = object_states(checkpoint, part, layers, compat=config.compat, **options)
         if part.compat != config.compat:
-            raise RelViTError(f"{part.compat} states for compat {config.compat!r}: read them with that compat")
+            raise RelViTError(
+                f"{part.compat} states for compat {config.compat!r}: read them with that compat"
+            )
         states[name] = part.states
-    truth = np.where(np.isin(label["test"], classes), np.searchsorted(classes, label["test"]), -1).reshape(-1)
-    goals = {"train": np.stack([fitted, shuffle(fitted, config.seed)]), "test": np.stack([truth, truth])}
+    truth = np.where(
+        np.isin(label["test"], classes), np.searchsorted(classes, label["test"]), -1
+    ).reshape(-1)
+    goals = {
+        "train": np.stack([fitted, shuffle(fitted, config.seed)]),
+        "test": np.stack([truth, truth]),
+    }
     floor = float((truth == np.bincount(fitted).argmax()).mean())
 
     rows, weights = [], {}
     layers = sorted(states["train"]) if layers is None else layers
-    for layer in tqdm(layers, desc=f"{config.form} probes: {config.target}", disable=not progress, leave=False):
+    for layer in tqdm(
+        layers, desc=f"{config.form} probes: {config.target}", disable=not progress, leave=False
+    ):
         inputs = {name: unit_inputs(states[name][layer], index[name]) for name in given}
         probe = fit(inputs["train"], torch.from_numpy(goals["train"]), len(classes), config)
-        correct = {name: scores(inputs[name], probe).argmax(-1).cpu().numpy() == goals[name] for name in given}
+        correct = {
+            name: scores(inputs[name], probe).argmax(-1).cpu().numpy() == goals[name]
+            for name in given
+        }
         for i, condition in enumerate(CONDITIONS):
             accuracy, n = correct["test"][i].mean(), len(scenes["test"])
             low, high = wilson(accuracy * n, n)
@@ -212,7 +237,10 @@ def fit_probes(
                     "floor": floor,
                 }
             )
-            weights |= {f"{layer}.{condition}.{name}": value[i].cpu().clone() for name, value in probe.items()}
+            weights |= {
+                f"{layer}.{condition}.{name}": value[i].cpu().clone()
+                for name, value in probe.items()
+            }
     parts = checkpoint.blocks
     facts = {
         "config": asdict(config),
@@ -225,7 +253,9 @@ def fit_probes(
         "splits": [part.split for part in scenes.values()],
         "blocks": {str(layer): fingerprint(parts[layer]) for layer in layers},
         "processor": checkpoint.processor.fingerprint,
-        "provenance": provenance(seed=config.seed, data_seeds=[part.seed for part in scenes.values()]),
+        "provenance": provenance(
+            seed=config.seed, data_seeds=[part.seed for part in scenes.values()]
+        ),
     }
     return Probes(pd.DataFrame(rows), weights, facts)
 
@@ -259,7 +289,9 @@ def units(scenes: SceneTable, config: ProbeConfig) -> tuple[np.ndarray, np.ndarr
 def unit_inputs(states: torch.Tensor, index: np.ndarray) -> torch.Tensor:
     """``(n * units, tokens * hidden)`` float32."""
     n, count, _ = index.shape
-    flat = torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1]).to(states.device)
+    flat = (
+        torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1]).to(states.device)
+    )
     return states.gather(1, flat).float().reshape(n * count, -1)
 
 
@@ -269,11 +301,15 @@ def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor
     if "form" in probe:
         x, y = torch.einsum("nhi,sri->hsnr", inputs.unflatten(1, (2, -1)), probe["form"])
         plus, minus = (x * y).chunk(2, -1)
-        logits = logits + F.pad((plus.sum(-1) - minus.sum(-1))[..., None], (1, 0))  # speaks for class 1, "same"
+        logits = logits + F.pad(
+            (plus.sum(-1) - minus.sum(-1))[..., None], (1, 0)
+        )  # speaks for class 1, "same"
     return logits
 
 
-def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeConfig) -> dict[str, torch.Tensor]:
+def fit(
+    inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeConfig
+) -> dict[str, torch.Tensor]:
     """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
     generator = torch.Generator().manual_seed(config.seed)
     device = inputs.device
@@ -284,7 +320,11 @@ def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeC
     scale, labels = torch.ones((), device=device), labels.to(device)
     if config.form == "quadratic":
         half = inputs.shape[1] // 2
-        start = torch.randn(2 * config.rank, half, generator=generator) / half**0.5 / (2 * config.rank) ** 0.25
+        start = (
+            torch.randn(2 * config.rank, half, generator=generator)
+            / half**0.5
+            / (2 * config.rank) ** 0.25
+        )
         probe["form"] = start.expand(2, -1, -1).clone().to(device)
         scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
         inputs = inputs / scale
@@ -294,17 +334,23 @@ def fit(inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeC
         steps = config.epochs * -(-len(inputs) // config.batch_size)
         done = 0
         for _ in range(config.epochs):
-            for rows in torch.randperm(len(inputs), generator=generator).to(device).split(config.batch_size):
+            for rows in (
+                torch.randperm(len(inputs), generator=generator).to(device).split(config.batch_size)
+            ):
                 if config.compat == "corrected":
                     optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - done / steps)
                 goal = labels[:, rows]
                 logits = scores(inputs[rows], probe).flatten(0, 1)
-                loss = 2 * F.cross_entropy(logits, goal.flatten())  # the sum of the conditions' means
+                loss = 2 * F.cross_entropy(
+                    logits, goal.flatten()
+                )  # the sum of the conditions' means
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 done += 1
-    return {name: tensor.detach() / (1 if name == "bias" else scale) for name, tensor in probe.items()}
+    return {
+        name: tensor.detach() / (1 if name == "bias" else scale) for name, tensor in probe.items()
+    }
 
 
 def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -314,7 +360,9 @@ def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
     correlations, and a strong direction in the states turns these into a control above or below chance.
     """
     rows = np.lexsort([np.random.default_rng(seed).random(len(labels)), labels])
-    spread = np.argsort(np.argsort(np.arange(len(labels)) * 0.6180339887498949 % 1))  # golden ratio: even everywhere
+    spread = np.argsort(
+        np.argsort(np.arange(len(labels)) * 0.6180339887498949 % 1)
+    )  # golden ratio: even everywhere
     shuffled = np.empty_like(labels)
     shuffled[rows] = labels[rows][spread]
     return shuffled

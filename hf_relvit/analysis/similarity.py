@@ -53,11 +53,17 @@ class Similarity:
 
     @classmethod
     def load(cls, folder: Path) -> Similarity:
-        return cls(pd.read_parquet(Path(folder) / "frozen.parquet"), read_json(Path(folder) / "frozen.json"))
+        return cls(
+            pd.read_parquet(Path(folder) / "frozen.parquet"),
+            read_json(Path(folder) / "frozen.json"),
+        )
 
 
 def measure_similarity(
-    models: Mapping[str, Checkpoint], data: PhotoPairs | Mapping[str, PhotoPairs], *, progress: bool = False
+    models: Mapping[str, Checkpoint],
+    data: PhotoPairs | Mapping[str, PhotoPairs],
+    *,
+    progress: bool = False,
 ) -> Similarity:
     """Compare models by their untrained judgement of likeness (our choice of baseline).
 
@@ -107,11 +113,17 @@ def object_similarity(
     geometry = checkpoint.geometry
     model.eval()
     parts = []
-    for start in tqdm(range(0, len(pairs), batch_size), desc=progress, disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(pairs), batch_size), desc=progress, disable=not progress, leave=False
+    ):
         batch = pairs[slice(start, start + batch_size)]
         tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(checkpoint.device)
-        hidden = model(pixel_values=checkpoint.pixel_values(batch), output_hidden_states=True).hidden_states
-        first, second = (torch.stack([object_mean(layer, tokens[:, i]) for layer in hidden], 1) for i in (0, 1))
+        hidden = model(
+            pixel_values=checkpoint.pixel_values(batch), output_hidden_states=True
+        ).hidden_states
+        first, second = (
+            torch.stack([object_mean(layer, tokens[:, i]) for layer in hidden], 1) for i in (0, 1)
+        )
         parts.append(cosine_similarity(first, second, dim=-1).float().cpu().numpy())
     return np.concatenate(parts)
 

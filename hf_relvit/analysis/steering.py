@@ -42,7 +42,9 @@ class SteeringConfig:
 
     def __post_init__(self):
         if not self.alphas or not np.isfinite(self.alphas).all():
-            raise RelViTError(f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2")
+            raise RelViTError(
+                f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2"
+            )
         if self.batch_size < 1:
             raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
 
@@ -117,16 +119,33 @@ def steer(
     device = checkpoint.device
     model.eval()
     pairs = PAIRS[: scenes.relation.shape[1]]
-    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).reshape(len(scenes), len(pairs), -1).to(device)
+    tokens = (
+        torch.from_numpy(geometry.tokens(scenes.patches()))
+        .reshape(len(scenes), len(pairs), -1)
+        .to(device)
+    )
     relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
     sites = {layer: Site("resid_post", layer) for layer in probes.layers}
-    rows = {layer: {c: part.to(device) for c, part in _rows(probes, layer).items()} for layer in probes.layers}
+    rows = {
+        layer: {c: part.to(device) for c, part in _rows(probes, layer).items()}
+        for layer in probes.layers
+    }
     label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
-    zero = torch.zeros((), dtype=torch.int64, device=device)  # counts stay on the device, which nothing waits for
-    flipped = {(layer, a, p, c): zero for layer in sites for a in config.alphas for p in pairs for c in CONDITIONS}
+    zero = torch.zeros(
+        (), dtype=torch.int64, device=device
+    )  # counts stay on the device, which nothing waits for
+    flipped = {
+        (layer, a, p, c): zero
+        for layer in sites
+        for a in config.alphas
+        for p in pairs
+        for c in CONDITIONS
+    }
     norms = {(layer, pair): zero.double() for layer in sites for pair in pairs}
     base = zero
-    for start in tqdm(range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False
+    ):
         batch = slice(start, start + config.batch_size)
         pixels = checkpoint.pixel_values(scenes[batch])
         goal = 1 - label[batch]
@@ -137,7 +156,9 @@ def steer(
             residual = states[site]
             for i, pair in enumerate(pairs):
                 where = tokens[batch, i][..., None].expand(-1, -1, residual.shape[-1])
-                norms[layer, pair] = norms[layer, pair] + residual.gather(1, where).flatten(1).norm(dim=1).sum()
+                norms[layer, pair] = (
+                    norms[layer, pair] + residual.gather(1, where).flatten(1).norm(dim=1).sum()
+                )
                 for condition, direction in rows[layer].items():
                     has = relation[batch, i]
                     push = direction[has if condition == "agree" else 1 - has].to(residual)
@@ -150,7 +171,11 @@ def steer(
     frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
     n, count = len(scenes), torch.stack(list(flipped.values())).cpu().numpy()
     low, high = wilson(count, n)
-    length = {(layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item() for layer in rows for c in CONDITIONS}
+    length = {
+        (layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item()
+        for layer in rows
+        for c in CONDITIONS
+    }
     frame = frame.assign(accuracy=count / n, n=n, ci_low=low, ci_high=high)
     frame = frame.assign(base_accuracy=base.item() / n, floor=1 - base.item() / n)
     frame["relative_norm"] = [
@@ -193,4 +218,6 @@ def _check(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> None:
     layers = checkpoint.blocks
     for layer in probes.layers:
         if layer >= len(layers) or fingerprint(layers[layer]) != facts["blocks"][str(layer)]:
-            raise RelViTError(f"probes of another model (block {layer} differs): fit them on this one")
+            raise RelViTError(
+                f"probes of another model (block {layer} differs): fit them on this one"
+            )

@@ -17,7 +17,9 @@ SIZED = ("low_rank", "pca", "mean_difference", "random_subspace")
 _EDGE = 20
 
 
-def interchange(base: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def interchange(
+    base: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     """``R^T[(1 - m) R b + m R s]``, the intervention of the paper (section 5), for all tokens as one product.
 
     Written as ``b + R^T[m R (s - b)]``, it leaves ``b`` alone to the last bit where ``s`` equals it, and needs no
@@ -73,14 +75,18 @@ class LearnedSubspace(nn.Module):
             return self.get_buffer("start")
         upper = self.skew.triu(1)
         identity = torch.eye(self.width, device=upper.device)
-        inverse = torch.linalg.inv_ex(identity - (upper - upper.T) / 2).inverse  # never singular; inv would check
+        inverse = torch.linalg.inv_ex(
+            identity - (upper - upper.T) / 2
+        ).inverse  # never singular; inv would check
         return self.get_buffer("start") @ (2 * inverse - identity)
 
     def mask(self, temperature: float) -> torch.Tensor:
         """Soft mask ``(k,)`` in 0..1, harder with lower temperature."""
         if self.method == "low_rank":
             return self.frame.new_ones(self.frame.shape[1])
-        if self.method == "boundless":  # at temperature 1 the edge is a twentieth of the directions wide (our choice)
+        if (
+            self.method == "boundless"
+        ):  # at temperature 1 the edge is a twentieth of the directions wide (our choice)
             return torch.sigmoid(self._inside() * _EDGE / self.width / temperature)
         return torch.sigmoid(self.logits / temperature)
 
@@ -95,7 +101,9 @@ class LearnedSubspace(nn.Module):
 
     def _inside(self) -> torch.Tensor:
         """How far below the boundary each direction is, in directions."""
-        return self.boundary * self.width - 0.5 - torch.arange(self.width, device=self.boundary.device)
+        return (
+            self.boundary * self.width - 0.5 - torch.arange(self.width, device=self.boundary.device)
+        )
 
     def groups(self, lr_rotation: float, lr_mask: float) -> list[dict]:
         """Parameter groups of an optimizer."""
@@ -111,7 +119,11 @@ def random_rotation(k: int, width: int, generator: torch.Generator) -> torch.Ten
 
 
 def baseline_subspace(
-    method: str, states: torch.Tensor, values: torch.Tensor, size: int | None, generator: torch.Generator
+    method: str,
+    states: torch.Tensor,
+    values: torch.Tensor,
+    size: int | None,
+    generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A subspace without training.
 
@@ -138,7 +150,9 @@ def baseline_subspace(
         centered = states.double() - states.double().mean(0)
         if method == "mean_difference":
             kinds, member = values.unique(return_inverse=True)
-            sums = torch.zeros(len(kinds), width, dtype=torch.float64).index_add_(0, member, centered)
+            sums = torch.zeros(len(kinds), width, dtype=torch.float64).index_add_(
+                0, member, centered
+            )
             centered = sums / member.bincount()[:, None]
             size = min(size or width, len(kinds) - 1)
         rotation = torch.linalg.svd(centered, full_matrices=False).Vh[:size].float()

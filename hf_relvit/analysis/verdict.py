@@ -133,24 +133,54 @@ def judge(
         reasons.append("The intervals do not allow a verdict.")
     losses = _losses(verdict, task, mixed)
     advice = tuple(_advice(verdict, task, losses, mixed, untrained, trained_with))
-    return Verdict(verdict, by_split, tuple(criteria), tuple(dict.fromkeys(reasons)), losses, advice)
+    return Verdict(
+        verdict, by_split, tuple(criteria), tuple(dict.fromkeys(reasons)), losses, advice
+    )
 
 
 def _evidence(
-    split: str, accuracy: pd.DataFrame, probes: pd.DataFrame, alignments: pd.DataFrame, steering: pd.DataFrame
+    split: str,
+    accuracy: pd.DataFrame,
+    probes: pd.DataFrame,
+    alignments: pd.DataFrame,
+    steering: pd.DataFrame,
 ) -> Iterator[Criterion]:
     answers = accuracy[(accuracy.split == split) & (accuracy.condition == "all")].iloc[0]
-    interval = {"value": answers.accuracy, "ci_low": answers.ci_low, "ci_high": answers.ci_high, "n": int(answers.n)}
+    interval = {
+        "value": answers.accuracy,
+        "ci_low": answers.ci_low,
+        "ci_high": answers.ci_high,
+        "n": int(answers.n),
+    }
     control = {"control": answers.base_accuracy, "control_name": "random weights"}
     reading = _reading(answers.ci_low, answers.ci_high, 0.75)
-    yield Criterion("behavior", "answers are right", split, **interval, threshold=0.75, reading=reading, **control)
+    yield Criterion(
+        "behavior",
+        "answers are right",
+        split,
+        **interval,
+        threshold=0.75,
+        reading=reading,
+        **control,
+    )
 
     for prop in ("shape", "color"):
-        of = alignments[(alignments.property == prop) & (alignments.split == split) & (alignments.condition == "all")]
-        base = _best(of[(of.control == "none") & (of.weights == "trained")], "base_accuracy", one=True)
+        of = alignments[
+            (alignments.property == prop)
+            & (alignments.split == split)
+            & (alignments.condition == "all")
+        ]
+        base = _best(
+            of[(of.control == "none") & (of.weights == "trained")], "base_accuracy", one=True
+        )
         depends = _reading(base["ci_low"], base["ci_high"], NEGLIGIBLE)
         yield Criterion(
-            "behavior", f"the answer depends on {prop}", split, **base, threshold=NEGLIGIBLE, reading=depends
+            "behavior",
+            f"the answer depends on {prop}",
+            split,
+            **base,
+            threshold=NEGLIGIBLE,
+            reading=depends,
         )
         yield _readable(prop, split, probes)
         yield from _swaps(prop, split, of, base["value"], depends)
@@ -166,19 +196,29 @@ def _readable(target: str, split: str, probes: pd.DataFrame) -> Criterion:
     best = _best(trained)
     threshold = (1 + trained.floor.iloc[0]) / 2
     twins = target != "judgement"
-    other = of[(of.condition == "trained") & (of.weights == "random")] if twins else of[of.condition == "shuffled"]
+    other = (
+        of[(of.condition == "trained") & (of.weights == "random")]
+        if twins
+        else of[of.condition == "shuffled"]
+    )
     control = _best(other)
     reading = _reading(best["ci_low"], best["ci_high"], threshold)
     if twins and reading == "no" and best["ci_high"] >= control["ci_low"]:
         reading = "unclear"  # the pixels do not give it away either, so it is not the model's loss
     if not twins and reading == "yes" and best["ci_low"] <= control["ci_high"]:
         reading = "unclear"
-    stage, name = ("perceptual", f"{target} can be read") if twins else ("relational", "the relation can be read")
+    stage, name = (
+        ("perceptual", f"{target} can be read")
+        if twins
+        else ("relational", "the relation can be read")
+    )
     named = _named(control, "random weights" if twins else "shuffled labels")
     return Criterion(stage, name, split, **best, threshold=threshold, reading=reading, **named)
 
 
-def _swaps(prop: str, split: str, of: pd.DataFrame, base: float, depends: str) -> Iterator[Criterion]:
+def _swaps(
+    prop: str, split: str, of: pd.DataFrame, base: float, depends: str
+) -> Iterator[Criterion]:
     # whatever spoils an object makes its pair different, which is right for half of the pairs
     threshold = (0.5 + base) / 2
     trained, twin = of[of.weights == "trained"], of[of.weights == "random"]
@@ -194,18 +234,26 @@ def _swaps(prop: str, split: str, of: pd.DataFrame, base: float, depends: str) -
     reading = reading if depends == "yes" else "silent"
     name = f"swapping {prop} changes the answer"
     named = _named(control, strongest)
-    yield Criterion("perceptual", name, split, **best, threshold=threshold, reading=reading, **named)
+    yield Criterion(
+        "perceptual", name, split, **best, threshold=threshold, reading=reading, **named
+    )
     whole = _best(trained[trained.control == "whole_object"])
-    reading = _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
+    reading = (
+        _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
+    )
     name = f"the object's own tokens carry {prop}"
-    yield Criterion("perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False)
+    yield Criterion(
+        "perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False
+    )
 
 
 def _steered(split: str, steering: pd.DataFrame) -> Criterion:
     flips = steering[steering.condition == "flip"].assign(scenes=lambda rows: rows.n)
     best = _best(flips)
     top = flips.loc[flips.accuracy.idxmax()]
-    same = (steering.layer == top.layer) & (steering.alpha == top.alpha) & (steering.pair == top.pair)
+    same = (
+        (steering.layer == top.layer) & (steering.alpha == top.alpha) & (steering.pair == top.pair)
+    )
     controls = steering[same & (steering.condition != "flip")].assign(scenes=lambda rows: rows.n)
     control = _best(controls)
     threshold = 0.5  # half-way between doing nothing, 1 - accuracy, and the model's accuracy
@@ -214,7 +262,16 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
         reading = "unclear"
     named = _named(control, "own relation or shuffled probe")
     name = "pushing the relation flips the answer"
-    return Criterion("relational", name, split, **best, threshold=threshold, reading=reading, decides=False, **named)
+    return Criterion(
+        "relational",
+        name,
+        split,
+        **best,
+        threshold=threshold,
+        reading=reading,
+        decides=False,
+        **named,
+    )
 
 
 def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:
@@ -237,7 +294,9 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
         elif swap.reading == "silent" and depends == "no" and read.reading == "yes":
             failing.add("relational")
             numbers = _numbers(found[f"the answer depends on {prop}"])
-            why.append(f"Relational stage, {where}: {prop} can be read, but the answer ignores it ({numbers}).")
+            why.append(
+                f"Relational stage, {where}: {prop} can be read, but the answer ignores it ({numbers})."
+            )
             states.append("unused")
         else:
             states.append("works" if swap.reading == "yes" else "unclear")
@@ -252,7 +311,9 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
             )
         elif states == ["works", "works"]:
             failing.add("relational")
-            why.append(f"Relational stage, {where}: swaps work, yet answers are wrong ({_numbers(answers)}).")
+            why.append(
+                f"Relational stage, {where}: swaps work, yet answers are wrong ({_numbers(answers)})."
+            )
         else:
             unsure = True
     return failing, why, unsure or answers.reading == "unclear"
@@ -276,7 +337,12 @@ def _losses(verdict: str, task: str, mixed: bool) -> tuple[str, ...]:
 
 
 def _advice(
-    verdict: str, task: str, losses: tuple[str, ...], mixed: bool, untrained: bool, trained_with: tuple[str, ...]
+    verdict: str,
+    task: str,
+    losses: tuple[str, ...],
+    mixed: bool,
+    untrained: bool,
+    trained_with: tuple[str, ...],
 ) -> Iterator[str]:
     if untrained:
         yield "Train it first, or longer: these tasks tend to be learned late and suddenly."
@@ -327,7 +393,12 @@ def _best(rows: pd.DataFrame, column: str = "accuracy", one: bool = False) -> di
 
 def _named(control: dict[str, Any], name: str) -> dict[str, Any]:
     low, high = control["ci_low"], control["ci_high"]
-    return {"control": control["value"], "control_low": low, "control_high": high, "control_name": name}
+    return {
+        "control": control["value"],
+        "control_low": low,
+        "control_high": high,
+        "control_name": name,
+    }
 
 
 def _reading(low: float, high: float, threshold: float) -> str:

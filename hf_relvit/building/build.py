@@ -93,11 +93,15 @@ def build(
     changed = {key: value for key, value in (options or {}).items() if value is not None}
     if task != Photorealistic.task and (changed or variant is not None):
         what = ", ".join([*changed, *(["variant"] if variant is not None else [])])
-        raise RelViTError(f"{what} for {task}: expected none, as these are for photorealistic scenes alone")
+        raise RelViTError(
+            f"{what} for {task}: expected none, as these are for photorealistic scenes alone"
+        )
     out = Path(out)
     folder = out / config
     with _one_line_errors(folder), interrupted_once(), contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())  # only the builder's lock goes there
+        scratch = stack.enter_context(
+            tempfile.TemporaryDirectory()
+        )  # only the builder's lock goes there
         given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
         if task == Photorealistic.task:
             given |= changed | {"variant": choose_variant(variant or "scalar")}
@@ -122,12 +126,16 @@ def build(
         stack.enter_context(file_lock(folder))
         for left_behind in folder.parent.glob(f".{folder.name}.*.incomplete"):
             shutil.rmtree(left_behind, ignore_errors=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".incomplete", dir=folder.parent))
+        work = Path(
+            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".incomplete", dir=folder.parent)
+        )
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         stash = folder.parent / f".{folder.name}.rendered"
         if isinstance(builder, Photorealistic) and builder.finished is None:
             builder.render(str(stash), num_proc)
-        builder.download_and_prepare(str(work / "parquet"), file_format="parquet", num_proc=num_proc)
+        builder.download_and_prepare(
+            str(work / "parquet"), file_format="parquet", num_proc=num_proc
+        )
         _collect(builder, work / "parquet", work / "whole", request)
         if folder.exists():
             os.replace(folder, work / "replaced")
@@ -149,14 +157,22 @@ def _shards(out: Path, config: str, request: dict) -> dict[Shard, dict]:
     return found
 
 
-def _complete(builder: _Builder, out: Path, request: dict, shards: dict[Shard, dict]) -> dict[str, list[Path]]:
+def _complete(
+    builder: _Builder, out: Path, request: dict, shards: dict[Shard, dict]
+) -> dict[str, list[Path]]:
     """The files of all shards by split, in the order of the rows; RelViTError unless all are there and sound."""
     config, totals = request["config"], {shard.of for shard in shards}
     where = shards_folder(out, config)
     command = rebuild_command(request | {"own_objects": builder.config.masks is not None}, out)
     if len(totals) != 1:
-        state = f"shards of different totals, {', '.join(map(str, sorted(totals)))}" if totals else "no finished shard"
-        raise RelViTError(f"{where} holds {state}: build all with `{command} --shard I/K`, or remove the folder")
+        state = (
+            f"shards of different totals, {', '.join(map(str, sorted(totals)))}"
+            if totals
+            else "no finished shard"
+        )
+        raise RelViTError(
+            f"{where} holds {state}: build all with `{command} --shard I/K`, or remove the folder"
+        )
     wanted = [Shard(number, *totals) for number in range(1, max(totals) + 1)]
     missing = [
         str(shard)
@@ -194,7 +210,9 @@ def check_folder(out: str | Path, config: str) -> dict:
     folder = Path(out) / config
     if not (folder / "manifest.json").exists():
         there = sorted(path.parent.name for path in Path(out).glob("*/manifest.json"))
-        cure = f"expected one of {', '.join(there)}" if there else "make one with `relvit data build`"
+        cure = (
+            f"expected one of {', '.join(there)}" if there else "make one with `relvit data build`"
+        )
         raise RelViTError(f"no dataset {config!r} in {out}: {cure}")
     manifest = read_json(folder / "manifest.json")
     if trouble := _trouble(folder, manifest):
@@ -220,14 +238,18 @@ def open_folder(out: str | Path, config: str) -> dict[str, Dataset]:
     """
     manifest, folder = check_folder(out, config), Path(out) / config
     return {
-        split["name"]: Dataset(pa.concat_tables([pq.read_table(folder / name) for name in split["files"]]))
+        split["name"]: Dataset(
+            pa.concat_tables([pq.read_table(folder / name) for name in split["files"]])
+        )
         for split in manifest["splits"]
     }
 
 
 def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str], object]) -> bool:
     if not (folder / "manifest.json").exists():
-        raise RelViTError(f"{folder} exists and is no finished dataset: delete it, or choose another --out")
+        raise RelViTError(
+            f"{folder} exists and is no finished dataset: delete it, or choose another --out"
+        )
     manifest = read_json(folder / "manifest.json")
     _check_request(folder, manifest, request)
     if manifest["generator"] != generator:
@@ -255,13 +277,20 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
     files, splits = {}, []
     for split in builder.splits:
         shards = sorted(
-            [*parquet.glob(f"{builder.task}-{split}.parquet"), *parquet.glob(f"{builder.task}-{split}-*.parquet")]
+            [
+                *parquet.glob(f"{builder.task}-{split}.parquet"),
+                *parquet.glob(f"{builder.task}-{split}-*.parquet"),
+            ]
         )
         names = [f"{split}-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
         for shard, name in zip(shards, names):
             os.replace(shard, whole / name)
             rows = pq.read_metadata(whole / name).num_rows
-            files[name] = {"rows": rows, "bytes": (whole / name).stat().st_size, "sha256": _sha256(whole / name)}
+            files[name] = {
+                "rows": rows,
+                "bytes": (whole / name).stat().st_size,
+                "sha256": _sha256(whole / name),
+            }
         rows = sum(files[name]["rows"] for name in names)
         checksum = _checksum([whole / name for name in names])
         splits.append({"name": split, "rows": rows, "checksum": checksum, "files": names})
@@ -296,7 +325,9 @@ def _checksum(files: list[Path]) -> str:
 
 def _bytes(column: pa.Array) -> bytes:
     if pa.types.is_struct(column.type):  # images
-        return np.array([pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8").tobytes()
+        return np.array(
+            [pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8"
+        ).tobytes()
     if pa.types.is_string(column.type):
         return "\0".join(column.to_pylist()).encode()
     while pa.types.is_list(column.type):
@@ -315,10 +346,14 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
             if os.strerror(errno.ENOSPC) in str(cause):
                 state = f"the disk is full while writing {folder}, nothing half-written is left"
                 raise RelViTError(f"{state}: free some space and run again") from error
-            if not isinstance(cause, Exception):  # an interrupt, hidden by what followed from it in `datasets`
+            if not isinstance(
+                cause, Exception
+            ):  # an interrupt, hidden by what followed from it in `datasets`
                 raise cause from None
         if isinstance(error, OSError):
-            raise RelViTError(f"{folder} cannot be written ({error}): choose another --out") from error
+            raise RelViTError(
+                f"{folder} cannot be written ({error}): choose another --out"
+            ) from error
         raise
 
 

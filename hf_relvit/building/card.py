@@ -28,12 +28,17 @@ def check_card(out: Path, task: str) -> None:
         raise RelViTError(f"{out} holds another project's README.md: choose another --out")
     for manifest in _manifests(out):
         if manifest["task"] != task:
-            raise RelViTError(f"{out} holds {manifest['task']} scenes, not {task}: choose another --out")
+            raise RelViTError(
+                f"{out} holds {manifest['task']} scenes, not {task}: choose another --out"
+            )
 
 
 def write_card(out: Path, config: str) -> None:
     """``README.md`` and the picture of the columns that it shows, after ``config`` was built."""
-    if config == default_config([m["config"] for m in _manifests(out)]) or not (out / SHEET).exists():
+    if (
+        config == default_config([m["config"] for m in _manifests(out)])
+        or not (out / SHEET).exists()
+    ):
         write_sheet_of(out, config, out / SHEET)
     with atomic_write(out / "README.md") as temporary:
         temporary.write_text(render_card(out), encoding="utf-8")
@@ -55,12 +60,23 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     Its header tells ``load_dataset`` which files make which config and split. ``source``: what to load.
     """
     manifests = _manifests(out)
-    template = (Path(dataset_builders.__path__[0]) / manifests[0]["task"] / "README.md").read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True)
+    template = (Path(dataset_builders.__path__[0]) / manifests[0]["task"] / "README.md").read_text(
+        encoding="utf-8"
+    )
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
+    )
     default = default_config([m["config"] for m in manifests])
-    values = {"configs": [_described(m) for m in manifests], "source": source, "default": default, "sheet": SHEET}
+    values = {
+        "configs": [_described(m) for m in manifests],
+        "source": source,
+        "default": default,
+        "sheet": SHEET,
+    }
     card = DatasetCard(environment.from_string(template).render(values))
-    card.data["size_categories"] = [_size(sum(split["rows"] for m in manifests for split in m["splits"]))]
+    card.data["size_categories"] = [
+        _size(sum(split["rows"] for m in manifests for split in m["splits"]))
+    ]
     infos = {m["config"]: DatasetInfo.from_directory(str(out / m["config"])) for m in manifests}
     DatasetInfosDict(infos).to_dataset_card_data(card.data)
     configs: dict[str, dict] = {m["config"]: {"data_files": _data_files(m)} for m in manifests}
@@ -99,11 +115,15 @@ def rebuild_command(manifest: dict, out: str | Path) -> str:
     """The command that makes a config once more, bit for bit."""
     options = {"--config": "config", "--n-train": "n_train", "--n-eval": "n_eval", "--seed": "seed"}
     words = [word for option, key in options.items() for word in (option, str(manifest[key]))]
-    words += ["--variant", manifest["variant"]] if manifest.get("variant", "scalar") != "scalar" else []
+    words += (
+        ["--variant", manifest["variant"]] if manifest.get("variant", "scalar") != "scalar" else []
+    )
     for key, value in manifest.get("options", {}).items():
         words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
     own = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if manifest["own_objects"] else ""
-    return f"relvit data build {manifest['task']} {' '.join(words)}{own} --out {shlex.quote(str(out))}"
+    return (
+        f"relvit data build {manifest['task']} {' '.join(words)}{own} --out {shlex.quote(str(out))}"
+    )
 
 
 def _data_files(manifest: dict) -> list[dict]:

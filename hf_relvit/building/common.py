@@ -22,7 +22,13 @@ from .shards import Sharded
 VERSION = datasets.Version("1.0.0")
 """Of the stimuli: raised whenever the same seed gives other pictures (tests/stimuli pins them)."""
 
-COMBINATIONS = (256, 16, 32, 64, 128)  # training combinations of the named configs (paper: 256 and 32)
+COMBINATIONS = (
+    256,
+    16,
+    32,
+    64,
+    128,
+)  # training combinations of the named configs (paper: 256 and 32)
 _CHUNK = 64  # scenes rendered at once
 
 
@@ -63,7 +69,9 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
     VERSION = VERSION
     BUILDER_CONFIG_CLASS = SceneConfig
     BUILDER_CONFIGS = [
-        SceneConfig(name=f"{name}-{combinations}", version=VERSION, geometry=name, combinations=combinations)
+        SceneConfig(
+            name=f"{name}-{combinations}", version=VERSION, geometry=name, combinations=combinations
+        )
         for name in GEOMETRIES
         for combinations in COMBINATIONS
     ]
@@ -71,9 +79,15 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
     config: SceneConfig
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
-        if config_name is not None and (twice := keywords.keys() & {"task", "geometry", "combinations"}):
-            raise RelViTError(f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once")
-        own = {key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None}
+        if config_name is not None and (
+            twice := keywords.keys() & {"task", "geometry", "combinations"}
+        ):
+            raise RelViTError(
+                f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once"
+            )
+        own = {
+            key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None
+        }
         given = {key: value for key, value in (keywords | own).items() if value is not None}
         name = config_name or self._name(given)
         parts = self._parse(name)
@@ -123,7 +137,9 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
             homepage="https://arxiv.org/abs/2406.15955",
         )
 
-    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(
+        self, split: str, n: int, ranges: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, dict]]:
         table = self._scenes(split, n)
         for start, stop in ranges:
             for first in range(start, stop, _CHUNK):

@@ -112,7 +112,9 @@ class Farm:
         workers = min(processes, len(missing))
         with ProcessPoolExecutor(workers, context, initializer=_follow) as pool:
             try:
-                futures = [pool.submit(store_pair, self.job, self.stash, number) for number in missing]
+                futures = [
+                    pool.submit(store_pair, self.job, self.stash, number) for number in missing
+                ]
                 for future in as_completed(futures):
                     future.result()
                     bar.update(2)
@@ -142,16 +144,24 @@ def make_pair(job: Job, number: int) -> Pair:
     """Draw and render two twins."""
     variant, library = choose_variant(job.variant), _library(job.objects)
     pairing = _pairings(job.options, len(library))[number]
-    with threadpool_limits(1):  # many small products, in several processes: threads only stand in each other's way
+    with threadpool_limits(
+        1
+    ):  # many small products, in several processes: threads only stand in each other's way
         scenes = draw_twins(pairing, job.options, library)
-        images = np.stack([render_photo(scene, library, job.size, variant=variant) for scene in scenes])
-        return Pair(scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes]))
+        images = np.stack(
+            [render_photo(scene, library, job.size, variant=variant) for scene in scenes]
+        )
+        return Pair(
+            scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes])
+        )
 
 
 @lru_cache(maxsize=1)
 def _library(folder: str | None) -> Library:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RelViTWarning)  # said already, by the process that gives out the work
+        warnings.simplefilter(
+            "ignore", RelViTWarning
+        )  # said already, by the process that gives out the work
         return Library.default() if folder is None else Library.from_folder(folder)
 
 

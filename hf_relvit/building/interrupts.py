@@ -26,7 +26,9 @@ def interrupted_once() -> Iterator[None]:
     """Ctrl-C reaches the workers too, `kill` does not: let this process alone act on either, and end the workers."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     # Where there is another handler, somebody else decides.
-    free = [n for n, default in _UNHANDLED.items() if in_main_thread and signal.getsignal(n) is default]
+    free = [
+        n for n, default in _UNHANDLED.items() if in_main_thread and signal.getsignal(n) is default
+    ]
     for number in free:
         signal.signal(number, _interrupt)
     try:

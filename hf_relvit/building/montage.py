@@ -19,7 +19,10 @@ _OUTLINES = ((255, 255, 255), (0, 0, 0))  # inside and outside of the edge: seen
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture with the edge of each object drawn, white inside and black outside; uint8 like ``image``."""
     out, padded = image.copy(), np.pad(mask, 1, mode="edge")
-    around = [padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x] for y, x in _NEIGHBORS]
+    around = [
+        padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x]
+        for y, x in _NEIGHBORS
+    ]
     edge = np.any([side != mask for side in around], axis=0)
     for inside, color in zip((mask > 0, mask == 0), _OUTLINES):
         out[edge & inside] = color
@@ -56,6 +59,8 @@ def write_montage(folder: Path, files: list[str], out: Path) -> None:
     """The montage of the first twelve scenes of a split, as JPEG or PNG by the ending of ``out``."""
     data = Dataset(pq.read_table(folder / files[0]).slice(0, 12))
     held = io.BytesIO()
-    montage(data, columns=8).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(held, "PNG", optimize=True)
+    montage(data, columns=8).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(
+        held, "PNG", optimize=True
+    )
     with atomic_write(out) as temporary:
         temporary.write_bytes(held.getvalue())

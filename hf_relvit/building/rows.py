@@ -14,7 +14,17 @@ from ..stimuli.objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from ..stimuli.png import encode_png
 from ..stimuli.scenes import DIFFERENCES, LABELS, SceneTable
 
-_FROM_TABLE = ("label", "shape", "color", "corner", "jitter", "relation", "difference", "twin", "index")
+_FROM_TABLE = (
+    "label",
+    "shape",
+    "color",
+    "corner",
+    "jitter",
+    "relation",
+    "difference",
+    "twin",
+    "index",
+)
 
 
 def features(objects: ObjectSet) -> Features:
@@ -39,17 +49,27 @@ def features(objects: ObjectSet) -> Features:
 
 def rows(table: SceneTable) -> Iterator[tuple[int, dict]]:
     """Scenes as (key, row of ``features``)."""
-    columns = {name: getattr(table, name).tolist() for name in _FROM_TABLE} | {"patches": table.patches().tolist()}
+    columns = {name: getattr(table, name).tolist() for name in _FROM_TABLE} | {
+        "patches": table.patches().tolist()
+    }
     for i, picture in enumerate(table.pixels()):
         row = {name: values[i] for name, values in columns.items()}
-        yield row["index"], {"image": {"bytes": encode_png(picture), "path": None}, "seed": table.seed, **row}
+        yield (
+            row["index"],
+            {"image": {"bytes": encode_png(picture), "path": None}, "seed": table.seed, **row},
+        )
 
 
 def sources() -> list[Path]:
     """The files whose text decides what the rows are."""
     here = Path(__file__).parent
     builders = Path(dataset_builders.__path__[0])
-    own = [Path(geometry.__file__), here / "rows.py", here / "common.py", *builders.glob("*/builder.py")]
+    own = [
+        Path(geometry.__file__),
+        here / "rows.py",
+        here / "common.py",
+        *builders.glob("*/builder.py"),
+    ]
     return sorted(own + list(Path(stimuli.__path__[0]).glob("*.py")))
 
 

@@ -78,7 +78,9 @@ class Sharded:
         """Raise RelViTError if there is nothing for a shard of some split."""
         n = min(self._number(split) for split in self.splits)
         if self.shard.of > n:
-            raise RelViTError(f"shard {self.shard}: expected at most {n} for a split of {n * self.together} rows")
+            raise RelViTError(
+                f"shard {self.shard}: expected at most {n} for a split of {n * self.together} rows"
+            )
 
     def indices(self, split: str) -> range:
         """What this shard has to make of a split."""
@@ -92,13 +94,20 @@ class Sharded:
         for split in self.splits:
             n = self._number(split)
             wanted, pieces = self.indices(split), min(len(self.indices(split)), _RANGES)
-            parts = [wanted[len(wanted) * i // pieces : len(wanted) * (i + 1) // pieces] for i in range(pieces)]
+            parts = [
+                wanted[len(wanted) * i // pieces : len(wanted) * (i + 1) // pieces]
+                for i in range(pieces)
+            ]
             ranges = [(part.start, part.stop) for part in parts]
             generators.append(SplitGenerator(split, {"split": split, "n": n, "ranges": ranges}))
-            generators[-1].split_info.num_examples = len(wanted) * self.together  # gives the progress bar its end
+            generators[-1].split_info.num_examples = (
+                len(wanted) * self.together
+            )  # gives the progress bar its end
         return generators
 
-    def _generate_examples(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(
+        self, split: str, n: int, ranges: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, dict]]:
         if multiprocess.parent_process() is not None:
             _end_with_parent()
         if self.finished is None:
@@ -116,7 +125,11 @@ def _stored_rows(files: list[Path], start: int, stop: int) -> Iterator[dict]:
             last = first + file.metadata.row_group(group).num_rows
             if first < stop and start < last:
                 skipped = max(start - first, 0)
-                yield from file.read_row_group(group).slice(skipped, min(stop, last) - first - skipped).to_pylist()
+                yield from (
+                    file.read_row_group(group)
+                    .slice(skipped, min(stop, last) - first - skipped)
+                    .to_pylist()
+                )
             first = last
 
 

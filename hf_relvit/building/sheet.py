@@ -18,7 +18,12 @@ SHEET = "columns.png"
 _SIDE = 256  # least side of a picture, pixels
 _TEXT = 16
 _INK, _PALE, _FRAME, _OTHER = "#1c1c1c", "#6b6b6b", "#b3500f", "#1a5fa0"
-_LIKE = ("property", "label", "relation", "difference")  # rows that differ in one of these are worth showing
+_LIKE = (
+    "property",
+    "label",
+    "relation",
+    "difference",
+)  # rows that differ in one of these are worth showing
 _ROLES = {"base": ("edited", "fixed"), "source": ("source_object", "other_source")}
 
 
@@ -36,7 +41,9 @@ def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
     draw, columns = (_pair, 2) if "edited" in rows[0] else (_scene, 4)
     examples = [draw(row, data.features, geometry) for row in rows]
     width, height = (max(sides) for sides in zip(*(example.size for example in examples)))
-    sheet = Image.new("RGB", (width * min(columns, len(rows)), height * math.ceil(len(rows) / columns)), "white")
+    sheet = Image.new(
+        "RGB", (width * min(columns, len(rows)), height * math.ceil(len(rows) / columns)), "white"
+    )
     for i, example in enumerate(examples):
         sheet.paste(example, (i % columns * width, i // columns * height))
     with atomic_write(out) as temporary:
@@ -60,7 +67,9 @@ def _different(data: Dataset, n: int) -> list[dict]:
 
 def _scene(row: dict, features: Features, geometry: SceneGeometry) -> Image.Image:
     objects = range(len(row["patches"]))
-    picture = _framed(row["image"], {f"[{i}]": (row["patches"][i], _FRAME) for i in objects}, geometry)
+    picture = _framed(
+        row["image"], {f"[{i}]": (row["patches"][i], _FRAME) for i in objects}, geometry
+    )
     lines = [("label", _word(features["label"], row["label"]))]
     lines += [(name, _words(features[name], row[name])) for name in ("relation", "difference")]
     for i in objects:
@@ -73,7 +82,10 @@ def _scene(row: dict, features: Features, geometry: SceneGeometry) -> Image.Imag
 def _pair(row: dict, features: Features, geometry: SceneGeometry) -> Image.Image:
     pictures = []
     for scene, (strong, pale) in _ROLES.items():
-        frames = {strong: (row[f"{strong}_patches"], _FRAME), pale: (row[f"{pale}_patches"], _OTHER)}
+        frames = {
+            strong: (row[f"{strong}_patches"], _FRAME),
+            pale: (row[f"{pale}_patches"], _OTHER),
+        }
         pictures.append((f"{scene}_image", _framed(row[f"{scene}_image"], frames, geometry)))
     what = _word(features["property"], row["property"])
     column = features[f"base_{what}"]
@@ -86,20 +98,29 @@ def _pair(row: dict, features: Features, geometry: SceneGeometry) -> Image.Image
     return _captioned(pictures, lines)
 
 
-def _framed(picture: Image.Image, frames: dict[str, tuple[list[int], str]], geometry: SceneGeometry) -> Image.Image:
+def _framed(
+    picture: Image.Image, frames: dict[str, tuple[list[int], str]], geometry: SceneGeometry
+) -> Image.Image:
     scale = math.ceil(_SIDE / picture.width)
     grid = picture.width // geometry.patch_size
     side = geometry.patch_size * scale
-    large = picture.convert("RGB").resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    large = picture.convert("RGB").resize(
+        (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
+    )
     draw, boxes, tags = ImageDraw.Draw(large), [], []
     for patches, ink in frames.values():
         corners = [divmod(patch, grid) for patch in patches]
         for row, column in corners:
-            draw.rectangle((column * side, row * side, (column + 1) * side - 1, (row + 1) * side - 1), outline=ink)
+            draw.rectangle(
+                (column * side, row * side, (column + 1) * side - 1, (row + 1) * side - 1),
+                outline=ink,
+            )
         (top, left), (bottom, right) = min(corners), max(corners)
         boxes.append((left * side, top * side, (right + 1) * side, (bottom + 1) * side))
     for (name, (_, ink)), box in zip(frames.items(), boxes):
-        where = _place(box, math.ceil(draw.textlength(name, _font())) + 2, [*boxes, *tags], large.width)
+        where = _place(
+            box, math.ceil(draw.textlength(name, _font())) + 2, [*boxes, *tags], large.width
+        )
         tags.append(where)
         draw.text((where[0] + 1, where[1]), name, ink, _font())
     return large
@@ -113,11 +134,17 @@ def _place(box: _Box, width: int, taken: list[_Box], side: int) -> _Box:
     left, height = max(min(box[0], side - width), 0), _TEXT + 2
     tops = [box[1] - height, box[3], box[3] + height, box[1] - 2 * height]
     places = [(left, top, left + width, top + height) for top in tops if 0 <= top <= side - height]
-    free = [a for a in places if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken)]
+    free = [
+        a
+        for a in places
+        if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken)
+    ]
     return (free or places)[0]
 
 
-def _captioned(pictures: list[tuple[str, Image.Image]], lines: list[tuple[str, str]]) -> Image.Image:
+def _captioned(
+    pictures: list[tuple[str, Image.Image]], lines: list[tuple[str, str]]
+) -> Image.Image:
     step, gap = _TEXT * 3 // 2, _TEXT
     widest = max(ImageDraw.Draw(pictures[0][1]).textlength(name, _font()) for name, _ in lines)
     width = sum(picture.width + gap for _, picture in pictures) + gap
@@ -127,7 +154,9 @@ def _captioned(pictures: list[tuple[str, Image.Image]], lines: list[tuple[str, s
     for name, picture in pictures:
         draw.text((left, 4), name, _PALE, _font())
         example.paste(picture, (left, step))
-        draw.rectangle((left - 1, step - 1, left + picture.width, step + picture.height), outline="#d0d4d9")
+        draw.rectangle(
+            (left - 1, step - 1, left + picture.width, step + picture.height), outline="#d0d4d9"
+        )
         left += picture.width + gap
     top = step + pictures[0][1].height + gap // 2
     for i, (name, value) in enumerate(lines):

@@ -71,5 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         code = 2
     if code == INTERRUPTED:
-        print("relvit: interrupted; what is finished is kept, run the same command to go on", file=sys.stderr)
+        print(
+            "relvit: interrupted; what is finished is kept, run the same command to go on",
+            file=sys.stderr,
+        )
     sys.exit(code or 0)

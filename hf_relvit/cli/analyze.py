@@ -10,7 +10,9 @@ import typer
 from .options import CheckpointPath, Count, Out, Scenes, Task
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
-TrainScenes = Annotated[int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)]
+TrainScenes = Annotated[
+    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)
+]
 Compat = Annotated[str, typer.Option(help="corrected, or official for the original's quirks.")]
 CacheGb = Annotated[float, typer.Option(help="Memory for activations; the rest goes to disk.")]
 
@@ -58,7 +60,9 @@ def analyze_attention(
 def analyze_das(
     checkpoint: CheckpointPath,
     out: Out,
-    layer: Annotated[list[int] | None, typer.Option(help="Block, from 0; repeat for several, all by default.")] = None,
+    layer: Annotated[
+        list[int] | None, typer.Option(help="Block, from 0; repeat for several, all by default.")
+    ] = None,
     prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
     task: Task = None,
     config: Scenes = None,
@@ -67,7 +71,9 @@ def analyze_das(
     test_pairs: Annotated[int, typer.Option(help="Pairs to score on.")] = 1000,
     epochs: int = 20,
     method: Annotated[str, typer.Option(help="das, identity, boundless or full_swap.")] = "das",
-    cache_gb: Annotated[float, typer.Option(help="Memory for activations; the rest goes to disk.")] = 8.0,
+    cache_gb: Annotated[
+        float, typer.Option(help="Memory for activations; the rest goes to disk.")
+    ] = 8.0,
     seed: int = 0,
 ):
     """Find the subspaces that carry a property, and how well swapping them changes the answer.
@@ -92,13 +98,18 @@ def analyze_das(
     for where, n in (("train", pairs), (split, test_pairs)):
         drawn = distribution.pairs(prop, where, n)
         sites = [Site("resid_post", number) for number in layers]
-        captured[where] = pair_residuals(opened, drawn, sites, cache_gb=cache_gb / 2, progress=where)
+        captured[where] = pair_residuals(
+            opened, drawn, sites, cache_gb=cache_gb / 2, progress=where
+        )
     frames = []
     for number in layers:
         settings = DASConfig(number, method=method, epochs=epochs, seed=seed, bf16=computes_bf16())
         alignment = fit_alignment(opened, captured["train"], settings, progress=True)
         alignment.save_pretrained(out / f"{prop}-{number}")
-        frames += [score_alignment(opened, alignment, captured[split], control) for control in (None, "wrong_object")]
+        frames += [
+            score_alignment(opened, alignment, captured[split], control)
+            for control in (None, "wrong_object")
+        ]
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with atomic_write(out / "scores.parquet") as temporary:
         table.to_parquet(temporary)
@@ -123,7 +134,9 @@ def analyze_das(
 @analyze.command("novel")
 def analyze_novel(
     checkpoint: CheckpointPath,
-    alignments: Annotated[Path, typer.Option(help="An alignment, or a folder of them, such as that of a study.")],
+    alignments: Annotated[
+        Path, typer.Option(help="An alignment, or a folder of them, such as that of a study.")
+    ],
     out: Out,
     task: Task = None,
     config: Scenes = None,
@@ -148,7 +161,9 @@ def analyze_novel(
     opened = Checkpoint.open(checkpoint, device="auto")
     distribution = opened.distribution(task, config, seed=seed)
     frames, facts = [], {}
-    for prop in [prop for prop in PROPERTIES if any(alignment.property == prop for alignment in found)]:
+    for prop in [
+        prop for prop in PROPERTIES if any(alignment.property == prop for alignment in found)
+    ]:
         vectors = distribution.pairs(prop, "validation", bank)
         test = distribution.pairs(prop, split, pairs)
         of = [alignment for alignment in found if alignment.property == prop]
@@ -159,7 +174,20 @@ def analyze_novel(
     novel = Novel(pd.concat(frames, ignore_index=True), facts)
     _keep(novel, out, "novel")
     rows = novel.frame[(novel.frame.condition == "all") & (novel.frame.baseline == "subspace")]
-    _table(rows, ["property", "layer", "method", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor"])
+    _table(
+        rows,
+        [
+            "property",
+            "layer",
+            "method",
+            "accuracy",
+            "ci_low",
+            "ci_high",
+            "n",
+            "base_accuracy",
+            "floor",
+        ],
+    )
     typer.echo(f"the other baselines and both directions: {out / 'novel.parquet'}")
 
 
@@ -168,7 +196,8 @@ def analyze_probe(
     checkpoint: CheckpointPath,
     out: Out,
     target: Annotated[
-        list[str] | None, typer.Option(help="Several: judgement, shape, color, object, same_object.")
+        list[str] | None,
+        typer.Option(help="Several: judgement, shape, color, object, same_object."),
     ] = None,
     form: Annotated[str, typer.Option(help="linear or quadratic.")] = "linear",
     layer: Annotated[list[int] | None, typer.Option(help="Several; all by default.")] = None,
@@ -198,7 +227,8 @@ def analyze_probe(
 
     targets = target or (["judgement"] if form == "quadratic" else ["judgement", "shape", "color"])
     settings = [
-        ProbeConfig(t, form, compat=compat, epochs=epochs, seed=seed, cache_gb=cache_gb) for t in targets
+        ProbeConfig(t, form, compat=compat, epochs=epochs, seed=seed, cache_gb=cache_gb)
+        for t in targets
     ]  # all checked before the first one is fitted
     opened = Checkpoint.open(checkpoint, device="auto")
     distribution = opened.distribution(task, config, seed=seed)
@@ -230,9 +260,12 @@ def analyze_steer(
     checkpoint: CheckpointPath,
     out: Out,
     probes: Annotated[
-        Path | None, typer.Option(help="Saved linear probes of the judgement; fitted now if not given.")
+        Path | None,
+        typer.Option(help="Saved linear probes of the judgement; fitted now if not given."),
     ] = None,
-    alpha: Annotated[list[float] | None, typer.Option(help="Several; the paper's 0.5, 1 and 2 by default.")] = None,
+    alpha: Annotated[
+        list[float] | None, typer.Option(help="Several; the paper's 0.5, 1 and 2 by default.")
+    ] = None,
     task: Task = None,
     config: Scenes = None,
     split: Annotated[str, typer.Option(help="Split to steer.")] = "test",
@@ -261,7 +294,18 @@ def analyze_steer(
         found.save(out / "judgement")
     steering = steer(opened, found, scenes, settings, progress=True)
     _keep(steering, out, "steering")
-    columns = ["pair", "layer", "alpha", "condition", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor"]
+    columns = [
+        "pair",
+        "layer",
+        "alpha",
+        "condition",
+        "accuracy",
+        "ci_low",
+        "ci_high",
+        "n",
+        "base_accuracy",
+        "floor",
+    ]
     _table(steering.frame, [*columns, "relative_norm"])
     typer.echo(out / "steering.png")
 
@@ -269,7 +313,8 @@ def analyze_steer(
 @analyze.command("correlation")
 def analyze_correlation(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of studies or of their runs; or a table (.csv, .parquet).")
+        list[Path],
+        typer.Argument(help="Folders of studies or of their runs; or a table (.csv, .parquet)."),
     ],
     out: Out,
     seed: int = 0,
@@ -287,7 +332,18 @@ def analyze_correlation(
     _keep(correlation, out, "correlation")
     _table(
         correlation.frame,
-        ["split", "measure", "value", "ci_low", "ci_high", "n", "groups", "loo_low", "loo_high", "loo_group"],
+        [
+            "split",
+            "measure",
+            "value",
+            "ci_low",
+            "ci_high",
+            "n",
+            "groups",
+            "loo_low",
+            "loo_high",
+            "loo_group",
+        ],
     )
     for warning in dict.fromkeys(correlation.frame.warning[correlation.frame.warning != ""]):
         typer.echo(f"warning: {warning}")
@@ -298,7 +354,9 @@ def _alignment_folders(folder: Path) -> list[Path]:
     """The folder itself if it is an alignment, else those in it."""
     from ..errors import RelViTError
 
-    found = sorted(path.parent for path in [*folder.glob("alignment.json"), *folder.glob("*/alignment.json")])
+    found = sorted(
+        path.parent for path in [*folder.glob("alignment.json"), *folder.glob("*/alignment.json")]
+    )
     if not found:
         raise RelViTError(
             f"no alignments in {folder}: expected one, or a folder of them, as `relvit study run` makes in "

@@ -14,27 +14,49 @@ data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_he
 
 @data.command("build")
 def data_build(
-    task: Annotated[str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")],
+    task: Annotated[
+        str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")
+    ],
     config: Annotated[
-        str, typer.Option(help="Such as b16-32; of counterfactuals rmts-b16-32; of photorealistic default or tiny.")
+        str,
+        typer.Option(
+            help="Such as b16-32; of counterfactuals rmts-b16-32; of photorealistic default or tiny."
+        ),
     ],
     out: Out,
-    n_train: Annotated[int | None, typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.")] = None,
-    n_eval: Annotated[int | None, typer.Option(help="Scenes in each other split; likewise, or 1024 images.")] = None,
+    n_train: Annotated[
+        int | None, typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.")
+    ] = None,
+    n_eval: Annotated[
+        int | None, typer.Option(help="Scenes in each other split; likewise, or 1024 images.")
+    ] = None,
     seed: int = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
     masks: Masks = None,
     palette: Palette = None,
-    variant: Annotated[str | None, typer.Option(help="Photorealistic: renderer, scalar or llvm.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Photorealistic: renderer, scalar or llvm.")
+    ] = None,
     full_rotation: Annotated[
-        bool, typer.Option("--full-rotation", help="Photorealistic: turn objects in all directions, not upright.")
+        bool,
+        typer.Option(
+            "--full-rotation", help="Photorealistic: turn objects in all directions, not upright."
+        ),
     ] = False,
     color_share: Annotated[
         float | None,
-        typer.Option(help="Photorealistic: share of scenes about paint, same kind of object twice.", min=0, max=1),
+        typer.Option(
+            help="Photorealistic: share of scenes about paint, same kind of object twice.",
+            min=0,
+            max=1,
+        ),
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Photorealistic: side of the images, px.", min=16)] = None,
-    shard: Annotated[str | None, typer.Option(help="Only part I of K, such as 2/8, for several machines.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Photorealistic: side of the images, px.", min=16)
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only part I of K, such as 2/8, for several machines.")
+    ] = None,
 ):
     """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
 
@@ -48,7 +70,17 @@ def data_build(
     sizes = {"n_train": n_train, "n_eval": n_eval}
     own = {"masks": masks, "palette": palette, "variant": variant}
     options = {"full_rotation": full_rotation or None, "color_share": color_share, "size": size}
-    folder = build(task, config, out, **sizes, **own, options=options, seed=seed, num_proc=processes, shard=shard)
+    folder = build(
+        task,
+        config,
+        out,
+        **sizes,
+        **own,
+        options=options,
+        seed=seed,
+        num_proc=processes,
+        shard=shard,
+    )
     if folder.name != config:
         typer.echo(f"{folder}\nwhen all parts are there: the same command without --shard")
         return
@@ -58,7 +90,9 @@ def data_build(
 @data.command("preview")
 def data_preview(
     task: Annotated[str, typer.Argument(help="discrimination or rmts.")],
-    config: Annotated[str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")],
+    config: Annotated[
+        str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="PNG file.")] = Path("preview.png"),
     split: str = "train",
     n: Count = 16,
@@ -79,7 +113,9 @@ def data_preview(
     objects = open_objects(masks, palette)
     geometry, combinations = parse_config(config)
     rounded = -(-n // 4) * 4
-    scenes = sample(task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects)
+    scenes = sample(
+        task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects
+    )
     with atomic_write(out) as temporary:
         contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
     typer.echo(out)
@@ -87,10 +123,16 @@ def data_preview(
 
 @data.command("push")
 def data_push(
-    task: Annotated[str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder that `relvit data build` made: all its configs.")],
+    task: Annotated[
+        str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder that `relvit data build` made: all its configs.")
+    ],
     repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub; made if it is not there.")],
-    public: Annotated[bool, typer.Option("--public", help="Visible to all; otherwise a new one is private.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Visible to all; otherwise a new one is private.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list files and sizes.")] = False,
 ):
     """Publish a built dataset with its card, and tag it with the version of the generator.

@@ -11,9 +11,15 @@ space = typer.Typer(help="The demo as a Space on the Hugging Face Hub.", no_args
 
 
 def demo(
-    run: Annotated[Path | None, typer.Option(help="Run of a study to serve, such as runs/quick/seed0.")] = None,
-    port: Annotated[int | None, typer.Option(help="7860 or the next free one by default.", min=1, max=65535)] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen at; this machine only by default.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run of a study to serve, such as runs/quick/seed0.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="7860 or the next free one by default.", min=1, max=65535)
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; this machine only by default.")
+    ] = None,
 ):
     """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
 
@@ -39,8 +45,12 @@ def demo(
 @space.command("push")
 def space_push(
     repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see; private without it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody to see; private without it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")
+    ] = False,
 ):
     """Publish the demo with the models that come with the package. A second push of the same changes nothing.
 

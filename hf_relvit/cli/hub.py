@@ -11,10 +11,17 @@ hub = typer.Typer(help="Published runs.", no_args_is_help=True)
 
 
 def push(
-    run: Annotated[Path, typer.Argument(help="A run of a study, such as runs/quick/seed0, or what train wrote.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run of a study, such as runs/quick/seed0, or what train wrote."),
+    ],
     repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see; private without it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody to see; private without it.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")
+    ] = False,
 ):
     """Publish a run: checkpoint, tables, figures, alignments, probes and a card. The same command goes on if it was
     interrupted, and changes nothing the second time.
@@ -28,8 +35,13 @@ def push(
 
 @hub.command("compare")
 def hub_compare(
-    ids: Annotated[list[str], typer.Argument(help="Hub ids of published runs, or folders of runs.", metavar="ID...")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the page, tables and plots.")] = Path("comparison"),
+    ids: Annotated[
+        list[str],
+        typer.Argument(help="Hub ids of published runs, or folders of runs.", metavar="ID..."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the page, tables and plots.")
+    ] = Path("comparison"),
 ):
     """Put published runs side by side: accuracies, and disentanglement against generalization. Reads no weights.
 

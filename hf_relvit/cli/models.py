@@ -15,15 +15,25 @@ def train(
     out: Out,
     config: ConfigFile = None,
     task: Annotated[str | None, typer.Option(help="discrimination or rmts.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Folder or Hub id of a pretrained model.")] = None,
-    combinations: Annotated[int | None, typer.Option(help="Training combinations of shape and color.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of a pretrained model.")
+    ] = None,
+    combinations: Annotated[
+        int | None, typer.Option(help="Training combinations of shape and color.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak.")] = None,
     seed: Seed = None,
-    report_to: Annotated[str | None, typer.Option(help="Any tracker of transformers, such as trackio.")] = None,
-    push_to_hub: Annotated[bool, typer.Option("--push-to-hub", help="Publish the finished run, private.")] = False,
-    repo: Annotated[str | None, typer.Option(help="OWNER/NAME to push to; by default you and the folder.")] = None,
+    report_to: Annotated[
+        str | None, typer.Option(help="Any tracker of transformers, such as trackio.")
+    ] = None,
+    push_to_hub: Annotated[
+        bool, typer.Option("--push-to-hub", help="Publish the finished run, private.")
+    ] = False,
+    repo: Annotated[
+        str | None, typer.Option(help="OWNER/NAME to push to; by default you and the folder.")
+    ] = None,
 ):
     """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
 
@@ -37,7 +47,9 @@ def train(
     from ..training.run import train as run
 
     if repo is not None and not push_to_hub:
-        raise RelViTError(f"--repo {repo} without --push-to-hub: add it, or publish later with relvit push")
+        raise RelViTError(
+            f"--repo {repo} without --push-to-hub: add it, or publish later with relvit push"
+        )
     if push_to_hub and repo is None:
         from ..hub.runs import own_repo
 
@@ -74,7 +86,9 @@ def evaluate(
     n: Count = 1024,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
-    data_folder: Annotated[Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")] = None,
+    data_folder: Annotated[
+        Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")
+    ] = None,
     labels: Labels = None,
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
@@ -89,7 +103,9 @@ def evaluate(
     from ..training import evaluation
     from .photorealistic import conditions_text
 
-    opened = Checkpoint.open(checkpoint, labels=labels.split(",") if labels else None, device="auto")
+    opened = Checkpoint.open(
+        checkpoint, labels=labels.split(",") if labels else None, device="auto"
+    )
     if data_folder is not None and photo_configs(data_folder):
         pairs = open_set(data_folder, config).pairs(opened.geometry)
         table = evaluation.evaluate(opened, {evaluation.PHOTOREALISTIC: pairs}, progress=True)
@@ -101,7 +117,11 @@ def evaluate(
     else:
         from ..building.build import open_folder
 
-        splits = {name: rows for name, rows in open_folder(data_folder, distribution.name).items() if name != "train"}
+        splits = {
+            name: rows
+            for name, rows in open_folder(data_folder, distribution.name).items()
+            if name != "train"
+        }
     _report(evaluation.evaluate(opened, splits, progress=True), out, accuracy_text)
 
 

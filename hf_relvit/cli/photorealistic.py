@@ -13,9 +13,13 @@ from .options import CheckpointPath, Out
 def analyze_frozen(
     checkpoint: CheckpointPath,
     out: Out,
-    data: Annotated[Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
+    ],
     config: Annotated[str | None, typer.Option(help="Of the set, such as default.")] = None,
-    base: Annotated[str | None, typer.Option(help="The backbone before fine-tuning: folder or Hub id.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The backbone before fine-tuning: folder or Hub id.")
+    ] = None,
 ):
     """How well untrained likeness of the objects' tokens tells same from different: AUC by layer.
 
@@ -32,7 +36,9 @@ def analyze_frozen(
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if base is not None:
         backbone = RelViTForImageClassification.from_backbone(base).eval()
-        models["base"] = Checkpoint(backbone, fit_processor(load_processor(base), backbone.config.image_size))
+        models["base"] = Checkpoint(
+            backbone, fit_processor(load_processor(base), backbone.config.image_size)
+        )
     pairs = {name: photos.pairs(one.geometry) for name, one in models.items()}
     frozen = measure_similarity(models, pairs, progress=True)
     frozen.save(out)

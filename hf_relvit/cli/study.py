@@ -12,15 +12,22 @@ from .options import ConfigFile, Out, Seed
 
 study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
 
-Target = Annotated[str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")]
+Target = Annotated[
+    str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")
+]
 Images = Annotated[int | None, typer.Option(help="Images seen in training.")]
 Seeds = Annotated[
     int | None,
-    typer.Option(help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.", min=1),
+    typer.Option(
+        help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.", min=1
+    ),
 ]
 Causal = Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")]
 Photorealistic = Annotated[
-    Path | None, typer.Option(help="Folder of `relvit data build photorealistic`, to test discrimination models on.")
+    Path | None,
+    typer.Option(
+        help="Folder of `relvit data build photorealistic`, to test discrimination models on."
+    ),
 ]
 
 
@@ -34,8 +41,12 @@ def study_run(
     seeds: Seeds = None,
     causal: Causal = True,
     photorealistic: Photorealistic = None,
-    cell: Annotated[int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray: on the Ray cluster of RAY_ADDRESS.")] = "local",
+    cell: Annotated[
+        int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: on the Ray cluster of RAY_ADDRESS.")
+    ] = "local",
     cpus: Annotated[float, typer.Option(help="With ray: CPUs of a cell.", min=0)] = 1,
     gpus: Annotated[float, typer.Option(help="With ray: GPUs of a cell.", min=0)] = 0,
 ):
@@ -84,7 +95,9 @@ def study_plan(
 
     given = {"causal": causal, "photorealistic": photorealistic, "images": images, "seed": seed}
     planned = plan(study, seeds=seeds, file=config, **given)
-    cells = [(run.name, cell) for run in planned.runs for cell in cells_of(run, planned, out / run.name)]
+    cells = [
+        (run.name, cell) for run in planned.runs for cell in cells_of(run, planned, out / run.name)
+    ]
     numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
     for (run, name), number in numbers.items():
         cell = cells[number - 1][1]

@@ -27,7 +27,11 @@ _NOVEL = {
     "sampled": ("sampled", "D--"),
     "random": ("random", "v--"),
 }
-_BASELINES = {"subspace": "in the subspace", "full_residual": "whole residual", "blank_image": "objects erased first"}
+_BASELINES = {
+    "subspace": "in the subspace",
+    "full_residual": "whole residual",
+    "blank_image": "objects erased first",
+}
 
 
 def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
@@ -41,16 +45,35 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
     with mpl.rc_context(STYLE):
         rows = scores[scores.condition == "all"]
         properties, splits = list(dict.fromkeys(rows.property)), list(dict.fromkeys(rows.split))
-        figure = Figure(figsize=(max(2.9 * len(properties), 4.6), 2.3 * len(splits) + 1.3), layout="constrained")
-        axes = figure.subplots(len(splits), len(properties), sharex=True, sharey=True, squeeze=False)
+        figure = Figure(
+            figsize=(max(2.9 * len(properties), 4.6), 2.3 * len(splits) + 1.3), layout="constrained"
+        )
+        axes = figure.subplots(
+            len(splits), len(properties), sharex=True, sharey=True, squeeze=False
+        )
         for i, split in enumerate(splits):
             for j, prop in enumerate(properties):
-                axis, of = axes[i, j], rows[(rows.property == prop) & (rows.split == split)].sort_values("layer")
+                axis, of = (
+                    axes[i, j],
+                    rows[(rows.property == prop) & (rows.split == split)].sort_values("layer"),
+                )
                 trained, cause = of[of.weights == "trained"], of[of.score == "cause"]
                 found = cause[(cause.control == "none") & (cause.weights == "trained")]
                 _line(axis, found, COLORS["within_object"], "o-", "the object's property")
-                _line(axis, trained[trained.control == "wrong_object"], COLORS["within_pair"], "s--", "wrong object's")
-                _line(axis, trained[trained.score == "isolate"], COLORS["background"], "^:", "other property kept")
+                _line(
+                    axis,
+                    trained[trained.control == "wrong_object"],
+                    COLORS["within_pair"],
+                    "s--",
+                    "wrong object's",
+                )
+                _line(
+                    axis,
+                    trained[trained.score == "isolate"],
+                    COLORS["background"],
+                    "^:",
+                    "other property kept",
+                )
                 chance = cause[(cause.control == "none") & (cause.weights == "random")]
                 _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
                 if len(chance):  # such a network says one thing to all, so its floor is another one
@@ -95,9 +118,15 @@ def correlation_figure(frame: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes[0].text(axes[0].get_xlim()[1], 0.5, "guessing ", ha="right", va="bottom", fontsize=8.5)
         if any(frame.warning):
             n = int(frame.groups.min())
-            figure.suptitle(f"Only {n} independent runs: too few to tell", fontsize=11, color=COLORS["within_pair"])
+            figure.suptitle(
+                f"Only {n} independent runs: too few to tell",
+                fontsize=11,
+                color=COLORS["within_pair"],
+            )
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(groups), 6), fontsize=9)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(groups), 6), fontsize=9
+        )
         return figure
 
 
@@ -116,7 +145,9 @@ def _sentence(row) -> str:
 def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """Probe accuracy by layer, a panel for each target and form, over its shuffled-label control and the floor."""
     with mpl.rc_context(STYLE):
-        kinds = sorted(set(zip(frame.target, frame.form)), key=lambda kind: [*TARGET_NAMES].index(kind[0]))
+        kinds = sorted(
+            set(zip(frame.target, frame.form)), key=lambda kind: [*TARGET_NAMES].index(kind[0])
+        )
         columns = min(len(kinds), 3)
         rows = -(-len(kinds) // columns)
         figure = Figure(figsize=(max(2.5 * columns, 3.6), 2.4 * rows + 0.6), layout="constrained")
@@ -125,8 +156,21 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
             of = frame[(frame.target == target) & (frame.form == form)].sort_values("layer")
             trained = of[of.condition == "trained"]
             _line(axis, trained, COLORS["within_object"], "o-", "probe, 95 % interval")
-            _line(axis, of[of.condition == "shuffled"], COLORS["within_pair"], "s--", "fitted to shuffled labels")
-            axis.plot(trained.layer, trained.floor, ":", color="black", lw=1.2, label="always the commonest")
+            _line(
+                axis,
+                of[of.condition == "shuffled"],
+                COLORS["within_pair"],
+                "s--",
+                "fitted to shuffled labels",
+            )
+            axis.plot(
+                trained.layer,
+                trained.floor,
+                ":",
+                color="black",
+                lw=1.2,
+                label="always the commonest",
+            )
             _layers(axis, trained.layer, reach)
             axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
             axis.set_xlabel("layer")
@@ -136,7 +180,9 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
         for axis in axes[::columns]:
             axis.set_ylabel("accuracy")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=9)
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=9
+        )
         return figure
 
 
@@ -144,7 +190,9 @@ def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
     """How often a push along the probe's direction flips the answer: a row for each pair, a column for each alpha."""
     with mpl.rc_context(STYLE):
         pairs, alphas = list(dict.fromkeys(frame.pair)), sorted(frame.alpha.unique())
-        figure = Figure(figsize=(max(2.1 * len(alphas), 4.8), 2.2 * len(pairs) + 1.1), layout="constrained")
+        figure = Figure(
+            figsize=(max(2.1 * len(alphas), 4.8), 2.2 * len(pairs) + 1.1), layout="constrained"
+        )
         axes = figure.subplots(len(pairs), len(alphas), sharex=True, sharey=True, squeeze=False)
         lines = (
             ("flip", COLORS["within_object"], "o-", "push to the other relation"),
@@ -153,12 +201,17 @@ def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
         )
         for i, pair in enumerate(pairs):
             for j, alpha in enumerate(alphas):
-                axis, of = axes[i, j], frame[(frame.pair == pair) & (frame.alpha == alpha)].sort_values("layer")
+                axis, of = (
+                    axes[i, j],
+                    frame[(frame.pair == pair) & (frame.alpha == alpha)].sort_values("layer"),
+                )
                 for condition, color, style, label in lines:
                     _line(axis, of[of.condition == condition], color, style, label)
                 _unedited(axis, of[of.condition == "flip"])
                 _layers(axis, of.layer, reach)
-                title = f"α = {alpha:g}, {of[of.condition == 'flip'].relative_norm.mean():.0%} as long"
+                title = (
+                    f"α = {alpha:g}, {of[of.condition == 'flip'].relative_norm.mean():.0%} as long"
+                )
                 axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
         for axis in axes[-1]:
             axis.set_xlabel("layer")
@@ -173,13 +226,26 @@ def novel_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
     """Accuracy with injected vectors by layer: a row for each baseline, a column for each property (paper, Fig. 4)."""
     with mpl.rc_context(STYLE):
         rows = frame[frame.condition == "all"]
-        properties, baselines = list(dict.fromkeys(rows.property)), list(dict.fromkeys(rows.baseline))
-        figure = Figure(figsize=(max(2.9 * len(properties), 4.6), 2.1 * len(baselines) + 1.3), layout="constrained")
-        axes = figure.subplots(len(baselines), len(properties), sharex=True, sharey=True, squeeze=False)
+        properties, baselines = (
+            list(dict.fromkeys(rows.property)),
+            list(dict.fromkeys(rows.baseline)),
+        )
+        figure = Figure(
+            figsize=(max(2.9 * len(properties), 4.6), 2.1 * len(baselines) + 1.3),
+            layout="constrained",
+        )
+        axes = figure.subplots(
+            len(baselines), len(properties), sharex=True, sharey=True, squeeze=False
+        )
         methods = list(dict.fromkeys(rows.method))
         for i, baseline in enumerate(baselines):
             for j, prop in enumerate(properties):
-                axis, of = axes[i, j], rows[(rows.baseline == baseline) & (rows.property == prop)].sort_values("layer")
+                axis, of = (
+                    axes[i, j],
+                    rows[(rows.baseline == baseline) & (rows.property == prop)].sort_values(
+                        "layer"
+                    ),
+                )
                 for color, method in zip(_HUES, methods):
                     label, style = _NOVEL[method]
                     _line(axis, of[of.method == method], color, style, label)

@@ -24,21 +24,36 @@ def settings_figure(means: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """
     with mpl.rc_context(STYLE):
         settings, splits = list(means.setting.unique()), list(means.split.unique())
-        figure = Figure(figsize=(max(5.4, 0.32 * len(settings) * len(splits) + 2.2), 4), layout="constrained")
+        figure = Figure(
+            figsize=(max(5.4, 0.32 * len(settings) * len(splits) + 2.2), 4), layout="constrained"
+        )
         axis = figure.subplots()
         width = 0.8 / len(settings)
         for i, setting in enumerate(settings):
             own = means[means.setting == setting].set_index("split").reindex(splits)
             x = np.arange(len(splits)) + (i - (len(settings) - 1) / 2) * width
             error = np.abs(np.stack([own.accuracy - own.ci_low, own.ci_high - own.accuracy]))
-            axis.bar(x, own.accuracy, 0.86 * width, color=_color(i), alpha=0.55, label=setting or "all")
+            axis.bar(
+                x, own.accuracy, 0.86 * width, color=_color(i), alpha=0.55, label=setting or "all"
+            )
             axis.errorbar(x, own.accuracy, error, fmt="none", color="black", capsize=3, lw=1.1)
             for place, split in zip(x, splits):
-                dots = seeds[(seeds.setting == setting) & (seeds.split == split)].accuracy.to_numpy()
-                offsets = np.linspace(-0.22, 0.22, len(dots)) * width if len(dots) > 1 else np.zeros(len(dots))
+                dots = seeds[
+                    (seeds.setting == setting) & (seeds.split == split)
+                ].accuracy.to_numpy()
+                offsets = (
+                    np.linspace(-0.22, 0.22, len(dots)) * width
+                    if len(dots) > 1
+                    else np.zeros(len(dots))
+                )
                 axis.plot(place + offsets, dots, "o", color=_color(i), mec="white", mew=0.6, ms=4.5)
         axis.axhline(float(means.floor.iloc[0]), color="black", ls=":", lw=1.2, label="guessing")
-        axis.set(ylim=(0, 1.05), ylabel="accuracy", xticks=np.arange(len(splits)), yticks=np.linspace(0, 1, 5))
+        axis.set(
+            ylim=(0, 1.05),
+            ylabel="accuracy",
+            xticks=np.arange(len(splits)),
+            yticks=np.linspace(0, 1, 5),
+        )
         axis.set_xticklabels([short_split_name(split) for split in splits], fontsize=10)
         _legend(figure, axis)
         return figure

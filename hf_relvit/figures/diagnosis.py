@@ -47,25 +47,58 @@ def diagnosis_figure(criteria: pd.DataFrame) -> Figure:
             axis.text(0, first + 0.1, heading, va="center", fontsize=10.5, fontweight="bold")
         for criterion in criteria.itertuples():
             row = rows.index(criterion.name)
-            y = row + 0.24 + (0.17 * (2 * splits.index(criterion.split) - 1) if len(splits) > 1 else 0.0)
+            y = (
+                row
+                + 0.24
+                + (0.17 * (2 * splits.index(criterion.split) - 1) if len(splits) > 1 else 0.0)
+            )
             color, _ = READINGS[criterion.reading]
             name = criterion.name if criterion.decides else f"({criterion.name})"
             if criterion.split == splits[0]:
                 axis.text(0, row - 0.21, name, va="center", fontsize=9.5)
             axis.plot([0, 1], [y, y], color="#B8BFC7", lw=0.5, zorder=1)
-            axis.plot([criterion.ci_low, criterion.ci_high], [y, y], color=color, lw=3, solid_capstyle="butt")
-            axis.plot(criterion.value, y, MARKS[criterion.split], color=color, ms=6.5, mec="white", mew=0.7, zorder=4)
-            axis.plot([criterion.threshold] * 2, [y - 0.13, y + 0.13], color="black", lw=1.5, zorder=3)
+            axis.plot(
+                [criterion.ci_low, criterion.ci_high],
+                [y, y],
+                color=color,
+                lw=3,
+                solid_capstyle="butt",
+            )
+            axis.plot(
+                criterion.value,
+                y,
+                MARKS[criterion.split],
+                color=color,
+                ms=6.5,
+                mec="white",
+                mew=0.7,
+                zorder=4,
+            )
+            axis.plot(
+                [criterion.threshold] * 2, [y - 0.13, y + 0.13], color="black", lw=1.5, zorder=3
+            )
             if np.isfinite(criterion.control):
-                axis.plot(criterion.control, y, "D", ms=4.5, mfc="white", mec="black", mew=0.9, zorder=3)
-        axis.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.45, -0.45), yticks=[], xticks=np.linspace(0, 1, 5))
+                axis.plot(
+                    criterion.control, y, "D", ms=4.5, mfc="white", mec="black", mew=0.9, zorder=3
+                )
+        axis.set(
+            xlim=(-0.02, 1.02),
+            ylim=(len(rows) - 0.45, -0.45),
+            yticks=[],
+            xticks=np.linspace(0, 1, 5),
+        )
         axis.set_xlabel("accuracy")
         axis.spines["left"].set_visible(False)
         shown = [reading for reading in READINGS if (criteria.reading == reading).any()]
         handles = [Line2D([], [], color=READINGS[r][0], lw=4, label=READINGS[r][1]) for r in shown]
         if len(splits) > 1:
-            handles += [Line2D([], [], marker=MARKS[s], ls="", color="#555555", label=split_name(s)) for s in splits]
-        handles.append(Line2D([], [], marker="|", ms=10, mew=1.5, ls="", color="black", label="threshold"))
+            handles += [
+                Line2D([], [], marker=MARKS[s], ls="", color="#555555", label=split_name(s))
+                for s in splits
+            ]
+        handles.append(
+            Line2D([], [], marker="|", ms=10, mew=1.5, ls="", color="black", label="threshold")
+        )
         diamond = {"marker": "D", "ms": 4.5, "ls": "", "mfc": "white", "mec": "black"}
         handles.append(Line2D([], [], **diamond, label="strongest control"))  # pyright: ignore[reportArgumentType]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)

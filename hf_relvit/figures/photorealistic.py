@@ -61,10 +61,24 @@ def _bars(axes: Axes, accuracy: pd.DataFrame) -> None:
     rows = accuracy.set_index("condition")
     rows = rows.loc[[name for name in CONDITIONS if name in rows.index]].iloc[::-1]
     place = np.arange(len(rows))
-    axes.barh(place, rows.accuracy, color=COLORS["within_object"], height=0.62, label="accuracy, 95 % interval")
+    axes.barh(
+        place,
+        rows.accuracy,
+        color=COLORS["within_object"],
+        height=0.62,
+        label="accuracy, 95 % interval",
+    )
     reach = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows.accuracy.to_numpy())
-    axes.errorbar(rows.accuracy, place, xerr=reach, fmt="none", ecolor="#1c1c1c", capsize=2, linewidth=1)
-    base = {"color": "white", "mec": "black", "ms": 5, "clip_on": False, "zorder": 3}  # it may lie on the frame
+    axes.errorbar(
+        rows.accuracy, place, xerr=reach, fmt="none", ecolor="#1c1c1c", capsize=2, linewidth=1
+    )
+    base = {
+        "color": "white",
+        "mec": "black",
+        "ms": 5,
+        "clip_on": False,
+        "zorder": 3,
+    }  # it may lie on the frame
     axes.plot(rows.base_accuracy, place, "D", **base, label="same network, random weights")
     axes.axvline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
     axes.set_yticks(place, [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()])
@@ -79,7 +93,9 @@ def _layers(axes: Axes, frozen: pd.DataFrame) -> None:
     for name, color in zip(dict.fromkeys(whole.model), _LINES):
         rows = whole[whole.model == name].sort_values("layer")
         axes.plot(rows.layer, rows.auc, "o-", color=COLORS[color], markersize=3.5, label=name)
-        axes.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=COLORS[color], alpha=0.15, linewidth=0)
+        axes.fill_between(
+            rows.layer, rows.ci_low, rows.ci_high, color=COLORS[color], alpha=0.15, linewidth=0
+        )
     axes.axhline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
     axes.set_ylim(0.35, 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

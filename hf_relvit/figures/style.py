@@ -50,7 +50,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     with mpl.rc_context(STYLE), atomic_write(path) as temporary:
         kind = path.suffix.lstrip(".") or "png"
         figure.savefig(
-            temporary, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {"Software": None}
+            temporary,
+            format=kind,
+            dpi=150,
+            metadata={"Date": None} if kind == "svg" else {"Software": None},
         )
 
 
@@ -77,11 +80,19 @@ def attention_figure(frame: pd.DataFrame) -> Figure:
         for kind in kinds:
             rows = frame[frame.kind == kind]
             top = rows.loc[rows.groupby("layer")["mean"].idxmax()].sort_values("layer")
-            lines.fill_between(top.layer, top.ci_low, top.ci_high, color=COLORS[kind], alpha=0.3, lw=0)
+            lines.fill_between(
+                top.layer, top.ci_low, top.ci_high, color=COLORS[kind], alpha=0.3, lw=0
+            )
             # Where two kinds are equal, the wider line still shows around the narrower.
             width, marker = (5, "s") if kind == "within_object" else (1.8, "o")
             lines.plot(
-                top.layer, top["mean"], f"{marker}-", color=COLORS[kind], label=NAMES[kind], lw=width, ms=width + 2
+                top.layer,
+                top["mean"],
+                f"{marker}-",
+                color=COLORS[kind],
+                label=NAMES[kind],
+                lw=width,
+                ms=width + 2,
             )
             best = top.loc[top["mean"].idxmax()]
             lines.plot(best.layer, best["mean"], "*", color=COLORS[kind], ms=16, mec="white", mew=1)
@@ -134,14 +145,36 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
         axis = figure.subplots()
         x = np.arange(len(rows))
         error = np.abs(np.stack([rows.accuracy - rows.ci_low, rows.ci_high - rows.accuracy]))
-        axis.bar(x, rows.accuracy, 0.6, color=COLORS["within_object"], label="trained model, 95 % interval")
+        axis.bar(
+            x,
+            rows.accuracy,
+            0.6,
+            color=COLORS["within_object"],
+            label="trained model, 95 % interval",
+        )
         axis.errorbar(x, rows.accuracy, error, fmt="none", color="black", capsize=4, lw=1.2)
-        axis.plot(x, rows.base_accuracy, "D", color="white", mec="black", ms=6, label="same model, random weights")
+        axis.plot(
+            x,
+            rows.base_accuracy,
+            "D",
+            color="white",
+            mec="black",
+            ms=6,
+            label="same model, random weights",
+        )
         axis.axhline(rows.floor.iloc[0], color="black", ls=":", lw=1.2, label="guessing")
         for i, value in enumerate(rows.ci_high):
-            axis.text(i, value + 0.015, f"{rows.accuracy.iloc[i]:.3f}".lstrip("0"), ha="center", fontsize=10)
+            axis.text(
+                i,
+                value + 0.015,
+                f"{rows.accuracy.iloc[i]:.3f}".lstrip("0"),
+                ha="center",
+                fontsize=10,
+            )
         axis.set(ylim=(0, 1.12), xticks=x, ylabel="accuracy", yticks=np.linspace(0, 1, 5))
-        axis.set_xticklabels([short_split_name(split) for split in rows.split], fontsize=10, rotation=30, ha="right")
+        axis.set_xticklabels(
+            [short_split_name(split) for split in rows.split], fontsize=10, rotation=30, ha="right"
+        )
         axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.3), ncols=2, fontsize=10)
         return figure
 
@@ -152,21 +185,33 @@ def history_figure(log: list[dict], floor: float = 0.5) -> Figure:
         figure = Figure(figsize=(5.4, 3.2), layout="constrained")
         left = figure.subplots()
         right = left.twinx()
-        terms = {"task_loss": "task loss", "disentanglement_loss": "disentanglement", "pipeline_loss": "pipeline"}
+        terms = {
+            "task_loss": "task loss",
+            "disentanglement_loss": "disentanglement",
+            "pipeline_loss": "pipeline",
+        }
         if not any("task_loss" in row for row in log):
             terms = {"loss": "training loss"}
         for style, (key, name) in zip(("-", "--", ":"), terms.items()):
             rows = [(row["step"], row[key]) for row in log if key in row]
             if rows:
                 left.plot(*zip(*rows), style, color=COLORS["background"], label=name)
-        rows = [(row["step"], row["eval_validation_accuracy"]) for row in log if "eval_validation_accuracy" in row]
-        right.plot(*zip(*rows), "o-", color=COLORS["within_object"], ms=4, label="validation accuracy")
+        rows = [
+            (row["step"], row["eval_validation_accuracy"])
+            for row in log
+            if "eval_validation_accuracy" in row
+        ]
+        right.plot(
+            *zip(*rows), "o-", color=COLORS["within_object"], ms=4, label="validation accuracy"
+        )
         right.axhline(floor, color="black", ls=":", lw=1.2)
         left.set(xlabel="training step", ylabel="loss", ylim=(0, None))
         right.set(ylabel="accuracy", ylim=(0, 1.02))
         right.spines["right"].set_visible(True)
         handles = left.get_legend_handles_labels()[0] + right.get_legend_handles_labels()[0]
-        left.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9)
+        left.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, fontsize=9
+        )
         return figure
 
 
@@ -198,7 +243,14 @@ def viewer_figure(
         for axis, item in zip(axes, [None, *heads]):
             axis.imshow(image)
             axis.add_patch(
-                Rectangle((corner[1] * size - 0.5, corner[0] * size - 0.5), side, side, fill=False, ec="black", lw=1.5)
+                Rectangle(
+                    (corner[1] * size - 0.5, corner[0] * size - 0.5),
+                    side,
+                    side,
+                    fill=False,
+                    ec="black",
+                    lw=1.5,
+                )
             )
             if item is None:
                 axis.set_title("the object that looks\n", fontsize=9)
@@ -207,7 +259,13 @@ def viewer_figure(
                 row = maps[layer, head, patches + prefix, prefix:].mean(0).reshape(grid, grid)
                 extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
                 axis.imshow(
-                    row, cmap="Reds", alpha=0.75, extent=extent, vmin=0, vmax=row.max(), interpolation="nearest"
+                    row,
+                    cmap="Reds",
+                    alpha=0.75,
+                    extent=extent,
+                    vmin=0,
+                    vmax=row.max(),
+                    interpolation="nearest",
                 )
                 axis.set_title(f"{heads[item]}\nlayer {layer}, head {head}", fontsize=9)
         for axis in axes:

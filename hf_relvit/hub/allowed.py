@@ -34,7 +34,10 @@ def cell_file(name: str) -> bool:
     # The alignments of the random-weights control fit no published weights: their scores are what counts.
     fits = path.parts[0] != "das_random" or path.suffix == ".parquet"
     return (
-        path.suffix in CELL_FILES and path.name != "DONE.json" and path.parts[0] not in ("data", "training") and fits
+        path.suffix in CELL_FILES
+        and path.name != "DONE.json"
+        and path.parts[0] not in ("data", "training")
+        and fits
     )
 
 
@@ -62,17 +65,23 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
             of this machine.
     """
     if not path.resolve().is_relative_to(root.resolve()):
-        raise RelViTError(f"{path} leads out of {root}: expected a file of the run; replace the link by the file")
+        raise RelViTError(
+            f"{path} leads out of {root}: expected a file of the run; replace the link by the file"
+        )
     check_size(path)
     with path.open("rb") as file:
         content = file.read(_HEADER if path.suffix == ".safetensors" else -1)
     if _TOKEN.search(content):
-        raise RelViTError(f"{path} holds what looks like a token of the Hub: remove it, and revoke the token")
+        raise RelViTError(
+            f"{path} holds what looks like a token of the Hub: remove it, and revoke the token"
+        )
     if path.suffix not in _TEXT:
         return path
     cleaned = without_paths(name, content.decode("utf-8", errors="replace"))
     if cleaned is None:
         return path
     if path.suffix == ".py":
-        raise RelViTError(f"{path} names a path of this machine: expected the code that was saved with the model")
+        raise RelViTError(
+            f"{path} names a path of this machine: expected the code that was saved with the model"
+        )
     return cleaned.encode()

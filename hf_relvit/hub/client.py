@@ -38,8 +38,15 @@ def check_id(repo: str) -> str:
     Raises:
         RelViTError: it has not; among others for ``..``.
     """
-    if not re.fullmatch(f"{_NAME}/{_NAME}", repo, re.ASCII) or ".." in repo or "--" in repo or len(repo) > 96:
-        raise RelViTError(f"{repo!r} is no name of a repository: write OWNER/NAME, such as relvit/rmts")
+    if (
+        not re.fullmatch(f"{_NAME}/{_NAME}", repo, re.ASCII)
+        or ".." in repo
+        or "--" in repo
+        or len(repo) > 96
+    ):
+        raise RelViTError(
+            f"{repo!r} is no name of a repository: write OWNER/NAME, such as relvit/rmts"
+        )
     return repo
 
 
@@ -55,9 +62,13 @@ def signed_in(repo: str) -> HfApi:
         user = api.whoami()
     mine = [user["name"], *(org["name"] for org in user.get("orgs", []))]
     if owner not in mine:
-        raise RelViTError(f"{repo}: you are {user['name']} and cannot write to {owner}: name one of {', '.join(mine)}")
+        raise RelViTError(
+            f"{repo}: you are {user['name']} and cannot write to {owner}: name one of {', '.join(mine)}"
+        )
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise RelViTError(f"{repo}: your token may only read: make one that may write, and {_LOGIN}")
+        raise RelViTError(
+            f"{repo}: your token may only read: make one that may write, and {_LOGIN}"
+        )
     return api
 
 
@@ -85,7 +96,9 @@ def check_ours(api: HfApi, repo: str, repo_type: str, mark: str) -> str | None:
             card = api.hf_hub_download(repo, "README.md", repo_type=repo_type, revision=facts.sha)
             tags = RepoCard.load(card, ignore_metadata_errors=True).data.get("tags") or []
     if files - {".gitattributes"} and mark not in tags:
-        raise RelViTError(f"{repo} is another project's: its card lacks the tag {mark}; choose another name")
+        raise RelViTError(
+            f"{repo} is another project's: its card lacks the tag {mark}; choose another name"
+        )
     return facts.sha
 
 
@@ -123,10 +136,14 @@ def send(
     Raises:
         RelViTError: what the Hub or the network refused; the commit is then not made, and may be tried again.
     """
-    operations: list = [CommitOperationAdd(path, content) for path, content in sorted(files.items())]
+    operations: list = [
+        CommitOperationAdd(path, content) for path, content in sorted(files.items())
+    ]
     operations += [CommitOperationDelete(path) for path in sorted(delete)]
     with hub_errors(repo):
-        return api.create_commit(repo, operations, commit_message=message, repo_type=repo_type, parent_commit=head).oid
+        return api.create_commit(
+            repo, operations, commit_message=message, repo_type=repo_type, parent_commit=head
+        ).oid
 
 
 @contextlib.contextmanager

@@ -61,7 +61,9 @@ def push_dataset(
         write_sheet_of(data, default_config(list(manifests)), stage / SHEET)
         files: dict[str, Path | bytes] = {SHEET: stage / SHEET}
         for config, manifest in manifests.items():
-            files |= {f"{config}/{name}": data / config / name for name in (*manifest["files"], *_FACTS)}
+            files |= {
+                f"{config}/{name}": data / config / name for name in (*manifest["files"], *_FACTS)
+            }
         if dry_run:
             files["README.md"] = render_card(stage, repo).encode()
             return _list(files, repo, version, public, say)
@@ -83,25 +85,38 @@ def _checked(data: Path, task: str) -> dict[str, dict]:
     """The manifests of a folder whose files are sound, by config."""
     configs = sorted(path.parent.name for path in data.glob("*/manifest.json"))
     if not configs:
-        raise RelViTError(f"{data} holds no dataset: make one with `relvit data build {task} --out {data}`")
+        raise RelViTError(
+            f"{data} holds no dataset: make one with `relvit data build {task} --out {data}`"
+        )
     manifests = {config: check_folder(data, config) for config in configs}
     for config, manifest in manifests.items():
         if manifest["task"] != task:
-            raise RelViTError(f"{data}/{config} is a dataset of {manifest['task']}, not {task}: name its own task")
+            raise RelViTError(
+                f"{data}/{config} is a dataset of {manifest['task']}, not {task}: name its own task"
+            )
     if len(versions := {manifest["version"] for manifest in manifests.values()}) > 1:
-        raise RelViTError(f"{data} mixes the versions {', '.join(sorted(versions))} of the generator: build it again")
+        raise RelViTError(
+            f"{data} mixes the versions {', '.join(sorted(versions))} of the generator: build it again"
+        )
     return manifests
 
 
 def _list(files: dict, repo: str, version: str, public: bool, say: Callable[[str], object]) -> None:
-    sizes = {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in sorted(files.items())}
+    sizes = {
+        name: len(f) if isinstance(f, bytes) else f.stat().st_size
+        for name, f in sorted(files.items())
+    }
     for name, size in sizes.items():
         say(f"{size:>14,}  {name}")
     visible = "public" if public else "private if it is new"
-    say(f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, for {repo} ({visible}) and its tag {version}")
+    say(
+        f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, for {repo} ({visible}) and its tag {version}"
+    )
 
 
-def _published(api: HfApi, repo: str, head: str, stage: Path, manifests: dict[str, dict]) -> list[str]:
+def _published(
+    api: HfApi, repo: str, head: str, stage: Path, manifests: dict[str, dict]
+) -> list[str]:
     """The files that are there; the facts of configs that only the Hub has are put into ``stage``."""
     with hub_errors(repo):
         files = api.list_repo_files(repo, repo_type="dataset", revision=head)
@@ -123,7 +138,9 @@ def _check_rows(repo: str, published: dict, own: dict) -> None:
         return [[split["name"], split["checksum"]] for split in manifest["splits"]]
 
     if published["task"] != own["task"]:
-        raise RelViTError(f"{repo} holds {published['task']} scenes, not {own['task']}: choose another name")
+        raise RelViTError(
+            f"{repo} holds {published['task']} scenes, not {own['task']}: choose another name"
+        )
     if published["version"] == own["version"] and rows(published) != rows(own):
         raise RelViTError(
             f"{repo} has other rows in {own['config']} of version {own['version']} (other sizes, seed, objects): "
@@ -134,7 +151,10 @@ def _check_rows(repo: str, published: dict, own: dict) -> None:
 def _tag(api: HfApi, repo: str, version: str, commit: str) -> None:
     """Put the tag of the version on the commit. It only ever moves to one that has more configs (``_check_rows``)."""
     with hub_errors(repo):
-        tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo, repo_type="dataset").tags}
+        tags = {
+            tag.name: tag.target_commit
+            for tag in api.list_repo_refs(repo, repo_type="dataset").tags
+        }
         if tags.get(version) == commit:
             return
         if version in tags:

@@ -47,14 +47,20 @@ class Leaderboard:
         splits = list(dict.fromkeys(self.frame.split))
         width = max(len(run) for run in self.frame.run) + 2
         lines.append(
-            f"{'run':{width}}" + "".join(f"{split_name(split):>22}" for split in splits) + f"{'disentanglement':>17}"
+            f"{'run':{width}}"
+            + "".join(f"{split_name(split):>22}" for split in splits)
+            + f"{'disentanglement':>17}"
         )
         for run, rows in self.frame.groupby("run", sort=False):
             cells = rows.set_index("split")
             line = f"{run:{width}}"
             for split in splits:
                 row = cells.loc[split] if split in cells.index else None
-                shown = "-" if row is None else f"{row.accuracy:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
+                shown = (
+                    "-"
+                    if row is None
+                    else f"{row.accuracy:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
+                )
                 line += f"{shown:>22}"
             value = rows.disentanglement.iloc[0]
             lines.append(line + f"{'-' if pd.isna(value) else f'{value:.3f}':>17}")
@@ -90,9 +96,14 @@ def compare(ids: Sequence[str], *, say: Callable[[str], object] = print) -> list
             continue
         found[run] = results
     if not found:
-        raise RelViTError(f"no published results in {', '.join(ids)}: expected ids of runs sent with relvit push")
+        raise RelViTError(
+            f"no published results in {', '.join(ids)}: expected ids of runs sent with relvit push"
+        )
     tasks = dict.fromkeys(results.config["task"] for results in found.values())
-    return [_leaderboard(task, {k: r for k, r in found.items() if r.config["task"] == task}) for task in tasks]
+    return [
+        _leaderboard(task, {k: r for k, r in found.items() if r.config["task"] == task})
+        for task in tasks
+    ]
 
 
 def read_published(repo: str) -> RunResults | None:
@@ -108,8 +119,12 @@ def read_published(repo: str) -> RunResults | None:
         if not listed:
             return None
         if (size := getattr(listed[0], "size", 0)) > MAX_BYTES:  # before anything is fetched
-            raise RelViTError(f"{FILE} of {repo} has {size / 1e6:,.0f} MB: expected at most {MAX_BYTES / 1e6:.0f} MB")
-        text = Path(api.hf_hub_download(repo, FILE, revision=revision)).read_text("utf-8", errors="replace")
+            raise RelViTError(
+                f"{FILE} of {repo} has {size / 1e6:,.0f} MB: expected at most {MAX_BYTES / 1e6:.0f} MB"
+            )
+        text = Path(api.hf_hub_download(repo, FILE, revision=revision)).read_text(
+            "utf-8", errors="replace"
+        )
     return RunResults.from_json(text, repo)
 
 
@@ -149,9 +164,13 @@ def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
     rows = []
     for run, results in runs.items():
         settings = {key: value for key, value in results.config.items() if key != "seed"}
-        kind = kinds.setdefault(json.dumps(settings, sort_keys=True), run)  # runs that differ in the seed only
+        kind = kinds.setdefault(
+            json.dumps(settings, sort_keys=True), run
+        )  # runs that differ in the seed only
         scores = results.table("alignment")
-        whole = results.table("accuracy").query("condition == 'all' and split != 'validation'")  # the tests
+        whole = results.table("accuracy").query(
+            "condition == 'all' and split != 'validation'"
+        )  # the tests
         value = disentanglement(of_alignments(scores)) if len(scores) else float("nan")
         data = results.data or {}
         about = {"run": run, "kind": kind, "seed": results.config["seed"], "disentanglement": value}
@@ -161,7 +180,9 @@ def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
     frame = pd.DataFrame(rows)
     notes = []
     if frame.data.nunique() > 1:
-        notes.append(f"tested on different stimuli ({'; '.join(frame.data.unique())}): compare with care")
+        notes.append(
+            f"tested on different stimuli ({'; '.join(frame.data.unique())}): compare with care"
+        )
     points = frame.dropna(subset="disentanglement")
     if points.kind.nunique() < MINIMUM:
         notes.append(

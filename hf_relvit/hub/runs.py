@@ -38,7 +38,10 @@ class Stage:
     notes: list[str]
 
     def sizes(self) -> dict[str, int]:
-        return {name: len(f) if isinstance(f, bytes) else f.stat().st_size for name, f in self.files.items()}
+        return {
+            name: len(f) if isinstance(f, bytes) else f.stat().st_size
+            for name, f in self.files.items()
+        }
 
 
 def stage(run: Path, repo: str) -> Stage:
@@ -55,7 +58,9 @@ def stage(run: Path, repo: str) -> Stage:
     run, training, cells, notes = _open(Path(run))
     found: dict[str, Path] = {p.name: p for p in (training / "model").iterdir()}
     files = {name: path for name, path in found.items() if model_file(name)}
-    left_out = [f"training/model/{name}" for name in found if name not in files and name != "README.md"]
+    left_out = [
+        f"training/model/{name}" for name in found if name not in files and name != "README.md"
+    ]
     files |= {f"training/{name}": training / name for name in ("config.json", "history.json")}
     left_out += [str(p.relative_to(run)) for p in _files(training) if p.parent != training / "model"
                  and p.name not in ("config.json", "history.json", MANIFEST)]  # fmt: skip
@@ -68,8 +73,12 @@ def stage(run: Path, repo: str) -> Stage:
             elif path.name != MANIFEST:
                 left_out.append(name)
     files |= kept
-    files |= {f"figures/{p.name}": p for p in _files(run / "figures") if p.suffix in (".png", ".svg")}
-    report = next((p for p in (run / "report.html", run.parent / "report.html") if p.is_file()), None)
+    files |= {
+        f"figures/{p.name}": p for p in _files(run / "figures") if p.suffix in (".png", ".svg")
+    }
+    report = next(
+        (p for p in (run / "report.html", run.parent / "report.html") if p.is_file()), None
+    )
     if report is not None and (report.parent == run or len(_runs(run.parent)) == 1):
         files["report.html"] = report
 
@@ -93,7 +102,12 @@ def stage(run: Path, repo: str) -> Stage:
 
 
 def push(
-    run: Path, repo: str, *, public: bool = False, dry_run: bool = False, say: Callable[[str], object] = print
+    run: Path,
+    repo: str,
+    *,
+    public: bool = False,
+    dry_run: bool = False,
+    say: Callable[[str], object] = print,
 ) -> str:
     """Publish a run in one commit, so that the repository never holds half of it.
 
@@ -167,7 +181,9 @@ def _send(staged: Stage, repo: str, public: bool, say: Callable[[str], object]) 
         )
     address = f"{api.endpoint}/{repo}"
     done = "nothing has changed" if commit == head else "published"
-    say(f"{done}: {address} ({len(staged.files)} files, {'private' if facts.private else 'public'})")
+    say(
+        f"{done}: {address} ({len(staged.files)} files, {'private' if facts.private else 'public'})"
+    )
     return address
 
 
@@ -199,9 +215,13 @@ def _open(run: Path) -> tuple[Path, Path, list[Path], list[str]]:
     if training == run:
         return run, training, [], []
     done = sorted(path.parent for path in run.rglob(MANIFEST))
-    unfinished = {p.parent for p in run.rglob("*.parquet") if "data" not in p.relative_to(run).parts} - set(done)
+    unfinished = {
+        p.parent for p in run.rglob("*.parquet") if "data" not in p.relative_to(run).parts
+    } - set(done)
     if not (training / MANIFEST).is_file():
-        raise RelViTError(f"the training of {run} is not finished: run the study again to go on with it")
+        raise RelViTError(
+            f"the training of {run} is not finished: run the study again to go on with it"
+        )
     data = run / "data"
     for cell in done:
         if cell != data:  # the stimuli are not published, and large

@@ -10,7 +10,12 @@ from .configuration_relvit import LABELS, RelViTConfig
 from .families import FAMILIES
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
-from .modeling_relvit import RelViTForImageClassification, RelViTModel, RelViTOutput, RelViTPreTrainedModel
+from .modeling_relvit import (
+    RelViTForImageClassification,
+    RelViTModel,
+    RelViTOutput,
+    RelViTPreTrainedModel,
+)
 
 AutoConfig.register(RelViTConfig.model_type, RelViTConfig, exist_ok=True)
 AutoModel.register(RelViTConfig, RelViTModel, exist_ok=True)

@@ -40,7 +40,9 @@ class ObjectAttention:
 
     def __init__(self, tokens: torch.Tensor, prefix_tokens: int, layers: Iterable[int] | None):
         if tokens.dim() != 3:
-            raise RelViTError(f"object tokens of shape {tuple(tokens.shape)}: expected (batch, objects, tokens)")
+            raise RelViTError(
+                f"object tokens of shape {tuple(tokens.shape)}: expected (batch, objects, tokens)"
+            )
         self.mass: list[torch.Tensor | None] = []
         self._tokens, self._prefix = tokens, prefix_tokens
         self._layers = None if layers is None else frozenset(layers)
@@ -63,11 +65,21 @@ class ObjectAttention:
         if self._sets is None:
             self._sets = self._make_sets(batch, length, query.device)
         index, weight, members = self._sets
-        with torch.autocast(query.device.type, enabled=False):  # the reduction of probabilities stays in float32
-            scores = query.gather(2, index.expand(-1, heads, -1, dim)) @ key.transpose(2, 3) * scaling
+        with torch.autocast(
+            query.device.type, enabled=False
+        ):  # the reduction of probabilities stays in float32
+            scores = (
+                query.gather(2, index.expand(-1, heads, -1, dim)) @ key.transpose(2, 3) * scaling
+            )
             if mask is not None:
-                rows = mask.expand(batch, heads, length, length).gather(2, index.expand(-1, heads, -1, length))
-                scores = scores.masked_fill(~rows, -torch.inf) if rows.dtype == torch.bool else scores + rows
+                rows = mask.expand(batch, heads, length, length).gather(
+                    2, index.expand(-1, heads, -1, length)
+                )
+                scores = (
+                    scores.masked_fill(~rows, -torch.inf)
+                    if rows.dtype == torch.bool
+                    else scores + rows
+                )
             dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
             attention = torch.softmax(scores, -1, dtype=dtype)
             mass = attention.flatten(1, 2) @ members.to(dtype)  # one product per image for all sets
@@ -76,8 +88,12 @@ class ObjectAttention:
     def _make_sets(self, batch: int, length: int, device: torch.device):
         tokens = self._tokens
         if len(tokens) != batch:
-            raise RelViTError(f"object tokens for {len(tokens)} images, attention for {batch}: pass one row per image")
-        if tokens.device.type == "cpu" and int(tokens.max()) >= length:  # elsewhere it would cost a synchronisation
+            raise RelViTError(
+                f"object tokens for {len(tokens)} images, attention for {batch}: pass one row per image"
+            )
+        if (
+            tokens.device.type == "cpu" and int(tokens.max()) >= length
+        ):  # elsewhere it would cost a synchronisation
             raise RelViTError(
                 f"object token {int(tokens.max())} in a sequence of {length}: the stimuli have another patch grid "
                 "than the model; choose a stimulus geometry with the model's image and patch size"
@@ -88,18 +104,24 @@ class ObjectAttention:
         weight = valid / valid.sum(-1, keepdim=True).clamp(min=1)
         # Padding goes to a row past the end, which is cut off.
         rows = torch.where(valid, tokens, length).flatten(1)
-        columns = torch.arange(objects, device=device).repeat_interleave(tokens.shape[2]).expand_as(rows)
+        columns = (
+            torch.arange(objects, device=device).repeat_interleave(tokens.shape[2]).expand_as(rows)
+        )
         members = torch.zeros(batch, length + 1, objects + 3, device=device)
         members[torch.arange(batch, device=device)[:, None], rows, columns] = 1
         members = members[:, :length]
         members[:, :1, objects] = float(self._prefix > 0)
         members[:, 1 : self._prefix, objects + 1] = 1
-        members[:, self._prefix :, objects + 2] = (members[:, self._prefix :, :objects].sum(-1) == 0).float()
+        members[:, self._prefix :, objects + 2] = (
+            members[:, self._prefix :, :objects].sum(-1) == 0
+        ).float()
         index = tokens.clamp(min=0).flatten(1)[:, None, :, None]
         return index, weight[:, None, :, :, None], members
 
 
-_active: ContextVar[tuple[ObjectAttention, bool] | None] = ContextVar("relvit_object_attention", default=None)
+_active: ContextVar[tuple[ObjectAttention, bool] | None] = ContextVar(
+    "relvit_object_attention", default=None
+)
 
 
 @contextmanager
@@ -172,7 +194,11 @@ def relvit_attention(
         recorder.record(module, query, key, attention_mask, scale, keep)
     # PyTorch's fused CPU kernel is slow in bfloat16: with plain operations a small model trains twice as fast, and
     # ViT-B/16 runs a tenth faster. In float32 the fused kernel wins.
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and not getattr(module, "is_causal", True):
+    if (
+        query.device.type == "cpu"
+        and query.dtype == torch.bfloat16
+        and not getattr(module, "is_causal", True)
+    ):
         with torch.autocast("cpu", enabled=False):
             scores = query @ key.transpose(2, 3) * scale
             if attention_mask is not None and attention_mask.dtype == torch.bool:
@@ -183,7 +209,9 @@ def relvit_attention(
             if dropout:
                 weights = nn.functional.dropout(weights, dropout)
             return (weights @ value).transpose(1, 2).contiguous(), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **kwargs)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **kwargs
+    )
 
 
 def recording_checkpoint(checkpoint: Callable) -> Callable:
@@ -195,7 +223,9 @@ def recording_checkpoint(checkpoint: Callable) -> Callable:
     def run(function: Callable, *args):
         active = _active.get()
         replay = _Activate(active and (active[0], False))
-        return checkpoint(function, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), replay))
+        return checkpoint(
+            function, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), replay)
+        )
 
     return run
 

@@ -18,7 +18,11 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     config = vision_config(model)
     depth = getattr(config, "num_hidden_layers", None)
     for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth and len({type(item) for item in module}) == 1:
+        if (
+            isinstance(module, nn.ModuleList)
+            and len(module) == depth
+            and len({type(item) for item in module}) == 1
+        ):
             return module
     raise RelViTError(
         f"{type(model).__name__} has no list of {depth} transformer blocks: expected a vision transformer of the "

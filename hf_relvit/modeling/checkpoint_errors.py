@@ -25,7 +25,9 @@ def as_relvit_error(problem: str, cure: str) -> Iterator[None]:
     except RelViTError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".!")
+        reason = (
+            (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".!")
+        )
         raise RelViTError(f"{problem}: {reason}; {cure}") from error
 
 
@@ -45,4 +47,6 @@ def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:
         )
     for name in set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()):
         if Path(name).name != name:
-            raise RelViTError(f"the index of {path_or_id} names {name}, which leads out of it: expected a file name")
+            raise RelViTError(
+                f"the index of {path_or_id} names {name}, which leads out of it: expected a file name"
+            )

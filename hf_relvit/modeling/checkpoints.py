@@ -65,7 +65,9 @@ class Checkpoint:
 
     def __post_init__(self):
         if not isinstance(self.processor, PixelProcessor):  # one of the transformers library
-            object.__setattr__(self, "processor", PixelProcessor(self.processor, self.geometry.image_size))
+            object.__setattr__(
+                self, "processor", PixelProcessor(self.processor, self.geometry.image_size)
+            )
 
     def __iter__(self) -> Iterator[Any]:
         """``model, processor = checkpoint``."""
@@ -130,7 +132,9 @@ class Checkpoint:
         previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
         self.model.config.processor_fingerprint = self.processor.fingerprint
         try:
-            with as_relvit_error(f"cannot save the checkpoint {folder}", "free some space or choose another folder"):
+            with as_relvit_error(
+                f"cannot save the checkpoint {folder}", "free some space or choose another folder"
+            ):
                 partial.mkdir(parents=True)
                 self.model.save_pretrained(partial)
                 self.processor.save_pretrained(partial)
@@ -152,7 +156,11 @@ class Checkpoint:
     def geometry(self) -> PatchGeometry:
         """The token layout of the model, ours or one of the transformers library."""
         own = getattr(self.config, "geometry", None)
-        return own if own is not None else RelViTConfig(backbone_config=vision_config(self.model)).geometry
+        return (
+            own
+            if own is not None
+            else RelViTConfig(backbone_config=vision_config(self.model)).geometry
+        )
 
     @property
     def device(self) -> torch.device:
@@ -228,7 +236,9 @@ class Checkpoint:
         if known and config is None:
             config = f"{known['geometry']}-{known['combinations']}"
         if not task or not config:
-            raise RelViTError("the checkpoint does not say what it was trained on: name it with --task and --config")
+            raise RelViTError(
+                "the checkpoint does not say what it was trained on: name it with --task and --config"
+            )
         geometry, combinations = parse_config(config)
         self.geometry.check(geometry)
         return SceneDistribution(task, geometry, combinations, objects or ObjectSet.default(), seed)
@@ -248,7 +258,9 @@ def _open_model(
     path_or_id: str | os.PathLike, revision: str | None, labels: Sequence[str] | None
 ) -> RelViTForImageClassification:
     """The model of a checkpoint, in float32 and in evaluation mode; see ``Checkpoint.open``."""
-    with as_relvit_error(f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"):
+    with as_relvit_error(
+        f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"
+    ):
         values, _ = PreTrainedConfig.get_config_dict(path_or_id, revision=revision)
         kind = values.get("model_type")
         if kind is not None and kind not in CONFIG_MAPPING:
@@ -257,7 +269,9 @@ def _open_model(
             )
         config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
         ours = config.model_type == "relvit"
-        name = "RelViTForImageClassification" if ours else next(iter(config.architectures or []), "")
+        name = (
+            "RelViTForImageClassification" if ours else next(iter(config.architectures or []), "")
+        )
         plain_names = {plain for family in FAMILIES.values() for plain in family.plain.values()}
         if not ours and name not in plain_names:
             raise RelViTError(
@@ -265,7 +279,9 @@ def _open_model(
                 "fine-tune it first with relvit train"
             )
         if ours and labels is not None:
-            raise RelViTError(f"{path_or_id} says itself what its classes mean: leave out the labels")
+            raise RelViTError(
+                f"{path_or_id} says itself what its classes mean: leave out the labels"
+            )
         check_weights(path_or_id, revision)
         model_class: Any = RelViTForImageClassification if ours else getattr(transformers, name)
         model, info = model_class.from_pretrained(
@@ -283,7 +299,9 @@ def _open_model(
 
 def _check_loaded(path_or_id: str | os.PathLike, info: dict[str, Any], ours: bool) -> None:
     """Raise RelViTError unless the weights are those of the configuration."""
-    unknown = [key for key in info["unexpected_keys"] if ours and not key.startswith("disentanglement.")]
+    unknown = [
+        key for key in info["unexpected_keys"] if ours and not key.startswith("disentanglement.")
+    ]
     faults = {
         "lack": info["missing_keys"],
         "have misshapen": [key for key, *_ in info["mismatched_keys"]],

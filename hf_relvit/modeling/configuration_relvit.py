@@ -87,7 +87,9 @@ class RelViTConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         for key in kwargs:
             if near := difflib.get_close_matches(key, list(RelViTConfig.__annotations__), 1, 0.8):
-                raise RelViTError(f"unknown key {key!r} in the configuration: did you mean {near[0]!r}?")
+                raise RelViTError(
+                    f"unknown key {key!r} in the configuration: did you mean {near[0]!r}?"
+                )
         self.backbone_config = backbone = _image_tower(self.backbone_config)
         family = self.family
         self.image_size = self.image_size or _side("image", backbone.image_size)
@@ -114,7 +116,10 @@ class RelViTConfig(PreTrainedConfig):
         self.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, *args, **kwargs)
         here = Path(__file__).parent
-        sources = [here / f"{name}.py" for name in CODE] + [Path(getfile(PatchGeometry)), Path(getfile(RelViTError))]
+        sources = [here / f"{name}.py" for name in CODE] + [
+            Path(getfile(PatchGeometry)),
+            Path(getfile(RelViTError)),
+        ]
         for source in sources:
             target = Path(save_directory) / source.name
             # A configuration that was opened alone, as remote code, came with its own files only.
@@ -169,12 +174,16 @@ def _image_tower(config: Any) -> PreTrainedConfig:
     """The supported backbone configuration in a configuration or dictionary."""
     if isinstance(config, Mapping):
         if "model_type" not in config:
-            raise RelViTError(f"backbone_config without 'model_type': expected one of {', '.join(FAMILIES)}")
+            raise RelViTError(
+                f"backbone_config without 'model_type': expected one of {', '.join(FAMILIES)}"
+            )
         config = AutoConfig.for_model(**config)
     config = getattr(config, "vision_config", config)
     if getattr(config, "model_type", None) not in FAMILIES:
         name = getattr(config, "model_type", None) or config
-        raise RelViTError(f"backbone {name!r} is not supported: expected one of {', '.join(FAMILIES)}")
+        raise RelViTError(
+            f"backbone {name!r} is not supported: expected one of {', '.join(FAMILIES)}"
+        )
     config = copy.deepcopy(config)  # ours to adapt, not the caller's
     config._name_or_path = ""  # may be a path on the author's machine
     config.id2label, config.label2id = dict(LABELS), {name: i for i, name in LABELS.items()}
@@ -185,5 +194,7 @@ def _side(name: str, size) -> int:
     """The side of a square, from an integer or a pair."""
     sides = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:
-        raise RelViTError(f"{name} size {size} of the backbone is not square: choose a backbone with square ones")
+        raise RelViTError(
+            f"{name} size {size} of the backbone is not square: choose a backbone with square ones"
+        )
     return sides.pop()

@@ -47,9 +47,13 @@ FAMILIES = {
         idle={"mean": "post_layernorm"},
     ),
     "dinov2": Family(1, "cls_mean", {"cls_mean": "Dinov2ForImageClassification"}),
-    "dinov2_with_registers": Family(1, "cls_mean", {"cls_mean": "Dinov2WithRegistersForImageClassification"}),
+    "dinov2_with_registers": Family(
+        1, "cls_mean", {"cls_mean": "Dinov2WithRegistersForImageClassification"}
+    ),
     "dinov3_vit": Family(1, "cls"),
-    "vit_mae": Family(1, "cls", {"cls": "ViTForImageClassification"}, switches=lambda readout: {"mask_ratio": 0.0}),
+    "vit_mae": Family(
+        1, "cls", {"cls": "ViTForImageClassification"}, switches=lambda readout: {"mask_ratio": 0.0}
+    ),
     "siglip_vision_model": Family(
         0,
         "map",

@@ -37,9 +37,16 @@ class Disentanglement:
     n_colors: int = 16
 
     def check(self, backbone: PreTrainedConfig) -> None:
-        _check_indices("disentanglement.layer", [self.layer], backbone.num_hidden_layers + 1, "a hidden state index")
+        _check_indices(
+            "disentanglement.layer",
+            [self.layer],
+            backbone.num_hidden_layers + 1,
+            "a hidden state index",
+        )
         if backbone.hidden_size % 2 and not self.control:
-            raise RelViTError(f"hidden size {backbone.hidden_size} is odd: halves need an even one, or control=True")
+            raise RelViTError(
+                f"hidden size {backbone.hidden_size} is odd: halves need an even one, or control=True"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,25 @@ class Pipeline:
 
     def check(self, backbone: PreTrainedConfig) -> None:
         for stage in STAGES:
-            _check_indices(f"pipeline.{stage}", getattr(self, stage), backbone.num_hidden_layers, "a block")
+            _check_indices(
+                f"pipeline.{stage}", getattr(self, stage), backbone.num_hidden_layers, "a block"
+            )
         if not any(getattr(self, stage) for stage in STAGES):
-            raise RelViTError(f"pipeline names no blocks: expected at least one of {', '.join(STAGES)}, e.g. [0, 1]")
+            raise RelViTError(
+                f"pipeline names no blocks: expected at least one of {', '.join(STAGES)}, e.g. [0, 1]"
+            )
         if self.heads is not None:
             if not self.heads:
-                raise RelViTError("pipeline.heads is empty: expected head indices, or None for all heads")
+                raise RelViTError(
+                    "pipeline.heads is empty: expected head indices, or None for all heads"
+                )
             _check_indices("pipeline.heads", self.heads, backbone.num_attention_heads, "a head")
         for name in ("start_epoch", "stop_epoch"):
             for stage in getattr(self, name):
                 if stage not in STAGES:
-                    raise RelViTError(f"pipeline.{name} names stage {stage!r}: expected one of {', '.join(STAGES)}")
+                    raise RelViTError(
+                        f"pipeline.{name} names stage {stage!r}: expected one of {', '.join(STAGES)}"
+                    )
 
     def stages(self, epoch: float | None = None) -> dict[str, tuple[int, ...]]:
         """The stages that count at an epoch, with their blocks; all of them without one."""
@@ -87,7 +102,12 @@ class Pipeline:
             stage: getattr(self, stage)
             for stage in STAGES
             if getattr(self, stage)
-            and (epoch is None or self.start_epoch.get(stage, 0) <= epoch < self.stop_epoch.get(stage, float("inf")))
+            and (
+                epoch is None
+                or self.start_epoch.get(stage, 0)
+                <= epoch
+                < self.stop_epoch.get(stage, float("inf"))
+            )
         }
 
 
@@ -98,7 +118,9 @@ def parse_loss(cls: type, values: Any, name: str, backbone: PreTrainedConfig) ->
         RelViTError: an unknown key (the nearest one is named), or layers or heads that the backbone does not have.
     """
     if not isinstance(values, Mapping):
-        raise RelViTError(f"{name} is {values!r}: expected a dictionary such as {{'layer': 2}} or None")
+        raise RelViTError(
+            f"{name} is {values!r}: expected a dictionary such as {{'layer': 2}} or None"
+        )
     known = [f.name for f in fields(cls)]
     for key in values:
         if key not in known:
@@ -110,7 +132,10 @@ def parse_loss(cls: type, values: Any, name: str, backbone: PreTrainedConfig) ->
     except TypeError as error:
         raise RelViTError(f"{name} {dict(values)}: {error}; see {cls.__name__}") from None
     spec.check(backbone)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in asdict(spec).items()
+    }
 
 
 def _check_indices(name: str, values, end: int, what: str) -> None:

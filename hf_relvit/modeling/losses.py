@@ -48,7 +48,10 @@ class DisentanglementHeads(nn.Module):
         states = hidden.gather(1, index)  # (batch, k * p, hidden)
         shape, color = (v[..., None].expand_as(tokens).flatten(1).long() for v in (shape, color))
         known = tokens.flatten(1) >= 0
-        shape_known, color_known = known & _within(shape, spec.n_shapes), known & _within(color, spec.n_colors)
+        shape_known, color_known = (
+            known & _within(shape, spec.n_shapes),
+            known & _within(color, spec.n_colors),
+        )
         if spec.control:
             identity = shape * spec.n_colors + color
             return _cross_entropy(self.object(states), identity, shape_known & color_known)
@@ -61,7 +64,9 @@ def _within(values: torch.Tensor, end: int) -> torch.Tensor:
     return (values >= 0) & (values < end)
 
 
-def _cross_entropy(logits: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def _cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
     """Mean over the tokens that count; 0, not NaN, where none does."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     target = torch.where(counts, target, -100)
@@ -69,7 +74,9 @@ def _cross_entropy(logits: torch.Tensor, target: torch.Tensor, counts: torch.Ten
     return total / counts.sum().clamp(min=1)
 
 
-def pipeline_loss(mass: list[torch.Tensor | None], spec: Pipeline, epoch: float | None = None) -> torch.Tensor:
+def pipeline_loss(
+    mass: list[torch.Tensor | None], spec: Pipeline, epoch: float | None = None
+) -> torch.Tensor:
     """Mean of -log(score) over the listed blocks, heads and images (paper, section on failure modes).
 
     The score of a stage is the share of an object's attention that goes to its target, averaged over objects:
@@ -107,11 +114,17 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
             "or leave between_pair empty"
         )
     if spec.heads is not None:
-        mass = torch.stack([mass[:, :, head] for head in spec.heads], 2)  # a list as index would be copied each step
+        mass = torch.stack(
+            [mass[:, :, head] for head in spec.heads], 2
+        )  # a list as index would be copied each step
     pair = torch.arange(objects, device=mass.device) // 2
     same_pair = pair[:, None] == pair[None, :]
     itself = torch.eye(objects, dtype=torch.bool, device=mass.device)
-    target = {"within_object": itself, "within_pair": same_pair & ~itself, "between_pair": ~same_pair}[stage]
+    target = {
+        "within_object": itself,
+        "within_pair": same_pair & ~itself,
+        "between_pair": ~same_pair,
+    }[stage]
     hit = (mass[..., :objects] * target).sum(-1)  # (blocks, batch, heads, k)
     prefix = mass[..., objects : objects + 2].sum(-1)
     everything = mass.sum(-1) - prefix if spec.exclude_prefix else mass.sum(-1)

@@ -108,7 +108,8 @@ class RelViTPreTrainedModel(PreTrainedModel):
             RelViTError: the family is not supported, files are missing or corrupt, or weights of the backbone are.
         """
         with as_relvit_error(
-            f"cannot open the backbone {path_or_id}", "check the path or Hub id, or download it again"
+            f"cannot open the backbone {path_or_id}",
+            "check the path or Hub id, or download it again",
         ):
             origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
@@ -131,7 +132,9 @@ class RelViTPreTrainedModel(PreTrainedModel):
                 f"expected a complete {model.config.backbone_config.model_type}; download it again"
             )
         if missing:
-            logger.warning("readout %s starts from new weights: %s", model.config.readout, ", ".join(missing))
+            logger.warning(
+                "readout %s starts from new weights: %s", model.config.readout, ", ".join(missing)
+            )
         weights, used = loaded.state_dict(), model.backbone.state_dict()
         model.backbone.load_state_dict({name: weights[name] for name in used})
         return model
@@ -145,11 +148,15 @@ class RelViTPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # Only heads arrive here: backbones initialise themselves.
         if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=getattr(self.config.backbone_config, "initializer_range", 0.02))
+            nn.init.trunc_normal_(
+                module.weight, std=getattr(self.config.backbone_config, "initializer_range", 0.02)
+            )
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def _set_gradient_checkpointing(self, enable=True, gradient_checkpointing_func=checkpoint, *args, **kwargs):
+    def _set_gradient_checkpointing(
+        self, enable=True, gradient_checkpointing_func=checkpoint, *args, **kwargs
+    ):
         func = recording_checkpoint(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, func, *args, **kwargs)
 
@@ -169,17 +176,26 @@ class RelViTPreTrainedModel(PreTrainedModel):
         extra: dict[str, Any] = {}
         if self._takes_noise:
             # MAE shuffles patches by noise even when it masks none of them; increasing noise keeps their order.
-            patches = torch.arange(self.geometry.num_patches, device=pixel_values.device, dtype=torch.float32)
+            patches = torch.arange(
+                self.geometry.num_patches, device=pixel_values.device, dtype=torch.float32
+            )
             extra["noise"] = patches.expand(len(pixel_values), -1)
         if self._interpolates and self.config.resized:
             extra["interpolate_pos_encoding"] = True
         return self.backbone(
-            pixel_values, output_hidden_states=hidden_states, output_attentions=bool(attentions), **extra
+            pixel_values,
+            output_hidden_states=hidden_states,
+            output_attentions=bool(attentions),
+            **extra,
         )
 
     def _read(self, outputs: Any) -> torch.Tensor:
         """Features for the head, ``(batch, hidden)``, twice as wide for the readout "cls_mean"."""
-        tokens, readout, own = outputs.last_hidden_state, self.config.readout, self.config.family.pooled
+        tokens, readout, own = (
+            outputs.last_hidden_state,
+            self.config.readout,
+            self.config.family.pooled,
+        )
         if readout == own:
             return outputs.pooler_output
         mean = tokens[:, self.geometry.prefix_tokens :].mean(1)
@@ -303,7 +319,11 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             term = result.disentanglement_loss = probes(hidden, tokens, shape, color)
             loss = loss + probes.spec.weight * term
         if auxiliary and self.pipeline is not None:
-            term = pipeline_loss(attention.mass, self.pipeline, epoch) if attention else torch.zeros_like(loss)
+            term = (
+                pipeline_loss(attention.mass, self.pipeline, epoch)
+                if attention
+                else torch.zeros_like(loss)
+            )
             result.pipeline_loss = term
             loss = loss + self.pipeline.weight * term
         result.loss = loss
@@ -342,6 +362,8 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         return to_plain(self)
 
     @classmethod
-    def from_plain(cls, plain: PreTrainedModel, labels: Sequence[str] | None = None) -> RelViTForImageClassification:
+    def from_plain(
+        cls, plain: PreTrainedModel, labels: Sequence[str] | None = None
+    ) -> RelViTForImageClassification:
         """This model from an ordinary same/different classifier, see :func:`from_plain`."""
         return from_plain(cls, plain, labels)

@@ -28,9 +28,14 @@ def to_plain(model: Any) -> PreTrainedModel:
         RelViTError: no such class for this family and readout.
     """
     config, backbone = model.config, model.backbone.config
-    name, cure = config.plain_class, "save it with save_pretrained and open it with trust_remote_code=True"
+    name, cure = (
+        config.plain_class,
+        "save it with save_pretrained and open it with trust_remote_code=True",
+    )
     if name is None:
-        raise RelViTError(f"no plain class for {backbone.model_type} with readout {config.readout!r}: {cure}")
+        raise RelViTError(
+            f"no plain class for {backbone.model_type} with readout {config.readout!r}: {cure}"
+        )
     if config.resized and model._interpolates:
         raise RelViTError(
             f"{name} cannot interpolate from {backbone.image_size} to {config.image_size} pixels: {cure}"
@@ -50,7 +55,9 @@ def to_plain(model: Any) -> PreTrainedModel:
     plain = plain_class(plain_config).to(model.dtype)
     body, head = _parts(plain)
     if head.bias is None and model.classifier.bias is not None:
-        raise RelViTError(f"{name} has no bias in its head, the model has one: {cure}, or train with head_bias=False")
+        raise RelViTError(
+            f"{name} has no bias in its head, the model has one: {cure}, or train with head_bias=False"
+        )
     body.load_state_dict(model.backbone.state_dict())
     head.load_state_dict(model.classifier.state_dict(), strict=False)
     if head.bias is not None and model.classifier.bias is None:
@@ -58,7 +65,9 @@ def to_plain(model: Any) -> PreTrainedModel:
     return plain.to(model.device).train(model.training)
 
 
-def from_plain(model_class: Any, plain: PreTrainedModel, labels: Sequence[str] | None = None) -> Any:
+def from_plain(
+    model_class: Any, plain: PreTrainedModel, labels: Sequence[str] | None = None
+) -> Any:
     """A ``RelViTForImageClassification`` with the same logits as an ordinary same/different classifier.
 
     Args:
@@ -72,8 +81,12 @@ def from_plain(model_class: Any, plain: PreTrainedModel, labels: Sequence[str] |
     """
     name = type(plain).__name__
     if not any(name in family.plain.values() for family in FAMILIES.values()):
-        expected = sorted({plain for family in FAMILIES.values() for plain in family.plain.values()})
-        raise RelViTError(f"{name} is no classifier that RelViT can take over: expected one of {', '.join(expected)}")
+        expected = sorted(
+            {plain for family in FAMILIES.values() for plain in family.plain.values()}
+        )
+        raise RelViTError(
+            f"{name} is no classifier that RelViT can take over: expected one of {', '.join(expected)}"
+        )
     names = plain.config.id2label or {}
     if labels is None:
         check_labels(names)
@@ -86,13 +99,19 @@ def from_plain(model_class: Any, plain: PreTrainedModel, labels: Sequence[str] |
     family = FAMILIES[body.config.model_type]
     switches = body.config.to_dict()
     readouts = [readout for readout, plain_name in family.plain.items() if plain_name == name]
-    readout = next((r for r in readouts if family.switches(r).items() <= switches.items()), readouts[0])
-    config = RelViTConfig(backbone_config=body.config, readout=readout, head_bias=head.bias is not None)
+    readout = next(
+        (r for r in readouts if family.switches(r).items() <= switches.items()), readouts[0]
+    )
+    config = RelViTConfig(
+        backbone_config=body.config, readout=readout, head_bias=head.bias is not None
+    )
     model = model_class(config).to(plain.dtype)
     weights = body.state_dict()
     model.backbone.load_state_dict({k: weights[k] for k in model.backbone.state_dict()})
     rows = [list(labels or LABELS.values()).index(name) for name in LABELS.values()]
-    model.classifier.load_state_dict({name: tensor[rows] for name, tensor in head.state_dict().items()})
+    model.classifier.load_state_dict(
+        {name: tensor[rows] for name, tensor in head.state_dict().items()}
+    )
     return model.to(plain.device).train(plain.training)
 
 

@@ -47,7 +47,9 @@ class PixelProcessor:
         self._table = table
         self._tables: dict[torch.device, torch.Tensor] = {}
 
-    def __call__(self, images: np.ndarray | torch.Tensor, device: torch.device | str | None = None) -> torch.Tensor:
+    def __call__(
+        self, images: np.ndarray | torch.Tensor, device: torch.device | str | None = None
+    ) -> torch.Tensor:
         """Normalize uint8 ``(batch, side, side, 3)`` to float32 ``(batch, 3, side, side)``.
 
         Args:
@@ -58,7 +60,11 @@ class PixelProcessor:
             RelViTError: another shape or dtype.
         """
         side = self.image_size
-        if images.dtype not in (np.uint8, torch.uint8) or tuple(images.shape[1:]) != (side, side, 3):
+        if images.dtype not in (np.uint8, torch.uint8) or tuple(images.shape[1:]) != (
+            side,
+            side,
+            3,
+        ):
             raise RelViTError(
                 f"images of shape {tuple(images.shape)}, {images.dtype}: expected uint8 (batch, {side}, {side}, 3); "
                 "render the stimuli with the model's geometry"
@@ -69,7 +75,9 @@ class PixelProcessor:
             if images.device not in self._tables:
                 self._tables[images.device] = torch.from_numpy(self._table).to(images.device)
             table = self._tables[images.device]
-            return torch.stack([table[channel][images[..., channel].int()] for channel in range(3)], 1)
+            return torch.stack(
+                [table[channel][images[..., channel].int()] for channel in range(3)], 1
+            )
         pixels, out = np.asarray(images), np.empty((len(images), 3, side, side), dtype=np.float32)
         for channel in range(3):
             np.take(self._table[channel], pixels[..., channel], out=out[:, channel], mode="clip")
@@ -89,7 +97,9 @@ def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.
 
 
 def default_processor(
-    image_size: int, mean: tuple[float, ...] = (0.5, 0.5, 0.5), std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_size: int,
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5),
+    std: tuple[float, ...] = (0.5, 0.5, 0.5),
 ) -> Any:
     """A ``ViTImageProcessor`` that brings any image to a size and normalizes it.
 
@@ -100,7 +110,9 @@ def default_processor(
     """
     with _quiet_fallback():
         return transformers.ViTImageProcessor(
-            size={"height": image_size, "width": image_size}, image_mean=list(mean), image_std=list(std)
+            size={"height": image_size, "width": image_size},
+            image_mean=list(mean),
+            image_std=list(std),
         )
 
 
@@ -112,12 +124,18 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
     """
     with (
         _quiet_fallback(),
-        as_relvit_error(f"no image processor in {path_or_id}", "save the one of the training with it"),
+        as_relvit_error(
+            f"no image processor in {path_or_id}", "save the one of the training with it"
+        ),
     ):
         try:
             return AutoImageProcessor.from_pretrained(path_or_id, revision=revision)
-        except ImportError:  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
-            settings, _ = transformers.ViTImageProcessor.get_image_processor_dict(path_or_id, revision=revision)
+        except (
+            ImportError
+        ):  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
+            settings, _ = transformers.ViTImageProcessor.get_image_processor_dict(
+                path_or_id, revision=revision
+            )
             return transformers.ViTImageProcessor(**settings)
 
 
@@ -134,7 +152,9 @@ def fit_processor(processor: Any, image_size: int) -> Any:
 
 def processor_fingerprint(processor: Any) -> str:
     """16 hexadecimal digits (of a SHA-256) of the settings that determine pixels; inactive ones do not count."""
-    return hashlib.sha256(json.dumps(_settings(processor), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_settings(processor), sort_keys=True).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _settings(processor: Any) -> dict[str, Any]:
@@ -155,8 +175,14 @@ def _settings(processor: Any) -> dict[str, Any]:
 
 def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
     """What the processor makes of each value, float32 ``(3, 256)``; None unless it treats every pixel alone."""
-    image = (np.arange(image_size**2 * 3) * 97 % 256).astype(np.uint8).reshape(image_size, image_size, 3)
-    out = np.asarray(processor(images=[image], return_tensors="np")["pixel_values"][0], dtype=np.float32)
+    image = (
+        (np.arange(image_size**2 * 3) * 97 % 256)
+        .astype(np.uint8)
+        .reshape(image_size, image_size, 3)
+    )
+    out = np.asarray(
+        processor(images=[image], return_tensors="np")["pixel_values"][0], dtype=np.float32
+    )
     if out.shape != (3, image_size, image_size):
         return None
     table = np.zeros((3, 256), dtype=np.float32)

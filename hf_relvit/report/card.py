@@ -9,7 +9,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
 from jinja2 import Environment, StrictUndefined
 
 from ..files import atomic_write, read_json
@@ -36,7 +42,9 @@ _FIGURES = {
 """Figures of a run -> the analysis beside whose numbers they stand, and what they show."""
 
 
-def run_card(results: RunResults, repo: str | None = None, published: Collection[str] = ()) -> ModelCard:
+def run_card(
+    results: RunResults, repo: str | None = None, published: Collection[str] = ()
+) -> ModelCard:
     """The card of a run, a pure function of its results.
 
     Args:
@@ -48,9 +56,13 @@ def run_card(results: RunResults, repo: str | None = None, published: Collection
     found = sections(results)
     headings = {analysis: heading for analysis, heading, _, _ in found}
     figures = [(name, *about) for name, about in _FIGURES.items() if name in published]
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
     environment.filters["number"] = lambda value, none="": none if value is None else f"{value:.3f}"
-    template = environment.from_string(files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8"))
+    template = environment.from_string(
+        files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
+    )
     data = results.data
     content = template.render(
         card_data=_metadata(results, repo).to_yaml(),
@@ -58,7 +70,9 @@ def run_card(results: RunResults, repo: str | None = None, published: Collection
         repo=repo or "PATH_OR_ID",
         question=TASK_QUESTIONS[config["task"]],
         origin=_origin(config),
-        backbone=f"`{config['backbone']}`" if isinstance(config["backbone"], str) else _architecture(config),
+        backbone=f"`{config['backbone']}`"
+        if isinstance(config["backbone"], str)
+        else _architecture(config),
         config=config,
         data=data,
         data_words=""
@@ -75,7 +89,9 @@ def run_card(results: RunResults, repo: str | None = None, published: Collection
         },
         figures=[(name, words) for name, of, words in figures if headings.get(of) is None],
         alignments=sorted(
-            str(PurePosixPath(name).parent) for name in published if name.endswith("/alignment.safetensors")
+            str(PurePosixPath(name).parent)
+            for name in published
+            if name.endswith("/alignment.safetensors")
         ),
     )
     return ModelCard(content)
@@ -118,7 +134,8 @@ def _metadata(results: RunResults, repo: str | None) -> ModelCardData:
             dataset_config=of,
             dataset_split=split,
             dataset_revision=data["version"],
-            dataset_args={"seed": data["seed"]} | ({"checksum": data["checksum"]} if metric == "accuracy" else {}),
+            dataset_args={"seed": data["seed"]}
+            | ({"checksum": data["checksum"]} if metric == "accuracy" else {}),
             metric_type=metric,
             metric_name=f"{number.what}: {_reading(number)}",
             metric_value=round(number.value, 6),
@@ -131,9 +148,18 @@ def _metadata(results: RunResults, repo: str | None) -> ModelCardData:
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=base,
-        datasets=sorted({dataset for dataset, *_ in _scores(results)} or {f"relvit/{config['task']}"}),
+        datasets=sorted(
+            {dataset for dataset, *_ in _scores(results)} or {f"relvit/{config['task']}"}
+        ),
         metrics=list(dict.fromkeys(metric for *_, metric, _ in _scores(results))) or ["accuracy"],
-        tags=[MARK, "relvit", "same-different", "relational-reasoning", "interpretability", config["task"]],
+        tags=[
+            MARK,
+            "relvit",
+            "same-different",
+            "relational-reasoning",
+            "interpretability",
+            config["task"],
+        ],
         model_name=repo.split("/")[-1] if repo else f"relvit-{config['task']}",
         eval_results=scores or None,
     )
@@ -146,18 +172,36 @@ def _scores(results: RunResults) -> list[tuple[str, str, str, str, Number]]:
     task, config = results.config["task"], results.data["config"]
     table = results.table("accuracy")
     splits = list(table[table.condition == "all"].split) if len(table) else []
-    found = [(f"relvit/{task}", config, split, "accuracy", number) for split, number in zip(splits, accuracy(table))]
+    found = [
+        (f"relvit/{task}", config, split, "accuracy", number)
+        for split, number in zip(splits, accuracy(table))
+    ]
     if "alignment" in results.tables:
         for row in best_alignments(results.table("alignment")).itertuples():
             words = f"swap of {row.property}, best layer {row.layer}"
-            number = Number(words, row.accuracy, row.ci_low, row.ci_high, int(row.n), None, row.floor)
+            number = Number(
+                words, row.accuracy, row.ci_low, row.ci_high, int(row.n), None, row.floor
+            )
             split = f"test_{row.property}"
-            found.append(("relvit/counterfactuals", f"{task}-{config}", split, "interchange_accuracy", number))
+            found.append(
+                (
+                    "relvit/counterfactuals",
+                    f"{task}-{config}",
+                    split,
+                    "interchange_accuracy",
+                    number,
+                )
+            )
     return found
 
 
 def _arguments(number: Number) -> dict[str, Any]:
-    values = {"ci_low": number.low, "ci_high": number.high, "random_weights": number.base, "floor": number.floor}
+    values = {
+        "ci_low": number.low,
+        "ci_high": number.high,
+        "random_weights": number.base,
+        "floor": number.floor,
+    }
     rounded = {key: round(value, 6) for key, value in values.items() if value is not None}
     return {"n": number.n, "seeds": 1, **rounded}
 
@@ -165,7 +209,9 @@ def _arguments(number: Number) -> dict[str, Any]:
 def _reading(number: Number) -> str:
     base = "" if number.base is None else f", random weights {number.base:.3f}"
     floor = "" if number.floor is None else f", floor {number.floor:.3f}"
-    return f"95 % interval {number.low:.3f} to {number.high:.3f}, n = {number.n}, 1 seed{base}{floor}"
+    return (
+        f"95 % interval {number.low:.3f} to {number.high:.3f}, n = {number.n}, 1 seed{base}{floor}"
+    )
 
 
 def _origin(config: Mapping[str, Any]) -> str:

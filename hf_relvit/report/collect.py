@@ -48,7 +48,9 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise RelViTError(f"cannot read the table {path} ({reason}): expected .csv or .parquet") from error
+        raise RelViTError(
+            f"cannot read the table {path} ({reason}): expected .csv or .parquet"
+        ) from error
 
 
 def _run(run: Path) -> pd.DataFrame:
@@ -57,7 +59,8 @@ def _run(run: Path) -> pd.DataFrame:
     value = disentanglement(own_alignments(causal_tables(run)["alignment"]))
     table = pd.read_parquet(run / _ACCURACY)
     table = pd.DataFrame(
-        table[(table.condition == "all") & (table.split != "validation")], columns=["split", "accuracy"]
+        table[(table.condition == "all") & (table.split != "validation")],
+        columns=["split", "accuracy"],
     )
     study, name = run.resolve().parts[-2:]
     group = f"{study}/{setting_of(name)}".rstrip("/")

@@ -59,15 +59,24 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         for title, figure in drawn.items():
             save_figure(figure, out / "figures" / f"{title}.{kind}")
     test = frame[(frame.name == "answers are right") & (frame.split == "test")].iloc[0]
-    cards = [(f"{test.value:.1%}", f"answers right, {split_name('test')} ({test.ci_low:.1%} to {test.ci_high:.1%})")]
+    cards = [
+        (
+            f"{test.value:.1%}",
+            f"answers right, {split_name('test')} ({test.ci_low:.1%} to {test.ci_high:.1%})",
+        )
+    ]
     cards += [
         (f"{c.value:.1%}", f"{c.name}; needed {c.threshold:.0%}")
         for c in verdict.criteria
         if c.name.startswith("swapping") and c.decides and c.split == "test"
     ]
     if stages is not None:
-        scores = (f"{stages.scores[f'{stage}_score']:.2f}" for stage in ("perceptual", "relational"))
-        cards.append((" / ".join(scores), "attention: perceptual / relational score (ours, 0 to 1)"))
+        scores = (
+            f"{stages.scores[f'{stage}_score']:.2f}" for stage in ("perceptual", "relational")
+        )
+        cards.append(
+            (" / ".join(scores), "attention: perceptual / relational score (ours, 0 to 1)")
+        )
     facts, settings = diagnosis.facts, diagnosis.facts["settings"]
     versions = facts["provenance"]["versions"]
     return write_page(
@@ -80,9 +89,12 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         images={title: embedded(out / "figures" / f"{title}.png") for title in drawn},
         reasons=verdict.reasons,
         advice=verdict.advice,
-        settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else "",
+        settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
+        if settings
+        else "",
         criteria={
-            split_name(split): frame[frame.split == split].to_dict("records") for split in dict.fromkeys(frame.split)
+            split_name(split): frame[frame.split == split].to_dict("records")
+            for split in dict.fromkeys(frame.split)
         },
         accuracy=[
             row | {"split": split_name(row["split"]), "pairs": condition_name(row["condition"])}
@@ -102,7 +114,9 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """The verdict and its evidence for the terminal."""
     verdict = diagnosis.verdict
-    lines = [f"{'question':54} {'split':13} {'value':>6}  {'95 % interval':>14} {'n':>5} {'needed':>6}  answer"]
+    lines = [
+        f"{'question':54} {'split':13} {'value':>6}  {'95 % interval':>14} {'n':>5} {'needed':>6}  answer"
+    ]
     for criterion in verdict.criteria:
         title = criterion.name if criterion.decides else f"({criterion.name})"
         interval = f"{criterion.ci_low:.3f} to {criterion.ci_high:.3f}"
@@ -121,7 +135,9 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
 
 def _better(alignments: pd.DataFrame) -> pd.DataFrame:
     """On IID pairs, the better of the learned subspace and the span of class means at each layer, and the controls."""
-    known = pd.DataFrame(alignments[(alignments.split == "test") & (alignments.control != "whole_object")])
+    known = pd.DataFrame(
+        alignments[(alignments.split == "test") & (alignments.control != "whole_object")]
+    )
     swaps = known[(known.control == "none") & (known.weights == "trained")]
     best = swaps.loc[swaps.groupby(["property", "layer", "condition"]).accuracy.idxmax()]
     return pd.concat([best, known.drop(swaps.index)], ignore_index=True)

@@ -24,7 +24,9 @@ def write_page(path: Path, template: str, **values) -> Path:
     def read(name: str) -> str:
         return (files(__package__) / name).read_text("utf-8")
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read)
+    )
     text = environment.get_template(template).render(version=__version__, **values)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

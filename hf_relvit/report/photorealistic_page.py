@@ -89,10 +89,18 @@ def photorealistic_section(
         "frozen": frozen(results.frozen),
         "attention": attention(flat, results.stages),
         "scores": [
-            {"scenes": scenes, "n": stages.frame.n.iloc[0], "chance": _chance(stages), **stages.scores}
+            {
+                "scenes": scenes,
+                "n": stages.frame.n.iloc[0],
+                "chance": _chance(stages),
+                **stages.scores,
+            }
             for scenes, stages in (("flat", flat), ("photorealistic", results.stages))
         ],
-        "rows": [row | {"words": CONDITIONS[row["condition"]]} for row in results.accuracy.to_dict("records")],
+        "rows": [
+            row | {"words": CONDITIONS[row["condition"]]}
+            for row in results.accuracy.to_dict("records")
+        ],
     }
 
 
@@ -118,7 +126,9 @@ def accuracy(table: pd.DataFrame, test: pd.Series) -> str:
     if row.ci_high < row.floor:
         return f"{found} That is worse than guessing: {learned} misleads it here."
     if row.ci_low <= row.floor and row.ci_high > row.floor + CLEAR:
-        return f"{found} The interval reaches from guessing to well above it: too few images to tell."
+        return (
+            f"{found} The interval reaches from guessing to well above it: too few images to tell."
+        )
     if row.ci_low <= row.floor:
         return f"{found} That is no better than guessing: {learned} does not carry over to these pictures."
     if row.ci_low <= row.base_accuracy:
@@ -141,14 +151,17 @@ def frozen(table: pd.DataFrame) -> str:
         verdict = "How alike two objects' tokens are gives the answer in part only."
     else:
         verdict = "How alike two objects' tokens are does not give the answer: a failure here says little."
-    scratch = "" if "base" in set(best.model) else " (trained from scratch, so there is no base model)"
+    scratch = (
+        "" if "base" in set(best.model) else " (trained from scratch, so there is no base model)"
+    )
     return f"{verdict} Best AUC: {values}; guessing 0.50{scratch}."
 
 
 def attention(flat: AttentionStages, realistic: AttentionStages) -> str:
     """How much stays inside objects, beside what evenly spread attention would leave there."""
     (here, even), (there, even_there) = (
-        (f"{stages.grid('within_object').max():.0%}", f"{_chance(stages):.1%}") for stages in (realistic, flat)
+        (f"{stages.grid('within_object').max():.0%}", f"{_chance(stages):.1%}")
+        for stages in (realistic, flat)
     )
     return (
         f"The most local head keeps {here} of an object's attention inside it (even attention would keep {even}); on "

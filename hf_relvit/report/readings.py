@@ -37,7 +37,9 @@ def sections(results: RunResults) -> list[tuple[str, str, str, list[Number]]]:
     found = []
     if "accuracy" in results.tables:
         caption = "Accuracy on scenes that training never showed; “new” shapes and colors were not in training at all."
-        found.append(("accuracy", "How well it generalizes", caption, accuracy(results.table("accuracy"))))
+        found.append(
+            ("accuracy", "How well it generalizes", caption, accuracy(results.table("accuracy")))
+        )
     if "photorealistic" in results.tables:
         caption = (
             "Rendered objects on a table, same or not; training showed flat silhouettes only. An interval counts a "
@@ -50,8 +52,15 @@ def sections(results: RunResults) -> list[tuple[str, str, str, list[Number]]]:
             "Our scores, 0 to 1. Perceptual: the share of attention that objects keep to themselves, in the strongest "
             "head of each layer of the first stage. Relational: the share that goes to other objects, in the second."
         )
-        found.append(("attention", "Where its objects look", caption, _attention(results.attention)))
-    for analysis, rows in {"alignment": _alignment, "novel": _novel, "probes": _probes, "steering": _steering}.items():
+        found.append(
+            ("attention", "Where its objects look", caption, _attention(results.attention))
+        )
+    for analysis, rows in {
+        "alignment": _alignment,
+        "novel": _novel,
+        "probes": _probes,
+        "steering": _steering,
+    }.items():
         if analysis in results.tables:
             heading, caption, _ = CAUSAL[analysis]
             found.append((analysis, heading, caption, rows(results.table(analysis))))
@@ -66,7 +75,9 @@ def accuracy(table: pd.DataFrame) -> list[Number]:
 
 def of_alignments(table: pd.DataFrame) -> pd.DataFrame:
     """The alignments themselves, on the IID test: a row a property and layer, no controls."""
-    return _where(table, split="test", score="cause", control="none", weights="trained", condition="all")
+    return _where(
+        table, split="test", score="cause", control="none", weights="trained", condition="all"
+    )
 
 
 def best_alignments(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,10 +99,16 @@ def _alignment(table: pd.DataFrame) -> list[Number]:
                 "answer stays, other property changed": dict(score="isolate", control="none"),
             }
             for words, where in parts.items():
-                trained, twin = (_where(of, weights=weights, **where) for weights in ("trained", "random"))
+                trained, twin = (
+                    _where(of, weights=weights, **where) for weights in ("trained", "random")
+                )
                 base = twin.accuracy.iloc[0] if len(twin) else None
                 rows += [
-                    _of(row, f"{best.property}, layer {best.layer}, {split_name(str(split))}: {words}", base)
+                    _of(
+                        row,
+                        f"{best.property}, layer {best.layer}, {split_name(str(split))}: {words}",
+                        base,
+                    )
                     for row in trained.itertuples()
                 ]
     return rows
@@ -104,7 +121,8 @@ def _novel(table: pd.DataFrame) -> list[Number]:
         known = own[own.method == "known"].set_index("layer")
         layer = known.accuracy.idxmax()
         rows += [
-            _of(row, f"{prop}, layer {layer}: {row.method} values") for row in own[own.layer == layer].itertuples()
+            _of(row, f"{prop}, layer {layer}: {row.method} values")
+            for row in own[own.layer == layer].itertuples()
         ]
     return rows
 
@@ -115,7 +133,10 @@ def _probes(table: pd.DataFrame) -> list[Number]:
         trained = own[own.condition == "trained"].set_index("layer")
         layer = trained.accuracy.idxmax()
         words = {"trained": TARGET_NAMES[str(target)], "shuffled": "control, shuffled labels"}
-        rows += [_of(row, f"{words[row.condition]} (layer {layer})") for row in own[own.layer == layer].itertuples()]
+        rows += [
+            _of(row, f"{words[row.condition]} (layer {layer})")
+            for row in own[own.layer == layer].itertuples()
+        ]
     return rows
 
 
@@ -129,7 +150,11 @@ def _steering(table: pd.DataFrame) -> list[Number]:
     }
     same = _where(table, layer=best.layer, alpha=best.alpha, pair=best.pair)
     where = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
-    return [_of(row, f"{where}: {words[row.condition]}") for row in same.itertuples() if row.condition in words]
+    return [
+        _of(row, f"{where}: {words[row.condition]}")
+        for row in same.itertuples()
+        if row.condition in words
+    ]
 
 
 def _attention(scores: dict[str, float]) -> list[Number]:

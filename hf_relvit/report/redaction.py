@@ -45,7 +45,9 @@ def without_local(value: Any) -> Any:
 def _cut(text: str) -> str:
     here = {str(Path.home()), str(Path.cwd()), tempfile.gettempdir()} - {"/", ""}
     for place in sorted(here, key=len, reverse=True):
-        text = re.sub(rf"(?<![\w.-]){re.escape(place)}(?:/[^\s\"'<>`)\],;&]*)?(?![\w-])", _of_match, text)
+        text = re.sub(
+            rf"(?<![\w.-]){re.escape(place)}(?:/[^\s\"'<>`)\],;&]*)?(?![\w-])", _of_match, text
+        )
     return _LOCAL.sub(_of_match, text)
 
 

@@ -77,13 +77,17 @@ class RunResults:
             for table in ("accuracy", "photorealistic"):
                 _check_rows(results.tables.get(table, []), ("split", "condition"))
             _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
-            if results.data and not all(_WORD.fullmatch(results.data[key]) for key in ("config", "version")):
+            if results.data and not all(
+                _WORD.fullmatch(results.data[key]) for key in ("config", "version")
+            ):
                 raise ValueError("names of the data")
             if not all(isinstance(value, int | float) for value in results.attention.values()):
                 raise ValueError("attention scores that are no numbers")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise RelViTError(f"the published results of {name} cannot be read ({reason}): {cure}") from error
+            raise RelViTError(
+                f"the published results of {name} cannot be read ({reason}): {cure}"
+            ) from error
         return results
 
 
@@ -125,7 +129,9 @@ def collect(training: Path, cells: Mapping[str, Path], data: Path | None) -> Run
         attention = {**stages["scores"], "n": stages["facts"]["n"]}
     processor = read_json(training / "model" / "config.json")["processor_fingerprint"]
     return dataclasses.replace(
-        of_training(read_json(training / "config.json"), read_json(training / "history.json"), processor),
+        of_training(
+            read_json(training / "config.json"), read_json(training / "history.json"), processor
+        ),
         data=None if data is None else _data(read_json(data)),
         tables=tables,
         attention=attention,
@@ -143,12 +149,25 @@ def of_training(config: dict[str, Any], history: dict[str, Any], processor: str)
     last = [row for row in history["log"] if "eval_validation_accuracy" in row][-1]
     validation = {key: last[f"eval_validation_{key}"] for key in ("accuracy", "ci_low", "ci_high")}
     return RunResults(
-        without_local(config), processor, validation | {"n": config["n_eval"]}, history["provenance"]["versions"]
+        without_local(config),
+        processor,
+        validation | {"n": config["n_eval"]},
+        history["provenance"]["versions"],
     )
 
 
 def _data(manifest: dict) -> dict[str, Any]:
-    kept = ("task", "config", "version", "seed", "n_train", "n_eval", "generator", "objects", "own_objects")
+    kept = (
+        "task",
+        "config",
+        "version",
+        "seed",
+        "n_train",
+        "n_eval",
+        "generator",
+        "objects",
+        "own_objects",
+    )
     return {key: manifest[key] for key in kept} | {"checksum": dataset_checksum(manifest)}
 
 

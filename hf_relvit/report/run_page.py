@@ -9,7 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from ..analysis.attention import AttentionStages
-from ..figures.style import accuracy_figure, attention_figure, head_reach, history_figure, save_figure
+from ..figures.style import (
+    accuracy_figure,
+    attention_figure,
+    head_reach,
+    history_figure,
+    save_figure,
+)
 from ..files import atomic_write, read_json
 from ..stimuli.preview import contact_sheet
 from ..training.config import TrainConfig
@@ -22,7 +28,9 @@ from .sentences import CAUSAL
 from .tables import causal_tables
 
 
-def write_report(study: str, runs: Mapping[str, TrainConfig], out: Path, *, photorealistic: bool = False) -> Path:
+def write_report(
+    study: str, runs: Mapping[str, TrainConfig], out: Path, *, photorealistic: bool = False
+) -> Path:
     """Write ``out / "report.html"`` from the saved tables; where there are several runs, a page for each of them too.
 
     Args:
@@ -48,9 +56,15 @@ def write_report(study: str, runs: Mapping[str, TrainConfig], out: Path, *, phot
         study=study,
         title=f"{len(pages)} runs, side by side",
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=[row | {"split": split_name(row["split"])} for row in comparison.accuracy.to_dict("records")],
+        rows=[
+            row | {"split": split_name(row["split"])}
+            for row in comparison.accuracy.to_dict("records")
+        ],
         overview={name: embedded(figure) for name, figure in comparison.overview.items()},
-        settings={setting: {k: embedded(f) for k, f in of.items()} for setting, of in comparison.figures.items()},
+        settings={
+            setting: {k: embedded(f) for k, f in of.items()}
+            for setting, of in comparison.figures.items()
+        },
         correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),
         captions=CAUSAL,
@@ -76,7 +90,10 @@ def _run_page(study: str, config: TrainConfig, out: Path, path: Path, photoreali
     reach = head_reach(stages.frame).mean(1)
     save_causal(causal, figures, reach)
     images = {"viewer": out / "attention" / "viewer.png"}
-    images |= {kind: figures / f"{kind}.png" for kind in ("stimuli", "history", "accuracy", "attention", *causal)}
+    images |= {
+        kind: figures / f"{kind}.png"
+        for kind in ("stimuli", "history", "accuracy", "attention", *causal)
+    }
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
     photos = PhotoResults.load(out)
@@ -88,27 +105,40 @@ def _run_page(study: str, config: TrainConfig, out: Path, path: Path, photoreali
         config=config,
         lead=sentences.summary(test, overall, config),
         cards=[
-            (f"{test.accuracy:.1%}", f"IID test accuracy ({test.ci_low:.1%} to {test.ci_high:.1%})"),
-            (f"{overall.accuracy.min():.1%}", f"hardest test: {split_name(str(overall.accuracy.idxmin()))}"),
+            (
+                f"{test.accuracy:.1%}",
+                f"IID test accuracy ({test.ci_low:.1%} to {test.ci_high:.1%})",
+            ),
+            (
+                f"{overall.accuracy.min():.1%}",
+                f"hardest test: {split_name(str(overall.accuracy.idxmin()))}",
+            ),
             (f"{stages.scores['perceptual_score']:.2f}", "perceptual score (ours, 0 to 1)"),
             (f"{stages.scores['relational_score']:.2f}", "relational score (ours, 0 to 1)"),
         ],
         images={kind: embedded(path) for kind, path in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
-        causal={name: (*CAUSAL[name][:2], CAUSAL[name][2](frame)) for name, frame in causal.items()},
+        causal={
+            name: (*CAUSAL[name][:2], CAUSAL[name][2](frame)) for name, frame in causal.items()
+        },
         photorealistic=photos and photorealistic_section(photos, stages, test, figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
         rows=[
             row | {"split": split_name(row["split"]), "pairs": condition_name(row["condition"])}
             for row in table.to_dict("records")
         ],
-        code=_CODE.format(out=Path(out.parent.name) / out.name, config=f"{config.geometry}-{config.combinations}"),
+        code=_CODE.format(
+            out=Path(out.parent.name) / out.name, config=f"{config.geometry}-{config.combinations}"
+        ),
         foot=[
             f"seed {config.seed}",
             f"{config.images:,} training images",
             f"processor {read_json(out / 'evaluation' / 'provenance.json')['processor']}",
-            *(f"{package} {number}" for package, number in history["provenance"]["versions"].items()),
+            *(
+                f"{package} {number}"
+                for package, number in history["provenance"]["versions"].items()
+            ),
             history["provenance"]["machine"],
         ],
         details=json.dumps({"settings": config.to_dict(), **stages.facts["provenance"]}, indent=1),

@@ -52,12 +52,16 @@ def compare(runs: list[str], out: Path) -> Comparison:
     """
     accuracy = _stacked({run: _accuracy(out / run) for run in runs})
     accuracy = accuracy.assign(setting=accuracy.run.map(setting_of))
-    training = _stacked({run: curves(read_json(out / run / "training" / "history.json")) for run in runs})
+    training = _stacked(
+        {run: curves(read_json(out / run / "training" / "history.json")) for run in runs}
+    )
     training = training.assign(setting=training.run.map(setting_of))
     tables = {"accuracy": over_seeds(accuracy), "seeds": accuracy, "curves": training}
     of_runs = {run: causal_tables(out / run) for run in runs}
     for analysis, (_, by) in CAUSAL.items():
-        if found := {run: tables_[analysis] for run, tables_ in of_runs.items() if analysis in tables_}:
+        if found := {
+            run: tables_[analysis] for run, tables_ in of_runs.items() if analysis in tables_
+        }:
             tables[analysis] = over_seeds(_stacked(found), by)
     for name, table in tables.items():
         with atomic_write(out / "tables" / f"{name}.parquet") as temporary:
@@ -75,7 +79,10 @@ def compare(runs: list[str], out: Path) -> Comparison:
         folder = out / "figures" / (setting or "seeds")
         own = {name: table[table.setting == setting] for name, table in tables.items()}
         for kind in ("png", "svg"):
-            save_figure(accuracy_figure(own["accuracy"].assign(condition="all")), folder / f"accuracy.{kind}")
+            save_figure(
+                accuracy_figure(own["accuracy"].assign(condition="all")),
+                folder / f"accuracy.{kind}",
+            )
         causal = {name: table for name, table in own.items() if name in FIGURES and len(table)}
         save_causal(causal, folder)
         figures[setting] = {name: folder / f"{name}.png" for name in ("accuracy", *causal)}
@@ -83,7 +90,9 @@ def compare(runs: list[str], out: Path) -> Comparison:
     return Comparison(tables["accuracy"], shown, figures, _correlation(runs, out))
 
 
-def save_causal(tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None) -> None:
+def save_causal(
+    tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None
+) -> None:
     """Draw the causal tables to ``folder / "<analysis>.png"`` and ".svg"; ``reach`` as in ``figures.tint``."""
     for analysis, table in tables.items():
         for kind in ("png", "svg"):

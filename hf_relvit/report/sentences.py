@@ -26,11 +26,16 @@ def summary(test: pd.Series, overall: pd.DataFrame, config: TrainConfig) -> str:
 
 def attention(stages: AttentionStages) -> str:
     peaks = []
-    for kind, words in (("within_object", "inside its object"), ("within_pair", "on the other object of the pair")):
+    for kind, words in (
+        ("within_object", "inside its object"),
+        ("within_pair", "on the other object of the pair"),
+    ):
         grid = stages.grid(kind)
         layer, head = divmod(int(grid.argmax()), grid.shape[1])
         peaks.append((grid.max(), f"{grid.max():.0%} {words} (layer {layer}, head {head})"))
-    local = "Here no head keeps most of an object's attention inside it. " if peaks[0][0] < 0.5 else ""
+    local = (
+        "Here no head keeps most of an object's attention inside it. " if peaks[0][0] < 0.5 else ""
+    )
     return f"{local}In this model an object's tokens spend at most {peaks[0][1]} and at most {peaks[1][1]}."
 
 
@@ -71,7 +76,10 @@ def probes(frame: pd.DataFrame) -> str:
     for target, rows in frame.groupby("target", sort=False):
         trained = rows[rows.condition == "trained"].set_index("layer")
         layer = trained.accuracy.idxmax()
-        best, control = trained.loc[layer], rows[(rows.condition == "shuffled") & (rows.layer == layer)].iloc[0]
+        best, control = (
+            trained.loc[layer],
+            rows[(rows.condition == "shuffled") & (rows.layer == layer)].iloc[0],
+        )
         question = TARGET_NAMES[str(target)]
         parts.append(
             f"{question} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; shuffled {control.accuracy:.0%})"
@@ -82,7 +90,9 @@ def probes(frame: pd.DataFrame) -> str:
 def steering(frame: pd.DataFrame) -> str:
     flip = frame[frame.condition == "flip"]
     best = flip.loc[flip.accuracy.idxmax()]
-    same = frame[(frame.layer == best.layer) & (frame.alpha == best.alpha) & (frame.pair == best.pair)]
+    same = frame[
+        (frame.layer == best.layer) & (frame.alpha == best.alpha) & (frame.pair == best.pair)
+    ]
     control = same.set_index("condition").accuracy["shuffled"]
     return (
         f"At best, a push flips {best.accuracy:.0%} of the answers (layer {best.layer}, α = {best.alpha:g}, "

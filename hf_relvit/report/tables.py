@@ -13,7 +13,10 @@ from ..statistics import wilson
 from ..words import SPLIT_NAMES
 
 CAUSAL = {
-    "alignment": ("das*/*/scores.parquet", ("property", "layer", "split", "score", "control", "weights", "condition")),
+    "alignment": (
+        "das*/*/scores.parquet",
+        ("property", "layer", "split", "score", "control", "weights", "condition"),
+    ),
     "novel": ("novel/*/novel.parquet", ("property", "layer", "baseline", "method", "condition")),
     "probes": ("probes/*/probes.parquet", ("layer", "target", "form", "condition")),
     "steering": ("steering/steering.parquet", ("layer", "alpha", "pair", "condition")),
@@ -43,7 +46,9 @@ def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
     tables = {}
     for analysis, (pattern, _) in CAUSAL.items():
         if found := sorted(run.glob(pattern)):
-            tables[analysis] = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
+            tables[analysis] = pd.concat(
+                [pd.read_parquet(path) for path in found], ignore_index=True
+            )
     return tables
 
 
@@ -60,7 +65,9 @@ def curves(history: dict) -> pd.DataFrame:
             if key.startswith("eval_") and key.endswith("_accuracy"):
                 split = key.removeprefix("eval_").removesuffix("_accuracy")
                 rows[split, entry["step"] * batch] = value
-    return pd.DataFrame([(*key, value) for key, value in rows.items()], columns=["split", "images", "accuracy"])
+    return pd.DataFrame(
+        [(*key, value) for key, value in rows.items()], columns=["split", "images", "accuracy"]
+    )
 
 
 def own_alignments(scores: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +107,13 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
             low = max(min(accuracy.mean() - half, float(pooled[0])), 0.0)
             high = min(max(accuracy.mean() + half, float(pooled[1])), 1.0)
         row = dict(zip(keys, values)) | {"accuracy": accuracy.mean(), "lowest": accuracy.min()}
-        row |= {"highest": accuracy.max(), "ci_low": low, "ci_high": high, "seeds": seeds, "n": int(group.n.iloc[0])}
+        row |= {
+            "highest": accuracy.max(),
+            "ci_low": low,
+            "ci_high": high,
+            "seeds": seeds,
+            "n": int(group.n.iloc[0]),
+        }
         rows.append(row | {name: group[name].mean() for name in MEANS if name in group})
     return pd.DataFrame(rows)
 

@@ -15,7 +15,16 @@ from .scenes import TASKS, SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
 
 PROPERTIES = ("shape", "color")
-_PER_ROW = ("base", "source", "edited", "fixed", "source_object", "other_source", "label", "judgement")
+_PER_ROW = (
+    "base",
+    "source",
+    "edited",
+    "fixed",
+    "source_object",
+    "other_source",
+    "label",
+    "judgement",
+)
 # Noise is keyed by a scene's index: far from those of any set that is drawn to be looked at or trained on.
 _FIRST_INDEX = {"shape": 1 << 40, "color": 1 << 41}
 
@@ -104,17 +113,25 @@ def sample_counterfactuals(
     step = 8 if task == "rmts" else 2
     check_scenes(task, geometry, step, seed)
     if n < step or n % step:
-        raise RelViTError(f"{n} pairs of scenes cannot be balanced for {task}: choose a positive multiple of {step}")
+        raise RelViTError(
+            f"{n} pairs of scenes cannot be balanced for {task}: choose a positive multiple of {step}"
+        )
     allowed = allowed_objects(split, combinations, objects)
-    rng = np.random.default_rng([seed, TASKS.index(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)])
+    rng = np.random.default_rng(
+        [seed, TASKS.index(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)]
+    )
 
     row = rng.permutation(n)
     judgement = row % 2
-    if task == "rmts":  # the edited object is the first or the second of its pair in turn, in every cell
+    if (
+        task == "rmts"
+    ):  # the edited object is the first or the second of its pair in turn, in every cell
         pair, slot = row // 2 % 2, (row + row // 2 + row // 4 + row // 8) % 2
     else:
         pair, slot = np.zeros_like(row), (row + row // 2) % 2
-    edited_pair, source_pair = _pair_values(rng, allowed if property == "shape" else allowed.T, judgement, split)
+    edited_pair, source_pair = _pair_values(
+        rng, allowed if property == "shape" else allowed.T, judgement, split
+    )
     if property == "color":
         edited_pair, source_pair = edited_pair[..., ::-1], source_pair[..., ::-1]
     at = np.arange(n)[:, None]
@@ -181,7 +198,9 @@ def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
     return dataclasses.replace(pairs, source=source, label=1 - pairs.label, property=own)
 
 
-def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _pair_values(
+    rng, allowed: np.ndarray, judgement: np.ndarray, split: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The edited pair and the source pair, each int64 ``(n, 2 objects, 2)`` with (P, O) last; ``allowed`` is [P, O].
 
     Uniform over all (P of the edited object, P to give it, O of the pair, O of the source object) that can be shown.
@@ -196,7 +215,9 @@ def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) ->
     for relation in (0, 1):
         rows = np.nonzero(judgement == relation)[0]
         # P of the other source object: any but the target if pairs become same, their own if they become different
-        givers = (~same_p).astype(int) @ allowed if relation == 0 else allowed.astype(int)  # [target or P, its O]
+        givers = (
+            (~same_p).astype(int) @ allowed if relation == 0 else allowed.astype(int)
+        )  # [target or P, its O]
         third = ~same_o[:, None, :] & ~same_o[None, :, :]  # [O, O of source, third O]
         possible = np.einsum("qt,rst->qrs", givers, third) > 0
         possible = shown & (possible[None] if relation == 0 else possible[:, None])
@@ -207,7 +228,9 @@ def _pair_values(rng, allowed: np.ndarray, judgement: np.ndarray, split: str) ->
                 "choose more combinations (at least 32 of ours), shapes or colors"
             )
         first, target, both, giver = found[rng.integers(0, len(found), len(rows))].T
-        edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(-1, 2, 2)
+        edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(
+            -1, 2, 2
+        )
         free = allowed & (same_p[first] if relation else ~same_p[target])[:, :, None]
         free = free & (~same_o[both] & ~same_o[giver])[:, None, :]
         rest = np.stack(np.divmod(pick(rng, free.reshape(len(rows), -1)), o), 1)
@@ -227,12 +250,17 @@ def _other_pairs(rng, allowed: np.ndarray, edited_pair: np.ndarray, same: np.nda
     return pairs
 
 
-def _corners(rng, task: str, geometry: SceneGeometry, split: str, base: np.ndarray, source: np.ndarray):
+def _corners(
+    rng, task: str, geometry: SceneGeometry, split: str, base: np.ndarray, source: np.ndarray
+):
     """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places for RMTS."""
     versions = [(values[..., 0], values[..., 1]) for values in (base, source)]
     if task == "discrimination":
         nothing = np.empty((0, 2), dtype=np.int64)
-        return [place(rng, geometry, nothing, SplitFilter(split, [version], nothing)) for version in versions]
+        return [
+            place(rng, geometry, nothing, SplitFilter(split, [version], nothing))
+            for version in versions
+        ]
     display = np.array([[0, 0], [0, geometry.object_patches]])
     free = place(rng, geometry, display, SplitFilter(split, versions, display))
     corner = np.concatenate([free, np.broadcast_to(display, (len(base), 2, 2))], 1)

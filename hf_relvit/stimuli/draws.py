@@ -17,7 +17,9 @@ def pick(rng: np.random.Generator, possible: np.ndarray) -> np.ndarray:
     return np.argmax(np.where(possible, rng.random(possible.shape, dtype=np.float32), -1), axis=1)
 
 
-def balanced_pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool) -> tuple[np.ndarray, np.ndarray]:
+def balanced_pairs(
+    rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of objects: shapes and colors, each int64 ``(n, 2)``.
 
     Every allowed object is the first of a pair equally often (to within one). Different pairs cycle over the kinds
@@ -29,15 +31,23 @@ def balanced_pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: 
     if same:
         return np.stack([shape, shape], 1), np.stack([color, color], 1)
     other_shape, other_color = shapes[None] != shape[:, None], colors[None] != color[:, None]
-    ways = {BOTH: other_shape & other_color, SHAPE: other_shape & ~other_color, COLOR: ~other_shape & other_color}
+    ways = {
+        BOTH: other_shape & other_color,
+        SHAPE: other_shape & ~other_color,
+        COLOR: ~other_shape & other_color,
+    }
     kinds = [way for way, possible in ways.items() if possible.any(1).all()]
     way = np.resize(np.array(kinds), n)
-    partner = pick(rng, np.select([way[:, None] == k for k in kinds], [ways[k] for k in kinds], False))
+    partner = pick(
+        rng, np.select([way[:, None] == k for k in kinds], [ways[k] for k in kinds], False)
+    )
     shape, color = np.stack([shape, shapes[partner]], 1), np.stack([color, colors[partner]], 1)
     return shape, color
 
 
-def uniform_pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool) -> tuple[np.ndarray, np.ndarray]:
+def uniform_pairs(
+    rng: np.random.Generator, allowed: np.ndarray, n: int, same: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Ordered pairs, uniform over all pairs of the relation: shapes and colors, each int64 ``(n, 2)``."""
     shapes, colors = np.nonzero(allowed)
     first = rng.integers(0, len(shapes), n)
@@ -46,7 +56,9 @@ def uniform_pairs(rng: np.random.Generator, allowed: np.ndarray, n: int, same: b
     return shapes[both], colors[both]
 
 
-def place(rng: np.random.Generator, geometry: SceneGeometry, fixed: np.ndarray, accepts) -> np.ndarray:
+def place(
+    rng: np.random.Generator, geometry: SceneGeometry, fixed: np.ndarray, accepts
+) -> np.ndarray:
     """Two free corners for each scene, int64 ``(n, 2, 2)``, disjoint from each other and from the fixed ones.
 
     Args:
@@ -75,17 +87,26 @@ def place(rng: np.random.Generator, geometry: SceneGeometry, fixed: np.ndarray, 
 class SplitFilter:
     """Whether candidate placements of given objects belong to a split (for all the versions of a scene)."""
 
-    def __init__(self, split: str, versions: list[tuple[np.ndarray, np.ndarray]], fixed: np.ndarray):
+    def __init__(
+        self, split: str, versions: list[tuple[np.ndarray, np.ndarray]], fixed: np.ndarray
+    ):
         self.split, self.versions, self.fixed, self.n = split, versions, fixed, len(versions[0][0])
 
     def __call__(self, rows: np.ndarray, corners: np.ndarray) -> np.ndarray:
-        placed = np.concatenate([corners, np.broadcast_to(self.fixed, (len(rows), *self.fixed.shape))], 1)
+        placed = np.concatenate(
+            [corners, np.broadcast_to(self.fixed, (len(rows), *self.fixed.shape))], 1
+        )
         return np.logical_and.reduce(
-            [belongs(self.split, shape[rows], color[rows], placed) for shape, color in self.versions]
+            [
+                belongs(self.split, shape[rows], color[rows], placed)
+                for shape, color in self.versions
+            ]
         )
 
 
-def identical_pairs(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def identical_pairs(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Whether two pairs show the same two objects in either order, bool ``(n,)``."""
     straight = (a[0] == b[0]).all(1) & (a[1] == b[1]).all(1)
     crossed = (a[0] == b[0][:, ::-1]).all(1) & (a[1] == b[1][:, ::-1]).all(1)

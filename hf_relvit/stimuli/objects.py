@@ -104,7 +104,9 @@ class ObjectSet:
 
     def __post_init__(self):
         if not 0 <= self.noise_sd <= 100:
-            raise RelViTError(f"noise_sd {self.noise_sd}: expected 0..100 (10 in the paper), in 0..255 color units")
+            raise RelViTError(
+                f"noise_sd {self.noise_sd}: expected 0..100 (10 in the paper), in 0..255 color units"
+            )
         object.__setattr__(self, "masks", _checked_masks(self.masks))
         object.__setattr__(self, "palette", _checked_palette(self.palette, self.noise_sd))
         for what, count, total in (
@@ -145,7 +147,9 @@ class ObjectSet:
         """
         folder = Path(masks_dir)
         if not folder.is_dir():
-            raise RelViTError(f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white")
+            raise RelViTError(
+                f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white"
+            )
         shapes, ood_shapes = _png_files(folder), _png_files(folder / "ood")
         if len(shapes) < 2:
             raise RelViTError(
@@ -169,7 +173,9 @@ class ObjectSet:
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any mask, color, count or the noise."""
-        digest = hashlib.sha256(repr((self.masks.shape, self.n_shapes, self.n_colors, float(self.noise_sd))).encode())
+        digest = hashlib.sha256(
+            repr((self.masks.shape, self.n_shapes, self.n_colors, float(self.noise_sd))).encode()
+        )
         digest.update(np.packbits(self.masks).tobytes())
         digest.update(self.palette.tobytes())
         return digest.hexdigest()[:16]
@@ -188,7 +194,9 @@ def open_objects(masks: str | Path | None = None, palette: str | Path | None = N
 
 @lru_cache(maxsize=1)
 def _default() -> ObjectSet:
-    return ObjectSet(np.stack([_rasterize(text) for text in _SILHOUETTES.values()]), PALETTE, 16, 16)
+    return ObjectSet(
+        np.stack([_rasterize(text) for text in _SILHOUETTES.values()]), PALETTE, 16, 16
+    )
 
 
 @lru_cache(maxsize=64)
@@ -213,7 +221,9 @@ def _rasterize(text: str) -> np.ndarray:
 
     (Pillow's polygon edges have moved between releases, and stimuli must be the same bit for bit.)
     """
-    centers = 2 * np.arange(MASK_SIZE, dtype=np.int64) + 1  # half pixels; vertices below are even, so never tied in y
+    centers = (
+        2 * np.arange(MASK_SIZE, dtype=np.int64) + 1
+    )  # half pixels; vertices below are even, so never tied in y
     x, y = np.meshgrid(centers, centers)
     mask = np.zeros((MASK_SIZE, MASK_SIZE), dtype=bool)
     for part in text.split(";"):
@@ -236,8 +246,12 @@ def _resize(masks: np.ndarray, size: int) -> np.ndarray:
     """Area average and threshold at one half: bool ``(n, side, side)`` -> bool ``(n, size, size)``, exact."""
     side = masks.shape[-1]
     cell, pixel = np.arange(size)[:, None] * side, np.arange(side)[None, :] * size
-    overlap = (np.minimum(cell + side, pixel + size) - np.maximum(cell, pixel)).clip(0).astype(np.float64)
-    return 2 * (overlap @ masks @ overlap.T) >= side * side  # small integers: floats hold them exactly
+    overlap = (
+        (np.minimum(cell + side, pixel + size) - np.maximum(cell, pixel)).clip(0).astype(np.float64)
+    )
+    return (
+        2 * (overlap @ masks @ overlap.T) >= side * side
+    )  # small integers: floats hold them exactly
 
 
 def _equal_pair(rows: np.ndarray) -> tuple[int, int] | None:
@@ -274,7 +288,9 @@ def _checked_palette(palette, noise_sd: float) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != 3:
         raise RelViTError(f"palette of shape {values.shape}: expected (colors, 3); {cure}")
     if not np.issubdtype(values.dtype, np.integer):
-        raise RelViTError(f"palette holds values that are not integers (such as {values.flat[0]!r}): {cure}")
+        raise RelViTError(
+            f"palette holds values that are not integers (such as {values.flat[0]!r}): {cure}"
+        )
     if values.min() < 0 or values.max() > 255:
         raise RelViTError(f"palette reaches from {values.min()} to {values.max()}: {cure}")
     limit = NOISE_CEILING - 2 * noise_sd
@@ -286,14 +302,19 @@ def _checked_palette(palette, noise_sd: float) -> np.ndarray:
             )
     colors = values.astype(np.uint8)
     if pair := _equal_pair(colors):
-        raise RelViTError(f"colors {pair[0]} and {pair[1]} are both {colors[pair[0]].tolist()}: remove one")
+        raise RelViTError(
+            f"colors {pair[0]} and {pair[1]} are both {colors[pair[0]].tolist()}: remove one"
+        )
     colors.flags.writeable = False
     return colors
 
 
 def _png_files(folder: Path) -> list[Path]:
     def natural(path: Path):
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", path.name)]
+        return [
+            (0, int(part), "") if part.isdigit() else (1, 0, part)
+            for part in re.split(r"([0-9]+)", path.name)
+        ]
 
     return sorted((path for path in folder.glob("*") if path.suffix.lower() == ".png"), key=natural)
 
@@ -302,7 +323,9 @@ def _read_mask(path: Path) -> np.ndarray:
     """A PNG as bool ``(192, 192)``; its size is checked before any pixel is decoded."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is far lower
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # our own limit is far lower
             image = Image.open(path)
         with image:
             if max(image.size) > MAX_MASK_FILE_SIZE:
@@ -312,9 +335,13 @@ def _read_mask(path: Path) -> np.ndarray:
                 )
             picture = image.convert("RGBA")
     except Image.DecompressionBombError as error:
-        raise RelViTError(f"mask {path} is too large: scale it to {MAX_MASK_FILE_SIZE} pixels or less") from error
+        raise RelViTError(
+            f"mask {path} is too large: scale it to {MAX_MASK_FILE_SIZE} pixels or less"
+        ) from error
     except (OSError, SyntaxError) as error:
-        raise RelViTError(f"mask {path} does not open as an image ({error}): save it again as PNG") from error
+        raise RelViTError(
+            f"mask {path} does not open as an image ({error}): save it again as PNG"
+        ) from error
     side = max(picture.size)
     page = Image.new("RGBA", (side, side), "white")
     page.alpha_composite(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
@@ -338,8 +365,12 @@ def _read_palette(palette) -> tuple[Any, int]:
     except (OSError, ValueError) as error:
         raise RelViTError(f"palette {palette} does not open as JSON ({error})") from error
     if not isinstance(content, dict) or not {"colors"} <= set(content) <= {"colors", "ood_colors"}:
-        raise RelViTError(f'palette {palette}: expected {{"colors": [[r, g, b], ...], "ood_colors": [...]}}')
+        raise RelViTError(
+            f'palette {palette}: expected {{"colors": [[r, g, b], ...], "ood_colors": [...]}}'
+        )
     colors, ood_colors = content["colors"], content.get("ood_colors", [])
     if not isinstance(colors, list) or not isinstance(ood_colors, list):
-        raise RelViTError(f'palette {palette}: "colors" and "ood_colors" must be lists of [r, g, b]')
+        raise RelViTError(
+            f'palette {palette}: "colors" and "ood_colors" must be lists of [r, g, b]'
+        )
     return colors + ood_colors, len(colors)

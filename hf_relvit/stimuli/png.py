@@ -25,10 +25,17 @@ def encode_png(image: np.ndarray) -> bytes:
         The file's bytes; they differ between versions of zlib, the pixels never do.
     """
     height, width = image.shape[:2]
-    rows = np.zeros((height, 1 + image.size // height), dtype=np.uint8)  # each row starts with its filter type, 0
+    rows = np.zeros(
+        (height, 1 + image.size // height), dtype=np.uint8
+    )  # each row starts with its filter type, 0
     rows[:, 1:] = image.reshape(height, -1)
     deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
-    return _file(width, height, _GRAY if image.ndim == 2 else _RGB, deflate.compress(rows.tobytes()) + deflate.flush())
+    return _file(
+        width,
+        height,
+        _GRAY if image.ndim == 2 else _RGB,
+        deflate.compress(rows.tobytes()) + deflate.flush(),
+    )
 
 
 def encode_photo(image: np.ndarray) -> bytes:
@@ -48,7 +55,11 @@ def encode_photo(image: np.ndarray) -> bytes:
     by_left, by_up, by_corner = (np.abs(guess - value) for value in (left, up, corner))
     use_left, use_up = (by_left <= by_up) & (by_left <= by_corner), by_up <= by_corner
     rows = np.full((height, 1 + 3 * width), _PAETH, dtype=np.uint8)
-    rows[:, 1:] = (image - np.where(use_left, left, np.where(use_up, up, corner))).astype(np.uint8).reshape(height, -1)
+    rows[:, 1:] = (
+        (image - np.where(use_left, left, np.where(use_up, up, corner)))
+        .astype(np.uint8)
+        .reshape(height, -1)
+    )
     return _file(width, height, _RGB, zlib.compress(rows.tobytes(), 6))
 
 
@@ -59,11 +70,18 @@ def _file(width: int, height: int, color: int, data: bytes) -> bytes:
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    return (
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+    )
 
 
 def pixel_checksum(png: bytes) -> int:
     """The Adler-32 checksum that a PNG of ours ends with: of its rows, whatever the zlib. Else of the file."""
     if not png.startswith(_SIGNATURE):
         return zlib.adler32(png)
-    return struct.unpack(">I", png[-20:-16])[0]  # before it the pixels, behind it two CRCs and the empty IEND chunk
+    return struct.unpack(">I", png[-20:-16])[
+        0
+    ]  # before it the pixels, behind it two CRCs and the empty IEND chunk

@@ -12,7 +12,10 @@ from .scenes import DIFFERENCES, LABELS, SceneTable
 
 _PICTURE = 256  # least side of a picture on the sheet, pixels
 _INK, _PALE, _GRID, _OUTLINE = "#1c1c1c", "#6b6b6b", "#e3e6ea", "#4a4a4a"
-_LABEL = {"same": "#1a5fa0", "different": "#b3500f"}  # told apart by people of any color vision, and by the words
+_LABEL = {
+    "same": "#1a5fa0",
+    "different": "#b3500f",
+}  # told apart by people of any color vision, and by the words
 
 
 def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
@@ -64,28 +67,45 @@ def _scene(table: SceneTable, i: int, picture: np.ndarray, scale: int) -> Image.
     lines = np.zeros((side, side), dtype=bool)
     lines[::patch] = lines[:, ::patch] = True
     large = np.kron(picture, np.ones((scale, scale, 1), dtype=np.uint8))
-    large[lines & np.kron(empty, np.ones((scale, scale), dtype=bool))] = tuple(bytes.fromhex(_GRID[1:]))
+    large[lines & np.kron(empty, np.ones((scale, scale), dtype=bool))] = tuple(
+        bytes.fromhex(_GRID[1:])
+    )
     image = Image.fromarray(large)
     draw = ImageDraw.Draw(image)
     for row, column in (table.corner[i].astype(int) * patch).tolist():
-        draw.rectangle((column, row, column + object_side - 1, row + object_side - 1), outline=_OUTLINE)
+        draw.rectangle(
+            (column, row, column + object_side - 1, row + object_side - 1), outline=_OUTLINE
+        )
     return image
 
 
 def _caption(
-    draw: ImageDraw.ImageDraw, table: SceneTable, i: int, objects: ObjectSet, left: int, top: int, em: int
+    draw: ImageDraw.ImageDraw,
+    table: SceneTable,
+    i: int,
+    objects: ObjectSet,
+    left: int,
+    top: int,
+    em: int,
 ) -> None:
     label, large, small = LABELS[table.label[i]], _font(21 * em // 16), _font(em)
     pairs = table.relation.shape[1]
     draw.text((left, top), label, _LABEL[label], large)
     if pairs == 1:
-        draw.text((left + draw.textlength(label, large) + em // 2, top + em // 4), _kind(table, i, 0), _PALE, small)
+        draw.text(
+            (left + draw.textlength(label, large) + em // 2, top + em // 4),
+            _kind(table, i, 0),
+            _PALE,
+            small,
+        )
     names = [_name(objects, s, c) for s, c in zip(table.shape[i].tolist(), table.color[i].tolist())]
     lines = [(0, name, _INK) for name in names]
     if pairs > 1:
         lines = []
         for pair, what in enumerate(("sample", "display")):
-            lines.append((0, f"{what}: {LABELS[table.relation[i, pair]]} {_kind(table, i, pair)}", _PALE))
+            lines.append(
+                (0, f"{what}: {LABELS[table.relation[i, pair]]} {_kind(table, i, pair)}", _PALE)
+            )
             lines += [(em, name, _INK) for name in names[2 * pair : 2 * pair + 2]]
     for n, (indent, text, color) in enumerate(lines):
         draw.text((left + indent, top + 2 * em + 11 * em // 8 * n), text, color, small)

@@ -43,7 +43,9 @@ def random_words(table: SceneTable, count: int) -> np.ndarray:
     key = int(table.seed) | SPLITS.index(table.split) << 64
     cuts = [0, *(np.flatnonzero(np.diff(table.index) != 1) + 1).tolist(), len(table)]
     runs = [
-        np.random.Philox(key=key, counter=int(table.index[start]) * blocks).random_raw(4 * blocks * (stop - start))
+        np.random.Philox(key=key, counter=int(table.index[start]) * blocks).random_raw(
+            4 * blocks * (stop - start)
+        )
         for start, stop in pairwise(cuts)
     ]
     words = runs[0] if len(runs) == 1 else np.concatenate(runs)
@@ -72,13 +74,20 @@ def render(table: SceneTable) -> np.ndarray:
     size, image = table.geometry.sprite_size, table.geometry.image_size
     images = np.full((len(table), image, image, 3), BACKGROUND, dtype=np.uint8)
     # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
-    hidden = np.where(objects.sprites(size), 0, BACKGROUND).astype(np.uint8).reshape(-1, size * size).repeat(3, axis=1)
+    hidden = (
+        np.where(objects.sprites(size), 0, BACKGROUND)
+        .astype(np.uint8)
+        .reshape(-1, size * size)
+        .repeat(3, axis=1)
+    )
     means = np.tile(objects.palette.astype(np.int16), size * size)
     levels = noise_levels(float(objects.noise_sd))
     origin = sprite_origins(table).tolist()
     for start in range(0, len(table), _CHUNK):
         part = table[start : start + _CHUNK]
-        pixels = levels[random_words(part, part.shape.shape[1] * means.shape[1])].reshape(*part.shape.shape, -1)
+        pixels = levels[random_words(part, part.shape.shape[1] * means.shape[1])].reshape(
+            *part.shape.shape, -1
+        )
         pixels += means[part.color]
         sprites = np.clip(pixels, 0, NOISE_CEILING, out=pixels).astype(np.uint8)
         sprites |= hidden[part.shape]  # 255 | anything is 255, the background

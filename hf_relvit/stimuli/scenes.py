@@ -27,7 +27,17 @@ from .splits import SPLITS, allowed_objects
 
 TASKS = ("discrimination", "rmts")
 LABELS = ("different", "same")
-_PER_SCENE = ("shape", "color", "corner", "jitter", "label", "relation", "difference", "twin", "index")
+_PER_SCENE = (
+    "shape",
+    "color",
+    "corner",
+    "jitter",
+    "label",
+    "relation",
+    "difference",
+    "twin",
+    "index",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +89,11 @@ class SceneTable:
         kinds = [differs_shape & differs_color, differs_shape, differs_color]
         difference = np.select(kinds, [BOTH, SHAPE, COLOR], NONE)
         relation = difference == NONE
-        label = relation[:, 0] if origin["task"] == "discrimination" else relation[:, 0] == relation[:, 1]
+        label = (
+            relation[:, 0]
+            if origin["task"] == "discrimination"
+            else relation[:, 0] == relation[:, 1]
+        )
         return cls(
             shape=shape.astype(np.int16),
             color=color.astype(np.int16),
@@ -188,7 +202,9 @@ def sample(
     )
 
 
-def scene_conditions(difference: np.ndarray | None, relation: np.ndarray | None) -> dict[str, np.ndarray]:
+def scene_conditions(
+    difference: np.ndarray | None, relation: np.ndarray | None
+) -> dict[str, np.ndarray]:
     """Which scenes belong to which kind, bool ``(n,)`` each; a kind may be empty.
 
     Args:
@@ -216,7 +232,9 @@ def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
         raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(TASKS)}")
     step = 2 if task == "discrimination" else 4
     if n < step or n % step:
-        raise RelViTError(f"{n} scenes cannot be balanced for {task}: choose a positive multiple of {step}")
+        raise RelViTError(
+            f"{n} scenes cannot be balanced for {task}: choose a positive multiple of {step}"
+        )
     if not 0 <= seed < 2**63:
         raise RelViTError(f"seed {seed}: expected 0 to 2**63 - 1")
     fits, needed = geometry.grid // geometry.object_patches, 2 if task == "discrimination" else 4
@@ -253,7 +271,9 @@ def _rmts(rng, allowed, geometry, split, n):
             sample_pair = balanced_pairs(rng, allowed, quarter, sample_same)
             display = uniform_pairs(rng, allowed, quarter, display_same)
             while (again := identical_pairs(sample_pair, display)).any():
-                for old, new in zip(display, uniform_pairs(rng, allowed, int(again.sum()), display_same)):
+                for old, new in zip(
+                    display, uniform_pairs(rng, allowed, int(again.sum()), display_same)
+                ):
                     old[again] = new
             cells.append([np.concatenate([s, d], 1) for s, d in zip(sample_pair, display)])
     shape, color = (np.concatenate(parts) for parts in zip(*cells))

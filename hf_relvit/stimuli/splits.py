@@ -30,7 +30,10 @@ _QUARTERS = {"train": (0, 1), "validation": (2,), "test": (3,)}
 def split_names(combinations: int, objects: ObjectSet) -> tuple[str, ...]:
     """The splits that exist: no compositional one if nothing is held out, no OOD ones without OOD objects."""
     check_combinations(combinations, objects)
-    ood_shapes, ood_colors = len(objects.masks) - objects.n_shapes, len(objects.palette) - objects.n_colors
+    ood_shapes, ood_colors = (
+        len(objects.masks) - objects.n_shapes,
+        len(objects.palette) - objects.n_colors,
+    )
     exists = {
         "test_compositional": combinations < objects.n_shapes * objects.n_colors,
         "test_ood_shape": ood_shapes > 1,
@@ -117,6 +120,14 @@ def belongs(split: str, shape: np.ndarray, color: np.ndarray, corner: np.ndarray
     word = ((shape.astype(np.uint64) << np.uint64(40)) | (color.astype(np.uint64) << np.uint64(24))
             | (corner[..., 0].astype(np.uint64) << np.uint64(12)) | corner[..., 1].astype(np.uint64))  # fmt: skip
     with np.errstate(over="ignore"):
-        pairs = _mix(word + np.uint64(0x9E3779B97F4A7C15)).reshape(len(shape), -1, 2).sum(-1, dtype=np.uint64)
-        scene = _mix((_mix(pairs) * np.arange(1, 2 * pairs.shape[1], 2, dtype=np.uint64)).sum(-1, dtype=np.uint64))
+        pairs = (
+            _mix(word + np.uint64(0x9E3779B97F4A7C15))
+            .reshape(len(shape), -1, 2)
+            .sum(-1, dtype=np.uint64)
+        )
+        scene = _mix(
+            (_mix(pairs) * np.arange(1, 2 * pairs.shape[1], 2, dtype=np.uint64)).sum(
+                -1, dtype=np.uint64
+            )
+        )
     return np.isin(scene >> np.uint64(62), np.array(_QUARTERS[split], dtype=np.uint64))

@@ -27,7 +27,13 @@ from .plan import CausalConfig
 
 KEPT = 5  # captures that the alignments of one property need: training pairs, and on two splits cause and isolate
 
-PROBES = {"judgement": "linear", "shape": "linear", "color": "linear", "object": "linear", "same_object": "quadratic"}
+PROBES = {
+    "judgement": "linear",
+    "shape": "linear",
+    "color": "linear",
+    "object": "linear",
+    "same_object": "quadratic",
+}
 
 ALPHAS = (1.0, 32.0, 128.0)
 """The paper's push, and longer ones, to about the length of the tokens: in small models one of 1 is 1 % of it."""
@@ -49,7 +55,9 @@ class Bench:
         depth = self._depth()
         layers = list(range(depth)) if self.causal.layers is None else self.causal.layers
         if beyond := [layer for layer in layers if not 0 <= layer < depth]:
-            raise RelViTError(f"causal layer {beyond[0]} of a model with {depth} blocks: expected 0 to {depth - 1}")
+            raise RelViTError(
+                f"causal layer {beyond[0]} of a model with {depth} blocks: expected 0 to {depth - 1}"
+            )
         return layers
 
     def _depth(self) -> int:
@@ -70,7 +78,9 @@ class Bench:
     def network(self, weights: str) -> Checkpoint:
         return self.checkpoint() if weights == "trained" else self.random()
 
-    def _captured(self, weights: str, prop: str, split: str, isolate: bool = False) -> PairResiduals:
+    def _captured(
+        self, weights: str, prop: str, split: str, isolate: bool = False
+    ) -> PairResiduals:
         """Residual streams of pairs at all layers; with ``isolate`` pairs that a swap of ``prop`` must not change."""
         n = self.causal.pairs if split == "train" else self.causal.test_pairs
         if isolate:
@@ -99,7 +109,11 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
 
     def alignments(folder: str, weights: str) -> list[Cell]:
         return [
-            Cell(f"{folder}/{prop}-{layer}", partial(_das, bench, weights, prop, layer), ("training",))
+            Cell(
+                f"{folder}/{prop}-{layer}",
+                partial(_das, bench, weights, prop, layer),
+                ("training",),
+            )
             for prop in PROPERTIES
             for layer in bench.layers
         ]
@@ -107,12 +121,16 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
     cells = {"das": alignments("das", "trained"), "das_random": alignments("das_random", "random")}
     found = {prop: tuple(f"das/{prop}-{layer}" for layer in bench.layers) for prop in PROPERTIES}
     cells["novel"] = [
-        Cell(f"novel/{prop}", partial(_novel, bench, prop), ("training", *found[prop])) for prop in PROPERTIES
+        Cell(f"novel/{prop}", partial(_novel, bench, prop), ("training", *found[prop]))
+        for prop in PROPERTIES
     ]
     cells["probes"] = [
-        Cell(f"probes/{target}", partial(_probes, bench, target), ("training",)) for target in bench.targets
+        Cell(f"probes/{target}", partial(_probes, bench, target), ("training",))
+        for target in bench.targets
     ]
-    cells["steering"] = [Cell("steering", partial(_steering, bench), ("training", "probes/judgement"))]
+    cells["steering"] = [
+        Cell("steering", partial(_steering, bench), ("training", "probes/judgement"))
+    ]
     depth = dataclasses.asdict(causal)
     del depth["cache_gb"], depth["analyses"]  # no result depends on them
     settings = config.to_dict() | {"causal": depth}
@@ -141,7 +159,9 @@ def _das(bench: Bench, weights: str, prop: str, layer: int, folder: Path) -> Non
 
 
 def _novel(bench: Bench, prop: str, folder: Path) -> None:
-    alignments = [Alignment.from_pretrained(bench.run / "das" / f"{prop}-{layer}") for layer in bench.layers]
+    alignments = [
+        Alignment.from_pretrained(bench.run / "das" / f"{prop}-{layer}") for layer in bench.layers
+    ]
     n = bench.causal.test_pairs
     bank = bench.distribution.pairs(prop, "validation", n)
     pairs = bench.distribution.pairs(prop, "test", n)
@@ -151,7 +171,9 @@ def _novel(bench: Bench, prop: str, folder: Path) -> None:
 
 def _probes(bench: Bench, target: str, folder: Path) -> None:
     config = ProbeConfig(target, PROBES[target], seed=bench.config.seed)
-    fit_probes(bench.checkpoint(), bench.states("train"), bench.states("test"), config, progress=True).save(folder)
+    fit_probes(
+        bench.checkpoint(), bench.states("train"), bench.states("test"), config, progress=True
+    ).save(folder)
 
 
 def _steering(bench: Bench, folder: Path) -> None:

@@ -31,7 +31,9 @@ class Cell:
     settings: dict = field(default_factory=dict)
 
 
-def run_cell(folder: Path, settings: dict, work: Callable[[Path], object], *, patience: float = 0) -> bool:
+def run_cell(
+    folder: Path, settings: dict, work: Callable[[Path], object], *, patience: float = 0
+) -> bool:
     """Do ``work(folder)`` unless it is done already.
 
     The manifest is written last and names every file with its checksum, so a process killed at any moment leaves a
@@ -77,7 +79,9 @@ def _is_finished(folder: Path, settings: dict) -> bool:
 
 def _check_settings(folder: Path, before: dict, settings: dict) -> None:
     if before != settings:
-        changed = sorted(key for key in {*settings, *before} if settings.get(key) != before.get(key))
+        changed = sorted(
+            key for key in {*settings, *before} if settings.get(key) != before.get(key)
+        )
         raise RelViTError(
             f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
         )

@@ -12,11 +12,19 @@ from .plan import Study
 from .run import cells_of
 
 _PATIENCE = 180  # seconds: a shared disk keeps a lost machine's lock for a while (NFS: 90)
-_here: dict[tuple[str, str], list[Cell]] = {}  # of one run: states that its cells share stay in the worker's memory
+_here: dict[
+    tuple[str, str], list[Cell]
+] = {}  # of one run: states that its cells share stay in the worker's memory
 
 
 def run_on_ray(
-    study: Study, out: Path, *, cpus: float = 1, gpus: float = 0, retries: int = 3, progress: bool = True
+    study: Study,
+    out: Path,
+    *,
+    cpus: float = 1,
+    gpus: float = 0,
+    retries: int = 3,
+    progress: bool = True,
 ) -> Path:
     """Do the cells that are not done yet on the cluster that ``RAY_ADDRESS`` names or this machine is part of.
 
@@ -46,7 +54,9 @@ def run_on_ray(
         references: dict[str, Any] = {}
         for cell in cells_of(run, study, out / run.name):
             needs = [references[name] for name in cell.needs]
-            reference = remote.options(name=f"{run.name}/{cell.name}").remote(study, out, run.name, cell.name, *needs)
+            reference = remote.options(name=f"{run.name}/{cell.name}").remote(
+                study, out, run.name, cell.name, *needs
+            )
             references[cell.name] = reference
             names[reference] = run.name, cell.name
     failed: dict[tuple[str, str], Exception] = {}

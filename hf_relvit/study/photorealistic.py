@@ -52,8 +52,14 @@ class PhotoSet:
 
 def photo_configs(folder: Path) -> dict[str, dict]:
     """Name -> manifest of the photorealistic configs in a folder; empty if it holds something else."""
-    found = {path.parent.name: read_json(path) for path in sorted(Path(folder).glob("*/manifest.json"))}
-    return {name: manifest for name, manifest in found.items() if manifest.get("task") == "photorealistic"}
+    found = {
+        path.parent.name: read_json(path) for path in sorted(Path(folder).glob("*/manifest.json"))
+    }
+    return {
+        name: manifest
+        for name, manifest in found.items()
+        if manifest.get("task") == "photorealistic"
+    }
 
 
 def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
@@ -69,8 +75,14 @@ def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
     there = photo_configs(Path(folder))
     name = config or next(iter(there), None)
     if name not in there:
-        cure = f"expected one of {', '.join(there)}" if there else "make them with `relvit data build photorealistic`"
-        raise RelViTError(f"no photorealistic scenes{f' {config!r}' if config else ''} in {folder}: {cure}")
+        cure = (
+            f"expected one of {', '.join(there)}"
+            if there
+            else "make them with `relvit data build photorealistic`"
+        )
+        raise RelViTError(
+            f"no photorealistic scenes{f' {config!r}' if config else ''} in {folder}: {cure}"
+        )
     return PhotoSet(Path(folder).resolve(), name, dataset_checksum(there[name]))
 
 
@@ -98,7 +110,8 @@ def _accuracy(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) ->
         table.to_parquet(temporary)
     data = {"config": photos.config, "checksum": photos.checksum}
     write_json(
-        folder / "provenance.json", provenance(seed=pairs.seed, processor=checkpoint.processor.fingerprint, data=data)
+        folder / "provenance.json",
+        provenance(seed=pairs.seed, processor=checkpoint.processor.fingerprint, data=data),
     )
 
 

@@ -50,9 +50,13 @@ class CausalConfig:
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
         for name in self.analyses:
             if name not in ANALYSES:
-                raise RelViTError(f"unknown causal analysis {name!r}: expected some of {', '.join(ANALYSES)}")
+                raise RelViTError(
+                    f"unknown causal analysis {name!r}: expected some of {', '.join(ANALYSES)}"
+                )
             if missing := [need for need in ANALYSES[name] if need not in self.analyses]:
-                raise RelViTError(f"causal analysis {name!r} builds on {missing[0]!r}: add it to analyses")
+                raise RelViTError(
+                    f"causal analysis {name!r} builds on {missing[0]!r}: add it to analyses"
+                )
         if self.layers is not None and not self.layers:
             raise RelViTError("causal layers []: name at least one, or leave them out for all")
 
@@ -123,11 +127,18 @@ def plan(
     seeds = 1 if seeds is None else seeds
     if not isinstance(seeds, int) or seeds < 1:
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
-    if not isinstance(grid, dict) or not all(isinstance(v, (list, dict)) and v for v in grid.values()):
-        raise RelViTError(f"grid {grid}: expected a list or mapping with at least one value for each setting")
+    if not isinstance(grid, dict) or not all(
+        isinstance(v, (list, dict)) and v for v in grid.values()
+    ):
+        raise RelViTError(
+            f"grid {grid}: expected a list or mapping with at least one value for each setting"
+        )
     given = {key: value for key, value in overrides.items() if value is not None}
     runs = []
-    named = [v.items() if isinstance(v, dict) else [(_word(value), value) for value in v] for v in grid.values()]
+    named = [
+        v.items() if isinstance(v, dict) else [(_word(value), value) for value in v]
+        for v in grid.values()
+    ]
     for values in itertools.product(*named):
         point = {key: value for key, (_, value) in zip(grid, values)}
         base = resolve(preset, settings | point, **given)
@@ -144,7 +155,9 @@ def plan(
                     f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
                     "give each value once"
                 )
-    return Study(Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic))
+    return Study(
+        Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic)
+    )
 
 
 def _causal(settings: Any) -> CausalConfig | None:
@@ -161,7 +174,9 @@ def _photorealistic(folder: Any) -> PhotoSet | None:
     if folder is None:
         return None
     if not isinstance(folder, str | Path):
-        raise RelViTError(f"photorealistic {folder!r}: expected the --out of `relvit data build photorealistic`")
+        raise RelViTError(
+            f"photorealistic {folder!r}: expected the --out of `relvit data build photorealistic`"
+        )
     from .photorealistic import open_set
 
     return open_set(folder)

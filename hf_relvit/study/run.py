@@ -68,13 +68,17 @@ def run_single(study: Study, out: Path, number: int) -> Path:
     Raises:
         RelViTError: no such cell, a cell that it needs is not finished, or as ``run_study``.
     """
-    cells = [(run, cell) for run in study.runs for cell in cells_of(run, study, Path(out) / run.name)]
+    cells = [
+        (run, cell) for run in study.runs for cell in cells_of(run, study, Path(out) / run.name)
+    ]
     if not 1 <= number <= len(cells):
         raise RelViTError(f"cell {number}: expected 1 to {len(cells)}, see `relvit study plan`")
     run, cell = cells[number - 1]
     for need in cell.needs:
         if not is_finished(Path(out) / run.name / need):
-            first = 1 + next(i for i, (other, c) in enumerate(cells) if other is run and c.name == need)
+            first = 1 + next(
+                i for i, (other, c) in enumerate(cells) if other is run and c.name == need
+            )
             raise RelViTError(
                 f"cell {number} ({run.name}/{cell.name}) needs {run.name}/{need}: run cell {first} first"
             )
@@ -114,7 +118,9 @@ def _data(config: TrainConfig, folder: Path) -> None:
         n_train=config.n_eval if config.fresh else config.n_train,
         n_eval=config.n_eval,
         seed=config.seed,
-        num_proc=max(min((os.cpu_count() or 1) // 2, config.n_eval // 500), 1),  # does not change the rows
+        num_proc=max(
+            min((os.cpu_count() or 1) // 2, config.n_eval // 500), 1
+        ),  # does not change the rows
         masks=config.objects,
         palette=config.palette,
     )
@@ -135,10 +141,15 @@ def _evaluation(config: TrainConfig, folder: Path) -> None:
     checkpoint = TrainingFolder(folder.parent / "training").checkpoint()
     splits = open_folder(folder.parent / "data", f"{config.geometry}-{config.combinations}")
     with training_autocast(config):
-        table = evaluate(checkpoint, {k: v for k, v in splits.items() if k != "train"}, progress=True)
+        table = evaluate(
+            checkpoint, {k: v for k, v in splits.items() if k != "train"}, progress=True
+        )
     with atomic_write(folder / "accuracy.parquet") as temporary:
         table.to_parquet(temporary)
-    write_json(folder / "provenance.json", provenance(seed=config.seed, processor=checkpoint.processor.fingerprint))
+    write_json(
+        folder / "provenance.json",
+        provenance(seed=config.seed, processor=checkpoint.processor.fingerprint),
+    )
 
 
 def _attention(config: TrainConfig, folder: Path) -> None:

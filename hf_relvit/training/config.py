@@ -94,9 +94,13 @@ class TrainConfig:
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
-            raise RelViTError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+            raise RelViTError(
+                f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}"
+            )
         if "validation" not in self.eval_splits:
-            raise RelViTError(f"eval_splits {self.eval_splits}: expected a list with 'validation' in it")
+            raise RelViTError(
+                f"eval_splits {self.eval_splits}: expected a list with 'validation' in it"
+            )
         for name in ("images", "n_train", "n_eval", "batch_size", "evaluations", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
@@ -107,7 +111,9 @@ class TrainConfig:
 
     def distribution(self) -> SceneDistribution:
         """Where the scenes of the run come from."""
-        return SceneDistribution(self.task, geometry(self.geometry), self.combinations, self.open_objects(), self.seed)
+        return SceneDistribution(
+            self.task, geometry(self.geometry), self.combinations, self.open_objects(), self.seed
+        )
 
     @property
     def steps(self) -> int:
@@ -145,14 +151,18 @@ PRESETS = {
         images=171_000,
         learning_rate=1e-3,
     ),
-    "small": TrainConfig(geometry="small", combinations=256, backbone=vit(8, 256, 8), images=128_000),
+    "small": TrainConfig(
+        geometry="small", combinations=256, backbone=vit(8, 256, 8), images=128_000
+    ),
     "b16": TrainConfig(geometry="b16", backbone="openai/clip-vit-base-patch16", **_PAPER),
     "b14": TrainConfig(geometry="b14", backbone="facebook/dinov2-base", **_PAPER),
     "b32": TrainConfig(geometry="b32", backbone="openai/clip-vit-base-patch32", **_PAPER),
 }
 
 
-def resolve(preset: str = "quick", settings: Mapping[str, Any] | None = None, **overrides) -> TrainConfig:
+def resolve(
+    preset: str = "quick", settings: Mapping[str, Any] | None = None, **overrides
+) -> TrainConfig:
     """A preset, changed by settings (where None is a value), changed by keywords (those that are not None).
 
     Raises:
@@ -171,7 +181,9 @@ def resolve(preset: str = "quick", settings: Mapping[str, Any] | None = None, **
         default = getattr(PRESETS[preset], key)
         numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
         if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise RelViTError(f"{key} {value!r}: expected a number (YAML reads 1e-4 as text: write 1.0e-4)")
+            raise RelViTError(
+                f"{key} {value!r}: expected a number (YAML reads 1e-4 as text: write 1.0e-4)"
+            )
     return dataclasses.replace(PRESETS[preset], **values)
 
 
@@ -192,7 +204,9 @@ def read_yaml(file: Path) -> dict:
 
 def unknown_key(key: str, known: Iterable[str]) -> RelViTError:
     """The error for a key that is none of the known ones."""
-    return RelViTError(f"unknown key {key!r}{_nearest(key, known)}; the keys are: {', '.join(known)}")
+    return RelViTError(
+        f"unknown key {key!r}{_nearest(key, known)}; the keys are: {', '.join(known)}"
+    )
 
 
 def _nearest(key: str, known) -> str:

@@ -61,7 +61,8 @@ class SceneDataset(Dataset):
         """Render the scenes of a fixed set now and keep them there; batches are then tensors on that device."""
         batch = self.__getitems__(list(range(self.length)))
         own = {
-            key: value if torch.is_tensor(value) else torch.from_numpy(np.array(value)) for key, value in batch.items()
+            key: value if torch.is_tensor(value) else torch.from_numpy(np.array(value))
+            for key, value in batch.items()
         }
         self._kept = {key: value.to(device) for key, value in own.items()}
 
@@ -93,7 +94,8 @@ class SceneDataset(Dataset):
             rows = to_device(wanted, self._kept["image"].device)
             return {key: value[rows] for key, value in self._kept.items()}
         parts = [
-            self.table(block)[wanted[wanted // self.n == block] % self.n] for block in np.unique(wanted // self.n)
+            self.table(block)[wanted[wanted // self.n == block] % self.n]
+            for block in np.unique(wanted // self.n)
         ]
         batch = _concatenate([self._to_batch(part) for part in parts])
         if len(parts) == 1:
@@ -114,9 +116,14 @@ class SceneDataset(Dataset):
 
 
 def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "image"}
+    joined = {
+        key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "image"
+    }
     images = [part["image"] for part in parts]
-    return {"image": torch.cat(images) if torch.is_tensor(images[0]) else np.concatenate(images), **joined}
+    return {
+        "image": torch.cat(images) if torch.is_tensor(images[0]) else np.concatenate(images),
+        **joined,
+    }
 
 
 class PublishedScenes:

@@ -23,7 +23,9 @@ PHOTOREALISTIC = "photorealistic"
 
 
 @torch.inference_mode()
-def predict(checkpoint: Checkpoint, scenes: Any, *, batch_size: int = 256, progress: str = "") -> np.ndarray:
+def predict(
+    checkpoint: Checkpoint, scenes: Any, *, batch_size: int = 256, progress: str = ""
+) -> np.ndarray:
     """Logits of scenes, float32 ``(n, 2)``: different, same.
 
     Args:
@@ -38,14 +40,18 @@ def predict(checkpoint: Checkpoint, scenes: Any, *, batch_size: int = 256, progr
     model = checkpoint.model
     model.eval()
     parts = []
-    for start in tqdm(range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False):
+    for start in tqdm(
+        range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False
+    ):
         batch = scenes[slice(start, start + batch_size)]
         logits = model(pixel_values=checkpoint.pixel_values(batch)).logits
         parts.append(logits.float())
     return torch.cat(parts).cpu().numpy()
 
 
-def scene_splits(distribution: SceneDistribution, n: int, splits: tuple[str, ...] = ()) -> dict[str, SceneTable]:
+def scene_splits(
+    distribution: SceneDistribution, n: int, splits: tuple[str, ...] = ()
+) -> dict[str, SceneTable]:
     """``n`` scenes of each evaluation split: all but "train", unless named.
 
     Raises:
@@ -53,12 +59,16 @@ def scene_splits(distribution: SceneDistribution, n: int, splits: tuple[str, ...
     """
     for split in splits:
         if split not in distribution.splits:
-            raise RelViTError(f"unknown split {split!r}: expected some of {', '.join(distribution.splits)}")
+            raise RelViTError(
+                f"unknown split {split!r}: expected some of {', '.join(distribution.splits)}"
+            )
     wanted = splits or [split for split in distribution.splits if split != "train"]
     return {split: distribution.sample(split, n) for split in wanted}
 
 
-def evaluate(checkpoint: Checkpoint, data: Mapping[str, Any], *, progress: bool = False) -> pd.DataFrame:
+def evaluate(
+    checkpoint: Checkpoint, data: Mapping[str, Any], *, progress: bool = False
+) -> pd.DataFrame:
     """Accuracy on named sets of scenes.
 
     Args:
@@ -86,7 +96,11 @@ def evaluate(checkpoint: Checkpoint, data: Mapping[str, Any], *, progress: bool 
         tables = []
         for one in (checkpoint, random):
             scores = predict(one, scenes, progress=label)
-            tables.append(pd.DataFrame(condition_table(scores, scenes.label, scenes.conditions(), scenes.clusters)))
+            tables.append(
+                pd.DataFrame(
+                    condition_table(scores, scenes.label, scenes.conditions(), scenes.clusters)
+                )
+            )
         frame, base = tables
         base = base[["condition", "accuracy"]].rename(columns={"accuracy": "base_accuracy"})
         frames.append(frame.merge(base, on="condition").assign(split=split))
@@ -98,4 +112,6 @@ def evaluate(checkpoint: Checkpoint, data: Mapping[str, Any], *, progress: bool 
 def _check_task(checkpoint: Checkpoint, scenes: Any) -> None:
     task = (getattr(checkpoint.config, "scenes", None) or {}).get("task", "discrimination")
     if scenes.task == PHOTOREALISTIC and task != "discrimination":
-        raise RelViTError(f"a checkpoint of {task} on photorealistic pairs: expected one of discrimination")
+        raise RelViTError(
+            f"a checkpoint of {task} on photorealistic pairs: expected one of discrimination"
+        )

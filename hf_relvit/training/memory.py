@@ -14,7 +14,10 @@ from ..errors import RelViTError
 logger = logging.getLogger(__name__)
 
 _LESS = "set gradient_checkpointing: true, or choose a smaller backbone or geometry"
-_LOST = (getattr(torch, "AcceleratorError", torch.distributed.DistError), torch.distributed.DistError)  # from 2.8
+_LOST = (
+    getattr(torch, "AcceleratorError", torch.distributed.DistError),
+    torch.distributed.DistError,
+)  # from 2.8
 _SEARCHED_TOGETHER = 2  # steps: from the second one on, the optimizer's state is in memory too
 
 
@@ -52,12 +55,19 @@ class FrugalTrainer(Trainer):
         try:
             return super().train(*args, **kwargs)
         except RuntimeError as error:
-            step, again = self.state.global_step, "run the same command again, which goes on from the last checkpoint"
+            step, again = (
+                self.state.global_step,
+                "run the same command again, which goes on from the last checkpoint",
+            )
             if should_reduce_batch_size(error):
-                raise RelViTError(f"out of memory at step {step}: {again}; if that does not help, {_LESS}") from error
+                raise RelViTError(
+                    f"out of memory at step {step}: {again}; if that does not help, {_LESS}"
+                ) from error
             if isinstance(error, _LOST):
                 what = str(error).splitlines()[0]
-                raise RelViTError(f"lost the device or another process at step {step} ({what}): {again}") from error
+                raise RelViTError(
+                    f"lost the device or another process at step {step} ({what}): {again}"
+                ) from error
             raise
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -92,7 +102,9 @@ class FrugalTrainer(Trainer):
         losses = []
         for start in range(0, n, size):
             piece = {name: value[start : start + size] for name, value in inputs.items()}
-            self.current_gradient_accumulation_steps = n / _length(piece)  # which the loss is divided by
+            self.current_gradient_accumulation_steps = n / _length(
+                piece
+            )  # which the loss is divided by
             last = start + size >= n
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 losses.append(super().training_step(model, piece))
@@ -106,13 +118,19 @@ class FrugalTrainer(Trainer):
                 if self.accelerator.num_processes > 1 or not should_reduce_batch_size(error):
                     raise
             clear_device_cache(garbage_collection=True)
-            self.args.per_device_eval_batch_size = self._half(self.args.per_device_eval_batch_size, "evaluation")
+            self.args.per_device_eval_batch_size = self._half(
+                self.args.per_device_eval_batch_size, "evaluation"
+            )
 
     def _half(self, size: int, what: str) -> int:
         if size == 1:
-            raise RelViTError(f"one image does not fit in memory ({what} on {self.args.device}): {_LESS}")
+            raise RelViTError(
+                f"one image does not fit in memory ({what} on {self.args.device}): {_LESS}"
+            )
         half = -(-size // 2)
-        same = "; the batch of a step stays the same, in several pieces" if what == "training" else ""
+        same = (
+            "; the batch of a step stays the same, in several pieces" if what == "training" else ""
+        )
         logger.warning(
             "out of memory with %d images at once (%s on %s): going on with %d%s",
             size, what, self.args.device, half, same,

@@ -42,7 +42,10 @@ def accuracy_table(scores, labels, difference=None, relation=None) -> list[dict[
 
 
 def condition_table(
-    scores: Any, labels: Any, conditions: Mapping[str, np.ndarray], clusters: np.ndarray | None = None
+    scores: Any,
+    labels: Any,
+    conditions: Mapping[str, np.ndarray],
+    clusters: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Accuracy over all scenes and by named kinds of scenes.
 
@@ -59,7 +62,11 @@ def condition_table(
     margin, labels = _checked(scores, labels)
     groups = np.arange(len(labels)) if clusters is None else clusters
     kinds = {"all": np.ones(len(labels), dtype=bool), **conditions}
-    return [_row(name, margin[rows], labels[rows], groups[rows]) for name, rows in kinds.items() if rows.any()]
+    return [
+        _row(name, margin[rows], labels[rows], groups[rows])
+        for name, rows in kinds.items()
+        if rows.any()
+    ]
 
 
 def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[str, Any]:
@@ -78,11 +85,15 @@ def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[
     return everything | {f"accuracy_{row['condition']}": row["accuracy"] for row in parts}
 
 
-def _row(condition: str, margin: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+def _row(
+    condition: str, margin: np.ndarray, labels: np.ndarray, groups: np.ndarray
+) -> dict[str, Any]:
     n = len(labels)
     correct = int(((margin > 0) == labels).sum())
     independent = len(np.unique(groups))
-    low, high = wilson(correct / n * independent, independent) if independent < n else wilson(correct, n)
+    low, high = (
+        wilson(correct / n * independent, independent) if independent < n else wilson(correct, n)
+    )
     return {
         "condition": condition,
         "accuracy": correct / n,

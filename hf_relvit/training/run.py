@@ -39,7 +39,11 @@ def build_model(config: TrainConfig) -> Checkpoint:
     disentanglement = config.disentanglement
     if disentanglement is not None:
         objects = distribution.objects
-        disentanglement = {"n_shapes": objects.n_shapes, "n_colors": objects.n_colors, **disentanglement}
+        disentanglement = {
+            "n_shapes": objects.n_shapes,
+            "n_colors": objects.n_colors,
+            **disentanglement,
+        }
     extra = dict(readout=config.readout, disentanglement=disentanglement, pipeline=config.pipeline)
     set_seed(config.seed)
     if isinstance(config.backbone, str):
@@ -53,7 +57,9 @@ def build_model(config: TrainConfig) -> Checkpoint:
     model.config.geometry.check(scenes)
     processor = PixelProcessor(processor, scenes.image_size)
     model.config.processor_fingerprint = processor.fingerprint
-    model.config.scenes = {key: getattr(config, key) for key in ("task", "geometry", "combinations")}
+    model.config.scenes = {
+        key: getattr(config, key) for key in ("task", "geometry", "combinations")
+    }
     return Checkpoint(model, processor)
 
 
@@ -100,7 +106,9 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
     if trainer.is_world_process_zero():
         trained = Checkpoint(trainer.accelerator.unwrap_model(trainer.model), checkpoint.processor)
         trained.save(folder.model)
-        facts = provenance(seed=config.seed, config=config.to_dict(), micro_batch=trainer.images_at_once)
+        facts = provenance(
+            seed=config.seed, config=config.to_dict(), micro_batch=trainer.images_at_once
+        )
         write_json(folder.history_file, {"log": trainer.state.log_history, "provenance": facts})
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
@@ -125,7 +133,9 @@ def make_trainer(
     distribution = config.distribution()
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if config.batch_size % world:
-        raise RelViTError(f"batch_size {config.batch_size} does not divide over {world} processes: choose a multiple")
+        raise RelViTError(
+            f"batch_size {config.batch_size} does not divide over {world} processes: choose a multiple"
+        )
 
     def scenes_of(split: str, n: int, length: int | None = None) -> SceneDataset:
         own = device if device.type == "cuda" else None
@@ -141,7 +151,8 @@ def make_trainer(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         lr_scheduler_type={"plateau": "reduce_lr_on_plateau", "exponential": "constant"}.get(
-            config.schedule, config.schedule if config.schedule == "cosine" else "constant_with_warmup"
+            config.schedule,
+            config.schedule if config.schedule == "cosine" else "constant_with_warmup",
         ),
         lr_scheduler_kwargs=dict(mode="max", patience=40, factor=0.1) if plateau else {},
         warmup_steps=config.warmup_steps,
@@ -169,8 +180,14 @@ def make_trainer(
     )
     # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
     device, n_block = arguments.device, 4096 if config.fresh else config.n_train
-    training = scenes_of("train", n_block, config.steps * config.batch_size if config.fresh else None)
-    if not config.fresh and device.type == "cuda" and 4 * training.pixel_bytes < torch.cuda.mem_get_info(device)[0]:
+    training = scenes_of(
+        "train", n_block, config.steps * config.batch_size if config.fresh else None
+    )
+    if (
+        not config.fresh
+        and device.type == "cuda"
+        and 4 * training.pixel_bytes < torch.cuda.mem_get_info(device)[0]
+    ):
         training.keep(device)
     if config.compile:
         compile_blocks(model)

@@ -69,7 +69,10 @@ class RelViTTrainer(FrugalTrainer):
         if "loss" in logs and self._terms_steps:
             if len(self._terms) > 1:
                 means = {name: total / self._terms_steps for name, total in self._terms.items()}
-                logs |= {name: self.accelerator.reduce(mean, "mean").item() for name, mean in means.items()}
+                logs |= {
+                    name: self.accelerator.reduce(mean, "mean").item()
+                    for name, mean in means.items()
+                }
             self._terms, self._terms_steps = {}, 0.0
             if not math.isfinite(logs["loss"]):
                 raise RelViTError(
@@ -82,7 +85,8 @@ class RelViTTrainer(FrugalTrainer):
         if not self.exponential:
             return super().create_scheduler(num_training_steps, optimizer)
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or self.optimizer, lambda step: EXPONENTIAL_DECAY ** (step // self.epoch_steps)
+            optimizer or self.optimizer,
+            lambda step: EXPONENTIAL_DECAY ** (step // self.epoch_steps),
         )
         self._created_lr_scheduler = True
         return self.lr_scheduler
@@ -92,7 +96,9 @@ class RelViTTrainer(FrugalTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         model = model or self.model
-        saved = type(model).from_pretrained(resume_from_checkpoint, config=model.config, dtype=model.dtype)
+        saved = type(model).from_pretrained(
+            resume_from_checkpoint, config=model.config, dtype=model.dtype
+        )
         model.load_state_dict(saved.state_dict(), strict=True)
 
 
@@ -114,7 +120,9 @@ class _Progress(ProgressCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None and logs:
-            self.shown |= {name: f"{logs[key]:.3f}" for key, name in self._SHOWN.items() if key in logs}
+            self.shown |= {
+                name: f"{logs[key]:.3f}" for key, name in self._SHOWN.items() if key in logs
+            }
             self.training_bar.set_postfix(self.shown)
 
 
@@ -126,7 +134,9 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     found = []
     for state in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json"):
         try:
-            found.append((json.loads(state.read_text(encoding="utf-8"))["global_step"], state.parent))
+            found.append(
+                (json.loads(state.read_text(encoding="utf-8"))["global_step"], state.parent)
+            )
         except (json.JSONDecodeError, KeyError):
             continue  # torn by the kill: an older one will do
     return max(found)[1] if found else None

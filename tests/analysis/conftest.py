@@ -13,7 +13,13 @@ from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.stimuli.objects import PALETTE, ObjectSet
 
 WIDTH = 24
-SPOTS = [(1, 1), (1, 5), (3, 3), (5, 1), (5, 5)]  # a hole in each quarter of an object, one per bit of its shape
+SPOTS = [
+    (1, 1),
+    (1, 5),
+    (3, 3),
+    (5, 1),
+    (5, 5),
+]  # a hole in each quarter of an object, one per bit of its shape
 
 
 class _Block(nn.Module):
@@ -33,9 +39,15 @@ class SignModel(nn.Module):
     def __init__(self, judges: tuple[str, ...]):
         super().__init__()
         geometry = PatchGeometry(64, 8, 1)
-        self.config = SimpleNamespace(hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=geometry)
+        self.config = SimpleNamespace(
+            hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=geometry
+        )
         self.layers = nn.ModuleList([_Block(), _Block()])
-        self.judged = [bit for p in judges for bit in range(*(self.COLOR if p == "color" else self.SHAPE).indices(9))]
+        self.judged = [
+            bit
+            for p in judges
+            for bit in range(*(self.COLOR if p == "color" else self.SHAPE).indices(9))
+        ]
         generator = torch.Generator().manual_seed(1)
         self.basis = nn.Parameter(torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=generator)).Q)
         self.register_buffer("mixtures", torch.randn(3 * 64, WIDTH - 10, generator=generator) / 8)
@@ -55,14 +67,18 @@ class SignModel(nn.Module):
         color = torch.cdist((mean + 1) * 127.5, self.palette.expand(len(pixels), -1, -1)).argmin(-1)
         color = 2 * (color[..., None] >> torch.arange(4) & 1) - 1
         shape = torch.stack([~drawn[..., r, c] for r, c in SPOTS], -1) * 2 - 1
-        hidden = torch.cat([color * present, shape * present, present, patches.flatten(2) @ self.mixtures], -1)
+        hidden = torch.cat(
+            [color * present, shape * present, present, patches.flatten(2) @ self.mixtures], -1
+        )
         return torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)
 
     def judge(self, signs):
         weight = signs[..., 9:10] / signs[..., 9:10].sum(1, keepdim=True)
         judged = signs[..., self.judged]
         mean = (weight * judged).sum(1, keepdim=True)
-        varies = (weight * (judged - mean) ** 2).sum((1, 2))  # 1 for each sign in which the two objects differ
+        varies = (weight * (judged - mean) ** 2).sum(
+            (1, 2)
+        )  # 1 for each sign in which the two objects differ
         return torch.stack([8 * (varies - 0.5), torch.zeros_like(varies)], 1)
 
 

@@ -20,7 +20,9 @@ OWN = {"dinov3_vit": {"num_register_tokens": 4}, "beit": {"use_relative_position
 
 
 def tiny_model(family="vit", depth=3):
-    backbone = vit(depth, 32, 2) | {"model_type": family, "initializer_range": 0.3} | OWN.get(family, {})
+    backbone = (
+        vit(depth, 32, 2) | {"model_type": family, "initializer_range": 0.3} | OWN.get(family, {})
+    )
     model, processor = build_model(TrainConfig(backbone=backbone))
     return model.eval(), processor
 
@@ -47,7 +49,9 @@ def test_sites_are_hidden_states_and_replay_is_exact(family_model):
         if site.layer < 2:  # after the last block some families give hidden_states the final norm
             assert hidden.equal(full.hidden_states[site.layer + 1])
         assert forward_from(family_model, site, hidden).equal(full.logits)
-    assert family_model(pixel_values=pixels).logits.equal(full.logits)  # nothing of ours stays behind
+    assert family_model(pixel_values=pixels).logits.equal(
+        full.logits
+    )  # nothing of ours stays behind
 
 
 @torch.no_grad()
@@ -67,7 +71,11 @@ def test_edits_reach_the_logits_as_a_replay_does(family_model):
         assert forward_from(family_model, site, hidden).equal(edited)
         assert capture(family_model, pixels, [site])[site].equal(edit(hidden))
         # the capture hooks of transformers were there first (ours are put before them)
-        assert family_model(pixel_values=pixels, output_hidden_states=True).hidden_states[2].equal(edit(hidden))
+        assert (
+            family_model(pixel_values=pixels, output_hidden_states=True)
+            .hidden_states[2]
+            .equal(edit(hidden))
+        )
     assert not edited.equal(plain)
     assert family_model(pixel_values=pixels).logits.equal(plain)
 
@@ -101,7 +109,9 @@ def test_replay_is_differentiable_and_skips_the_prefix():
 
 def test_plain_transformers_models_work_alike():
     torch.manual_seed(0)
-    model = ViTForImageClassification(ViTConfig(**vit(2, 32, 2), image_size=64, patch_size=8, num_labels=2)).eval()
+    model = ViTForImageClassification(
+        ViTConfig(**vit(2, 32, 2), image_size=64, patch_size=8, num_labels=2)
+    ).eval()
     site = Site("resid_post", 0)
     with torch.no_grad():
         hidden = capture(model, images(), [site])[site]
@@ -111,9 +121,15 @@ def test_plain_transformers_models_work_alike():
 def test_an_interrupted_run_leaves_the_model_as_it_was():
     model, _ = tiny_model()
     before = model(pixel_values=images()).logits
-    with pytest.raises(ZeroDivisionError), patch(model, Site("resid_post", 0), lambda hidden: 1 / 0):
+    with (
+        pytest.raises(ZeroDivisionError),
+        patch(model, Site("resid_post", 0), lambda hidden: 1 / 0),
+    ):
         model(pixel_values=images())
-    with pytest.raises(ZeroDivisionError), patch(model, Site("resid_post", 2), lambda hidden: 1 / 0):
+    with (
+        pytest.raises(ZeroDivisionError),
+        patch(model, Site("resid_post", 2), lambda hidden: 1 / 0),
+    ):
         forward_from(model, Site("resid_post", 0), torch.zeros(2, 65, 32))
     assert model(pixel_values=images()).logits.equal(before)
 
@@ -125,7 +141,9 @@ def test_residuals_are_the_same_in_memory_on_disk_and_in_parts(tmp_path):
     kept = residuals(Checkpoint(model, processor), scenes, sites)
     assert kept[sites[0]].shape == (10, 65, 32)
     one_site = 10 * 65 * 32 * 4 / 1e9
-    spilled = residuals(Checkpoint(model, processor), scenes, sites, cache_gb=1.5 * one_site, folder=tmp_path)
+    spilled = residuals(
+        Checkpoint(model, processor), scenes, sites, cache_gb=1.5 * one_site, folder=tmp_path
+    )
     assert all(spilled[site].equal(kept[site]) for site in sites)
     assert os.listdir(tmp_path) == []  # unnamed files: nothing to clean up, even after a crash
     tokens = torch.from_numpy(model.config.geometry.tokens(scenes.patches())).flatten(1)
@@ -149,11 +167,23 @@ def test_bad_input_is_one_line():
         blocks(torch.nn.Linear(2, 2))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         residuals(
-            Checkpoint(model, processor), sample("rmts", GEOMETRIES["small"], "test", 4), [Site("resid_post", 0)]
+            Checkpoint(model, processor),
+            sample("rmts", GEOMETRIES["small"], "test", 4),
+            [Site("resid_post", 0)],
         )
     other = PixelProcessor(default_processor(64), 64)
     with pytest.raises(RelViTError, match="for a model that was trained with"):
-        residuals(Checkpoint(model, other), sample("discrimination", QUICK, "test", 4), [Site("resid_post", 0)])
+        residuals(
+            Checkpoint(model, other),
+            sample("discrimination", QUICK, "test", 4),
+            [Site("resid_post", 0)],
+        )
     with pytest.raises(RelViTError, match="choose another folder"):
         scenes = sample("discrimination", QUICK, "test", 4)
-        residuals(Checkpoint(model, processor), scenes, [Site("resid_post", 0)], cache_gb=0, folder="/no/such/folder")
+        residuals(
+            Checkpoint(model, processor),
+            scenes,
+            [Site("resid_post", 0)],
+            cache_gb=0,
+            folder="/no/such/folder",
+        )

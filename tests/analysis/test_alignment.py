@@ -21,7 +21,9 @@ TABLE = sample_counterfactuals("discrimination", GEOMETRIES["quick"], "color", "
 
 
 def tiny_model(seed=0, width=32):
-    return build_model(TrainConfig(backbone=vit(3, width, 2) | {"initializer_range": 0.3}, seed=seed))
+    return build_model(
+        TrainConfig(backbone=vit(3, width, 2) | {"initializer_range": 0.3}, seed=seed)
+    )
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def fitted():
     return (
         model,
         processor,
-        fit_alignment(Checkpoint(model, processor), TABLE, DASConfig(layer=1, epochs=2, lr_rotation=1e-2)),
+        fit_alignment(
+            Checkpoint(model, processor), TABLE, DASConfig(layer=1, epochs=2, lr_rotation=1e-2)
+        ),
     )
 
 
@@ -46,7 +50,9 @@ def test_swap_is_the_formula_of_the_paper(fitted):
     expected = ((1 - m) * (base @ R.T) + m * (source @ R.T)) @ R
     swapped = alignment.swap(base, source)
     torch.testing.assert_close(swapped, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alignment.encode(swapped), alignment.encode(source), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        alignment.encode(swapped), alignment.encode(source), atol=1e-5, rtol=1e-5
+    )
     assert 0 < alignment.size < alignment.width == 32
     assert alignment.swap(base, base).equal(base)
 
@@ -71,14 +77,18 @@ def test_attached_to_a_plain_model_it_does_what_fitting_and_scoring_do(fitted, t
     base_tokens = objects_of(TABLE.base, TABLE.edited, model.geometry)
     with torch.no_grad():
         given = opened.read(
-            Checkpoint(plain, processor), TABLE.source, objects_of(TABLE.source, TABLE.source_object, model.geometry)
+            Checkpoint(plain, processor),
+            TABLE.source,
+            objects_of(TABLE.source, TABLE.source_object, model.geometry),
         )
         with opened.attach(plain, base_tokens, given):
             logits = plain(pixel_values=base).logits
         data = pair_residuals(Checkpoint(model, processor), TABLE, [SITE], batch_size=len(TABLE))
         tokens, states = data.operands(SITE)
         assert tokens.equal(base_tokens) and states.equal(given)
-        edited = intervene(data.base[SITE], tokens, states, alignment.rotation, alignment.mask.float())
+        edited = intervene(
+            data.base[SITE], tokens, states, alignment.rotation, alignment.mask.float()
+        )
         assert forward_from(model.eval(), SITE, edited).equal(logits)
         assert not plain(pixel_values=base).logits.equal(logits)
     accuracy = score_alignment(Checkpoint(model, processor), opened, data).accuracy[0]
@@ -93,7 +103,10 @@ def test_saving_keeps_every_bit(fitted, tmp_path):
     for name in ("site", "property", "method", "model", "facts", "width", "size"):
         assert getattr(opened, name) == getattr(alignment, name)
     assert opened.facts["provenance"]["processor"] == fitted[1].fingerprint
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["alignment.json", "alignment.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [
+        "alignment.json",
+        "alignment.safetensors",
+    ]
 
 
 def test_an_interrupted_save_is_not_taken_for_a_whole_one(fitted, tmp_path, monkeypatch):
@@ -184,4 +197,6 @@ def test_edits_at_other_sites_compose(fitted):
     first, second = seen
     assert first.shape == second.shape
     written = first.gather(1, tokens[..., None].expand(-1, -1, 32))
-    torch.testing.assert_close(alignment.encode(written), torch.zeros(4, 4, alignment.size), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        alignment.encode(written), torch.zeros(4, 4, alignment.size), atol=1e-4, rtol=0
+    )

@@ -48,7 +48,11 @@ def by_hand(maps, table, prefix, compat):
     if compat == "official":
         pair = np.maximum(p(first, second), p(second, first))
         far = np.maximum(p(first, rest), p(second, rest))
-        between = np.maximum(p(first + second, display), p(display, first + second)) if display else 0 * pair
+        between = (
+            np.maximum(p(first + second, display), p(display, first + second))
+            if display
+            else 0 * pair
+        )
         return np.stack([1 - pair - far, pair, between, far, mean["cls"], mean["registers"]], -1)
     own = (p(first, first) + p(second, second)) / 2
     pair = (p(first, second) + p(second, first)) / 2
@@ -65,7 +69,9 @@ def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
     prefix = model.config.geometry.prefix_tokens
     expected = np.mean(
         [
-            by_hand(attention_maps(Checkpoint(model, processor), table[[i]]), table[[i]], prefix, compat)
+            by_hand(
+                attention_maps(Checkpoint(model, processor), table[[i]]), table[[i]], prefix, compat
+            )
             for i in range(len(table))
         ],
         0,
@@ -74,7 +80,9 @@ def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
         if kind == "between_pair" and task == "discrimination":
             assert not (stages.frame.kind == kind).any()
         else:
-            np.testing.assert_allclose(stages.grid(kind), expected[..., column], atol=1e-5, err_msg=kind)
+            np.testing.assert_allclose(
+                stages.grid(kind), expected[..., column], atol=1e-5, err_msg=kind
+            )
 
 
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
@@ -88,7 +96,8 @@ def test_the_six_kinds_are_all_there_is(checkpoint, task):
 
 def test_the_batch_size_changes_nothing(checkpoint):
     one, many = (
-        measure_attention(checkpoint, scenes("rmts"), AttentionConfig(batch_size=size)).frame for size in (1, 64)
+        measure_attention(checkpoint, scenes("rmts"), AttentionConfig(batch_size=size)).frame
+        for size in (1, 64)
     )
     np.testing.assert_allclose(one["mean"], many["mean"], atol=1e-6)
 

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from hf_relvit.analysis.correlation import Correlation, correlate, disentanglement, pearson, spearman
+from hf_relvit.analysis.correlation import (
+    Correlation,
+    correlate,
+    disentanglement,
+    pearson,
+    spearman,
+)
 from hf_relvit.errors import RelViTError
 from hf_relvit.statistics import cluster_bootstrap
 
@@ -31,7 +37,12 @@ def line(n, noise, seed=0, group=None):
     rng = np.random.default_rng(seed)
     x = rng.random(n)
     frame = pd.DataFrame(
-        {"run": np.arange(n), "disentanglement": x, "split": "test", "accuracy": x + noise * rng.normal(size=n)}
+        {
+            "run": np.arange(n),
+            "disentanglement": x,
+            "split": "test",
+            "accuracy": x + noise * rng.normal(size=n),
+        }
     )
     return frame if group is None else frame.assign(group=frame["run"] // group)
 
@@ -46,7 +57,9 @@ def test_the_papers_correlation_rests_on_one_model():
         assert row.loo_group == "scratch"
         assert row.n == row.groups == 6
         assert "6 independent runs are too few to tell: leaving out scratch alone" in row.warning
-    assert frame.loc["test", "spearman"].value == pytest.approx(stats.spearmanr(X, Y["test"]).statistic)
+    assert frame.loc["test", "spearman"].value == pytest.approx(
+        stats.spearmanr(X, Y["test"]).statistic
+    )
 
 
 def test_a_line_is_one_and_noise_is_none():
@@ -70,11 +83,15 @@ def test_coverage_of_the_interval():
 
 def test_seeds_of_one_model_are_not_independent():
     alone, grouped = line(24, 0.3), line(24, 0.3, group=4)
-    copies = pd.concat([alone.assign(group=alone["run"]), alone.assign(run=alone["run"] + 100, group=alone["run"])])
+    copies = pd.concat(
+        [alone.assign(group=alone["run"]), alone.assign(run=alone["run"] + 100, group=alone["run"])]
+    )
     one, two = correlate(alone).frame.iloc[0], correlate(copies).frame.iloc[0]
     assert two.n == 48
     assert two.groups == 24
-    assert (two.ci_low, two.ci_high) == pytest.approx((one.ci_low, one.ci_high))  # copies add no certainty
+    assert (two.ci_low, two.ci_high) == pytest.approx(
+        (one.ci_low, one.ci_high)
+    )  # copies add no certainty
     assert correlate(grouped).frame.iloc[0].warning.startswith("6 independent runs")
 
 
@@ -89,7 +106,11 @@ def test_measures_agree_with_scipy_and_survive_constants():
 
 def test_disentanglement_of_a_run():
     das = pd.DataFrame(
-        {"property": ["shape"] * 3 + ["color"] * 3, "layer": [0, 1, 2] * 2, "accuracy": [0.5, 0.9, 0.1, 0.6, 0.5, 0.7]}
+        {
+            "property": ["shape"] * 3 + ["color"] * 3,
+            "layer": [0, 1, 2] * 2,
+            "accuracy": [0.5, 0.9, 0.1, 0.6, 0.5, 0.7],
+        }
     )
     assert disentanglement(das) == pytest.approx(0.8)
     with pytest.raises(RelViTError, match="no rows of property 'color'"):
@@ -101,7 +122,9 @@ def test_disentanglement_of_a_run():
 
 
 def test_bad_tables():
-    with pytest.raises(RelViTError, match="column 'run' is missing: expected a table with run, disentanglement"):
+    with pytest.raises(
+        RelViTError, match="column 'run' is missing: expected a table with run, disentanglement"
+    ):
         correlate(paper().drop(columns="run"))
     with pytest.raises(RelViTError, match="run 'CLIP' is there twice for split 'test'"):
         correlate(pd.concat([paper(), paper()]))

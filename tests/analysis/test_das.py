@@ -25,7 +25,9 @@ FAST = DASConfig(layer=0, epochs=24, batch_size=16, lr_rotation=2e-2, lr_mask=5e
 
 
 def pairs(property, n=512, split="train", **kwargs):
-    return sample_counterfactuals("discrimination", QUICK, property, split, n, objects=SIGN_OBJECTS, **kwargs)
+    return sample_counterfactuals(
+        "discrimination", QUICK, property, split, n, objects=SIGN_OBJECTS, **kwargs
+    )
 
 
 def overall(frame):
@@ -50,15 +52,30 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
     test = pair_residuals(Checkpoint(model, processor), pairs(property, 200, "test"), [site])
     cause = score_alignment(Checkpoint(model, processor), alignment, test)
     assert list(cause.condition) == ["all", "different", "same"]
-    assert (cause.accuracy == 1).all() and (cause.base_accuracy == 1).all() and (cause.floor == 0).all()
+    assert (
+        (cause.accuracy == 1).all()
+        and (cause.base_accuracy == 1).all()
+        and (cause.floor == 0).all()
+    )
     assert list(cause.n) == [200, 100, 100]
     assert (cause.ci_high == 1).all() and 0.97 < cause.ci_low[0] < 1
     for control in ("wrong_object", "random_tokens"):
-        assert overall(score_alignment(Checkpoint(model, processor), alignment, test, control)).accuracy == 0
+        assert (
+            overall(
+                score_alignment(Checkpoint(model, processor), alignment, test, control)
+            ).accuracy
+            == 0
+        )
     # swapping everything takes the other property along, which breaks half of the pairs, and isolates nothing
     other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
-    everything = fit_alignment(Checkpoint(model, processor), test, dataclasses.replace(FAST, method="full_swap"))
-    assert score_alignment(Checkpoint(model, processor), everything, test).accuracy.tolist() == [0.5, 0, 1]
+    everything = fit_alignment(
+        Checkpoint(model, processor), test, dataclasses.replace(FAST, method="full_swap")
+    )
+    assert score_alignment(Checkpoint(model, processor), everything, test).accuracy.tolist() == [
+        0.5,
+        0,
+        1,
+    ]
     for found, expected in ((alignment, 1), (everything, 0)):
         isolate = overall(score_alignment(Checkpoint(model, processor), found, other))
         assert isolate.score == "isolate"
@@ -69,8 +86,12 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
 def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
     model, processor = sign_model("color")
     alignment = fit_alignment(Checkpoint(model, processor), pairs("shape"), FAST)
-    score = overall(score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 200, "test")))
-    assert score.base_accuracy == 0.5 and score.floor == 0.5  # such pairs differ in nothing that the model sees
+    score = overall(
+        score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 200, "test"))
+    )
+    assert (
+        score.base_accuracy == 0.5 and score.floor == 0.5
+    )  # such pairs differ in nothing that the model sees
     assert score.accuracy <= 0.55
 
 
@@ -118,7 +139,9 @@ def tiny_vit():
 
 def test_where_the_answer_ignores_the_site_the_score_is_the_floor(tiny_vit):
     model, processor = tiny_vit
-    last = DASConfig(layer=2, epochs=2)  # the head reads CLS alone: object tokens of the last block go nowhere
+    last = DASConfig(
+        layer=2, epochs=2
+    )  # the head reads CLS alone: object tokens of the last block go nowhere
     table = pairs("color", 64)
     for net in (model, randomly_initialized(model)):
         alignment = fit_alignment(Checkpoint(net, processor), table, last)
@@ -133,7 +156,9 @@ def test_fitting_leaves_the_model_as_it_was_and_runs_only_what_follows(tiny_vit)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
     data = pair_residuals(Checkpoint(model, processor), pairs("shape", 8), [Site("resid_post", 1)])
-    assert not model.training  # an analysis switches to evaluation mode; fitting switches back to what it found
+    assert (
+        not model.training
+    )  # an analysis switches to evaluation mode; fitting switches back to what it found
     model.train()
     ran = []
     for i, block in enumerate(model.backbone.layers):
@@ -155,7 +180,11 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         aten = torch.ops.aten
-        self.count += func.overloadpacket in (aten._local_scalar_dense, aten.nonzero, aten.masked_select)
+        self.count += func.overloadpacket in (
+            aten._local_scalar_dense,
+            aten.nonzero,
+            aten.masked_select,
+        )
         return func(*args, **(kwargs or {}))
 
 
@@ -165,7 +194,11 @@ def test_the_host_waits_once_an_epoch(tiny_vit):
     counts = []
     for epochs, batch_size in ((1, 64), (3, 64), (3, 8)):
         with Waits() as waits:
-            fit_alignment(Checkpoint(model, processor), data, DASConfig(layer=1, epochs=epochs, batch_size=batch_size))
+            fit_alignment(
+                Checkpoint(model, processor),
+                data,
+                DASConfig(layer=1, epochs=epochs, batch_size=batch_size),
+            )
         adam = 2 * epochs * 64 // batch_size  # it reads its step counts, which are on the host
         counts.append(waits.count - adam)
     assert counts[1] - counts[0] == 2 * 2  # loss and mask size
@@ -202,7 +235,9 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
             states = model(pixel_values=source[rows], output_hidden_states=True).hidden_states[1]
             R, m = subspace.rotation(), subspace.mask((1 / 200) ** (epoch / 2))
 
-            def swap(module, args, hidden, rows=rows, states=states, permutation=permutation, R=R, m=m):
+            def swap(
+                module, args, hidden, rows=rows, states=states, permutation=permutation, R=R, m=m
+            ):
                 before, hidden = hidden, hidden.clone()
                 rest = torch.eye(32) - R.T @ R  # none for a full rotation
                 for i, row in enumerate(rows):
@@ -212,7 +247,9 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
                 return hidden
 
             hook = model.backbone.layers[0].register_forward_hook(swap)
-            loss = torch.nn.functional.cross_entropy(model(pixel_values=base[rows]).logits, label[rows])
+            loss = torch.nn.functional.cross_entropy(
+                model(pixel_values=base[rows]).logits, label[rows]
+            )
             hook.remove()
             adam.zero_grad()
             (loss + 1e-3 * m.sum()).backward()
@@ -228,8 +265,12 @@ def test_activations_on_disk_give_the_same_bits(tiny_vit, tmp_path):
     model, processor = tiny_vit
     table, site = pairs("color", 32), Site("resid_post", 0)
     kept = pair_residuals(Checkpoint(model, processor), table, [site])
-    spilled = pair_residuals(Checkpoint(model, processor), table, [site], cache_gb=0, folder=tmp_path)
-    assert spilled.base[site].equal(kept.base[site]) and spilled.source[site].equal(kept.source[site])
+    spilled = pair_residuals(
+        Checkpoint(model, processor), table, [site], cache_gb=0, folder=tmp_path
+    )
+    assert spilled.base[site].equal(kept.base[site]) and spilled.source[site].equal(
+        kept.source[site]
+    )
     full = residuals(Checkpoint(model, processor), table.source, [site])[site]
     tokens = torch.from_numpy(model.geometry.tokens(table.source.patches()))
     assert kept.source[site][5, 1].equal(full[5, tokens[5, 1]])
@@ -244,7 +285,9 @@ def test_bfloat16_runs_the_suffix_and_changes_little(sign_model):
     alignment = fit_alignment(Checkpoint(model, processor), pairs("color"), config)
     assert alignment.rotation.dtype == torch.float32
     exact, rough = (
-        overall(score_alignment(Checkpoint(model, processor), alignment, pairs("color", 64), bf16=bf16))
+        overall(
+            score_alignment(Checkpoint(model, processor), alignment, pairs("color", 64), bf16=bf16)
+        )
         for bf16 in (False, True)
     )
     assert exact.accuracy > 0.98
@@ -276,11 +319,15 @@ def test_bad_input_is_one_line(tiny_vit):
     with pytest.raises(RelViTError, match="blocks 0 to 2"):
         fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=3))
     with pytest.raises(RelViTError, match="choose at most 32"):
-        fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, method="low_rank", size=33))
+        fit_alignment(
+            Checkpoint(model, processor), table, DASConfig(layer=0, method="low_rank", size=33)
+        )
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         other = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 4)
         fit_alignment(Checkpoint(model, processor), other, DASConfig(layer=0))
-    alignment = fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, method="full_swap"))
+    alignment = fit_alignment(
+        Checkpoint(model, processor), table, DASConfig(layer=0, method="full_swap")
+    )
     with pytest.raises(RelViTError, match="alignment of color for pairs about shape"):
         score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 8))
     with pytest.raises(RelViTError, match="unknown control 'wrong'"):

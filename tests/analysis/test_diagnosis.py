@@ -20,7 +20,9 @@ from hf_relvit.training.run import build_model
 from .conftest import SIGN_OBJECTS, WIDTH, SignModel, make_sign_model
 
 QUICK = GEOMETRIES["quick"]
-CONFIG = DiagnosisConfig(scenes=96, train_scenes=240, pairs=160, test_pairs=96, epochs=20, layers=(0,))
+CONFIG = DiagnosisConfig(
+    scenes=96, train_scenes=240, pairs=160, test_pairs=96, epochs=20, layers=(0,)
+)
 
 
 class HandBuilt(SignModel):
@@ -33,13 +35,19 @@ class HandBuilt(SignModel):
     def embed(self, pixels):
         hidden, fault = super().embed(pixels), self.config.fault
         noise = torch.randn(hidden[..., 10:].shape, generator=torch.Generator().manual_seed(3))
-        lost = {"blind": slice(0, 9), "half_blind": slice(4, 9)}.get(fault) if self.trained else slice(0, 9)
+        lost = (
+            {"blind": slice(0, 9), "half_blind": slice(4, 9)}.get(fault)
+            if self.trained
+            else slice(0, 9)
+        )
         if lost is not None:
             hidden[..., lost] = 0
         # random weights let the pixels through where that is the point; else what is read there is learned
         if self.trained or fault not in ("blind", "half_blind"):
             hidden[..., 10:] = noise
-        if fault == "fused":  # the color's signs are flipped by the shape's: what is a color in one is none in another
+        if (
+            fault == "fused"
+        ):  # the color's signs are flipped by the shape's: what is a color in one is none in another
             hidden[..., :4] *= hidden[..., 4:8]
         return hidden
 
@@ -52,13 +60,19 @@ class HandBuilt(SignModel):
 def diagnosis(fault, **changes):
     _, processor = make_sign_model("color", "shape")
     config = SimpleNamespace(
-        hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=PatchGeometry(64, 8, 1), fault=fault
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        image_size=64,
+        geometry=PatchGeometry(64, 8, 1),
+        fault=fault,
     )
     model = HandBuilt(config).eval()
     model.trained = fault != "untrained"
     settings = dataclasses.replace(CONFIG, **changes)
     return diagnose(
-        Checkpoint(model, processor), SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS), settings
+        Checkpoint(model, processor),
+        SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS),
+        settings,
     )
 
 
@@ -76,7 +90,9 @@ def test_a_model_that_works(perfect):
     assert perfect.verdict.verdict == "none"
     assert perfect.verdict.losses == () and perfect.facts["settings"] == {}
     frame = perfect.to_frame()
-    decisive = frame[frame.decides & (frame.name != "the relation can be read")]  # nothing linear says "same" here
+    decisive = frame[
+        frame.decides & (frame.name != "the relation can be read")
+    ]  # nothing linear says "same" here
     assert (decisive.reading == "yes").all()
     assert (decisive[~decisive.name.str.endswith("can be read")].value == 1).all()
     swaps = frame[frame.name.str.startswith("swapping")]
@@ -102,7 +118,11 @@ FAULTS = {
         {"answers are right": "yes", "the object's own tokens carry color": "yes"},
     ),
     # less than random weights let through
-    "blind": ("perceptual", ["disentanglement"], {"shape can be read": "no", "color can be read": "no"}),
+    "blind": (
+        "perceptual",
+        ["disentanglement"],
+        {"shape can be read": "no", "color can be read": "no"},
+    ),
     "half_blind": (
         "both",
         ["disentanglement", "pipeline"],
@@ -121,7 +141,11 @@ def test_a_fault_is_found(fault):
     assert found.verdict.by_split == {"test": verdict}
     assert set(found.facts["settings"]) == set(losses)
     assert readings.items() <= answers(found).items()
-    stages = {"perceptual": {"Perceptual"}, "relational": {"Relational"}, "both": {"Perceptual", "Relational"}}
+    stages = {
+        "perceptual": {"Perceptual"},
+        "relational": {"Relational"},
+        "both": {"Perceptual", "Relational"},
+    }
     assert {reason.split()[0] for reason in found.verdict.reasons} == stages.get(verdict, {"No"})
 
 
@@ -154,28 +178,41 @@ def test_a_real_model_without_training(tiny, tiny_rmts, task):
     config = DiagnosisConfig(scenes=48, train_scenes=64, pairs=16, test_pairs=48, epochs=1)
     found = diagnose(Checkpoint(model, processor), SceneDistribution(task, QUICK, 128), config)
     assert found.verdict.verdict == "undetermined"
-    assert found.verdict.reasons == ("No measure tells this model from a network with random weights.",)
+    assert found.verdict.reasons == (
+        "No measure tells this model from a network with random weights.",
+    )
     assert set(found.verdict.by_split) == {"test", "test_compositional"}
-    assert any("takes both auxiliary losses" in line for line in found.verdict.advice) == (task == "rmts")
+    assert any("takes both auxiliary losses" in line for line in found.verdict.advice) == (
+        task == "rmts"
+    )
     assert found.stages is not None and found.facts["config"]["layers"] == [0]
     pairs = {"sample"} if task == "discrimination" else {"sample", "display"}
     assert set(found.tables["steering"].pair) == pairs
     swaps = found.tables["alignments"]
-    assert set(swaps.control) == {"none", "wrong_object", "whole_object"} and set(swaps.weights) == {
+    assert set(swaps.control) == {"none", "wrong_object", "whole_object"} and set(
+        swaps.weights
+    ) == {
         "trained",
         "random",
     }
     assert ((swaps.ci_low <= swaps.accuracy) & (swaps.accuracy <= swaps.ci_high)).all()
 
 
-@pytest.mark.parametrize(("depth", "task"), [(2, "discrimination"), (6, "discrimination"), (8, "rmts"), (12, "rmts")])
+@pytest.mark.parametrize(
+    ("depth", "task"), [(2, "discrimination"), (6, "discrimination"), (8, "rmts"), (12, "rmts")]
+)
 def test_settings_of_losses_are_valid(depth, task):
     settings = loss_settings(("disentanglement", "pipeline"), task, depth, 4)
     backbone = SimpleNamespace(num_hidden_layers=depth, hidden_size=128, num_attention_heads=4)
     parse_loss(Disentanglement, settings["disentanglement"], "disentanglement", backbone)
     parse_loss(Pipeline, settings["pipeline"], "pipeline", backbone)
     if depth == 8:  # the layers of the preset
-        parts = {"within_object": [0, 1, 2], "within_pair": [3, 4], "between_pair": [5, 6], "heads": [0, 1]}
+        parts = {
+            "within_object": [0, 1, 2],
+            "within_pair": [3, 4],
+            "between_pair": [5, 6],
+            "heads": [0, 1],
+        }
         assert settings["pipeline"] == parts
 
 
@@ -183,7 +220,9 @@ def test_bad_input(tiny):
     model, processor = build_model(tiny)
     with pytest.raises(RelViTError, match="layer 2 of a model with blocks 0 to 1"):
         diagnose(
-            Checkpoint(model, processor), SceneDistribution("discrimination", QUICK), DiagnosisConfig(layers=(0, 2))
+            Checkpoint(model, processor),
+            SceneDistribution("discrimination", QUICK),
+            DiagnosisConfig(layers=(0, 2)),
         )
     with pytest.raises(RelViTError, match="epochs 0: expected at least 1"):
         DiagnosisConfig(epochs=0)

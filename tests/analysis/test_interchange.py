@@ -38,14 +38,18 @@ def test_isolation_pairs_differ_in_the_other_property_only(task, property, other
         assert (differs == ((stated == 1) | (stated == code))).all()
     assert not np.array_equal(render(isolate.source), render(pairs.source))
     assert np.array_equal(render(isolate.base), render(pairs.base))
-    assert pairs.property == property and (pairs.label != pairs.base.label).all()  # the argument is as it was
+    assert (
+        pairs.property == property and (pairs.label != pairs.base.label).all()
+    )  # the argument is as it was
 
 
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
 def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
     """In the sign model a token says which object it is of, so a wrong token would show."""
     model, processor = sign_model("color")
-    pairs = sample_counterfactuals(task, GEOMETRIES["quick"], "color", "test", 32, objects=SIGN_OBJECTS)
+    pairs = sample_counterfactuals(
+        task, GEOMETRIES["quick"], "color", "test", 32, objects=SIGN_OBJECTS
+    )
     data = pair_residuals(Checkpoint(model, processor), pairs, [SITE])
     rows = np.arange(32)
 
@@ -53,13 +57,21 @@ def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
         return (states @ model.basis.T)[..., :10].round().int()
 
     def expected(scenes, which):
-        color, shape = (getattr(scenes, p)[rows, which].astype(int)[:, None] for p in ("color", "shape"))
-        bits = np.concatenate([2 * (color >> np.arange(4) & 1) - 1, 2 * (shape >> np.arange(5) & 1) - 1], 1)
-        return torch.from_numpy(np.concatenate([bits, np.ones_like(color)], 1))[:, None].expand(-1, 4, -1)
+        color, shape = (
+            getattr(scenes, p)[rows, which].astype(int)[:, None] for p in ("color", "shape")
+        )
+        bits = np.concatenate(
+            [2 * (color >> np.arange(4) & 1) - 1, 2 * (shape >> np.arange(5) & 1) - 1], 1
+        )
+        return torch.from_numpy(np.concatenate([bits, np.ones_like(color)], 1))[:, None].expand(
+            -1, 4, -1
+        )
 
     for control, giver in ((None, pairs.source_object), ("wrong_object", pairs.other_source)):
         tokens, source = data.operands(SITE, control)
-        assert (signs(at_tokens(data.base[SITE], tokens)) == expected(pairs.base, pairs.edited)).all()
+        assert (
+            signs(at_tokens(data.base[SITE], tokens)) == expected(pairs.base, pairs.edited)
+        ).all()
         assert (signs(source) == expected(pairs.source, giver)).all()
         # everything that takes part in the swap is absent from the reference_states: 2 k - 2 objects remain
         k = pairs.base.shape.shape[1]
@@ -70,7 +82,9 @@ def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
         assert len(data.reference_states(SITE, control)) == len(everyone)
         torch.testing.assert_close(idle, everyone.mean(0))
     tokens, source = data.operands(SITE, "random_tokens")
-    assert (signs(source)[..., 9] == 0).all() and (signs(at_tokens(data.base[SITE], tokens))[..., 9] == 0).all()
+    assert (signs(source)[..., 9] == 0).all() and (
+        signs(at_tokens(data.base[SITE], tokens))[..., 9] == 0
+    ).all()
     assert all(len(set(row)) == 4 for row in tokens.tolist())
     other = pair_residuals(Checkpoint(model, processor), pairs, [SITE], seed=1)
     assert not other.operands(SITE, "random_tokens")[0].equal(tokens)
@@ -83,7 +97,9 @@ def test_an_intervention_leaves_other_tokens_alone():
     source = torch.randn(3, 2, 8, generator=generator)
     with torch.autocast("cpu", torch.bfloat16):
         out = intervene(residual, tokens, source, torch.eye(8), torch.ones(8))
-    torch.testing.assert_close(at_tokens(out, tokens), source, atol=1e-6, rtol=0)  # float32 in spite of autocast
+    torch.testing.assert_close(
+        at_tokens(out, tokens), source, atol=1e-6, rtol=0
+    )  # float32 in spite of autocast
     written = torch.zeros(3, 10, dtype=torch.bool).scatter(1, tokens, True)
     assert out[~written].equal(residual[~written])
 
@@ -99,9 +115,13 @@ def test_natural_states_are_not_strange_and_others_are():
     states = natural(500)
     distance = mahalanobis_divergence(states, reference)
     assert distance.shape == (500,)
-    assert distance.mean() == pytest.approx(12, rel=0.05)  # a squared Mahalanobis distance has the dimension as mean
+    assert distance.mean() == pytest.approx(
+        12, rel=0.05
+    )  # a squared Mahalanobis distance has the dimension as mean
     # each coordinate is as common as before, only no longer with the others
-    shuffled = torch.stack([column[torch.randperm(500, generator=generator)] for column in states.unbind(-1)], -1)
+    shuffled = torch.stack(
+        [column[torch.randperm(500, generator=generator)] for column in states.unbind(-1)], -1
+    )
     assert mahalanobis_divergence(shuffled, reference).mean() > 5 * distance.mean()
     constant = torch.cat([reference, torch.ones(len(reference), 1)], 1)
     assert np.isfinite(mahalanobis_divergence(constant[:40, None], constant)).all()

@@ -6,7 +6,15 @@ import torch
 
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.novel import BASELINES, METHODS, Novel, NovelConfig, _draw, _erase, inject_novel
+from hf_relvit.analysis.novel import (
+    BASELINES,
+    METHODS,
+    Novel,
+    NovelConfig,
+    _draw,
+    _erase,
+    inject_novel,
+)
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -17,7 +25,9 @@ from hf_relvit.training.run import build_model
 from .conftest import SIGN_OBJECTS
 
 QUICK = GEOMETRIES["quick"]
-BANK = sample_counterfactuals("discrimination", QUICK, "color", "validation", 200, objects=SIGN_OBJECTS)
+BANK = sample_counterfactuals(
+    "discrimination", QUICK, "color", "validation", 200, objects=SIGN_OBJECTS
+)
 PAIRS = sample_counterfactuals("discrimination", QUICK, "color", "test", 160, objects=SIGN_OBJECTS)
 
 
@@ -53,10 +63,14 @@ def test_every_number_is_that_of_the_known_code(sign_model):
     assert (frame.xs("different", level="condition").accuracy == 1).all()
     rows = np.arange(len(BANK))
     drawn, _ = _draw(BANK.source.color[rows, BANK.source_object], len(PAIRS), config)
-    code = bits(BANK.source.color[rows, BANK.source_object])[drawn.numpy()]  # (n, 2 vectors, 2 objects, 4)
+    code = bits(BANK.source.color[rows, BANK.source_object])[
+        drawn.numpy()
+    ]  # (n, 2 vectors, 2 objects, 4)
     for method, (a, b) in {"known": (1, 0), "added": (1, 1), "interpolated": (0.5, 0.5)}.items():
         apart = a * (code[:, 0, 0] - code[:, 1, 0]) + b * (code[:, 0, 1] - code[:, 1, 1])
-        varies = ((apart / 2) ** 2).sum(-1)  # the model says "different" above 0.5; rounding decides at 0.5
+        varies = ((apart / 2) ** 2).sum(
+            -1
+        )  # the model says "different" above 0.5; rounding decides at 0.5
         same = PAIRS.judgement == 1
         for baseline in ("subspace", "blank_image"):
             for layer in (0, 1):
@@ -74,7 +88,9 @@ def test_a_subspace_that_nothing_reads_changes_nothing(sign_model):
     inside = frame.xs("subspace", level="baseline")
     assert (inside.accuracy == 0).all()
     assert (inside.floor == 0).all()
-    assert (frame.xs("full_residual", level="baseline").xs("known", level="method").accuracy == 1).all()
+    assert (
+        frame.xs("full_residual", level="baseline").xs("known", level="method").accuracy == 1
+    ).all()
 
 
 def test_an_empty_subspace_is_doing_nothing(sign_model):
@@ -90,7 +106,9 @@ def test_corrected_draws_are_fresh_and_of_different_values(n):
     assert (np.diff(chosen, axis=1) > 0).all()
     assert (draw == np.arange(n)).all()
     counts = np.bincount(values[drawn.numpy().ravel()], minlength=16)
-    assert counts.min() > 0.5 * counts.mean()  # values are equally likely, however often the bank shows them
+    assert (
+        counts.min() > 0.5 * counts.mean()
+    )  # values are equally likely, however often the bank shows them
     again, _ = _draw(values, n, NovelConfig(seed=1))
     assert (again != drawn).any()
 
@@ -123,23 +141,34 @@ def test_erased_objects_leave_no_trace():
     other = _erase(images, rmts.base, np.stack([rmts.source_object, rmts.other_source], 1))
     assert (erased != images).any((1, 2, 3)).all()
     assert (np.minimum(erased, other) == images).all()  # together they are all there was
-    assert (_erase(erased, rmts.base, np.stack([rmts.source_object, rmts.other_source], 1)) == 255).all()
+    assert (
+        _erase(erased, rmts.base, np.stack([rmts.source_object, rmts.other_source], 1)) == 255
+    ).all()
 
 
 def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
     model, processor = build_model(tiny_rmts)
     bank, pairs = (
-        sample_counterfactuals("rmts", QUICK, "shape", s, 24, combinations=32) for s in ("validation", "test")
+        sample_counterfactuals("rmts", QUICK, "shape", s, 24, combinations=32)
+        for s in ("validation", "test")
     )
     rotation = torch.linalg.qr(torch.randn(32, 32, generator=torch.Generator().manual_seed(0))).Q
-    found = [Alignment(rotation, torch.arange(32) < 8, Site("resid_post", layer), "shape") for layer in (0, 1)]
+    found = [
+        Alignment(rotation, torch.arange(32) < 8, Site("resid_post", layer), "shape")
+        for layer in (0, 1)
+    ]
     result, whole = (
         inject_novel(Checkpoint(model, processor), found, bank, pairs, NovelConfig(batch_size=size))
         for size in (7, 24)
     )
     assert result.frame.equals(whole.frame)
-    assert (result.frame[result.frame.layer == 1].accuracy == result.frame[result.frame.layer == 1].floor).sum() >= 30
-    rough = inject_novel(Checkpoint(model, processor), found, bank, pairs, NovelConfig(bf16=True)).frame
+    assert (
+        result.frame[result.frame.layer == 1].accuracy
+        == result.frame[result.frame.layer == 1].floor
+    ).sum() >= 30
+    rough = inject_novel(
+        Checkpoint(model, processor), found, bank, pairs, NovelConfig(bf16=True)
+    ).frame
     assert (rough.accuracy - result.frame.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Novel.load(tmp_path)
@@ -170,8 +199,18 @@ def test_bad_input(sign_model, tiny):
     for found, bank, pairs, message in (
         ([], BANK, PAIRS, "0 alignments, 200 pairs to take vectors from, 160 pairs to test on"),
         ([color], BANK, PAIRS[[]], "0 pairs to test on"),
-        ([color], BANK, shapes, "an alignment of color, vectors of color, pairs about shape: expected one property"),
-        ([dataclasses.replace(color, property="shape")], BANK, PAIRS, "an alignment of shape, vectors of color"),
+        (
+            [color],
+            BANK,
+            shapes,
+            "an alignment of color, vectors of color, pairs about shape: expected one property",
+        ),
+        (
+            [dataclasses.replace(color, property="shape")],
+            BANK,
+            PAIRS,
+            "an alignment of shape, vectors of color",
+        ),
         ([color], BANK[:1], PAIRS, "vectors of 1 values: two different pairs need 4"),
         ([alignment(model, layer=2)], BANK, PAIRS, "for a model with blocks 0 to 1"),
     ):

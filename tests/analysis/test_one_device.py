@@ -39,7 +39,9 @@ def das(model, processor, n):
     data = pair_residuals(Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH)
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
-    _learn(model, data, subspace, DASConfig(0, epochs=2, batch_size=BATCH), torch.Generator(), False)
+    _learn(
+        model, data, subspace, DASConfig(0, epochs=2, batch_size=BATCH), torch.Generator(), False
+    )
 
 
 def score(model, processor, n):
@@ -48,25 +50,44 @@ def score(model, processor, n):
 
 def novel(model, processor, n):
     config = NovelConfig(batch_size=BATCH)
-    inject_novel(Checkpoint(model, processor), [alignment()], pairs("validation", 64), pairs("test", n), config)
+    inject_novel(
+        Checkpoint(model, processor),
+        [alignment()],
+        pairs("validation", 64),
+        pairs("test", n),
+        config,
+    )
 
 
 def probes(model, processor, n):
     for config in (ProbeConfig("judgement"), ProbeConfig("same_object", "quadratic")):
         fit_probes(
-            Checkpoint(model, processor), scenes("train", n), scenes("test", n), dataclasses.replace(config, epochs=1)
+            Checkpoint(model, processor),
+            scenes("train", n),
+            scenes("test", n),
+            dataclasses.replace(config, epochs=1),
         )
 
 
 def steering(model, processor, n):
     found = fit_probes(
-        Checkpoint(model, processor), scenes("train", 8), scenes("test", 8), ProbeConfig("judgement", epochs=1)
+        Checkpoint(model, processor),
+        scenes("train", 8),
+        scenes("test", 8),
+        ProbeConfig("judgement", epochs=1),
     )
-    steer(Checkpoint(model, processor), found, scenes("test", n), SteeringConfig((1.0,), batch_size=BATCH))
+    steer(
+        Checkpoint(model, processor),
+        found,
+        scenes("test", n),
+        SteeringConfig((1.0,), batch_size=BATCH),
+    )
 
 
 def attention(model, processor, n):
-    measure_attention(Checkpoint(model, processor), scenes("test", n), AttentionConfig(batch_size=BATCH))
+    measure_attention(
+        Checkpoint(model, processor), scenes("test", n), AttentionConfig(batch_size=BATCH)
+    )
 
 
 def accuracy(model, processor, n):

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, capture, object_states
-from hf_relvit.analysis.probes import ProbeConfig, Probes, fit, fit_probes, scores, shuffle, unit_inputs, units
+from hf_relvit.analysis.probes import (
+    ProbeConfig,
+    Probes,
+    fit,
+    fit_probes,
+    scores,
+    shuffle,
+    unit_inputs,
+    units,
+)
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -17,7 +26,8 @@ from .conftest import SIGN_OBJECTS
 
 QUICK = GEOMETRIES["quick"]
 TRAIN, TEST = (
-    sample("discrimination", QUICK, split, n, objects=SIGN_OBJECTS) for split, n in (("train", 1200), ("test", 300))
+    sample("discrimination", QUICK, split, n, objects=SIGN_OBJECTS)
+    for split, n in (("train", 1200), ("test", 300))
 )
 
 
@@ -25,7 +35,9 @@ TRAIN, TEST = (
 def states(sign_model, read={}):  # noqa: B006  read once
     if not read:
         model, processor = sign_model("color", "shape")
-        read["all"] = [object_states(Checkpoint(model, processor), scenes, [0]) for scenes in (TRAIN, TEST)]
+        read["all"] = [
+            object_states(Checkpoint(model, processor), scenes, [0]) for scenes in (TRAIN, TEST)
+        ]
         read["checkpoint"] = Checkpoint(model, processor)
     return read["checkpoint"], *read["all"]
 
@@ -48,7 +60,9 @@ def test_what_is_there_is_read_and_the_control_is_at_chance(states, target, unit
 
 
 def test_the_judgement_of_signs_is_quadratic_and_not_linear(states):
-    linear, quadratic = (fit_probes(*states, ProbeConfig(form=form)) for form in ("linear", "quadratic"))
+    linear, quadratic = (
+        fit_probes(*states, ProbeConfig(form=form)) for form in ("linear", "quadratic")
+    )
     assert accuracy(linear).accuracy < 0.62  # equality of signs is an exclusive or
     assert accuracy(quadratic).accuracy > 0.93
     for probes in (linear, quadratic):
@@ -61,7 +75,9 @@ def test_the_judgement_of_signs_is_quadratic_and_not_linear(states):
 def test_two_tokens_of_one_object(states):
     row = accuracy(fit_probes(*states, ProbeConfig(target="same_object", form="quadratic")))
     assert row.n == 300 * 4
-    assert row.accuracy > 0.7  # different objects have other signs; identical ones cannot be told apart
+    assert (
+        row.accuracy > 0.7
+    )  # different objects have other signs; identical ones cannot be told apart
 
 
 def planted(n, d, margin, seed=0):
@@ -106,7 +122,10 @@ def test_shuffled_labels_keep_their_counts_and_lose_the_truth():
         assert np.bincount(shuffled).tolist() == np.bincount(labels).tolist()
         share = np.bincount(labels) / len(labels)
         for value in np.unique(labels):
-            within = np.bincount(shuffled[labels == value], minlength=len(share)) / (labels == value).sum()
+            within = (
+                np.bincount(shuffled[labels == value], minlength=len(share))
+                / (labels == value).sum()
+            )
             assert np.abs(within - share).max() < 0.03
     assert (shuffle(labels, 3) == shuffle(labels, 3)).all()
     assert (shuffle(labels, 4) != shuffle(labels, 3)).any()
@@ -114,7 +133,9 @@ def test_shuffled_labels_keep_their_counts_and_lose_the_truth():
 
 def test_units_point_at_the_right_tokens(tiny_rmts):
     scenes = sample("rmts", QUICK, "test", 8)
-    tokens = torch.arange(16).repeat(8, 1)[..., None] + 100 * torch.arange(8)[:, None, None]  # name of each token
+    tokens = (
+        torch.arange(16).repeat(8, 1)[..., None] + 100 * torch.arange(8)[:, None, None]
+    )  # name of each token
     for target, unit, shape in (
         ("judgement", "object", (8, 2, 8)),
         ("shape", "object", (8, 4, 4)),
@@ -126,7 +147,9 @@ def test_units_point_at_the_right_tokens(tiny_rmts):
         assert label.shape == shape[:2]
         read = unit_inputs(tokens, index)
         assert read[0].tolist() == list(range(shape[2]))
-        assert read[shape[1]].tolist() == [100 + i for i in range(shape[2])]  # the next scene's first
+        assert read[shape[1]].tolist() == [
+            100 + i for i in range(shape[2])
+        ]  # the next scene's first
     assert (units(scenes, ProbeConfig())[1] == scenes.relation).all()
     index, label = units(scenes, ProbeConfig(target="same_object"))
     assert ((index[..., 0] // 4 == index[..., 1] // 4) == label).all()
@@ -159,7 +182,9 @@ def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     model, processor = build_model(tiny_rmts)
     scenes = sample("rmts", QUICK, "train", 40)
     config = ProbeConfig(epochs=1)
-    probes = fit_probes(Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
+    probes = fit_probes(
+        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1]
+    )
     assert accuracy(probes).n == 16
     assert probes.layers == [1]
     assert probes.directions(1).shape == (2, 8, model.config.hidden_size)
@@ -167,20 +192,28 @@ def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     again = Probes.load(tmp_path)
     assert again.facts == probes.facts
     assert again.frame.equals(probes.frame)
-    torch.testing.assert_close(again.directions(1, "shuffled"), probes.directions(1, "shuffled"), rtol=0, atol=0)
+    torch.testing.assert_close(
+        again.directions(1, "shuffled"), probes.directions(1, "shuffled"), rtol=0, atol=0
+    )
     again.plot(tmp_path / "probes.svg")
     assert (tmp_path / "probes.svg").stat().st_size > 1000
-    repeated = fit_probes(Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1])
+    repeated = fit_probes(
+        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1]
+    )
     torch.testing.assert_close(repeated.directions(1), probes.directions(1), rtol=0, atol=0)
 
 
 def test_official_compat_reads_one_block_earlier_at_a_constant_rate(states):
     checkpoint, train, test = states
-    with pytest.raises(RelViTError, match="corrected states for compat 'official': read them with that compat"):
+    with pytest.raises(
+        RelViTError, match="corrected states for compat 'official': read them with that compat"
+    ):
         fit_probes(checkpoint, train, test, ProbeConfig(compat="official"))
     points, label, _ = planted(640, 10, 1.0)
     goals = torch.stack([label, label])
-    falling, constant = (fit(points, goals, 2, ProbeConfig(compat=c))["weight"] for c in ("corrected", "official"))
+    falling, constant = (
+        fit(points, goals, 2, ProbeConfig(compat=c))["weight"] for c in ("corrected", "official")
+    )
     assert constant.norm() > 1.2 * falling.norm()
 
 
@@ -215,7 +248,9 @@ def test_bad_input(states):
     checkpoint, train, test = states
     same = np.nonzero(TRAIN.label == 1)[0]
     one = dataclasses.replace(train, scenes=TRAIN[same], states={0: train.states[0][same]})
-    with pytest.raises(RelViTError, match="1 class among the training labels of 'judgement': a probe needs two"):
+    with pytest.raises(
+        RelViTError, match="1 class among the training labels of 'judgement': a probe needs two"
+    ):
         fit_probes(checkpoint, one, test)
     with pytest.raises(RelViTError, match="training scenes of discrimination, test scenes of rmts"):
         fit_probes(checkpoint, train, sample("rmts", QUICK, "test", 4))
@@ -229,5 +264,7 @@ def test_bad_input(states):
     with pytest.raises(RelViTError, match="unknown compat 'old'"):
         object_states(checkpoint, TEST, compat="old")
     probes = fit_probes(checkpoint, train, test, ProbeConfig(form="quadratic", epochs=1))
-    with pytest.raises(RelViTError, match=r"no linear probe of layer 0: these are quadratic ones of layers \[0\]"):
+    with pytest.raises(
+        RelViTError, match=r"no linear probe of layer 0: these are quadratic ones of layers \[0\]"
+    ):
         probes.directions(0)

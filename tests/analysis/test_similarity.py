@@ -3,7 +3,12 @@ import pytest
 import torch
 
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
-from hf_relvit.analysis.similarity import Similarity, measure_similarity, object_mean, object_similarity
+from hf_relvit.analysis.similarity import (
+    Similarity,
+    measure_similarity,
+    object_mean,
+    object_similarity,
+)
 from hf_relvit.building.build import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
@@ -40,15 +45,25 @@ def test_likeness_by_hand_and_in_any_batch(checkpoint, pairs):
     model, processor = checkpoint
     model.eval()
     found = object_similarity(Checkpoint(model, processor), pairs, batch_size=32)
-    np.testing.assert_allclose(object_similarity(Checkpoint(model, processor), pairs, batch_size=5), found, atol=1e-5)
-    hidden = model(pixel_values=processor(pairs.pictures[:1]), output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(
+        object_similarity(Checkpoint(model, processor), pairs, batch_size=5), found, atol=1e-5
+    )
+    hidden = model(
+        pixel_values=processor(pairs.pictures[:1]), output_hidden_states=True
+    ).hidden_states
     assert found.shape == (32, len(hidden))
     for layer, states in enumerate(hidden):
-        one, other = (states[0, ids[ids >= 0] + 1].mean(0) for ids in torch.from_numpy(pairs.covered[0]))
-        assert found[0, layer] == pytest.approx(torch.cosine_similarity(one, other, dim=0).item(), abs=1e-5)
+        one, other = (
+            states[0, ids[ids >= 0] + 1].mean(0) for ids in torch.from_numpy(pairs.covered[0])
+        )
+        assert found[0, layer] == pytest.approx(
+            torch.cosine_similarity(one, other, dim=0).item(), abs=1e-5
+        )
 
 
-def test_auc_of_a_model_that_knows_and_of_one_that_does_not(checkpoint, pairs, monkeypatch, tmp_path):
+def test_auc_of_a_model_that_knows_and_of_one_that_does_not(
+    checkpoint, pairs, monkeypatch, tmp_path
+):
     model, processor = checkpoint
 
     def likeness(net, pairs, **_):
@@ -68,7 +83,11 @@ def test_auc_of_a_model_that_knows_and_of_one_that_does_not(checkpoint, pairs, m
 def test_figures_are_drawn(checkpoint, pairs, tmp_path):
     model, processor = checkpoint
     frozen = measure_similarity(
-        {"checkpoint": checkpoint, "random weights": Checkpoint(randomly_initialized(model), processor)}, pairs
+        {
+            "checkpoint": checkpoint,
+            "random weights": Checkpoint(randomly_initialized(model), processor),
+        },
+        pairs,
     )
     frozen.plot(tmp_path / "frozen.png")
     assert (tmp_path / "frozen.png").stat().st_size > 10_000
@@ -80,9 +99,13 @@ def test_figures_are_drawn(checkpoint, pairs, tmp_path):
 
 def test_scenes_read_for_another_model_are_refused(checkpoint, data):
     wrong = PhotoPairs.from_dataset(data.select(range(2)), PatchGeometry(64, 16, 1))
-    with pytest.raises(RelViTError, match=r"64 px, patches of 16\) do not fit a model of 64 px with patches of 8"):
+    with pytest.raises(
+        RelViTError, match=r"64 px, patches of 16\) do not fit a model of 64 px with patches of 8"
+    ):
         object_similarity(checkpoint, wrong)
-    with pytest.raises(RelViTError, match=r"64 px, patches of 16\) do not fit a model of 64 px with patches of 8"):
+    with pytest.raises(
+        RelViTError, match=r"64 px, patches of 16\) do not fit a model of 64 px with patches of 8"
+    ):
         measure_attention(checkpoint, wrong)
     with pytest.raises(RelViTError, match="no models to compare"):
         measure_similarity({}, wrong)
@@ -99,11 +122,18 @@ def test_attention_of_objects_of_unequal_numbers_of_tokens(checkpoint, pairs):
     assert "between_pair" not in set(stages.frame.kind)
     own, other = [], []
     model.set_attn_implementation("eager")
-    maps = model(pixel_values=processor(pairs.pictures), output_attentions=True).attentions[1].detach().numpy()
+    maps = (
+        model(pixel_values=processor(pairs.pictures), output_attentions=True)
+        .attentions[1]
+        .detach()
+        .numpy()
+    )
     for rows, ids in zip(maps, pairs.covered):
         first, second = (of[of >= 0] + 1 for of in ids)
         own.append([(rows[:, a][..., a].sum(-1).mean(-1)) for a in (first, second)])
-        other.append([(rows[:, a][..., b].sum(-1).mean(-1)) for a, b in ((first, second), (second, first))])
+        other.append(
+            [(rows[:, a][..., b].sum(-1).mean(-1)) for a, b in ((first, second), (second, first))]
+        )
     np.testing.assert_allclose(stages.grid("within_object")[1], np.mean(own, (0, 1)), atol=1e-5)
     np.testing.assert_allclose(stages.grid("within_pair")[1], np.mean(other, (0, 1)), atol=1e-5)
     chance = stages.frame.drop_duplicates("kind").set_index("kind").chance

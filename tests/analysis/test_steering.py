@@ -35,14 +35,22 @@ class LinearModel(nn.Module):
     def __init__(self):
         super().__init__()
         geometry = PatchGeometry(64, 8, 1)
-        self.config = SimpleNamespace(hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=geometry)
+        self.config = SimpleNamespace(
+            hidden_size=WIDTH, num_hidden_layers=2, image_size=64, geometry=geometry
+        )
         self.layers = nn.ModuleList([_Block(), _Block()])
         generator = torch.Generator().manual_seed(0)
         self.embed = nn.Parameter(torch.randn(192, WIDTH, generator=generator) / 14)
         self.readout = nn.Parameter(torch.randn(WIDTH, generator=generator))
 
     def forward(self, pixel_values):
-        patches = pixel_values.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).flatten(1, 2).flatten(2)
+        patches = (
+            pixel_values.unfold(2, 8, 8)
+            .unfold(3, 8, 8)
+            .permute(0, 2, 3, 1, 4, 5)
+            .flatten(1, 2)
+            .flatten(2)
+        )
         hidden = (1 - patches) @ self.embed
         hidden = torch.cat([torch.zeros_like(hidden[:, :1]), hidden], 1)
         for layer in self.layers:
@@ -88,14 +96,20 @@ def expected(model, processor, probes, scenes, row):
         trained = probes.directions(row.layer).flatten(1).norm(dim=1)
         weights = weights * (trained / weights.flatten(1).norm(dim=1))[:, None, None]
     gain = (weights @ model.readout.detach()).sum(1).numpy()
-    moved = margins(model, processor, scenes) + row.alpha * gain[has if row.condition == "agree" else 1 - has]
+    moved = (
+        margins(model, processor, scenes)
+        + row.alpha * gain[has if row.condition == "agree" else 1 - has]
+    )
     return ((moved > 0) == (1 - scenes.label)).mean()
 
 
 def test_every_number_is_that_of_the_linear_read_out(world):
     model, processor, probes, scenes = world
     result = steer(
-        Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(0.0, 0.5, 3.0, -3.0), batch_size=16)
+        Checkpoint(model, processor),
+        probes,
+        scenes,
+        SteeringConfig(alphas=(0.0, 0.5, 3.0, -3.0), batch_size=16),
     )
     pairs = 1 if scenes.task == "discrimination" else 2
     assert len(result.frame) == 2 * 4 * pairs * 3
@@ -115,11 +129,17 @@ def test_the_answer_flips_exactly_at_the_predicted_alpha(world):
     flips = 0
     for i in range(12):
         scene = scenes[i]
-        gain = (probes.directions(1)[1 - int(scene.relation[0, 0])] @ model.readout.detach()).sum().item()
+        gain = (
+            (probes.directions(1)[1 - int(scene.relation[0, 0])] @ model.readout.detach())
+            .sum()
+            .item()
+        )
         alpha = -margins(model, processor, scene)[0] / gain
         config = SteeringConfig(alphas=(alpha * 0.999, alpha * 1.001))
         frame = steer(Checkpoint(model, processor), probes, scene, config).frame
-        before, after = frame[(frame.layer == 1) & (frame.condition == "flip") & (frame.pair == "sample")].accuracy
+        before, after = frame[
+            (frame.layer == 1) & (frame.condition == "flip") & (frame.pair == "sample")
+        ].accuracy
         assert {before, after} == {0.0, 1.0}
         flips += 1
     assert flips == 12
@@ -130,10 +150,14 @@ def test_relative_norm(world):
     frame = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(2.0,))).frame
     tokens = torch.from_numpy(model.config.geometry.tokens(scenes.patches()[:, :2])).flatten(1)
     with torch.no_grad():
-        residual = capture(model, processor(render(scenes)), [Site("resid_post", 1)])[Site("resid_post", 1)]
+        residual = capture(model, processor(render(scenes)), [Site("resid_post", 1)])[
+            Site("resid_post", 1)
+        ]
     own = residual[torch.arange(40)[:, None], tokens].flatten(1).norm(dim=1).mean().item()
     row = frame[(frame.layer == 1) & (frame.condition == "flip") & (frame.pair == "sample")].iloc[0]
-    assert row.relative_norm == pytest.approx(2 * probes.directions(1).flatten(1).norm(dim=1).mean().item() / own)
+    assert row.relative_norm == pytest.approx(
+        2 * probes.directions(1).flatten(1).norm(dim=1).mean().item() / own
+    )
     same_length = frame[frame.layer == 1].groupby("pair").relative_norm.nunique()
     assert (same_length <= 2).all()
 
@@ -147,12 +171,23 @@ def test_fitted_probes_steer_a_real_model(tiny_rmts, tmp_path):
         ProbeConfig(epochs=1),
     )
     scenes = sample("rmts", QUICK, "validation", 12)
-    result = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig(alphas=(1.0, 50.0), batch_size=5))
-    whole = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), batch_size=12)).frame
+    result = steer(
+        Checkpoint(model, processor),
+        probes,
+        scenes,
+        SteeringConfig(alphas=(1.0, 50.0), batch_size=5),
+    )
+    whole = steer(
+        Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), batch_size=12)
+    ).frame
     pd.testing.assert_frame_equal(whole, result.frame)
-    last = result.frame[result.frame.layer == 1]  # the read-out takes CLS, which pushes after the last block miss
+    last = result.frame[
+        result.frame.layer == 1
+    ]  # the read-out takes CLS, which pushes after the last block miss
     assert (last.accuracy == last.floor).all()
-    rough = steer(Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), bf16=True)).frame
+    rough = steer(
+        Checkpoint(model, processor), probes, scenes, SteeringConfig((1.0, 50.0), bf16=True)
+    ).frame
     assert (rough.accuracy - whole.accuracy).abs().max() <= 0.1
     result.save(tmp_path)
     again = Steering.load(tmp_path)
@@ -167,14 +202,24 @@ def test_bad_input(world, tiny):
     other = build_model(dataclasses.replace(tiny, task=scenes.task)).model
     other.config.processor_fingerprint = None
     for change, message in (
-        ({"config": {"target": "shape", "form": "linear"}}, "linear probes of 'shape' cannot steer: fit linear ones"),
-        ({"config": {"target": "judgement", "form": "quadratic"}}, "quadratic probes of 'judgement' cannot steer"),
+        (
+            {"config": {"target": "shape", "form": "linear"}},
+            "linear probes of 'shape' cannot steer: fit linear ones",
+        ),
+        (
+            {"config": {"target": "judgement", "form": "quadratic"}},
+            "quadratic probes of 'judgement' cannot steer",
+        ),
         ({"processor": "0" * 16}, "probes for image processor 0000000000000000, this one is"),
         ({"task": "counting"}, "probes of counting in 'quick': sample some like those"),
         ({"geometry": "b16"}, "in geometry 'quick' for probes of .* in 'b16'"),
     ):
         with pytest.raises(RelViTError, match=message):
-            steer(Checkpoint(model, processor), dataclasses.replace(probes, facts=probes.facts | change), scenes)
+            steer(
+                Checkpoint(model, processor),
+                dataclasses.replace(probes, facts=probes.facts | change),
+                scenes,
+            )
     with pytest.raises(RelViTError, match=r"probes of another model \(block 0 differs\)"):
         steer(Checkpoint(other, processor), probes, scenes)
     with pytest.raises(RelViTError, match="0 scenes"):

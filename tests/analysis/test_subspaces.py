@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from hf_relvit.analysis.subspaces import LearnedSubspace, baseline_subspace, interchange, random_rotation
+from hf_relvit.analysis.subspaces import (
+    LearnedSubspace,
+    baseline_subspace,
+    interchange,
+    random_rotation,
+)
 
 
 def generator(seed=0):
@@ -70,14 +75,18 @@ def test_interchange_moves_the_subspace_and_nothing_else():
     torch.testing.assert_close(swapped @ rows[:7].T, source @ rows[:7].T, atol=1e-5, rtol=0)
     torch.testing.assert_close(swapped @ rows[7:].T, base @ rows[7:].T, atol=1e-5, rtol=0)
     assert interchange(base, base, rows, mask).equal(base)
-    torch.testing.assert_close(interchange(base, source, rows[:7], torch.ones(7)), swapped, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        interchange(base, source, rows[:7], torch.ones(7)), swapped, atol=1e-5, rtol=0
+    )
     assert interchange(base.bfloat16(), source.bfloat16(), rows, mask).dtype == torch.bfloat16
 
 
 def test_baselines_find_what_they_are_named_for():
     frame = random_rotation(24, 24, generator())
     values = torch.arange(400) % 4
-    means = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]) @ frame[:2]  # the property lives in two dimensions
+    means = (
+        torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]) @ frame[:2]
+    )  # the property lives in two dimensions
     states = means[values] + 5 * torch.randn(400, 3, generator=generator(1)) @ frame[2:5] + 3.0
     states = states + 0.01 * torch.randn(400, 24, generator=generator(2))
     states -= torch.stack([states[values == v].mean(0) for v in range(4)])[values] - means[values]
@@ -86,8 +95,13 @@ def test_baselines_find_what_they_are_named_for():
         assert_orthonormal(rows)
         assert mask.tolist() == [True] * size
         assert float((rows @ true.T).pow(2).sum()) > 0.999 * size
-    assert len(baseline_subspace("mean_difference", states, values, 20, generator())[0]) == 3  # values - 1
-    random, other = (baseline_subspace("random_subspace", states, values, 6, generator(seed))[0] for seed in (0, 1))
+    assert (
+        len(baseline_subspace("mean_difference", states, values, 20, generator())[0]) == 3
+    )  # values - 1
+    random, other = (
+        baseline_subspace("random_subspace", states, values, 6, generator(seed))[0]
+        for seed in (0, 1)
+    )
     assert_orthonormal(random)
     assert not random.equal(other)
     assert baseline_subspace("full_swap", states, values, None, generator())[0].equal(torch.eye(24))

@@ -33,7 +33,9 @@ def tables(unseen=None, **known):
                 ("judgement", "trained", "trained", v["relation"], 0.5),
                 ("judgement", "trained", "shuffled", 0.5, 0.5),
             ):  # fmt: skip
-                named = dict(split=split, layer=layer, target=target, weights=weights, condition=condition)
+                named = dict(
+                    split=split, layer=layer, target=target, weights=weights, condition=condition
+                )
                 probes.append(row(value - drop, floor=floor, scenes=N, **named))
             for prop in ("shape", "color"):
                 for control, weights, key in (
@@ -42,9 +44,16 @@ def tables(unseen=None, **known):
                     ("none", "random", "twin_swap"),
                     ("whole_object", "trained", "whole"),
                 ):
-                    named = dict(property=prop, split=split, condition="all", layer=layer, control=control)
-                    alignments.append(row(v[key] - drop, weights=weights, base_accuracy=v["base"], **named))
-    flips = [row(v, condition=c, layer=0, alpha=1.0, pair="sample") for c, v in (("flip", 0.9), ("agree", 0.02))]
+                    named = dict(
+                        property=prop, split=split, condition="all", layer=layer, control=control
+                    )
+                    alignments.append(
+                        row(v[key] - drop, weights=weights, base_accuracy=v["base"], **named)
+                    )
+    flips = [
+        row(v, condition=c, layer=0, alpha=1.0, pair="sample")
+        for c, v in (("flip", 0.9), ("agree", 0.02))
+    ]
     return [pd.DataFrame(rows) for rows in (accuracy, probes, alignments, flips)]
 
 
@@ -54,18 +63,38 @@ def tables(unseen=None, **known):
         ({}, "none", ()),
         ({"swap": 0.5}, "perceptual", ("disentanglement",)),
         ({"swap": 0.5, "whole": 0.4}, "perceptual", ("disentanglement", "pipeline")),
-        ({"wrong": 0.99}, "perceptual", ("disentanglement",)),  # the other object's serves even better
+        (
+            {"wrong": 0.99},
+            "perceptual",
+            ("disentanglement",),
+        ),  # the other object's serves even better
         ({"wrong": 0.96}, "undetermined", ()),
         ({"swap": 0.74}, "undetermined", ()),  # the interval holds the threshold
         ({"twin_swap": 0.94}, "undetermined", ()),
         ({"right": 0.5, "base": 0.5, "swap": 0.5}, "relational", ("pipeline",)),
-        ({"right": 0.5, "base": 0.5, "swap": 0.5, "read": 0.3}, "both", ("disentanglement", "pipeline")),
-        ({"right": 0.5, "base": 0.5, "swap": 0.5, "read": 0.3, "relation": 0.5}, "perceptual", ("disentanglement",)),
-        ({"right": 0.5, "base": 0.5, "relation": 0.5}, "undetermined", ()),  # as with random weights
+        (
+            {"right": 0.5, "base": 0.5, "swap": 0.5, "read": 0.3},
+            "both",
+            ("disentanglement", "pipeline"),
+        ),
+        (
+            {"right": 0.5, "base": 0.5, "swap": 0.5, "read": 0.3, "relation": 0.5},
+            "perceptual",
+            ("disentanglement",),
+        ),
+        (
+            {"right": 0.5, "base": 0.5, "relation": 0.5},
+            "undetermined",
+            (),
+        ),  # as with random weights
         ({"right": 0.7}, "relational", ("pipeline",)),  # swaps work, yet answers are wrong
         ({"unseen": {}}, "none", ()),
         ({"unseen": {"swap": 0.4}}, "perceptual", ("disentanglement",)),
-        ({"unseen": {"read": 0.2, "twin_read": 0.2}}, "none", ()),  # nor do random weights let it be read
+        (
+            {"unseen": {"read": 0.2, "twin_read": 0.2}},
+            "none",
+            (),
+        ),  # nor do random weights let it be read
     ],
 )
 def test_each_rule(values, verdict, losses):
@@ -76,7 +105,10 @@ def test_each_rule(values, verdict, losses):
 
 def test_a_swap_that_its_control_beats_is_said_so():
     reason = judge("discrimination", *tables(wrong=0.99)).reasons[0]
-    assert "a swap of shape does no more than its control (95%" in reason and "other object 99%" in reason
+    assert (
+        "a swap of shape does no more than its control (95%" in reason
+        and "other object 99%" in reason
+    )
 
 
 def test_splits_are_judged_one_by_one():
@@ -91,7 +123,10 @@ def test_the_paper_prescribes_both_losses_for_rmts_from_scratch():
     relational = judge("rmts", *tables(right=0.5, base=0.5, swap=0.5))
     assert relational.losses == ("pipeline",)
     for found in (perceptual, relational):
-        assert any("From scratch, the paper finds that this task takes both losses" in line for line in found.advice)
+        assert any(
+            "From scratch, the paper finds that this task takes both losses" in line
+            for line in found.advice
+        )
 
 
 def test_a_loss_that_was_there_already_is_said_so():
@@ -104,7 +139,11 @@ def test_the_choice_of_the_best_layer_widens_the_interval():
     criteria = {c.name: c for c in judge("discrimination", *tables()).criteria}
     chosen, given = criteria["swapping color changes the answer"], criteria["answers are right"]
     low, high = wilson(0.95 * N, N, 0.975)  # the better of two
-    assert (chosen.ci_low, chosen.ci_high, chosen.layer) == (pytest.approx(low), pytest.approx(high), 0)
+    assert (chosen.ci_low, chosen.ci_high, chosen.layer) == (
+        pytest.approx(low),
+        pytest.approx(high),
+        0,
+    )
     assert given.ci_low == pytest.approx(wilson(0.98 * N, N)[0])
     assert chosen.threshold == pytest.approx((0.5 + 0.98) / 2)
     assert (chosen.control, chosen.control_name) == (0.5, "random weights")

@@ -13,8 +13,16 @@ import urllib.request
 
 import pytest
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-_QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
+_QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +32,17 @@ def space(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("space") / "log.txt"
-    command = [sys.executable, "-c", f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(log.parent)}
+    command = [
+        sys.executable,
+        "-c",
+        f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])",
+    ]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "GRADIO_TEMP_DIR": str(log.parent),
+    }
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
@@ -69,9 +86,15 @@ def visit(chromium, space):
         page = chromium.new_page(viewport={"width": width, "height": 900}, has_touch=width < 500)
         page.on("console", lambda message: message.type == "error" and faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: _local(request.url, space) or faults.append(f"leaves: {request.url}"))
         page.on(
-            "response", lambda response: response.status >= 500 and faults.append(f"{response.status} {response.url}")
+            "request",
+            lambda request: _local(request.url, space) or faults.append(f"leaves: {request.url}"),
+        )
+        page.on(
+            "response",
+            lambda response: (
+                response.status >= 500 and faults.append(f"{response.status} {response.url}")
+            ),
         )
         page.set_default_timeout(60_000)
         page.goto(f"{space}/{query and '?'}{query}")

@@ -79,7 +79,9 @@ def test_an_upload_is_not_taken_from_the_servers_disk(space):
     try:
         with urllib.request.urlopen(call, timeout=20) as response:
             event = json.load(response)["event_id"]
-        with urllib.request.urlopen(f"{space}/gradio_api/call/uploaded/{event}", timeout=20) as response:
+        with urllib.request.urlopen(
+            f"{space}/gradio_api/call/uploaded/{event}", timeout=20
+        ) as response:
             said = response.read().decode()
     except urllib.error.HTTPError as error:
         error.close()

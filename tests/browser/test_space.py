@@ -97,7 +97,10 @@ def test_a_shared_link_and_a_refresh_restore_everything(visit):
     page = visit(START + "&do=inject&how=sampled&what=shape&at=2&draw=7&look=3&head=1&select=3")
     seen = {name: text(page, f"#{name}") for name in ("decision", "outcome", "overlay")}
     assert "head 1" in seen["overlay"]
-    assert page.locator("#selected input:checked").evaluate("e => e.parentElement.innerText.trim()") == "Y"
+    assert (
+        page.locator("#selected input:checked").evaluate("e => e.parentElement.innerText.trim()")
+        == "Y"
+    )
     url = page.url
     page.reload()
     page.wait_for_selector("#outcome svg")
@@ -112,7 +115,9 @@ def test_switching_models(visit):
     first = text(page, "#often")
     page.locator("#model input").click()
     page.get_by_role("option").last.click()
-    page.wait_for_function("first => document.querySelector('#often').innerText !== first", arg=first)
+    page.wait_for_function(
+        "first => document.querySelector('#often').innerText !== first", arg=first
+    )
     assert "model=" in page.url
 
 
@@ -146,7 +151,9 @@ def test_the_keyboard_is_enough(visit):
     settles(page, "#said", "You moved A to row 3, column 3.")
     for _ in range(3):  # the source picture, the selected object, its shape: one stop each
         page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.closest('#shapes label').innerText.trim()") == "star"
+    assert (
+        page.evaluate("document.activeElement.closest('#shapes label').innerText.trim()") == "star"
+    )
     page.keyboard.press("ArrowRight")
     settles(page, "#said", "A is now a pink sailboat.")
 

@@ -54,19 +54,31 @@ def built(pristine, tmp_path):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_plain_load_dataset_opens_the_folder(pristine, tmp_path, streaming):
-    for config, split in (("quick-32", "test_compositional"), ("b16-256", "test"), ("quick-32", "train")):
-        data = load_dataset(str(pristine), config, split=split, streaming=streaming, cache_dir=str(tmp_path))
+    for config, split in (
+        ("quick-32", "test_compositional"),
+        ("b16-256", "test"),
+        ("quick-32", "train"),
+    ):
+        data = load_dataset(
+            str(pristine), config, split=split, streaming=streaming, cache_dir=str(tmp_path)
+        )
         geometry, combinations = config.split("-")
         n = 16 if split == "train" else 8
         table = sample("rmts", GEOMETRIES[geometry], split, n, combinations=int(combinations))
         rows = list(data)
         assert len(rows) == n
-        np.testing.assert_array_equal(np.stack([np.asarray(row["image"]) for row in rows]), render(table))
+        np.testing.assert_array_equal(
+            np.stack([np.asarray(row["image"]) for row in rows]), render(table)
+        )
         assert [row["label"] for row in rows] == table.label.tolist()
         assert data.features["label"].names == ["different", "same"]
     assert datasets.get_dataset_config_names(str(pristine)) == ["b16-256", "quick-32"]
@@ -95,7 +107,9 @@ def test_building_leaves_nothing_but_the_dataset(tmp_path, monkeypatch):
     assert not any(scratch.iterdir())
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "columns.png", "quick-32"]
     shards = [f"{split}-00000-of-00001.parquet" for split in SPLITS]
-    assert sorted(os.listdir(out / "quick-32")) == sorted([*shards, "dataset_info.json", "manifest.json"])
+    assert sorted(os.listdir(out / "quick-32")) == sorted(
+        [*shards, "dataset_info.json", "manifest.json"]
+    )
     for name, text in contents(out).items():
         assert str(tmp_path).encode() not in text, name
 
@@ -120,7 +134,10 @@ def test_checksum_sees_every_column_and_pixel(pristine):
         if order == values:  # constant columns
             order = [np.add(value, 1).tolist() for value in values]
         column = pa.array(order, table.schema.field(name).type)
-        pq.write_table(table.set_column(table.column_names.index(name), table.schema.field(name), column), changed)
+        pq.write_table(
+            table.set_column(table.column_names.index(name), table.schema.field(name), column),
+            changed,
+        )
         seen.add(module._checksum([changed]))
     changed.unlink()
     assert len(seen) == len(table.column_names) + 1
@@ -145,7 +162,10 @@ def test_card(pristine):
         for entry in config["data_files"]:
             assert all((pristine / path).exists() for path in entry["path"])
         manifest = check_folder(pristine, config["config_name"])
-        assert f"relvit data build rmts --config {manifest['config']} --n-train 16 --n-eval 8 --seed 0" in card.text
+        assert (
+            f"relvit data build rmts --config {manifest['config']} --n-train 16 --n-eval 8 --seed 0"
+            in card.text
+        )
         assert f"| `{manifest['config']}` | train 16, validation 8, test 8" in card.text
     for needed in (
         "2406.15955",
@@ -207,7 +227,10 @@ def test_a_harmed_shard_is_named_and_mended(built, harm):
     for function in (check_folder, open_folder):
         with pytest.raises(RelViTError) as caught:
             function(built, "quick-32")
-        assert f"{shard} {state}: make it again with `relvit data build rmts --config quick-32" in str(caught.value)
+        assert (
+            f"{shard} {state}: make it again with `relvit data build rmts --config quick-32"
+            in str(caught.value)
+        )
     check_folder(built, "b16-256")  # the other config is sound
     said = []
     small(built, say=said.append)
@@ -222,7 +245,9 @@ def test_another_version_of_the_generator_is_replaced(built):
     path.write_text(json.dumps({**manifest, "generator": "0123456789abcdef"}))
     said = []
     small(built, say=said.append)
-    assert said == [f"{built / 'quick-32'} was drawn by another version of the generator: making it again"]
+    assert said == [
+        f"{built / 'quick-32'} was drawn by another version of the generator: making it again"
+    ]
     assert json.loads(path.read_text()) == manifest
 
 
@@ -230,7 +255,9 @@ def test_another_version_of_the_generator_is_replaced(built):
 def test_another_request_never_overwrites(built, change):
     before = contents(built)
     ((key, value),) = change.items()
-    with pytest.raises(RelViTError, match=rf"was built with {key} \d+, not {value}: delete it, or choose"):
+    with pytest.raises(
+        RelViTError, match=rf"was built with {key} \d+, not {value}: delete it, or choose"
+    ):
         small(built, **change)
     assert contents(built) == before
 
@@ -248,7 +275,9 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, num_pro
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(RelViTError, match=r"disk is full while writing .*quick-32, .*: free some") as caught:
+    with pytest.raises(
+        RelViTError, match=r"disk is full while writing .*quick-32, .*: free some"
+    ) as caught:
         small(tmp_path / "out", num_proc=num_proc)
     assert "\n" not in str(caught.value)
     assert not any((tmp_path / "out").iterdir())
@@ -269,7 +298,9 @@ def test_full_disk_while_the_card_is_written(built, monkeypatch):
     assert contents(built) == before
 
 
-@pytest.mark.parametrize(("signum", "num_proc"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ("signum", "num_proc"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)]
+)
 def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     out = tmp_path / "out"
     code = (  # a process started in the background by a shell ignores Ctrl-C
@@ -277,7 +308,9 @@ def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
         "from hf_relvit.building.build import build\n"
         f"build('discrimination', 'b16-256', {str(out)!r}, n_train=60000, n_eval=8, num_proc={num_proc})"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         deadline = time.monotonic() + 60
         while not list(out.glob(".*.incomplete/*/*.parquet")) and time.monotonic() < deadline:
@@ -323,14 +356,20 @@ def test_bad_input_writes_nothing(tmp_path, arguments, message):
 
 
 def test_folders_of_others_are_left_alone(built, tmp_path):
-    with pytest.raises(RelViTError, match="holds rmts scenes, not discrimination: choose another --out"):
+    with pytest.raises(
+        RelViTError, match="holds rmts scenes, not discrimination: choose another --out"
+    ):
         small(built, "discrimination", "b14-32")
     other = tmp_path / "other"
     (other / "quick-32").mkdir(parents=True)
-    with pytest.raises(RelViTError, match="quick-32 exists and is no finished dataset: delete it, or choose"):
+    with pytest.raises(
+        RelViTError, match="quick-32 exists and is no finished dataset: delete it, or choose"
+    ):
         small(other)
     (other / "README.md").write_text("# My thesis")
-    with pytest.raises(RelViTError, match=r"holds another project's README.md: choose another --out"):
+    with pytest.raises(
+        RelViTError, match=r"holds another project's README.md: choose another --out"
+    ):
         small(other, config="b14-32")
     (tmp_path / "file").write_text("")
     with pytest.raises(RelViTError, match="cannot be written"):
@@ -338,7 +377,11 @@ def test_folders_of_others_are_left_alone(built, tmp_path):
 
 
 def test_unknown_configs_name_the_ones_there_are(pristine, tmp_path):
-    with pytest.raises(RelViTError, match=r"no dataset 'b16-32' in .*: expected one of b16-256, quick-32"):
+    with pytest.raises(
+        RelViTError, match=r"no dataset 'b16-32' in .*: expected one of b16-256, quick-32"
+    ):
         open_folder(pristine, "b16-32")
-    with pytest.raises(RelViTError, match=r"no dataset 'b16-32' in .*: make one with `relvit data build`"):
+    with pytest.raises(
+        RelViTError, match=r"no dataset 'b16-32' in .*: make one with `relvit data build`"
+    ):
         open_folder(tmp_path, "b16-32")

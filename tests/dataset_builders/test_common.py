@@ -48,9 +48,13 @@ def test_rows_are_the_scenes_bit_for_bit(kind, tmp_path):
         table = sample(kind.task, GEOMETRIES["quick"], split, n, combinations=32, seed=3)
         assert len(data) == n
         assert set(data["seed"]) == {3}
-        np.testing.assert_array_equal(np.stack([np.asarray(image) for image in data["image"]]), render(table))
+        np.testing.assert_array_equal(
+            np.stack([np.asarray(image) for image in data["image"]]), render(table)
+        )
         for column in COLUMNS:
-            np.testing.assert_array_equal(np.array(data[column]), getattr(table, column), err_msg=column)
+            np.testing.assert_array_equal(
+                np.array(data[column]), getattr(table, column), err_msg=column
+            )
         np.testing.assert_array_equal(np.array(data["patches"]), table.patches())
 
 
@@ -123,7 +127,10 @@ def test_every_parameter_has_its_own_cache(kind, tmp_path):
 def test_contents_of_masks_and_palette_have_their_own_cache(tmp_path, own_objects):
     masks, palette = own_objects
     folder = Discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
-    assert Discrimination(tmp_path, "quick-9", masks=str(masks), palette=str(palette)).cache_dir == folder
+    assert (
+        Discrimination(tmp_path, "quick-9", masks=str(masks), palette=str(palette)).cache_dir
+        == folder
+    )
     palette.write_text(palette.read_text().replace("200", "190"))
     recolored = Discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
     (masks / "ood" / "3.png").rename(masks / "0.png")
@@ -134,7 +141,14 @@ def test_contents_of_masks_and_palette_have_their_own_cache(tmp_path, own_object
 def test_the_text_of_the_code_decides_the_cache(tmp_path, monkeypatch):
     sources = rows.sources()
     names = {path.name for path in sources}
-    assert {"geometry.py", "objects.py", "scenes.py", "splits.py", "rendering.py", "png.py"} <= names
+    assert {
+        "geometry.py",
+        "objects.py",
+        "scenes.py",
+        "splits.py",
+        "rendering.py",
+        "png.py",
+    } <= names
     assert {"common.py", "rows.py", "builder.py"} <= names
     copies = [tmp_path / str(i) / path.name for i, path in enumerate(sources)]
     for path, copy in zip(sources, copies):
@@ -170,8 +184,12 @@ def test_own_objects_are_numbered(tmp_path, own_objects):
     splits = prepared(builder)
     assert tuple(splits) == ("train", "validation", "test")
     objects = ObjectSet.from_folder(masks, palette)
-    table = sample("discrimination", GEOMETRIES["quick"], "test", 8, combinations=9, objects=objects)
-    np.testing.assert_array_equal(np.stack([np.asarray(image) for image in splits["test"]["image"]]), render(table))
+    table = sample(
+        "discrimination", GEOMETRIES["quick"], "test", 8, combinations=9, objects=objects
+    )
+    np.testing.assert_array_equal(
+        np.stack([np.asarray(image) for image in splits["test"]["image"]]), render(table)
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,11 +198,17 @@ def test_own_objects_are_numbered(tmp_path, own_objects):
         ({"config_name": "b17-32"}, "unknown geometry 'b17': expected one of b16, b14"),
         ({"config_name": "b16"}, "config 'b16': expected GEOMETRY-COMBINATIONS"),
         ({"config_name": "b16-33"}, "combinations 33: expected a multiple of the 16 colors"),
-        ({"config_name": "b16-32", "combinations": 64}, "'b16-32' names the combinations: give it once"),
+        (
+            {"config_name": "b16-32", "combinations": 64},
+            "'b16-32' names the combinations: give it once",
+        ),
         ({"n_train": 6}, "6 scenes cannot be balanced for rmts: choose a positive multiple of 4"),
         ({"n_eval": 0}, "0 scenes cannot be balanced"),
         ({"seed": -1}, "seed -1: expected 0"),
-        ({"palette": "colors.json"}, "palette colors.json without a folder of masks: name the folder too"),
+        (
+            {"palette": "colors.json"},
+            "palette colors.json without a folder of masks: name the folder too",
+        ),
         ({"masks": "nowhere"}, "mask folder nowhere does not exist"),
     ],
 )

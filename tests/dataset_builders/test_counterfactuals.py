@@ -43,7 +43,9 @@ def test_rows_are_the_pairs_bit_for_bit(task, tmp_path):
             for scene in ("base", "source"):
                 table = getattr(pairs, scene)
                 for name in ("label", "shape", "color", "corner", "jitter", "relation", "index"):
-                    np.testing.assert_array_equal(np.array(part[f"{scene}_{name}"]), getattr(table, name))
+                    np.testing.assert_array_equal(
+                        np.array(part[f"{scene}_{name}"]), getattr(table, name)
+                    )
                 pictures = np.stack([np.asarray(image) for image in part[f"{scene}_image"]])
                 np.testing.assert_array_equal(pictures, render(table))
 
@@ -57,7 +59,9 @@ def test_configs_and_columns(tmp_path):
     assert columns["property"] == ClassLabel(names=["shape", "color"])
     assert columns["label"] == columns["base_label"] == ClassLabel(names=["different", "same"])
     assert Counterfactuals(tmp_path).config.name == "discrimination-b16-256"
-    by_fields = Counterfactuals(tmp_path, task="rmts", geometry="quick", combinations=32, n_eval=16, n_train=16)
+    by_fields = Counterfactuals(
+        tmp_path, task="rmts", geometry="quick", combinations=32, n_eval=16, n_train=16
+    )
     assert (by_fields.config.name, by_fields.config.task) == ("rmts-quick-32", "rmts")
     other = Counterfactuals(tmp_path, "rmts-quick-48", n_train=16, n_eval=16)  # any multiple of 16
     assert other.config.task == "rmts" and other.config.combinations == 48
@@ -75,7 +79,9 @@ def test_any_number_of_processes_makes_the_same_rows(tmp_path):
 
 def test_own_objects(own_objects, tmp_path):
     masks, palette = own_objects
-    builder = Counterfactuals(tmp_path, "discrimination-quick-9", n_train=4, n_eval=4, masks=masks, palette=palette)
+    builder = Counterfactuals(
+        tmp_path, "discrimination-quick-9", n_train=4, n_eval=4, masks=masks, palette=palette
+    )
     assert len(prepared(builder)["test"]) == 4
 
 

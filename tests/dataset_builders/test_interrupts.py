@@ -17,4 +17,7 @@ def test_a_worker_ends_even_if_it_is_told_to_before_it_runs():
         "        assert os.waitpid(worker, 0)[1] == signal.SIGTERM\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode == 128 + signal.SIGTERM
+    assert (
+        subprocess.run([sys.executable, "-c", code], timeout=50, check=False).returncode
+        == 128 + signal.SIGTERM
+    )

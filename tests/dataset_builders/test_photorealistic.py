@@ -36,8 +36,13 @@ def quick_renderer(monkeypatch):
     def make_pair(job, number):
         drawn.append(number)
         tiny = open_folder(SHIPPED, "tiny")["test"]
-        scenes = tuple(PhotoScene.from_row(json.loads(tiny[2 * (number % 16) + i]["scene"])) for i in range(2))
-        scenes = tuple(PhotoScene(**{**scene.__dict__, "index": 2 * number + i}) for i, scene in enumerate(scenes))
+        scenes = tuple(
+            PhotoScene.from_row(json.loads(tiny[2 * (number % 16) + i]["scene"])) for i in range(2)
+        )
+        scenes = tuple(
+            PhotoScene(**{**scene.__dict__, "index": 2 * number + i})
+            for i, scene in enumerate(scenes)
+        )
         rng = np.random.default_rng(number)
         masks = np.zeros((2, SIZE, SIZE), dtype=np.uint8)
         masks[:, :8, :8], masks[:, 20:, 20:] = 1, 2
@@ -77,7 +82,11 @@ def test_columns_follow_from_the_mask_and_the_scene(tiny):
         assert row["patches"] == [ids.tolist() for ids in mask_patches(mask, 224 // PATCH)]
         assert row["visible"] == list(scene.visible)
         assert row["occlusion"] == 1 - min(scene.visible) <= 0.5
-        assert (row["index"], row["label"], row["object"]) == (scene.index, scene.label, list(scene.objects))
+        assert (row["index"], row["label"], row["object"]) == (
+            scene.index,
+            scene.label,
+            list(scene.objects),
+        )
         assert row["distance"] == scene.distance
         assert not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
@@ -98,26 +107,50 @@ def test_a_build_opens_resumes_and_knows_when_it_is_done(tmp_path, quick_rendere
     build("photorealistic", "default", tmp_path, **options)
     assert said == [f"{tmp_path / 'default'} is finished and sound: nothing to do"]
     card = (tmp_path / "README.md").read_text()
-    assert "relvit data build photorealistic --config default --n-train 0 --n-eval 8 --seed 0 --out DIR" in card
+    assert (
+        "relvit data build photorealistic --config default --n-train 0 --n-eval 8 --seed 0 --out DIR"
+        in card
+    )
     assert (tmp_path / "columns.png").exists()
 
 
-def test_options_of_the_scenes_reach_the_renderer_the_manifest_and_the_card(tmp_path, monkeypatch, quick_renderer):
+def test_options_of_the_scenes_reach_the_renderer_the_manifest_and_the_card(
+    tmp_path, monkeypatch, quick_renderer
+):
     jobs = []
     rendered = farm.make_pair
-    monkeypatch.setattr(farm, "make_pair", lambda job, number: jobs.append(job) or rendered(job, number))
-    command = ["data", "build", "photorealistic", "--config", "default", "--n-eval", "8", "--processes", "1"]
+    monkeypatch.setattr(
+        farm, "make_pair", lambda job, number: jobs.append(job) or rendered(job, number)
+    )
+    command = [
+        "data",
+        "build",
+        "photorealistic",
+        "--config",
+        "default",
+        "--n-eval",
+        "8",
+        "--processes",
+        "1",
+    ]
     options = ["--full-rotation", "--color-share", "1.0", "--size", "64"]
     with pytest.raises(SystemExit) as end:
         main([*command, *options, "--out", str(tmp_path)])
     assert end.value.code == 0
-    assert {(job.options.full_rotation, job.options.color_share, job.size) for job in jobs} == {(True, 1.0, 64)}
+    assert {(job.options.full_rotation, job.options.color_share, job.size) for job in jobs} == {
+        (True, 1.0, 64)
+    }
     manifest = check_folder(tmp_path, "default")
     assert manifest["options"] == {"full_rotation": True, "color_share": 1.0, "size": 64}
     card = (tmp_path / "README.md").read_text()
     assert "--color-share 1.0 --full-rotation --size 64 --out DIR" in card
-    assert "`default` was made with other settings: color_share = 1.0, full_rotation = True, size = 64." in card
-    with pytest.raises(RelViTError, match=r"was built with options \{.*full_rotation.*, not \{\}: delete it"):
+    assert (
+        "`default` was made with other settings: color_share = 1.0, full_rotation = True, size = 64."
+        in card
+    )
+    with pytest.raises(
+        RelViTError, match=r"was built with options \{.*full_rotation.*, not \{\}: delete it"
+    ):
         build("photorealistic", "default", tmp_path, n_eval=8)
 
 
@@ -131,7 +164,16 @@ def test_a_set_made_before_there_were_options_is_kept(tmp_path, quick_renderer):
 
 
 def test_options_of_these_scenes_are_refused_for_others(tmp_path, capsys):
-    command = ["data", "build", "rmts", "--config", "quick-32", "--full-rotation", "--out", str(tmp_path / "out")]
+    command = [
+        "data",
+        "build",
+        "rmts",
+        "--config",
+        "quick-32",
+        "--full-rotation",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     with pytest.raises(SystemExit) as end:
         main(command)
     assert end.value.code == 2
@@ -141,7 +183,9 @@ def test_options_of_these_scenes_are_refused_for_others(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders(tmp_path, quick_renderer):
+def test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders(
+    tmp_path, quick_renderer
+):
     options = {"n_eval": 14, "say": lambda text: None}
     build("photorealistic", "default", tmp_path / "one", **options)
     quick_renderer.clear()
@@ -167,7 +211,9 @@ def test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders(tmp_p
 
 def test_pictures_of_another_request_are_not_taken_over(tmp_path, quick_renderer):
     Photorealistic(str(tmp_path / "a"), "default", n_eval=4).render(str(tmp_path / "stash"), 1)
-    Photorealistic(str(tmp_path / "b"), "default", n_eval=4, seed=1).render(str(tmp_path / "stash"), 1)
+    Photorealistic(str(tmp_path / "b"), "default", n_eval=4, seed=1).render(
+        str(tmp_path / "stash"), 1
+    )
     assert quick_renderer == [0, 1, 0, 1]
 
 
@@ -189,7 +235,9 @@ class Poison:
 
 def test_a_killed_worker_is_told_in_one_line(tmp_path):
     job = farm.Job(Poison())
-    with pytest.raises(RelViTError, match=r"a rendering process was killed.*0 of 8 images are kept: run the same"):
+    with pytest.raises(
+        RelViTError, match=r"a rendering process was killed.*0 of 8 images are kept: run the same"
+    ):
         farm.Farm(job, tmp_path / "stash").run(2, range(4), "objects", "generator")
 
 
@@ -209,7 +257,9 @@ def test_bad_requests_are_refused(tmp_path, keywords, words):
 
 def test_a_missing_renderer_is_told_before_anything_is_made(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mitsuba", None)
-    with pytest.raises(RelViTError, match=r"mitsuba is not installed.*pip install 'hf_relvit\[render\]'"):
+    with pytest.raises(
+        RelViTError, match=r"mitsuba is not installed.*pip install 'hf_relvit\[render\]'"
+    ):
         build("photorealistic", "tiny", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

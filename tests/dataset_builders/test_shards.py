@@ -26,7 +26,11 @@ def make(out, task="rmts", **options):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +48,16 @@ def lacking(two_of_three, tmp_path):
     return Path(shutil.copytree(two_of_three, tmp_path / "rmts"))
 
 
-@pytest.mark.parametrize(("task", "num_proc"), [("rmts", 1), ("counterfactuals", 1), ("discrimination", 2)])
+@pytest.mark.parametrize(
+    ("task", "num_proc"), [("rmts", 1), ("counterfactuals", 1), ("discrimination", 2)]
+)
 def test_shards_in_any_order_join_to_what_one_machine_writes(tmp_path, task, num_proc):
     for shard, processes in (("3/3", 1), ("1/3", 2), ("2/3", 1)):
         folder = make(tmp_path / "shards", task, shard=shard, num_proc=processes)
         assert folder == tmp_path / "shards" / f"{TASKS[task]}.shards" / shard.replace("/", "-of-")
-    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [f"{TASKS[task]}.shards"]
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
+        f"{TASKS[task]}.shards"
+    ]
     make(tmp_path / "shards", task, num_proc=num_proc)
     make(tmp_path / "one", task, num_proc=num_proc)
     assert contents(tmp_path / "shards") == contents(tmp_path / "one")  # rows, checksums, card
@@ -90,11 +98,15 @@ def test_a_damaged_shard_counts_as_missing_and_is_built_again(lacking):
 def test_shards_of_other_settings_are_refused(lacking):
     before = contents(lacking)
     for options in ({"shard": "2/3"}, {"shard": "1/3"}, {}):
-        with pytest.raises(RelViTError, match=r"-of-3 was built with seed 0, not 1: delete it, or choose another"):
+        with pytest.raises(
+            RelViTError, match=r"-of-3 was built with seed 0, not 1: delete it, or choose another"
+        ):
             make(lacking, seed=1, **options)
     assert contents(lacking) == before
     make(lacking, shard="2/4")
-    with pytest.raises(RelViTError, match=r"shards of different totals, 3, 4: build all with .*, or remove"):
+    with pytest.raises(
+        RelViTError, match=r"shards of different totals, 3, 4: build all with .*, or remove"
+    ):
         make(lacking)
 
 
@@ -107,7 +119,9 @@ def test_a_finished_dataset_needs_no_shards(lacking):
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "2", "2/0", "a/b", "-1/3"])
 def test_what_is_no_shard(tmp_path, shard):
-    with pytest.raises(RelViTError, match=f"shard '{shard}': expected I/K with I from 1 to K, such as 2/8"):
+    with pytest.raises(
+        RelViTError, match=f"shard '{shard}': expected I/K with I from 1 to K, such as 2/8"
+    ):
         make(tmp_path, shard=shard)
 
 
@@ -119,8 +133,12 @@ def test_more_shards_than_rows(tmp_path):
 def test_one_shard_is_built_by_one_process(tmp_path):
     with file_lock(tmp_path / "quick-32.shards" / "2-of-3"):
         make(tmp_path, shard="1/3")
-        other = subprocess.run([sys.executable, "-c", _program(tmp_path)], capture_output=True, text=True, check=False)
-    assert re.search(r"2-of-3 is being made by process \d+ on .*: wait for it, or end it", other.stderr)
+        other = subprocess.run(
+            [sys.executable, "-c", _program(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert re.search(
+        r"2-of-3 is being made by process \d+ on .*: wait for it, or end it", other.stderr
+    )
 
 
 def _program(out, n_train=48, num_proc=1):
@@ -131,7 +149,9 @@ def _program(out, n_train=48, num_proc=1):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(lacking, tmp_path, signum, code):
+def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(
+    lacking, tmp_path, signum, code
+):
     program = _program(tmp_path / "killed", n_train=90_000, num_proc=2)
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
@@ -146,7 +166,9 @@ def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(lacking, tmp
         alive = psutil.wait_procs(children, timeout=30)[1]
         for child in alive:
             child.kill()
-        assert len(alive) <= (signum == signal.SIGKILL)  # the idle one through which `datasets` counts rows
+        assert len(alive) <= (
+            signum == signal.SIGKILL
+        )  # the idle one through which `datasets` counts rows
     finally:
         process.kill()
     assert not (tmp_path / "killed" / "quick-32.shards" / "2-of-3").exists()

@@ -25,14 +25,25 @@ def test_examples_with_their_patches(tmp_path, task, config, n, examples, inks):
     for part in np.split(pixels, rows, axis=0):
         for example in np.split(part, columns, axis=1):
             for ink in inks:
-                assert (example == ink).all(-1).sum() > 100  # frames around the patches of the objects
+                assert (example == ink).all(
+                    -1
+                ).sum() > 100  # frames around the patches of the objects
     write_sheet_of(tmp_path, config, tmp_path / "again.png")
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "columns.png").read_bytes()
 
 
 def test_own_objects_have_numbers_for_names(tmp_path, own_objects):
     masks, palette = own_objects
-    build("discrimination", "quick-9", tmp_path, n_train=24, n_eval=24, masks=masks, palette=palette, say=print)
+    build(
+        "discrimination",
+        "quick-9",
+        tmp_path,
+        n_train=24,
+        n_eval=24,
+        masks=masks,
+        palette=palette,
+        say=print,
+    )
     assert (tmp_path / "columns.png").exists()
 
 

@@ -16,7 +16,13 @@ def test_each_setting_has_a_bar_and_each_seed_a_dot():
 
 
 def test_curves_draw_each_seed_and_their_mean():
-    rows = [("a", f"a-seed{seed}", "validation", images, 0.5 + 0.1 * seed) for seed in (0, 1) for images in (10, 20)]
-    (axis,) = curves_figure(pd.DataFrame(rows, columns=["setting", "run", "split", "images", "accuracy"])).axes
+    rows = [
+        ("a", f"a-seed{seed}", "validation", images, 0.5 + 0.1 * seed)
+        for seed in (0, 1)
+        for images in (10, 20)
+    ]
+    (axis,) = curves_figure(
+        pd.DataFrame(rows, columns=["setting", "run", "split", "images", "accuracy"])
+    ).axes
     heights = sorted(float(line.get_ydata()[0]) for line in axis.lines)
     assert heights == pytest.approx([0.5, 0.5, 0.55, 0.6])  # guessing, a seed, the mean, a seed

@@ -6,14 +6,28 @@ from hf_relvit.figures.diagnosis import READINGS, diagnosis_figure
 
 
 def test_each_criterion_shows_its_value_interval_threshold_and_control():
-    columns = ["name", "stage", "split", "value", "ci_low", "ci_high", "threshold", "control", "decides", "reading"]
+    columns = [
+        "name",
+        "stage",
+        "split",
+        "value",
+        "ci_low",
+        "ci_high",
+        "threshold",
+        "control",
+        "decides",
+        "reading",
+    ]
     rows = [
         ("answers are right", "behavior", "test", 0.9, 0.85, 0.95, 0.75, 0.5, True, "yes"),
         ("shape can be read", "perceptual", "test", 0.3, 0.2, 0.4, 0.6, np.nan, True, "no"),
         ("a push flips", "relational", "test", 0.55, 0.45, 0.65, 0.5, 0.1, False, "unclear"),
     ]
     (axis,) = diagnosis_figure(pd.DataFrame(rows, columns=columns)).axes
-    drawn = [(tuple(np.round(line.get_xdata(), 6)), mcolors.to_hex(line.get_color())) for line in axis.lines]
+    drawn = [
+        (tuple(np.round(line.get_xdata(), 6)), mcolors.to_hex(line.get_color()))
+        for line in axis.lines
+    ]
     places = [x for x, _ in drawn]
     for name, _, _, value, low, high, threshold, control, decides, reading in rows:
         color = mcolors.to_hex(READINGS[reading][0])

@@ -22,7 +22,10 @@ def test_every_accuracy_stands_with_interval_n_and_seeds_beside_random_weights_a
     assert len(table) == 6
     for row in table.itertuples():
         interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-        assert f"| {row.accuracy:.3f} | {interval} | {row.n} | 1 | {row.base_accuracy:.3f} | {row.floor:.3f} |" in text
+        assert (
+            f"| {row.accuracy:.3f} | {interval} | {row.n} | 1 | {row.base_accuracy:.3f} | {row.floor:.3f} |"
+            in text
+        )
 
 
 def test_every_analysis_has_its_section_and_its_control(staged):
@@ -38,16 +41,26 @@ def test_every_analysis_has_its_section_and_its_control(staged):
         "perceptual score",
     ):
         row = next(line for line in text.splitlines() if words in line)
-        assert re.fullmatch(r"\| .+ \| [01]\.\d{3} \| [01]\.\d{3} to [01]\.\d{3} \| \d+ \| 1 \| .+ \| .+ \|", row)
-    swap = next(line for line in text.splitlines() if "color, layer 0, IID test: answer follows" in line)
+        assert re.fullmatch(
+            r"\| .+ \| [01]\.\d{3} \| [01]\.\d{3} to [01]\.\d{3} \| \d+ \| 1 \| .+ \| .+ \|", row
+        )
+    swap = next(
+        line for line in text.splitlines() if "color, layer 0, IID test: answer follows" in line
+    )
     assert "not measured" not in swap  # the random-weights control is in the study
 
 
 def test_the_card_says_what_it_was_made_of_and_how_to_open_it(staged):
     text = staged.files["README.md"].decode()
     data = staged.results.data
-    assert f"stimuli version {data['version']}, config `quick-32`, seed 0, checksum `{data['checksum']}`" in text
-    assert "relvit data build discrimination --config quick-32 --n-train 32 --n-eval 32 --seed 0 --out DIR" in text
+    assert (
+        f"stimuli version {data['version']}, config `quick-32`, seed 0, checksum `{data['checksum']}`"
+        in text
+    )
+    assert (
+        "relvit data build discrimination --config quick-32 --n-train 32 --n-eval 32 --seed 0 --out DIR"
+        in text
+    )
     assert 'Checkpoint.open("relvit/tiny")' in text
     assert 'Alignment.from_pretrained("relvit/tiny", subfolder="das/color-0")' in text
     assert staged.results.processor in text
@@ -83,8 +96,13 @@ def test_the_metadata_round_trips(staged):
 
 def test_the_base_model_is_named_if_it_is_on_the_hub(staged):
     results = staged.results
-    for backbone, base in {"openai/clip-vit-base-patch16": "openai/clip-vit-base-patch16", "clip": None}.items():
-        card = run_card(dataclasses.replace(results, config={**results.config, "backbone": backbone}))
+    for backbone, base in {
+        "openai/clip-vit-base-patch16": "openai/clip-vit-base-patch16",
+        "clip": None,
+    }.items():
+        card = run_card(
+            dataclasses.replace(results, config={**results.config, "backbone": backbone})
+        )
         assert card.data.base_model == base
         assert f"fine-tuned from `{backbone}`" in card.text
 
@@ -95,10 +113,14 @@ def test_photorealistic_pairs_have_a_section_if_the_run_was_tested_on_them(stage
     (tmp_path / "photorealistic" / "accuracy").mkdir(parents=True)
     path = tmp_path / "photorealistic" / "accuracy" / "accuracy.parquet"
     rows.to_parquet(path)
-    results = collect(study / "seed0" / "training", {"photorealistic/accuracy/accuracy.parquet": path}, None)
+    results = collect(
+        study / "seed0" / "training", {"photorealistic/accuracy/accuracy.parquet": path}, None
+    )
     assert [row["condition"] for row in results.tables["photorealistic"]] == ["all"]
     assert RunResults.from_json(results.to_json(), "relvit/tiny").tables == results.tables
-    (row,) = (line for line in run_card(results).text.splitlines() if line.startswith("| photorealistic"))
+    (row,) = (
+        line for line in run_card(results).text.splitlines() if line.startswith("| photorealistic")
+    )
     assert f"| {rows.accuracy.iloc[0]:.3f} |" in row
 
 
@@ -115,6 +137,9 @@ def test_results_are_plain_json_and_come_back(staged):
     text = staged.files["results.json"].decode()
     json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
     again = RunResults.from_json(text, "relvit/tiny")
-    assert again.table("accuracy").accuracy.tolist() == staged.results.table("accuracy").accuracy.tolist()
+    assert (
+        again.table("accuracy").accuracy.tolist()
+        == staged.results.table("accuracy").accuracy.tolist()
+    )
     assert again.to_json() == text
     assert set(again.tables) == {"accuracy", "alignment", "novel", "probes", "steering"}

@@ -14,7 +14,13 @@ REPO = "relvit/m"
 def ours(hub):
     api = signed_in(REPO)
     create(api, REPO, "model", public=False)
-    head = send(api, REPO, "model", {"README.md": b"---\ntags: [relvit]\n---\n", "a.bin": b"\0a", "b": b"b"}, "first")
+    head = send(
+        api,
+        REPO,
+        "model",
+        {"README.md": b"---\ntags: [relvit]\n---\n", "a.bin": b"\0a", "b": b"b"},
+        "first",
+    )
     return api, head
 
 
@@ -22,7 +28,15 @@ def test_one_commit_a_push(hub, ours, tmp_path):
     api, head = ours
     assert check_ours(api, REPO, "model", "relvit") == head
     (tmp_path / "c").write_bytes(b"c")
-    second = send(api, REPO, "model", {"a.bin": b"\0a", "c": tmp_path / "c"}, "second", delete=["b"], head=head)
+    second = send(
+        api,
+        REPO,
+        "model",
+        {"a.bin": b"\0a", "c": tmp_path / "c"},
+        "second",
+        delete=["b"],
+        head=head,
+    )
     assert set(api.list_repo_files(REPO)) == {".gitattributes", "README.md", "a.bin", "c"}
     assert [c.title for c in api.list_repo_commits(REPO)] == ["second", "first", "initial commit"]
     assert send(api, REPO, "model", {"a.bin": b"\0a"}, "third", head=second) == second
@@ -49,8 +63,12 @@ def test_what_is_ours(hub, ours):
     assert check_ours(api, "relvit/none", "model", "relvit") is None
     assert check_ours(api, REPO, "dataset", "relvit") is None  # another repository of that name
     api.create_repo("relvit/new")
-    assert check_ours(api, "relvit/new", "model", "relvit") == api.model_info("relvit/new").sha  # empty: anybody's
-    with pytest.raises(RelViTError, match="relvit/m is another project's: its card lacks the tag relvit-scenes"):
+    assert (
+        check_ours(api, "relvit/new", "model", "relvit") == api.model_info("relvit/new").sha
+    )  # empty: anybody's
+    with pytest.raises(
+        RelViTError, match="relvit/m is another project's: its card lacks the tag relvit-scenes"
+    ):
         check_ours(api, REPO, "model", "relvit-scenes")
 
 
@@ -72,7 +90,21 @@ def test_good_names(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "m", "/m", "relvit/", "a/b/c", "../m", "a/..", "a/.b", "a/b.", "a--b/c", "a/b c", "a/é", "a/" + "b" * 96],
+    [
+        "",
+        "m",
+        "/m",
+        "relvit/",
+        "a/b/c",
+        "../m",
+        "a/..",
+        "a/.b",
+        "a/b.",
+        "a--b/c",
+        "a/b c",
+        "a/é",
+        "a/" + "b" * 96,
+    ],
 )
 def test_bad_names(name):
     with pytest.raises(RelViTError, match="is no name of a repository: write OWNER/NAME"):

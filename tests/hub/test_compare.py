@@ -41,13 +41,17 @@ def command(*words):
     return end.value.code
 
 
-def test_a_table_and_a_plot_over_published_runs_without_their_weights(results, hub, tmp_path, capsys):
+def test_a_table_and_a_plot_over_published_runs_without_their_weights(
+    results, hub, tmp_path, capsys
+):
     values = [(0, 0, 0.9, 0.8), (0, 1, 0.92, 0.82), (1, 0, 0.7, 0.5), (2, 0, 0.6, 0.3)]
     ids = [publish(hub, f"run-{k}-{s}", variant(results, k, s, a, d)) for k, s, a, d in values]
     ids.append(publish(hub, "plain", "{}", "config.json"))
     assert command("hub", "compare", *ids, "--out", tmp_path / "out") == 0
     out = capsys.readouterr().out
-    assert "relvit/plain has no results.json: it was not published with relvit push; left out" in out
+    assert (
+        "relvit/plain has no results.json: it was not published with relvit push; left out" in out
+    )
     line = next(line for line in out.splitlines() if line.startswith("relvit/run-0-1"))
     assert line.count("0.920 [") == 5
     assert line.endswith("0.820")
@@ -56,7 +60,11 @@ def test_a_table_and_a_plot_over_published_runs_without_their_weights(results, h
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page.replace("http-equiv", "")
     runs = pd.read_parquet(tmp_path / "out" / "discrimination" / "correlation_runs.parquet")
-    assert set(runs.group) == {"relvit/run-0-0", "relvit/run-1-0", "relvit/run-2-0"}  # seeds are of one kind
+    assert set(runs.group) == {
+        "relvit/run-0-0",
+        "relvit/run-1-0",
+        "relvit/run-2-0",
+    }  # seeds are of one kind
     frame = pd.read_parquet(tmp_path / "out" / "discrimination" / "correlation.parquet")
     assert (frame[frame.measure == "pearson"].value > 0.9).all()
     assert (tmp_path / "out" / "discrimination" / "correlation.svg").exists()
@@ -74,16 +82,24 @@ def test_a_run_of_ones_own_stands_among_them(results, study, hub):
 def test_tasks_are_not_mixed_and_other_stimuli_are_mentioned(results, hub):
     rmts = dataclasses.replace(results, config={**results.config, "task": "rmts"})
     other = dataclasses.replace(results, data={**results.data, "version": "2.0.0"})
-    ids = [publish(hub, name, r.to_json()) for name, r in {"a": results, "b": rmts, "c": other}.items()]
+    ids = [
+        publish(hub, name, r.to_json()) for name, r in {"a": results, "b": rmts, "c": other}.items()
+    ]
     boards = compare.compare(ids)
     assert [board.task for board in boards] == ["discrimination", "rmts"]
-    assert "tested on different stimuli (quick-32, version 1.0.0; quick-32, version 2.0.0)" in boards[0].text()
+    assert (
+        "tested on different stimuli (quick-32, version 1.0.0; quick-32, version 2.0.0)"
+        in boards[0].text()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda values: values["tables"]["accuracy"][0].update(accuracy=7), "accuracy 7, expected 0 to 1"),
+        (
+            lambda values: values["tables"]["accuracy"][0].update(accuracy=7),
+            "accuracy 7, expected 0 to 1",
+        ),
         (lambda values: values["tables"]["accuracy"][0].update(n=True), "n True"),
         (lambda values: values["tables"]["accuracy"][0].update(split=["x"]), "split"),
         (lambda values: values["tables"]["accuracy"][0].update(split="\x1b[2J"), "x1b[2J"),
@@ -100,7 +116,9 @@ def test_tasks_are_not_mixed_and_other_stimuli_are_mentioned(results, hub):
 def test_results_that_cannot_be_are_refused(results, hub, change, reason):
     values = json.loads(results.to_json())
     change(values)
-    with pytest.raises(RelViTError, match="the published results of relvit/bad cannot be read") as error:
+    with pytest.raises(
+        RelViTError, match="the published results of relvit/bad cannot be read"
+    ) as error:
         compare.compare([publish(hub, "bad", json.dumps(values))])
     assert reason in str(error.value)
     assert "\n" not in str(error.value)

@@ -66,12 +66,18 @@ print(json.dumps({{name: [repr(d.features["label"]), [row(r) for r in d]] for na
 def test_published_and_loaded_in_clean_processes(hub, built):
     done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO])
     assert done.returncode == 0, done.stderr
-    assert done.stdout == 'relvit/rmts published as v1.0.0: load_dataset("relvit/rmts", revision="v1.0.0")\n'
+    assert (
+        done.stdout
+        == 'relvit/rmts published as v1.0.0: load_dataset("relvit/rmts", revision="v1.0.0")\n'
+    )
     assert "Traceback" not in done.stderr
     loaded = json.loads(hub.python(LOAD))
     for way, (config, _) in WAYS.items():
         data = open_folder(built, *config or ["quick-256"])["test"]  # the default config
-        own = [[r["label"], r["patches"], r["seed"], sha256(r["image"].tobytes()).hexdigest()] for r in data]
+        own = [
+            [r["label"], r["patches"], r["seed"], sha256(r["image"].tobytes()).hexdigest()]
+            for r in data
+        ]
         assert loaded[way] == [repr(data.features["label"]), own], way
 
 
@@ -94,19 +100,24 @@ def test_the_repository(hub, built):
         "rmts v1.0.0: quick-256, quick-32",
         "initial commit",
     ]
-    assert {tag.name: tag.target_commit for tag in api.list_repo_refs(REPO, repo_type="dataset").tags} == {
-        "v1.0.0": commit
-    }
+    assert {
+        tag.name: tag.target_commit for tag in api.list_repo_refs(REPO, repo_type="dataset").tags
+    } == {"v1.0.0": commit}
     own = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
     files = {file.rfilename for file in info.siblings}
     assert files == own | {".gitattributes"}
-    assert not any(name.endswith(".py") for name in files)  # load_dataset refuses repositories with scripts
+    assert not any(
+        name.endswith(".py") for name in files
+    )  # load_dataset refuses repositories with scripts
 
 
 def test_the_card_on_the_hub(hub, built):
     push(built)
     card = DatasetCard.load(REPO, token="local-relvit")
-    assert {c["config_name"]: c.get("default") for c in card.data["configs"]} == {"quick-256": True, "quick-32": None}
+    assert {c["config_name"]: c.get("default") for c in card.data["configs"]} == {
+        "quick-256": True,
+        "quick-32": None,
+    }
     assert card.data["size_categories"] == ["n<1K"]
     assert {"relvit-scenes", "synthetic"} <= set(card.data["tags"])
     assert 'load_dataset("relvit/rmts", "quick-256", split="test")' in card.text
@@ -177,7 +188,9 @@ def test_published_rows_do_not_change(hub, built, tmp_path):
     push(built)
     before = hub.store.repo("dataset", REPO).facts
     build("rmts", "quick-32", tmp_path / "other", seed=1, **SMALL)
-    with pytest.raises(RelViTError, match=r"relvit/rmts has other rows in quick-32 of version 1\.0\.0"):
+    with pytest.raises(
+        RelViTError, match=r"relvit/rmts has other rows in quick-32 of version 1\.0\.0"
+    ):
         push(tmp_path / "other")
     assert hub.store.repo("dataset", REPO).facts == before
 
@@ -187,20 +200,42 @@ def test_another_number_of_shards_replaces_the_old_ones(hub, tmp_path):
         build("rmts", "quick-32", tmp_path / str(processes), num_proc=processes, **SMALL)
         push(tmp_path / str(processes))
     files = HfApi(hub.url).list_repo_files(REPO, repo_type="dataset")
-    assert sorted(f for f in files if "/train-" in f) == [f"quick-32/train-0000{i}-of-00002.parquet" for i in (0, 1)]
+    assert sorted(f for f in files if "/train-" in f) == [
+        f"quick-32/train-0000{i}-of-00002.parquet" for i in (0, 1)
+    ]
 
 
 @pytest.mark.parametrize(
     ("repo", "token", "message"),
     [
         (REPO, None, "relvit/rmts: you are not signed in to the Hub: run `hf auth login`"),
-        (REPO, "local-expired", "relvit/rmts: your token is unknown or expired: run `hf auth login` (HF_TOKEN"),
-        (REPO, "hf_abcdefghijklmnopqrstuvwxyz12345678", "relvit/rmts: your token is unknown or expired"),
+        (
+            REPO,
+            "local-expired",
+            "relvit/rmts: your token is unknown or expired: run `hf auth login` (HF_TOKEN",
+        ),
+        (
+            REPO,
+            "hf_abcdefghijklmnopqrstuvwxyz12345678",
+            "relvit/rmts: your token is unknown or expired",
+        ),
         (REPO, "local-reader", "relvit/rmts: your token may only read"),
-        ("other/rmts", "local-relvit", "other/rmts: you are relvit and cannot write to other: name one of relvit, re"),
-        ("relvit/../rmts", "local-relvit", "'relvit/../rmts' is no name of a repository: write OWNER/NAME"),
+        (
+            "other/rmts",
+            "local-relvit",
+            "other/rmts: you are relvit and cannot write to other: name one of relvit, re",
+        ),
+        (
+            "relvit/../rmts",
+            "local-relvit",
+            "'relvit/../rmts' is no name of a repository: write OWNER/NAME",
+        ),
         ("relvit/..", "local-relvit", "'relvit/..' is no name of a repository"),
-        ("rmts", "local-relvit", "'rmts' is no name of a repository: write OWNER/NAME, such as relvit/rmts"),
+        (
+            "rmts",
+            "local-relvit",
+            "'rmts' is no name of a repository: write OWNER/NAME, such as relvit/rmts",
+        ),
     ],
 )
 def test_who_may_not_push(hub, built, monkeypatch, repo, token, message):
@@ -217,13 +252,18 @@ def test_who_may_not_push(hub, built, monkeypatch, repo, token, message):
 def test_another_projects_dataset_is_left_alone(hub, built):
     api = HfApi(hub.url)
     api.create_repo(REPO, repo_type="dataset")
-    api.upload_file(path_or_fileobj=b"a,b\n", path_in_repo="a.csv", repo_id=REPO, repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=b"a,b\n", path_in_repo="a.csv", repo_id=REPO, repo_type="dataset"
+    )
     for card in (None, b"---\nlicense: mit\ntags: [other]\n---\nA relvit-scenes dataset\n"):
         if card:
-            api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=REPO, repo_type="dataset")
+            api.upload_file(
+                path_or_fileobj=card, path_in_repo="README.md", repo_id=REPO, repo_type="dataset"
+            )
         head = api.dataset_info(REPO).sha
         with pytest.raises(
-            RelViTError, match="relvit/rmts is another project's: its card lacks the tag relvit-scenes"
+            RelViTError,
+            match="relvit/rmts is another project's: its card lacks the tag relvit-scenes",
         ):
             push(built)
         assert api.dataset_info(REPO).sha == head
@@ -231,7 +271,9 @@ def test_another_projects_dataset_is_left_alone(hub, built):
 
 def test_another_task_under_that_name(hub, built, tmp_path):
     push(built)
-    build("discrimination", "quick-32", tmp_path / "d", n_train=16, n_eval=12, say=lambda text: None)
+    build(
+        "discrimination", "quick-32", tmp_path / "d", n_train=16, n_eval=12, say=lambda text: None
+    )
     with pytest.raises(RelViTError, match="relvit/rmts holds rmts scenes, not discrimination"):
         push(tmp_path / "d", task="discrimination")
 
@@ -267,7 +309,9 @@ def test_a_push_that_fails_is_resumed(hub, built, fault, message):
     hub.requests.clear()
     commit, _ = push(built)
     assert not set(sent) & set(pushed(hub))  # nothing is sent twice
-    assert len(set(sent) | set(pushed(hub))) == 11  # 7 + 6 shards, of which 3 are the same, and the picture
+    assert (
+        len(set(sent) | set(pushed(hub))) == 11
+    )  # 7 + 6 shards, of which 3 are the same, and the picture
     assert hub.store.repo("dataset", REPO).facts["tags"] == {"v1.0.0": commit}
 
 
@@ -283,7 +327,9 @@ def test_a_killed_push_is_resumed(hub, built):
         "PUT", "/_storage/", status=503, skip=5, times=99
     )  # the client waits and tries again, so it can be killed
     program = shutil.which("relvit", path=os.path.dirname(os.sys.executable))
-    process = subprocess.Popen([program, *command[1:]], env=hub.clean_environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [program, *command[1:]], env=hub.clean_environment(), stderr=subprocess.PIPE, text=True
+    )
     while ("PUT", 503) not in [(method, status) for method, _, status in hub.requests]:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
@@ -301,13 +347,17 @@ def test_a_killed_push_is_resumed(hub, built):
 
 def test_no_hub_or_another_kind(hub, built, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)  # this Hub does not speak it
-    with pytest.raises(RelViTError, match="Xet broke: run the same command again, with HF_HUB_DISABLE_XET=1"):
+    with pytest.raises(
+        RelViTError, match="Xet broke: run the same command again, with HF_HUB_DISABLE_XET=1"
+    ):
         push(built)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(RelViTError, match=r"^relvit/rmts: the Hub cannot be reached"):
         push(built)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RelViTError, match=r"^relvit/rmts: offline by HF_HUB_OFFLINE: unset it to reach the Hub$"):
+    with pytest.raises(
+        RelViTError, match=r"^relvit/rmts: offline by HF_HUB_OFFLINE: unset it to reach the Hub$"
+    ):
         push(built)
 
 

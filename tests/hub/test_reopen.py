@@ -118,7 +118,9 @@ def test_the_logits_are_the_same_everywhere(study, hub, checkpoint, scenes, tmp_
     push(study, "relvit/tiny", say=lambda line: None)
     publish_plain(model.to_plain(), processor, tmp_path)
     found = Alignment.from_pretrained(study / "seed0", subfolder="das/color-0")
-    alignment = dataclasses.replace(found, mask=torch.ones_like(found.mask))  # a tiny search finds nothing to swap
+    alignment = dataclasses.replace(
+        found, mask=torch.ones_like(found.mask)
+    )  # a tiny search finds nothing to swap
     alignment.save_pretrained(tmp_path / "full-0")
     HfApi(token="local-relvit").upload_folder(
         repo_id="relvit/tiny", folder_path=tmp_path / "full-0", path_in_repo="das/full-0"
@@ -133,19 +135,25 @@ def test_the_logits_are_the_same_everywhere(study, hub, checkpoint, scenes, tmp_
     pixels = processor(images)
     with torch.no_grad():
         expected = model(pixels).logits
-        source = alignment.read(Checkpoint(model, processor), images[::-1].copy(), tokens[:, 1].flip(0))
+        source = alignment.read(
+            Checkpoint(model, processor), images[::-1].copy(), tokens[:, 1].flip(0)
+        )
         with alignment.attach(model, tokens[:, 0], source):
             swapped = model(pixel_values=pixels).logits
     assert (swapped - expected).abs().max() > 1e-4  # the swap does something
     there, elsewhere = load_file(f"{data}.with"), load_file(f"{data}.without")
     for name, logits in {**there, **{f"without {k}": v for k, v in elsewhere.items()}}.items():
         wanted = swapped if "swap" in name else expected
-        torch.testing.assert_close(logits, wanted, atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            logits, wanted, atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
     assert set(there) == {"package", "features", "plain", "swap", "swap_plain"}
     assert set(elsewhere) == {"remote", "plain", "pipeline_tiny", "pipeline_plain"}
 
 
-def test_evaluate_opens_what_was_published_and_anybodys_classifier(study, hub, checkpoint, tmp_path, capsys):
+def test_evaluate_opens_what_was_published_and_anybodys_classifier(
+    study, hub, checkpoint, tmp_path, capsys
+):
     push(study, "relvit/tiny", say=lambda line: None)
     publish_plain(checkpoint.model.to_plain(), checkpoint.processor, tmp_path)
     assert command("evaluate", "relvit/tiny", "-n", "16") == 0
@@ -154,15 +162,23 @@ def test_evaluate_opens_what_was_published_and_anybodys_classifier(study, hub, c
     assert command("evaluate", "relvit/plain", *scenes) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ours
     assert command("evaluate", "relvit/plain") == 2
-    assert "does not say what it was trained on: name it with --task and --config" in capsys.readouterr().err
+    assert (
+        "does not say what it was trained on: name it with --task and --config"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_classifier_that_does_not_name_its_classes(hub, checkpoint, tmp_path, capsys):
     model, processor = checkpoint
     plain = model.to_plain()
     with torch.no_grad():
-        plain.classifier.bias.copy_(torch.tensor([5.0, 0.0]))  # always "different", which is class 0
-    plain.config.id2label, plain.config.label2id = {0: "LABEL_0", 1: "LABEL_1"}, {"LABEL_0": 0, "LABEL_1": 1}
+        plain.classifier.bias.copy_(
+            torch.tensor([5.0, 0.0])
+        )  # always "different", which is class 0
+    plain.config.id2label, plain.config.label2id = (
+        {0: "LABEL_0", 1: "LABEL_1"},
+        {"LABEL_0": 0, "LABEL_1": 1},
+    )
     publish_plain(plain, processor, tmp_path)
     assert command("evaluate", "relvit/plain") == 2
     assert "say what two classes mean with labels (--labels)" in capsys.readouterr().err
@@ -180,7 +196,13 @@ def test_a_classifier_that_does_not_name_its_classes(hub, checkpoint, tmp_path, 
 
 
 def test_what_is_no_same_different_classifier_is_one_line(hub, checkpoint, tmp_path, capsys):
-    size = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=64)
+    size = dict(
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=64,
+    )
     many = ViTForImageClassification(ViTConfig(num_labels=10, patch_size=8, **size))
     publish_plain(many, checkpoint.processor, tmp_path, "relvit/many")
     assert command("evaluate", "relvit/many") == 2
@@ -195,9 +217,17 @@ def test_what_is_no_same_different_classifier_is_one_line(hub, checkpoint, tmp_p
         ("model.safetensors", lambda content: content[:-100], "relvit/bad"),
         ("model.safetensors", lambda content: b"\xff" * 8 + content[8:], "relvit/bad"),
         ("config.json", lambda content: content.replace(b'"vit"', b'"resnet9000"'), "resnet9000"),
-        ("config.json", lambda content: content.replace(b'"relvit"', b'"vit9000"'), "holds a vit9000"),
+        (
+            "config.json",
+            lambda content: content.replace(b'"relvit"', b'"vit9000"'),
+            "holds a vit9000",
+        ),
         ("config.json", lambda content: content[:50], "relvit/bad"),
-        ("preprocessor_config.json", lambda content: content.replace(b"0.97", b"0.5"), "has fingerprint"),
+        (
+            "preprocessor_config.json",
+            lambda content: content.replace(b"0.97", b"0.5"),
+            "has fingerprint",
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_one_line(study, hub, capsys, file, damage, reason):
@@ -216,20 +246,31 @@ def test_a_pickle_is_not_opened(hub, checkpoint, tmp_path, backbone):
     publish_plain(checkpoint.model.to_plain(), checkpoint.processor, tmp_path)
     api = HfApi(hub.url, token="local-relvit")
     api.delete_file("model.safetensors", "relvit/plain")
-    api.upload_file(path_or_fileobj=pickle.dumps(print), path_in_repo="pytorch_model.bin", repo_id="relvit/plain")
+    api.upload_file(
+        path_or_fileobj=pickle.dumps(print),
+        path_in_repo="pytorch_model.bin",
+        repo_id="relvit/plain",
+    )
     opened = RelViTForImageClassification.from_backbone if backbone else Checkpoint.open
     with pytest.raises(RelViTError, match=r"has no model\.safetensors: expected safetensors"):
         opened("relvit/plain")
-    assert not [path for method, path, _ in hub.requests if method == "GET" and path.endswith(".bin")]
+    assert not [
+        path for method, path, _ in hub.requests if method == "GET" and path.endswith(".bin")
+    ]
 
 
 def test_an_index_of_shards_cannot_lead_out_of_its_repository(study, hub, capsys, tmp_path):
     push(study, "relvit/bad", say=lambda line: None)
     api = HfApi(hub.url, token="local-relvit")
     api.delete_file("model.safetensors", "relvit/bad")
-    index = {"metadata": {"total_size": 1}, "weight_map": {"classifier.weight": "../../../../secret.safetensors"}}
+    index = {
+        "metadata": {"total_size": 1},
+        "weight_map": {"classifier.weight": "../../../../secret.safetensors"},
+    }
     api.upload_file(
-        path_or_fileobj=json.dumps(index).encode(), path_in_repo="model.safetensors.index.json", repo_id="relvit/bad"
+        path_or_fileobj=json.dumps(index).encode(),
+        path_in_repo="model.safetensors.index.json",
+        repo_id="relvit/bad",
     )
     assert command("evaluate", "relvit/bad", "-n", "16") == 2
     assert "leads out of" in capsys.readouterr().err
@@ -239,7 +280,9 @@ def test_alignments_of_a_run_are_named_by_their_subfolder(study, hub):
     push(study, "relvit/tiny", say=lambda line: None)
     alignment = Alignment.from_pretrained("relvit/tiny", subfolder="das/shape-0")
     assert alignment.property == "shape"
-    assert np.array_equal(alignment.rotation, Alignment.from_pretrained(study / "seed0" / "das" / "shape-0").rotation)
+    assert np.array_equal(
+        alignment.rotation, Alignment.from_pretrained(study / "seed0" / "das" / "shape-0").rotation
+    )
     with pytest.raises(RelViTError, match="of a run, name one of its alignments"):
         Alignment.from_pretrained("relvit/tiny")
     with pytest.raises(RelViTError, match=r"subfolder '\.\./secret' leads out of relvit/tiny"):

@@ -65,7 +65,9 @@ def test_a_run_is_found_from_its_folder_and_from_its_study(study):
     }
     assert expected <= set(of_run.files)
     assert not [name for name in of_run.files if name.startswith("data/") or "DONE" in name]
-    assert "das_random/shape-0/alignment.safetensors" in of_run.left_out  # fits no published weights
+    assert (
+        "das_random/shape-0/alignment.safetensors" in of_run.left_out
+    )  # fits no published weights
     assert of_run.notes == []
 
 
@@ -100,7 +102,9 @@ def test_paths_of_the_author_are_cut_everywhere(run, tmp_path):
     facts["facts"]["note"] = f"from {tmp_path}/cache and ~/secret/place, see /home/alice/x.txt"
     (run / "das" / "color-0" / "alignment.json").write_text(json.dumps(facts))
     reseal(run / "das" / "color-0")
-    (run / "report.html").write_text(f'<a href="{tmp_path}/model">/home/alice/run</a> https://x.org/home/page')
+    (run / "report.html").write_text(
+        f'<a href="{tmp_path}/model">/home/alice/run</a> https://x.org/home/page'
+    )
     staged = stage(run, "relvit/tiny")
     text = {name: f if isinstance(f, bytes) else f.read_bytes() for name, f in staged.files.items()}
     for secret in (b"alice", str(tmp_path).encode(), b"~/secret", str(os.getcwd()).encode()):
@@ -108,7 +112,10 @@ def test_paths_of_the_author_are_cut_everywhere(run, tmp_path):
     assert json.loads(text["training/config.json"])["objects"] == "masks"
     assert json.loads(text["training/config.json"])["palette"] == "colors.json"
     assert json.loads(text["results.json"])["config"]["objects"] == "masks"
-    assert json.loads(text["das/color-0/alignment.json"])["facts"]["note"] == "from cache and place, see x.txt"
+    assert (
+        json.loads(text["das/color-0/alignment.json"])["facts"]["note"]
+        == "from cache and place, see x.txt"
+    )
     assert text["report.html"] == b'<a href="model">run</a> https://x.org/home/page'
     assert "training/config.json: paths of this machine cut to their last part" in staged.notes
 
@@ -133,7 +140,9 @@ def test_nothing_outside_of_the_run_is_read(run, tmp_path):
     values = json.loads(manifest.read_text())
     values["files"]["../../../secret.json"] = "0" * 64
     manifest.write_text(json.dumps(values))
-    with pytest.raises(RelViTError, match=r"names \.\./\.\./\.\./secret\.json, outside of its cell"):
+    with pytest.raises(
+        RelViTError, match=r"names \.\./\.\./\.\./secret\.json, outside of its cell"
+    ):
         stage(run, "relvit/tiny")
 
 
@@ -197,7 +206,9 @@ def test_an_interrupted_push_goes_on(study, hub, fault):
     push(study, "relvit/tiny", say=lambda line: None)
     assert "model.safetensors" in names(hub)
     large = {name for name in names(hub) if name.endswith((".safetensors", ".parquet", ".png"))}
-    assert sum(r[0] == "PUT" and r[2] == 200 for r in hub.requests) <= len(large)  # nothing went twice
+    assert sum(r[0] == "PUT" and r[2] == 200 for r in hub.requests) <= len(
+        large
+    )  # nothing went twice
 
 
 def test_another_run_replaces_the_first_and_leaves_what_is_not_ours(run, hub):
@@ -214,7 +225,9 @@ def test_another_project_of_that_name_stays_as_it_is(study, hub, capsys):
     api = HfApi(hub.url, token="local-relvit")
     api.create_repo("relvit/tiny")
     api.upload_file(
-        path_or_fileobj=b"---\nlicense: mit\n---\n# Llama", path_in_repo="README.md", repo_id="relvit/tiny"
+        path_or_fileobj=b"---\nlicense: mit\n---\n# Llama",
+        path_in_repo="README.md",
+        repo_id="relvit/tiny",
     )
     before = commits(hub)
     assert command("push", study, "--repo", "relvit/tiny") == 2
@@ -227,7 +240,9 @@ def test_another_project_of_that_name_stays_as_it_is(study, hub, capsys):
 
 
 def test_training_pushes_what_is_safe_and_fails_before_it_starts(tmp_path, hub):
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**TINY, "backbone": dict(TINY["backbone"])}))
+    (tmp_path / "tiny.yaml").write_text(
+        yaml.safe_dump({**TINY, "backbone": dict(TINY["backbone"])})
+    )
     train = [
         "train",
         "quick",

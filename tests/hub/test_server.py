@@ -44,7 +44,9 @@ def repo(api):
     api.create_repo("relvit/m")
     files = {"a.txt": b"one\n", "weights.safetensors": BIG, "sub/deep/b.txt": b"two\n"}
     api.create_commit(
-        "relvit/m", [CommitOperationAdd(name, content) for name, content in files.items()], commit_message="first"
+        "relvit/m",
+        [CommitOperationAdd(name, content) for name, content in files.items()],
+        commit_message="first",
     )
     return "relvit/m"
 
@@ -71,7 +73,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def ndjson(*lines):
-    return b"".join(json.dumps({"key": key, "value": value}).encode() + b"\n" for key, value in lines)
+    return b"".join(
+        json.dumps({"key": key, "value": value}).encode() + b"\n" for key, value in lines
+    )
 
 
 def test_accounts(hub):
@@ -85,7 +89,10 @@ def test_accounts(hub):
 
 
 def test_create_and_delete(api):
-    assert api.create_repo("relvit/x", repo_type="dataset", private=True) == f"{api.endpoint}/datasets/relvit/x"
+    assert (
+        api.create_repo("relvit/x", repo_type="dataset", private=True)
+        == f"{api.endpoint}/datasets/relvit/x"
+    )
     api.create_repo("relvit/x", repo_type="dataset", exist_ok=True)
     with pytest.raises(HfHubHTTPError, match="You already created this repo"):
         api.create_repo("relvit/x", repo_type="dataset")
@@ -99,7 +106,9 @@ def test_create_and_delete(api):
         api.delete_repo("relvit/x", repo_type="dataset")
 
 
-@pytest.mark.parametrize("name", ["a--b", "a..b", "..", "x.git", "-x", "a b", "ü", "a" * 97, "", None, 3])
+@pytest.mark.parametrize(
+    "name", ["a--b", "a..b", "..", "x.git", "-x", "a b", "ü", "a" * 97, "", None, 3]
+)
 def test_bad_names(hub, name):
     assert call(hub, "POST", "/api/repos/create", {"name": name, "type": "model"})[0] == 400
 
@@ -122,7 +131,10 @@ def test_who_may_create(hub, token, owner, status):
 
 def test_wrong_types(hub, api, repo):
     assert call(hub, "POST", "/api/repos/create", {"name": "x", "type": "bucket"})[0] == 400
-    assert call(hub, "POST", "/api/repos/create", {"name": "x", "type": "space", "sdk": "flash"})[0] == 400
+    assert (
+        call(hub, "POST", "/api/repos/create", {"name": "x", "type": "space", "sdk": "flash"})[0]
+        == 400
+    )
     with pytest.raises(RepositoryNotFoundError):
         api.upload_file(path_or_fileobj=b"x", path_in_repo="a", repo_id=repo, repo_type="dataset")
 
@@ -150,7 +162,9 @@ def test_files_come_back(hub, api, repo, tmp_path):
     assert found.pop(".gitattributes")
     assert found == {"a.txt": b"one\n", "weights.safetensors": BIG, "sub/deep/b.txt": b"two\n"}
     used = {path.split("?")[0] for method, path, _ in hub.requests if method == "PUT"}
-    assert used == {f"/_storage/{hashlib.sha256(BIG).hexdigest()}"}  # small ones travel in the commit
+    assert used == {
+        f"/_storage/{hashlib.sha256(BIG).hexdigest()}"
+    }  # small ones travel in the commit
 
 
 def _files(folder):
@@ -160,10 +174,15 @@ def _files(folder):
 def test_resolve(hub, repo):
     status, headers, body = call(hub, "GET", f"/{repo}/resolve/main/a.txt")
     assert (status, body) == (200, b"one\n")
-    assert headers["ETag"] == f'"{hashlib.sha1(b"blob 4" + bytes(1) + b"one" + bytes([10])).hexdigest()}"'
+    assert (
+        headers["ETag"]
+        == f'"{hashlib.sha1(b"blob 4" + bytes(1) + b"one" + bytes([10])).hexdigest()}"'
+    )
     commit = headers["X-Repo-Commit"]
     assert re.fullmatch("[0-9a-f]{40}", commit)
-    status, headers, body = call(hub, "HEAD", f"/{repo}/resolve/{commit}/weights.safetensors", token=None)
+    status, headers, body = call(
+        hub, "HEAD", f"/{repo}/resolve/{commit}/weights.safetensors", token=None
+    )
     assert (status, body) == (302, b"")
     assert headers["X-Linked-Etag"] == f'"{hashlib.sha256(BIG).hexdigest()}"'
     assert headers["X-Linked-Size"] == str(len(BIG))
@@ -191,7 +210,9 @@ def test_ranges(hub, repo, wanted, status, part):
     found, headers, body = call(hub, "GET", path, Range=wanted)
     assert (found, body) == (status, BIG[part])
     if status == 206:
-        first, last = re.fullmatch(rf"bytes (\d+)-(\d+)/{len(BIG)}", headers["Content-Range"]).groups()
+        first, last = re.fullmatch(
+            rf"bytes (\d+)-(\d+)/{len(BIG)}", headers["Content-Range"]
+        ).groups()
         assert BIG[int(first) : int(last) + 1] == body
 
 
@@ -222,7 +243,9 @@ def test_trees(api, repo):
     infos = api.get_paths_info(repo, ["sub", "a.txt", "none"], expand=True)
     assert [type(i).__name__ for i in infos] == ["RepoFolder", "RepoFile"]
     files = HfFileSystem(endpoint=api.endpoint, token=api.token)
-    assert files.ls(repo, detail=False, refresh=True) == [f"{repo}/{name}" for name in sorted(names)]
+    assert files.ls(repo, detail=False, refresh=True) == [
+        f"{repo}/{name}" for name in sorted(names)
+    ]
     assert files.read_bytes(f"{repo}/weights.safetensors") == BIG
 
 
@@ -244,11 +267,21 @@ def test_branches_tags_and_commits(api, repo):
     first = api.model_info(repo).sha
     api.create_tag(repo, tag="v1.0.0")
     api.create_branch(repo, branch="try")
-    api.upload_file(path_or_fileobj=b"three", path_in_repo="a.txt", repo_id=repo, revision="try", commit_message="two")
+    api.upload_file(
+        path_or_fileobj=b"three",
+        path_in_repo="a.txt",
+        repo_id=repo,
+        revision="try",
+        commit_message="two",
+    )
     refs = api.list_repo_refs(repo)
     assert {b.name: b.target_commit == first for b in refs.branches} == {"main": True, "try": False}
     assert [(t.name, t.target_commit) for t in refs.tags] == [("v1.0.0", first)]
-    assert [c.title for c in api.list_repo_commits(repo, revision="try")] == ["two", "first", "initial commit"]
+    assert [c.title for c in api.list_repo_commits(repo, revision="try")] == [
+        "two",
+        "first",
+        "initial commit",
+    ]
     assert api.list_repo_commits(repo)[0].authors == ["relvit"]
     api.create_tag(repo, tag="v1.0.0", exist_ok=True)
     with pytest.raises(HfHubHTTPError, match="exists already"):
@@ -256,7 +289,9 @@ def test_branches_tags_and_commits(api, repo):
     with pytest.raises(RevisionNotFoundError):
         api.create_tag(repo, tag="v2", revision="nowhere")
     with pytest.raises(RevisionNotFoundError):
-        api.upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=repo, revision="v1.0.0")  # tags do not move
+        api.upload_file(
+            path_or_fileobj=b"x", path_in_repo="x", repo_id=repo, revision="v1.0.0"
+        )  # tags do not move
     api.delete_tag(repo, tag="v1.0.0")
     api.delete_branch(repo, branch="try")
     assert api.list_repo_refs(repo).tags == []
@@ -271,7 +306,11 @@ def test_commits_change_copy_and_delete(hub, api, repo):
         CommitOperationDelete("a.txt"),
     ]
     api.create_commit(repo, operations, commit_message="second")
-    assert set(api.list_repo_files(repo)) == {".gitattributes", "weights.safetensors", "copy.safetensors"}
+    assert set(api.list_repo_files(repo)) == {
+        ".gitattributes",
+        "weights.safetensors",
+        "copy.safetensors",
+    }
     with pytest.raises(EntryNotFoundError, match="A file with this name doesn't exist"):
         api.create_commit(repo, [CommitOperationDelete("a.txt")], commit_message="third")
 
@@ -290,7 +329,10 @@ def test_a_stale_parent(api, repo):
 )
 def test_bad_paths(hub, api, repo, path):
     head = api.model_info(repo).sha
-    body = ndjson(("header", {"summary": "x"}), ("file", {"path": path, "content": "eA==", "encoding": "base64"}))
+    body = ndjson(
+        ("header", {"summary": "x"}),
+        ("file", {"path": path, "content": "eA==", "encoding": "base64"}),
+    )
     assert call(hub, "POST", f"/api/models/{repo}/commit/main", body)[0] == 400
     if path != "sub":  # a folder of that name is there: only the commit can tell
         files = [{"path": path, "size": 1, "sample": "eA=="}]
@@ -301,7 +343,8 @@ def test_bad_paths(hub, api, repo, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/..%2f..%2f/repo.json", "/api/models/..%2f../repo", "/relvit/..%2fm/resolve/main/a.txt"]
+    "path",
+    ["/..%2f..%2f/repo.json", "/api/models/..%2f../repo", "/relvit/..%2fm/resolve/main/a.txt"],
 )
 def test_no_way_out_of_the_storage(hub, repo, path):
     assert call(hub, "GET", path)[0] == 404
@@ -318,8 +361,14 @@ def test_no_way_out_of_the_storage(hub, repo, path):
             [("header", {"summary": "x"}), ("file", {"path": "x", "content": "AAA="})],
             "must be uploaded as a large file",
         ),
-        ([("header", {"summary": "x"}), ("lfsFile", {"path": "x", "oid": "0" * 64, "size": 3})], "does not exist"),
-        ([("header", {"summary": "x"}), ("lfsFile", {"path": "x", "oid": "../../x", "size": 3})], "does not exist"),
+        (
+            [("header", {"summary": "x"}), ("lfsFile", {"path": "x", "oid": "0" * 64, "size": 3})],
+            "does not exist",
+        ),
+        (
+            [("header", {"summary": "x"}), ("lfsFile", {"path": "x", "oid": "../../x", "size": 3})],
+            "does not exist",
+        ),
         (
             [
                 ("header", {"summary": "x"}),
@@ -347,8 +396,14 @@ def test_large_files_must_be_what_they_say(hub, api, repo):
     content, oid = b"\0new" * 999, hashlib.sha256(b"\0new" * 999).hexdigest()
 
     def batch(size):
-        wanted = {"operation": "upload", "transfers": ["basic"], "objects": [{"oid": oid, "size": size}]}
-        return json.loads(call(hub, "POST", f"/{repo}.git/info/lfs/objects/batch", wanted)[2])["objects"][0]
+        wanted = {
+            "operation": "upload",
+            "transfers": ["basic"],
+            "objects": [{"oid": oid, "size": size}],
+        }
+        return json.loads(call(hub, "POST", f"/{repo}.git/info/lfs/objects/batch", wanted)[2])[
+            "objects"
+        ][0]
 
     def put(href, body):
         return call(hub, "PUT", href[href.index("/_storage") :], body, token=None)[0]
@@ -360,7 +415,9 @@ def test_large_files_must_be_what_they_say(hub, api, repo):
     assert put(batch(5)["actions"]["upload"]["href"], content) == 400
     assert put(upload.replace("signature=", "signature=0"), content) == 403
     verify = f"/{repo}.git/info/lfs/verify"
-    assert call(hub, "POST", verify, {"oid": oid, "size": len(content)})[0] == 404  # nothing was kept
+    assert (
+        call(hub, "POST", verify, {"oid": oid, "size": len(content)})[0] == 404
+    )  # nothing was kept
     assert put(upload, content) == 200
     assert call(hub, "POST", verify, {"oid": oid, "size": 7})[0] == 422
     assert call(hub, "POST", verify, {"oid": oid, "size": len(content)})[0] == 200
@@ -370,7 +427,10 @@ def test_large_files_must_be_what_they_say(hub, api, repo):
 def test_uploads_need_the_repository(hub, api):
     for path in ("/api/models/relvit/none/preupload/main", "/api/models/relvit/none/commit/main"):
         assert call(hub, "POST", path, {"files": []})[0] == 404
-    assert call(hub, "POST", "/relvit/none.git/info/lfs/objects/batch", {"operation": "upload"})[0] == 404
+    assert (
+        call(hub, "POST", "/relvit/none.git/info/lfs/objects/batch", {"operation": "upload"})[0]
+        == 404
+    )
 
 
 @pytest.mark.parametrize(
@@ -382,11 +442,19 @@ def test_uploads_need_the_repository(hub, api):
         ("model", "tags: relvit", '"tags" must be a list of strings'),
         ("model", "tags: [1]", '"tags" must be a list of strings'),
         ("model", "datasets: [a b]", '"datasets" must be a repo id'),
-        ("model", "model-index:\n- name: x\n  results:\n  - task: {}\n", "each result needs task.type"),
+        (
+            "model",
+            "model-index:\n- name: x\n  results:\n  - task: {}\n",
+            "each result needs task.type",
+        ),
         ("model", "model-index: {}", '"model-index" must be a list'),
         ("dataset", "configs: {}", '"configs" must be a list'),
         ("dataset", "configs: [{config_name: a, data_files: [{split: x}]}]", "data_files of a"),
-        ("dataset", "configs: [{config_name: a, default: true}, {config_name: b, default: true}]", "only one may be"),
+        (
+            "dataset",
+            "configs: [{config_name: a, default: true}, {config_name: b, default: true}]",
+            "only one may be",
+        ),
         ("dataset", "size_categories: [huge]", '"size_categories"'),
         ("space", "sdk: flash", '"sdk"'),
         ("space", "sdk: gradio\ncolorFrom: teal", '"colorFrom"'),
@@ -398,7 +466,9 @@ def test_cards_with_bad_metadata(hub, api, kind, header, message):
     api.create_repo("relvit/c", repo_type=kind, space_sdk="gradio" if kind == "space" else None)
     card = f"---\n{header}\n---\n# Title\n".encode()
     with pytest.raises(ValueError, match=re.escape(message)):  # the client asks before it sends
-        api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="relvit/c", repo_type=kind)
+        api.upload_file(
+            path_or_fileobj=card, path_in_repo="README.md", repo_id="relvit/c", repo_type=kind
+        )
     content = base64.b64encode(card).decode()
     body = ndjson(("header", {"summary": "x"}), ("file", {"path": "README.md", "content": content}))
     status, _, answer = call(hub, "POST", f"/api/{kind}s/relvit/c/commit/main", body)
@@ -408,11 +478,14 @@ def test_cards_with_bad_metadata(hub, api, kind, header, message):
 
 def test_cards_with_good_metadata(api):
     assert card_errors("---\nlicense: mit\ntags: [a]\n---\n", "model") == ([], [])
-    assert card_errors("# no header", "dataset") == ([], ["empty or missing yaml metadata in repo card"])
-    api.create_repo("relvit/c")
-    ModelCard("---\nlicense: apache-2.0\ntags: [relvit]\nlibrary_name: transformers\n---\n# T\n").push_to_hub(
-        "relvit/c", token=api.token
+    assert card_errors("# no header", "dataset") == (
+        [],
+        ["empty or missing yaml metadata in repo card"],
     )
+    api.create_repo("relvit/c")
+    ModelCard(
+        "---\nlicense: apache-2.0\ntags: [relvit]\nlibrary_name: transformers\n---\n# T\n"
+    ).push_to_hub("relvit/c", token=api.token)
     info = api.model_info("relvit/c")
     assert {"relvit", "license:apache-2.0", "transformers"} <= set(info.tags)
     assert info.card_data.license == "apache-2.0"
@@ -420,7 +493,9 @@ def test_cards_with_good_metadata(api):
 
 
 def test_collections(hub, api, repo):
-    made = api.create_collection("Relations", namespace="relvit", description="All of it", private=True)
+    made = api.create_collection(
+        "Relations", namespace="relvit", description="All of it", private=True
+    )
     assert api.create_collection("Relations", namespace="relvit", exists_ok=True).slug == made.slug
     api.add_collection_item(made.slug, repo, "model", note="the first")
     api.add_collection_item(made.slug, repo, "model", exists_ok=True)
@@ -440,8 +515,17 @@ def test_many_at_once(hub, api, repo):
     """Each commit builds on the one before: none is lost."""
     with ThreadPoolExecutor(8) as pool:
         names = [f"{i}.bin" for i in range(16)]
-        list(pool.map(lambda name: api.upload_file(path_or_fileobj=BIG, path_in_repo=name, repo_id=repo), names))
-        made = list(pool.map(lambda i: call(hub, "POST", "/api/repos/create", {"name": "race"})[0], range(8)))
+        list(
+            pool.map(
+                lambda name: api.upload_file(path_or_fileobj=BIG, path_in_repo=name, repo_id=repo),
+                names,
+            )
+        )
+        made = list(
+            pool.map(
+                lambda i: call(hub, "POST", "/api/repos/create", {"name": "race"})[0], range(8)
+            )
+        )
     assert set(names) < set(api.list_repo_files(repo))
     assert len(list(api.list_repo_commits(repo))) == 18
     assert sorted(made) == [200] + [409] * 7
@@ -452,7 +536,9 @@ def test_failures_can_be_switched_on(hub, api, repo):
     answers = [call(hub, "GET", f"/api/models/{repo}")[0] for _ in range(4)]
     assert answers == [200, 418, 418, 200]
     hub.fail("PUT", "/_storage/", status=None, after=100)
-    api.upload_file(path_or_fileobj=BIG * 50, path_in_repo="big.bin", repo_id=repo)  # the client tries again
+    api.upload_file(
+        path_or_fileobj=BIG * 50, path_in_repo="big.bin", repo_id=repo
+    )  # the client tries again
     uploads = [status for method, _, status in hub.requests if method == "PUT"]
     assert uploads == [200, 0, 200]
     hub.fail("GET", "/_storage/", status=None, after=100)
@@ -475,7 +561,12 @@ def test_a_restart_loses_nothing(tmp_path, monkeypatch):
     with Hub(folder) as hub:
         api = HfApi(hub.url, token="local-relvit")
         assert api.model_info("relvit/m", revision="v1").sha == sha
-        assert Path(api.hf_hub_download("relvit/m", "a.bin", cache_dir=tmp_path / "cache")).read_bytes() == BIG
+        assert (
+            Path(
+                api.hf_hub_download("relvit/m", "a.bin", cache_dir=tmp_path / "cache")
+            ).read_bytes()
+            == BIG
+        )
         assert not any((folder / "incoming").iterdir())
 
 
@@ -483,7 +574,9 @@ def test_pages_for_people(hub, api):
     api.create_repo("relvit/c", repo_type="dataset", private=True)
     card = b"---\nlicense: mit\n---\n# A <script>alert(1)</script> card\n\n![x](pic.png)\n"
     card += b"\n| a | b |\n|---|---|\n| 1 | 2 |\n"
-    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id="relvit/c", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=card, path_in_repo="README.md", repo_id="relvit/c", repo_type="dataset"
+    )
     assert b"relvit/c" not in call(hub, "GET", "/", token=None)[2]
     status, headers, _ = call(hub, "GET", "/?token=local-relvit", token=None)
     assert (status, headers["Location"]) == (303, "/")

@@ -10,7 +10,9 @@ from .server import Hub
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make hub", description="A Hub on this machine, for trying things out.")
+    parser = argparse.ArgumentParser(
+        prog="make hub", description="A Hub on this machine, for trying things out."
+    )
     parser.add_argument("--port", type=int, default=8585)
     parser.add_argument("--storage", type=Path, default=Path("runs/hub"))
     options = parser.parse_args()

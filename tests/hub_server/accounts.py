@@ -33,7 +33,9 @@ def account_of(token: str | None, accounts: dict[str, Account]) -> Account | Non
     if account is None:
         raise HubError(401, "Invalid credentials in Authorization header")
     if account.expired:
-        raise HubError(401, "Invalid credentials in Authorization header: the user access token is expired")
+        raise HubError(
+            401, "Invalid credentials in Authorization header: the user access token is expired"
+        )
     return account
 
 
@@ -46,16 +48,25 @@ def check_write(account: Account | None, owner: str) -> Account:
     if account is None:
         raise HubError(401, "Invalid username or password.")
     if owner not in (account.name, *account.orgs):
-        raise HubError(403, f'You don\'t have the rights to create or change anything under the namespace "{owner}"')
+        raise HubError(
+            403,
+            f'You don\'t have the rights to create or change anything under the namespace "{owner}"',
+        )
     if account.role != "write":
-        raise HubError(403, f"This token of {account.name} may only read: a token with the role write is needed")
+        raise HubError(
+            403,
+            f"This token of {account.name} may only read: a token with the role write is needed",
+        )
     return account
 
 
 def whoami(account: Account | None) -> dict:
     if account is None:
         raise HubError(401, "Invalid username or password.")
-    orgs = [{"type": "org", "id": org, "name": org, "fullname": org, "roleInOrg": "admin"} for org in account.orgs]
+    orgs = [
+        {"type": "org", "id": org, "name": org, "fullname": org, "roleInOrg": "admin"}
+        for org in account.orgs
+    ]
     return {
         "type": "user",
         "id": account.name,
@@ -63,5 +74,8 @@ def whoami(account: Account | None) -> dict:
         "fullname": account.name,
         "isPro": False,
         "orgs": orgs,
-        "auth": {"type": "access_token", "accessToken": {"displayName": "local", "role": account.role}},
+        "auth": {
+            "type": "access_token",
+            "accessToken": {"displayName": "local", "role": account.role},
+        },
     }

@@ -11,7 +11,9 @@ from .errors import HubError
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _REPO_ID = re.compile(r"([\w.-]+/)?[\w.-]+")
-_SIZE = re.compile(r"n<1K|1K<n<10K|10K<n<100K|100K<n<1M|1M<n<10M|10M<n<100M|100M<n<1B|1B<n<10B|n>1T|unknown")
+_SIZE = re.compile(
+    r"n<1K|1K<n<10K|10K<n<100K|100K<n<1M|1M<n<10M|10M<n<100M|100M<n<1B|1B<n<10B|n>1T|unknown"
+)
 _COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 _LICENSES = """
 apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause
@@ -26,14 +28,25 @@ _SDKS = ("gradio", "docker", "static", "streamlit")
 
 def check_name(name: object) -> str:
     """A namespace or the name of a repository."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or "--" in name or ".." in name or name.endswith(".git"):
-        raise HubError(400, f"Invalid repo name: {name!r}. Letters, digits, '-', '_' and '.', at most 96 of them")
+    if (
+        not isinstance(name, str)
+        or not _NAME.fullmatch(name)
+        or "--" in name
+        or ".." in name
+        or name.endswith(".git")
+    ):
+        raise HubError(
+            400,
+            f"Invalid repo name: {name!r}. Letters, digits, '-', '_' and '.', at most 96 of them",
+        )
     return name
 
 
 def check_path(path: object) -> str:
     """The path of a file in a repository: relative, without anything that leads out of it."""
-    good = isinstance(path, str) and 0 < len(path) <= 1024 and path.isprintable() and "\\" not in path
+    good = (
+        isinstance(path, str) and 0 < len(path) <= 1024 and path.isprintable() and "\\" not in path
+    )
     if not good or any(part in ("", ".", "..", ".git") for part in str(path).split("/")):
         raise HubError(400, f"Invalid file path: {path!r}")
     return str(path)
@@ -64,7 +77,9 @@ def card_errors(card: str, repo_type: str) -> tuple[list[str], list[str]]:
     if not values:
         missing = "empty or missing yaml metadata in repo card"
         return ([missing], []) if repo_type == "space" else ([], [missing])
-    errors = [f'"{key}" must be a {kind}' for key, kind, good in _expected(values, repo_type) if not good]
+    errors = [
+        f'"{key}" must be a {kind}' for key, kind, good in _expected(values, repo_type) if not good
+    ]
     if repo_type == "model":
         errors += _model_index_errors(values.get("model-index", []))
     if repo_type == "dataset":
@@ -82,11 +97,19 @@ def _expected(values: dict, repo_type: str):
     for key, kind in strings.items():
         if key in values:
             value = values[key] if key == "tags" or isinstance(values[key], list) else [values[key]]
-            yield key, kind, isinstance(value, list) and all(isinstance(v, str) and v for v in value)
+            yield (
+                key,
+                kind,
+                isinstance(value, list) and all(isinstance(v, str) and v for v in value),
+            )
     for key in ("datasets", "base_model", "models"):
         if key in values:
             value = values[key] if isinstance(values[key], list) else [values[key]]
-            yield key, "repo id or a list of them", all(isinstance(v, str) and _REPO_ID.fullmatch(v) for v in value)
+            yield (
+                key,
+                "repo id or a list of them",
+                all(isinstance(v, str) and _REPO_ID.fullmatch(v) for v in value),
+            )
     for key in ("pipeline_tag", "library_name", "pretty_name", "title", "app_file", "license_name"):
         if key in values:
             yield key, "string", isinstance(values[key], str)
@@ -96,7 +119,11 @@ def _expected(values: dict, repo_type: str):
     if "size_categories" in values:
         value = values["size_categories"]
         value = value if isinstance(value, list) else [value]
-        yield "size_categories", "list of sizes such as 1K<n<10K", all(_SIZE.fullmatch(str(v)) for v in value)
+        yield (
+            "size_categories",
+            "list of sizes such as 1K<n<10K",
+            all(_SIZE.fullmatch(str(v)) for v in value),
+        )
     if "task_categories" in values:
         yield "task_categories", "list of strings", isinstance(values["task_categories"], list)
     if repo_type == "space":
@@ -105,9 +132,17 @@ def _expected(values: dict, repo_type: str):
             if key in values:
                 yield key, "color of " + ", ".join(_COLORS), values[key] in _COLORS
         if "short_description" in values:
-            yield "short_description", "text of at most 60 characters", len(str(values["short_description"])) <= 60
+            yield (
+                "short_description",
+                "text of at most 60 characters",
+                len(str(values["short_description"])) <= 60,
+            )
         if "sdk_version" in values:
-            yield "sdk_version", "string such as 6.31.0 (quote it)", isinstance(values["sdk_version"], str)
+            yield (
+                "sdk_version",
+                "string such as 6.31.0 (quote it)",
+                isinstance(values["sdk_version"], str),
+            )
 
 
 def _model_index_errors(index: object) -> list[str]:
@@ -115,7 +150,11 @@ def _model_index_errors(index: object) -> list[str]:
         return ['"model-index" must be a list']
     errors = []
     for entry in index:
-        if not isinstance(entry, dict) or not entry.get("name") or not isinstance(entry.get("results"), list):
+        if (
+            not isinstance(entry, dict)
+            or not entry.get("name")
+            or not isinstance(entry.get("results"), list)
+        ):
             errors.append('"model-index" needs a name and a list of results in each entry')
             continue
         for result in entry["results"]:
@@ -124,18 +163,24 @@ def _model_index_errors(index: object) -> list[str]:
                 errors.append('"model-index": each result needs task.type')
             if not isinstance(dataset, dict) or not dataset.get("type") or not dataset.get("name"):
                 errors.append('"model-index": each result needs dataset.type and dataset.name')
-            if not isinstance(metrics, list) or not all("type" in m and "value" in m for m in metrics):
+            if not isinstance(metrics, list) or not all(
+                "type" in m and "value" in m for m in metrics
+            ):
                 errors.append('"model-index": each metric needs a type and a value')
     return errors
 
 
 def _config_errors(configs: object) -> list[str]:
-    if not isinstance(configs, list) or not all(isinstance(c, dict) and c.get("config_name") for c in configs):
+    if not isinstance(configs, list) or not all(
+        isinstance(c, dict) and c.get("config_name") for c in configs
+    ):
         return ['"configs" must be a list of mappings with a config_name']
     errors = []
     for config in configs:
         files = config.get("data_files", [])
-        listed = isinstance(files, list) and all(isinstance(f, dict) and {"split", "path"} <= f.keys() for f in files)
+        listed = isinstance(files, list) and all(
+            isinstance(f, dict) and {"split", "path"} <= f.keys() for f in files
+        )
         if not (isinstance(files, str) or listed):
             errors.append(
                 f'"configs": data_files of {config["config_name"]} must be a path or a list of split and path'

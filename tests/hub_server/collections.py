@@ -54,10 +54,25 @@ def create(request: Request) -> dict:
     with request.store.lock:
         for other in _all(request):
             if (other["owner"]["name"], other["title"]) == (owner, title):
-                raise HubError(409, "You already have a collection with this title", slug=other["slug"])
-        slug = f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-{secrets.token_hex(12)}"
-        facts = {"slug": slug, "title": title, "description": wanted.get("description"), "owner": {"name": owner}}
-        facts |= {"items": [], "position": 0, "private": bool(wanted.get("private")), "theme": "blue", "upvotes": 0}
+                raise HubError(
+                    409, "You already have a collection with this title", slug=other["slug"]
+                )
+        slug = (
+            f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-{secrets.token_hex(12)}"
+        )
+        facts = {
+            "slug": slug,
+            "title": title,
+            "description": wanted.get("description"),
+            "owner": {"name": owner},
+        }
+        facts |= {
+            "items": [],
+            "position": 0,
+            "private": bool(wanted.get("private")),
+            "theme": "blue",
+            "upvotes": 0,
+        }
         return _save(request, facts)
 
 
@@ -76,7 +91,12 @@ def add_item(request: Request) -> dict:
             raise HubError(409, "Item is already in the collection")
         note = {"text": wanted["note"]} if wanted.get("note") else None
         position = len(collection["items"])
-        entry = {"_id": secrets.token_hex(12), "id": item["id"], "type": item["type"], "position": position}
+        entry = {
+            "_id": secrets.token_hex(12),
+            "id": item["id"],
+            "type": item["type"],
+            "position": position,
+        }
         collection["items"].append(entry | ({"note": note} if note else {}))
         return _save(request, collection)
 

@@ -46,7 +46,11 @@ class Faults:
         """The fault that this request meets, which is then used up by one."""
         with self._lock:
             for fault in self._faults:
-                if fault.method not in ("", method) or not re.search(fault.path, path) or fault.times <= 0:
+                if (
+                    fault.method not in ("", method)
+                    or not re.search(fault.path, path)
+                    or fault.times <= 0
+                ):
                     continue
                 if fault.skip > 0:
                     fault.skip -= 1

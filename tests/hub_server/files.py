@@ -45,7 +45,11 @@ def resolve(request: Request) -> Answer:
         return ranged(content, request, {**headers, "ETag": f'"{entry["oid"]}"'})
     link = f"{request.hub.storage_url}/{entry['sha256']}?signature={request.hub.signature(entry['sha256'])}"
     link += f"&name={quote(Path(path).name)}"
-    large = {"X-Linked-Etag": f'"{entry["sha256"]}"', "X-Linked-Size": str(entry["size"]), "Location": link}
+    large = {
+        "X-Linked-Etag": f'"{entry["sha256"]}"',
+        "X-Linked-Size": str(entry["size"]),
+        "Location": link,
+    }
     return Answer(b"", 302, {**headers, **large, "ETag": f'"{entry["oid"]}"'})
 
 

@@ -45,7 +45,9 @@ class Request:
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         if scheme:
             return token.strip() if scheme.lower() == "bearer" else scheme
-        cookie = SimpleCookie(self.headers.get("cookie", "")).get("token")  # of a browser, see pages.py
+        cookie = SimpleCookie(self.headers.get("cookie", "")).get(
+            "token"
+        )  # of a browser, see pages.py
         return cookie.value if cookie else None
 
     @property

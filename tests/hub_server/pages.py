@@ -31,14 +31,21 @@ def _page(title: str, body: str) -> str:
 
 def _table(rows: list[list[str]]) -> str:
     """Rows of HTML; the last column holds numbers."""
-    lines = ["".join(f"<td>{cell}</td>" for cell in row[:-1]) + f'<td class="n">{row[-1]}</td>' for row in rows]
+    lines = [
+        "".join(f"<td>{cell}</td>" for cell in row[:-1]) + f'<td class="n">{row[-1]}</td>'
+        for row in rows
+    ]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
 def index(request: Request) -> Answer:
     if token := request.first("token"):  # so that a browser may see what is private
         account_of(token, request.hub.accounts)
-        return Answer(b"", 303, {"Location": "/", "Set-Cookie": f"token={token}; HttpOnly; SameSite=Strict; Path=/"})
+        return Answer(
+            b"",
+            303,
+            {"Location": "/", "Set-Cookie": f"token={token}; HttpOnly; SameSite=Strict; Path=/"},
+        )
     body = ""
     for kind in TYPES:
         rows = []
@@ -49,7 +56,12 @@ def index(request: Request) -> Answer:
             private = '<span class="pale">private</span>' if repo.facts["private"] else ""
             n = len(repo.commit("main")["files"])
             rows.append(
-                [f'<a href="{quote(link)}">{html.escape(repo.id)}</a>', private, repo.facts["modified"], f"{n} files"]
+                [
+                    f'<a href="{quote(link)}">{html.escape(repo.id)}</a>',
+                    private,
+                    repo.facts["modified"],
+                    f"{n} files",
+                ]
             )
         body += f"<h2>{kind.title()}s</h2>" + (_table(rows) if rows else '<p class="pale">none</p>')
     return Answer(_page("A Hub on this machine", body))
@@ -67,7 +79,9 @@ def repository(request: Request) -> Answer:
         name = f'<a href="{resolve}/{quote(path)}">{html.escape(path)}</a>'
         rows.append([name, "large file" if entry["lfs"] else "", f"{entry['size']:,}"])
     names = [*repo.facts["branches"], *repo.facts["tags"]]
-    refs = ", ".join(f'<a href="{base}/tree/{quote(name, safe="")}">{html.escape(name)}</a>' for name in names)
+    refs = ", ".join(
+        f'<a href="{base}/tree/{quote(name, safe="")}">{html.escape(name)}</a>' for name in names
+    )
     facts = f"{'private' if repo.facts['private'] else 'public'}, commit {commit['sha'][:10]} of {commit['date']}"
     body = f'<p><a href="/">All</a> · {refs} · <span class="pale">{facts}</span></p>{_table(rows)}'
     if "README.md" in commit["files"]:

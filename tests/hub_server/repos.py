@@ -30,7 +30,10 @@ def writable(request: Request) -> Repo:
 
 def page(items: list, request: Request) -> Answer:
     """One page of a list, with the link to the next one."""
-    start, limit = int(request.first("cursor", "0")), min(int(request.first("limit", str(PAGE))), PAGE)
+    start, limit = (
+        int(request.first("cursor", "0")),
+        min(int(request.first("limit", str(PAGE))), PAGE),
+    )
     headers = {}
     if start + limit < len(items):
         query = urlencode({**request.query, "cursor": start + limit}, doseq=True)
@@ -66,7 +69,11 @@ def _owner(request: Request, wanted: dict) -> str:
 
 def _named(request: Request) -> Repo:
     wanted = request.json()
-    kind, owner, name = wanted.get("type") or "model", _owner(request, wanted), check_name(wanted.get("name"))
+    kind, owner, name = (
+        wanted.get("type") or "model",
+        _owner(request, wanted),
+        check_name(wanted.get("name")),
+    )
     request.groups = {"kind": f"{kind}s", "repo": f"{owner}/{name}"}
     return writable(request)
 
@@ -80,7 +87,9 @@ def settings(request: Request) -> dict:
     repo, wanted = writable(request), request.json()
     with request.store.lock:
         if "private" in wanted or "visibility" in wanted:
-            repo.facts["private"] = bool(wanted.get("private")) or wanted.get("visibility") == "private"
+            repo.facts["private"] = (
+                bool(wanted.get("private")) or wanted.get("visibility") == "private"
+            )
         repo.save()
     return {"private": repo.facts["private"]}
 
@@ -89,7 +98,11 @@ def described(repo: Repo, revision: str, files: bool = True) -> dict:
     commit = repo.commit(revision)
     card = repo.card(commit)
     tags = [str(tag) for tag in card.get("tags") or []]
-    for key, prefix in (("license", "license:"), ("datasets", "dataset:"), ("base_model", "base_model:")):
+    for key, prefix in (
+        ("license", "license:"),
+        ("datasets", "dataset:"),
+        ("base_model", "base_model:"),
+    ):
         values = card.get(key) or []
         tags += [f"{prefix}{value}" for value in (values if isinstance(values, list) else [values])]
     for key in ("library_name", "pipeline_tag"):
@@ -115,7 +128,12 @@ def described(repo: Repo, revision: str, files: bool = True) -> dict:
     }
     if files:
         facts["siblings"] = [
-            {"rfilename": path, "size": entry["size"], "blobId": entry["oid"], "lfs": lfs_facts(entry)}
+            {
+                "rfilename": path,
+                "size": entry["size"],
+                "blobId": entry["oid"],
+                "lfs": lfs_facts(entry),
+            }
             for path, entry in sorted(commit["files"].items())
         ]
     return facts
@@ -124,7 +142,12 @@ def described(repo: Repo, revision: str, files: bool = True) -> dict:
 def lfs_facts(entry: dict) -> dict | None:
     if not entry["lfs"]:
         return None
-    return {"oid": entry["sha256"], "sha256": entry["sha256"], "size": entry["size"], "pointerSize": 130}
+    return {
+        "oid": entry["sha256"],
+        "sha256": entry["sha256"],
+        "size": entry["size"],
+        "pointerSize": 130,
+    }
 
 
 def info(request: Request) -> dict:
@@ -137,10 +160,16 @@ def listing(request: Request) -> Answer:
     wanted = set(request.query.get("filter", []))
     found = []
     for repo in request.store.repos(request.groups["kind"].removesuffix("s")):
-        if not may_read(account, repo.owner, repo.facts["private"]) or author not in ("", repo.owner):
+        if not may_read(account, repo.owner, repo.facts["private"]) or author not in (
+            "",
+            repo.owner,
+        ):
             continue
         facts = described(repo, "main", files=bool(request.first("full")))
-        if all(word in repo.id.lower() for word in words) and wanted <= {*facts["tags"], facts.get("pipeline_tag")}:
+        if all(word in repo.id.lower() for word in words) and wanted <= {
+            *facts["tags"],
+            facts.get("pipeline_tag"),
+        }:
             found.append(facts)
     return page(found, request)
 
@@ -148,7 +177,10 @@ def listing(request: Request) -> Answer:
 def validate_yaml(request: Request) -> Answer:
     wanted = request.json()
     errors, warnings = card_errors(wanted.get("content", ""), wanted.get("repoType") or "model")
-    body = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
+    body = {
+        "errors": [{"message": e} for e in errors],
+        "warnings": [{"message": w} for w in warnings],
+    }
     return Answer(body, 400 if errors else 200)
 
 

@@ -31,13 +31,17 @@ class Hub:
         accounts: by token.
     """
 
-    def __init__(self, folder: str | Path, port: int = 0, accounts: dict[str, Account] | None = None):
+    def __init__(
+        self, folder: str | Path, port: int = 0, accounts: dict[str, Account] | None = None
+    ):
         from . import collections, files, pages, repos, trees, uploads
 
         self.store = Store(folder)
         self.accounts = ACCOUNTS if accounts is None else accounts
         self.faults = Faults()
-        self.requests: list[tuple[str, str, int]] = []  # (method, path, status) of each that was answered
+        self.requests: list[
+            tuple[str, str, int]
+        ] = []  # (method, path, status) of each that was answered
         self.routes = [
             *repos.ROUTES,
             *trees.ROUTES,
@@ -47,7 +51,9 @@ class Hub:
             *pages.ROUTES,
         ]
         self._secret = secrets.token_bytes(16)
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self})
+        )
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         # Another host, as on the real Hub: the client does not follow when it asks for facts, nor sends its token.
@@ -86,12 +92,16 @@ class Hub:
         for method, pattern, function in self.routes:
             found = pattern.fullmatch(request.path)
             if found and (method == request.method or (method, request.method) == ("GET", "HEAD")):
-                request.groups = {name: unquote(value) for name, value in found.groupdict().items() if value}
+                request.groups = {
+                    name: unquote(value) for name, value in found.groupdict().items() if value
+                }
                 try:
                     result = function(request)
                     return result if isinstance(result, Answer) else Answer(result)
                 except HubError as error:
-                    headers = {"X-Error-Message": error.message} | ({"X-Error-Code": error.code} if error.code else {})
+                    headers = {"X-Error-Message": error.message} | (
+                        {"X-Error-Code": error.code} if error.code else {}
+                    )
                     commit = error.fields.pop("commit", None)
                     headers |= {"X-Repo-Commit": commit} if commit else {}
                     return Answer({"error": error.message, **error.fields}, error.status, headers)
@@ -175,7 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
                 body = json.dumps(body).encode()
             length = len(body)
         self.send_response_only(answer.status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(length), **answer.headers}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(length),
+            **answer.headers,
+        }.items():
             self.send_header(name, " ".join(value.encode("ascii", "replace").decode().split()))
         self.end_headers()
         if self.command == "HEAD":

@@ -109,7 +109,9 @@ class Repo:
         raise revision_not_found(revision)
 
     def commit(self, revision: str) -> dict:
-        return json.loads((self.folder / "commits" / f"{self.sha(revision)}.json").read_text(encoding="utf-8"))
+        return json.loads(
+            (self.folder / "commits" / f"{self.sha(revision)}.json").read_text(encoding="utf-8")
+        )
 
     def history(self, revision: str) -> Iterator[dict]:
         sha: str | None = self.sha(revision)
@@ -118,7 +120,9 @@ class Repo:
             yield commit
             sha = commit["parent"]
 
-    def add_commit(self, branch: str, files: dict, author: str, title: str, message: str = "") -> str:
+    def add_commit(
+        self, branch: str, files: dict, author: str, title: str, message: str = ""
+    ) -> str:
         parent = self.facts["branches"].get(branch)
         commit = {
             "parent": parent,
@@ -162,7 +166,10 @@ class Store:
 
     def repo(self, kind: str, repo_id: str) -> Repo:
         folder = self._folder(kind, repo_id)
-        if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id) or not (folder / "repo.json").exists():
+        if (
+            not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo_id)
+            or not (folder / "repo.json").exists()
+        ):
             raise repo_not_found()
         return Repo(folder, self.objects)
 
@@ -176,12 +183,26 @@ class Store:
         with self.lock:
             if (folder / "repo.json").exists():
                 raise HubError(409, "You already created this repo")
-            facts = {"id": repo_id, "private": private, "sdk": sdk, "created": now(), "branches": {}, "tags": {}}
+            facts = {
+                "id": repo_id,
+                "private": private,
+                "sdk": sdk,
+                "created": now(),
+                "branches": {},
+                "tags": {},
+            }
             shutil.rmtree(folder, ignore_errors=True)
             write_json(folder / "repo.json", facts)
             repo = Repo(folder, self.objects)
-            rules = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
-            repo.add_commit("main", {".gitattributes": self.regular(rules.encode())}, repo.owner, "initial commit")
+            rules = "".join(
+                f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES
+            )
+            repo.add_commit(
+                "main",
+                {".gitattributes": self.regular(rules.encode())},
+                repo.owner,
+                "initial commit",
+            )
         return repo
 
     def delete(self, repo: Repo) -> None:
@@ -207,4 +228,6 @@ def git_oid(content: bytes) -> str:
 
 
 def pointer(sha256: str, size: int) -> bytes:
-    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    )

@@ -32,7 +32,9 @@ def _last(repo: Repo, commit: dict, path: str) -> dict:
     """The commit that last changed a file or anything in a folder."""
 
     def there(of: dict) -> dict:
-        return {p: e["sha256"] for p, e in of["files"].items() if p == path or p.startswith(f"{path}/")}
+        return {
+            p: e["sha256"] for p, e in of["files"].items() if p == path or p.startswith(f"{path}/")
+        }
 
     for earlier in repo.history(commit["sha"]):
         if there(earlier) != there(commit):
@@ -48,9 +50,14 @@ def tree(request: Request) -> Answer:
     entries = _entries(repo, commit, request.first("expand").lower() in ("true", "1"))
     if folder and entries.get(folder, {}).get("type") != "directory":
         raise entry_not_found(folder)
-    inside = {path: what for path, what in entries.items() if not folder or path.startswith(f"{folder}/")}
+    inside = {
+        path: what for path, what in entries.items() if not folder or path.startswith(f"{folder}/")
+    }
     deep = folder.count("/") + 1 if folder else 0
-    return page([what for path, what in sorted(inside.items()) if recursive or path.count("/") == deep], request)
+    return page(
+        [what for path, what in sorted(inside.items()) if recursive or path.count("/") == deep],
+        request,
+    )
 
 
 def paths_info(request: Request) -> list:
@@ -70,16 +77,28 @@ def refs(request: Request) -> dict:
 
     def named(kind: str, folder: str) -> list[dict]:
         found = sorted(repo.facts[kind].items())
-        return [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": sha} for name, sha in found]
+        return [
+            {"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": sha}
+            for name, sha in found
+        ]
 
-    return {"branches": named("branches", "heads"), "tags": named("tags", "tags"), "converts": [], "pullRequests": []}
+    return {
+        "branches": named("branches", "heads"),
+        "tags": named("tags", "tags"),
+        "converts": [],
+        "pullRequests": [],
+    }
 
 
 def commits(request: Request) -> Answer:
     history = readable(request).history(request.groups["revision"])
     keys = ("title", "message", "date")
     return page(
-        [{"id": c["sha"], "authors": [{"user": c["author"]}], **{k: c[k] for k in keys}} for c in history], request
+        [
+            {"id": c["sha"], "authors": [{"user": c["author"]}], **{k: c[k] for k in keys}}
+            for c in history
+        ],
+        request,
     )
 
 
@@ -87,10 +106,18 @@ def add_ref(request: Request) -> dict:
     repo, wanted, kind = writable(request), request.json(), request.groups["ref"]
     name = request.groups["name"] if kind == "branch" else wanted.get("tag")
     refs = "branches" if kind == "branch" else "tags"
-    if not isinstance(name, str) or not name or ".." in name or name.startswith(("-", "/")) or " " in name:
+    if (
+        not isinstance(name, str)
+        or not name
+        or ".." in name
+        or name.startswith(("-", "/"))
+        or " " in name
+    ):
         raise HubError(400, f"Invalid {kind} name: {name!r}")
     with request.store.lock:
-        target = repo.sha(wanted.get("startingPoint", "main") if kind == "branch" else request.groups["name"])
+        target = repo.sha(
+            wanted.get("startingPoint", "main") if kind == "branch" else request.groups["name"]
+        )
         if name in repo.facts[refs]:
             raise HubError(409, f"{kind} {name} exists already")
         repo.facts[refs][name] = target

@@ -42,7 +42,11 @@ def preupload(request: Request) -> dict:
     answers = []
     for file in request.json().get("files", []):
         path, size = check_path(file.get("path")), int(file.get("size", 0))
-        mode = "lfs" if _must_be_large(path, size, _decoded(file.get("sample", ""))) and size else "regular"
+        mode = (
+            "lfs"
+            if _must_be_large(path, size, _decoded(file.get("sample", ""))) and size
+            else "regular"
+        )
         there = files.get(path)
         oid = there and (there["sha256"] if there["lfs"] else there["oid"])
         answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
@@ -60,14 +64,19 @@ def batch(request: Request) -> Answer:
         oid, size = str(item.get("oid")), item.get("size")
         if not re.fullmatch("[0-9a-f]{64}", oid) or not isinstance(size, int) or size < 1:
             error = {"code": 422, "message": f"Invalid object {oid}"}
-            objects.append({"oid": oid, "size": size if isinstance(size, int) else 0, "error": error})
+            objects.append(
+                {"oid": oid, "size": size if isinstance(size, int) else 0, "error": error}
+            )
             continue
         answer = {"oid": oid, "size": size, "authenticated": True}
         if oid not in request.store.objects:
             href = f"{request.hub.storage_url}/{oid}?size={size}&signature={request.hub.signature(oid)}"
             answer["actions"] = {"upload": {"href": href}, "verify": {"href": f"{base}/verify"}}
         objects.append(answer)
-    return Answer({"transfer": "basic", "objects": objects}, headers={"Content-Type": "application/vnd.git-lfs+json"})
+    return Answer(
+        {"transfer": "basic", "objects": objects},
+        headers={"Content-Type": "application/vnd.git-lfs+json"},
+    )
 
 
 def put(request: Request) -> Answer:
@@ -77,7 +86,9 @@ def put(request: Request) -> Answer:
         raise HubError(403, "SignatureDoesNotMatch")
     length = request.headers.get("content-length")
     if length is not None and length != request.first("size"):
-        raise HubError(400, f"EntityTooLarge: announced {request.first('size')} bytes, sent {length}")
+        raise HubError(
+            400, f"EntityTooLarge: announced {request.first('size')} bytes, sent {length}"
+        )
     request.store.objects.add(request.body, oid)
     return Answer(b"", headers={"ETag": f'"{oid}"'})
 
@@ -120,7 +131,9 @@ def commit(request: Request) -> dict:
             _apply(request.store, files, key, value)
         _check_tree(request, repo, files)
         if files != repo.commit(head)["files"]:
-            head = repo.add_commit(branch, files, account.name, header["summary"], header.get("description", ""))
+            head = repo.add_commit(
+                branch, files, account.name, header["summary"], header.get("description", "")
+            )
     return {
         "success": True,
         "commitOid": head,
@@ -130,16 +143,23 @@ def commit(request: Request) -> dict:
 
 
 def _apply(store: Store, files: dict, key: str, value: dict) -> None:
-    path = check_path(str(value.get("path", "")).rstrip("/") if key == "deletedFolder" else value.get("path"))
+    path = check_path(
+        str(value.get("path", "")).rstrip("/") if key == "deletedFolder" else value.get("path")
+    )
     if key == "file":
         content = _decoded(value.get("content"))
         if _must_be_large(path, len(content), content[:512]) and content:
-            raise HubError(400, f"{path} is binary or larger than 10 MiB: it must be uploaded as a large file (LFS)")
+            raise HubError(
+                400,
+                f"{path} is binary or larger than 10 MiB: it must be uploaded as a large file (LFS)",
+            )
         files[path] = store.regular(content)
     elif key == "lfsFile":
         oid = str(value.get("oid"))
         if oid not in store.objects:
-            raise HubError(400, f"LFS pointer of {path} points to a content that does not exist: {oid}")
+            raise HubError(
+                400, f"LFS pointer of {path} points to a content that does not exist: {oid}"
+            )
         files[path] = store.large(oid)
         if value.get("size", files[path]["size"]) != files[path]["size"]:
             raise HubError(400, f"{path} has {files[path]['size']} bytes, not {value['size']}")
@@ -164,7 +184,9 @@ def _check_tree(request: Request, repo: Repo, files: dict) -> None:
             raise HubError(400, f"{path}: one of its folders is a file")
     if "README.md" in files:
         kind = repo.folder.parent.parent.name.removesuffix("s")
-        card = request.store.objects.path(files["README.md"]["sha256"]).read_text(encoding="utf-8", errors="replace")
+        card = request.store.objects.path(files["README.md"]["sha256"]).read_text(
+            encoding="utf-8", errors="replace"
+        )
         errors, _ = card_errors(card, kind)
         if errors:
             raise HubError(400, "Invalid metadata in README.md: " + "; ".join(errors))

@@ -25,7 +25,14 @@ def make_run(folder, task: str):
         for layer in range(2):
             rotation = random_rotation(32, 32, torch.Generator().manual_seed(layer))
             mask = torch.arange(32) < 20
-            made = Alignment(rotation, mask, Site("resid_post", layer), prop, "das", fingerprint(blocks(model)[layer]))
+            made = Alignment(
+                rotation,
+                mask,
+                Site("resid_post", layer),
+                prop,
+                "das",
+                fingerprint(blocks(model)[layer]),
+            )
             made.save_pretrained(folder / "das" / f"{prop}-{layer}")
     return folder
 

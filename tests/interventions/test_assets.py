@@ -31,15 +31,24 @@ def test_built_assets_are_complete_and_plain(assets, served):
     assert kinds == {".json", ".safetensors", ".parquet"}
     about = json.loads((assets / "about.json").read_text())
     assert {row["action"] for row in about["measured"]} == {"swap", "steer", "inject"}
-    assert all(0 <= row["ci_low"] <= row["accuracy"] <= row["ci_high"] <= 1 for row in about["measured"])
+    assert all(
+        0 <= row["ci_low"] <= row["accuracy"] <= row["ci_high"] <= 1 for row in about["measured"]
+    )
     for path in assets.rglob("*.json"):
         assert "/tmp/" not in path.read_text() and str(Path.home()) not in path.read_text()
     assert len(list(states_of(served))) == 7
 
 
 def test_slim_alignments_swap_as_before(assets, tmp_path_factory):
-    run = next(path for path in tmp_path_factory.getbasetemp().glob("run-*") if assets.name[5:] in path.name)
-    before, after = (Alignment.from_pretrained(folder / "color-0") for folder in (run / "das", assets / "alignments"))
+    run = next(
+        path
+        for path in tmp_path_factory.getbasetemp().glob("run-*")
+        if assets.name[5:] in path.name
+    )
+    before, after = (
+        Alignment.from_pretrained(folder / "color-0")
+        for folder in (run / "das", assets / "alignments")
+    )
     one, two = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(before.swap(one, two), after.swap(one, two), atol=1e-5)
     assert after.rotation.shape == (20, 32)

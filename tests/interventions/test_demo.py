@@ -56,7 +56,9 @@ def test_no_run_is_one_line(capsys, tmp_path):
 
 
 def test_without_gradio_it_says_what_to_install():
-    code = "import sys; sys.modules['gradio'] = None; from hf_relvit.cli import main; main(['demo'])"
+    code = (
+        "import sys; sys.modules['gradio'] = None; from hf_relvit.cli import main; main(['demo'])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
     assert "pip install 'hf_relvit[demo]'" in done.stderr and "Traceback" not in done.stderr

@@ -42,7 +42,9 @@ def test_composed_scenes_are_scenes(task):
     table = sample(task, limits.geometry, "test", 24, combinations=128, seed=0)
     for i in range(24):
         values = zip(table.shape[i], table.color[i], table.corner[i])
-        things = tuple(Thing(int(s), int(c), int(row), int(column)) for s, c, (row, column) in values)
+        things = tuple(
+            Thing(int(s), int(c), int(row), int(column)) for s, c, (row, column) in values
+        )
         typed = scene_table(things, limits, index=int(table.index[i]))
         for name in ("label", "relation", "difference"):
             assert np.array_equal(getattr(typed, name), getattr(table[i], name)), name
@@ -56,7 +58,9 @@ def test_the_look_is_the_models(served, state):
     assert look.same == pytest.approx(answer(served, render(table)[0]), abs=1e-6)
     frame = measure_attention(served.model, served.processor, table).to_frame()
     for row in frame.itertuples():
-        assert look.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(row.mean, abs=1e-6)
+        assert look.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(
+            row.mean, abs=1e-6
+        )
     assert np.allclose(look.maps.sum(-1), 1, atol=1e-5)
 
 
@@ -65,7 +69,9 @@ def test_a_swap_is_that_of_an_attached_alignment(served, state, prop):
     state = dataclasses.replace(state, prop=prop, edited=1, giver=1)
     _, outcome = react(served, state)
     base, source = scene_table(state.scene, served.limits), source_table(state, served.limits)
-    tokens, theirs = (torch.from_numpy(served.model.config.geometry.tokens(t.patches())) for t in (base, source))
+    tokens, theirs = (
+        torch.from_numpy(served.model.config.geometry.tokens(t.patches())) for t in (base, source)
+    )
     for layer in range(2):
         alignment = served.alignments[prop, layer]
         for name, giver in (("edit", 1), ("other", 0)):
@@ -101,10 +107,14 @@ def test_steering_adds_the_probes_direction(served, state):
 
 @pytest.mark.parametrize("alike", [False, True], ids=["different", "same"])
 @pytest.mark.parametrize("method", ["known", "added", "interpolated", "sampled", "random"])
-def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(served, state, alike, method):
+def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(
+    served, state, alike, method
+):
     b = state.scene[1]
     if alike:
-        state = state.with_thing(0, dataclasses.replace(state.scene[0], shape=b.shape, color=b.color))
+        state = state.with_thing(
+            0, dataclasses.replace(state.scene[0], shape=b.shape, color=b.color)
+        )
     state = dataclasses.replace(state, action="inject", method=method, draw=3)
     table = scene_table(state.scene, served.limits)
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0]
@@ -119,7 +129,9 @@ def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(ser
             outside = rest - (rest @ alignment.basis.T) @ alignment.basis
             assert outside.abs().max() < 1e-4
             touched = (edited - states[site]).abs().amax(-1)[0] > 1e-6
-            assert sorted(touched.nonzero().flatten().tolist()) == sorted(tokens[:2].flatten().tolist())
+            assert sorted(touched.nonzero().flatten().tolist()) == sorted(
+                tokens[:2].flatten().tolist()
+            )
             assert size == alignment.size
             assert not torch.allclose(control, edited)
 
@@ -135,14 +147,17 @@ def test_after_the_last_layer_objects_do_not_matter(served, state):
 
 def test_another_draw_is_another_value(served, state):
     one, again, other = (
-        react(served, dataclasses.replace(state, action="inject", method="sampled", draw=d))[1] for d in (0, 0, 1)
+        react(served, dataclasses.replace(state, action="inject", method="sampled", draw=d))[1]
+        for d in (0, 0, 1)
     )
     assert one.same["edit"][0] == again.same["edit"][0]
     assert one.same["edit"][0] != other.same["edit"][0]
 
 
 def test_many_people_at_once_get_their_own_answers(served, state):
-    states = [dataclasses.replace(state.with_thing(0, Thing(i, i, 3, 1)), layer=i % 2) for i in range(12)]
+    states = [
+        dataclasses.replace(state.with_thing(0, Thing(i, i, 3, 1)), layer=i % 2) for i in range(12)
+    ]
     alone = [react(served, item) for item in states]
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda item: react(served, item), states))

@@ -28,13 +28,23 @@ def look(same: float, truth: int = 0) -> Look:
 
 
 def outcome(goal: int, **curves: float) -> Outcome:
-    return Outcome(goal, {name: np.array([value, value]) for name, value in curves.items()}, [20, 20], 32)
+    return Outcome(
+        goal, {name: np.array([value, value]) for name, value in curves.items()}, [20, 20], 32
+    )
 
 
 def test_every_panel_is_drawn(served, state):
     for action in ACTIONS:
         panels = page.panels(served, dataclasses.replace(state, action=action, look_head=1))
-        assert set(panels) == {"scene", "source", "decision", "stages", "overlay", "outcome", "often"}
+        assert set(panels) == {
+            "scene",
+            "source",
+            "decision",
+            "stages",
+            "overlay",
+            "outcome",
+            "often",
+        }
         for html in panels.values():
             assert not re.search(r"\bnan\b|None|\binf\b", re.sub(r"base64,[^\"]*", "", html))
             assert "http" not in html.replace("http://www.w3.org", "")  # nothing to fetch
@@ -49,12 +59,22 @@ def test_summaries_are_json(served, state):
 
 def test_sentences_for_every_choice(served, state):
     seen = set()
-    for action, prop, method, layer, pair in product(ACTIONS, ("shape", "color"), METHODS, (0, 1), (0, 1)):
+    for action, prop, method, layer, pair in product(
+        ACTIONS, ("shape", "color"), METHODS, (0, 1), (0, 1)
+    ):
         chosen = dataclasses.replace(
-            state, action=action, prop=prop, method=method, layer=layer, pair=min(pair, len(state.scene) // 2 - 1)
+            state,
+            action=action,
+            prop=prop,
+            method=method,
+            layer=layer,
+            pair=min(pair, len(state.scene) // 2 - 1),
         )
         look_, result = page.react(served, chosen)
-        for sentence in (text.outcome(served, chosen, look_, result), text.often(served.about, chosen)):
+        for sentence in (
+            text.outcome(served, chosen, look_, result),
+            text.often(served.about, chosen),
+        ):
             assert sentence and not re.search(r"nan|None|  |\{|\}", sentence)
             seen.add(sentence)
     assert len(seen) > 20
@@ -66,11 +86,15 @@ def test_the_verdict_follows_the_numbers(served, state):
     assert "should become same. It does: same (97 %) instead of different (98 %)." in flips
     assert "So here these directions carry the color" in flips
     assert "still different (98 %)" in said(0.02, outcome(1, edit=0.02, other=0.03, random=0.01))
-    assert "does not hang on what was edited" in said(0.02, outcome(1, edit=0.02, other=0.03, random=0.01))
+    assert "does not hang on what was edited" in said(
+        0.02, outcome(1, edit=0.02, other=0.03, random=0.01)
+    )
     assert "random directions did the same, so this flip shows nothing" in said(
         0.02, outcome(1, edit=0.97, other=0.03, random=0.8)
     )
-    assert "should stay different. It does: different" in said(0.02, outcome(0, edit=0.04, other=0.03, random=0.01))
+    assert "should stay different. It does: different" in said(
+        0.02, outcome(0, edit=0.04, other=0.03, random=0.01)
+    )
 
 
 def test_a_control_with_the_same_value_is_no_control(served, state):
@@ -86,11 +110,14 @@ def test_the_decision_says_what_is_right_and_what_is_new(served, state):
     assert "The model says different (90 %). That is right: " in right
     assert "That is wrong, it should say same" in text.decision(served, state, look(0.1, 1))
     new = state.with_thing(0, Thing(19, 3, 3, 1))
-    assert "A is a combination of shape and color that training never showed" in text.decision(served, new, look(0.1))
+    assert "A is a combination of shape and color that training never showed" in text.decision(
+        served, new, look(0.1)
+    )
 
 
 @pytest.mark.parametrize(
-    ("p", "said"), [(0, "0 %"), (1, "100 %"), (0.004, "under 1 %"), (0.999, "over 99 %"), (0.5, "50 %")]
+    ("p", "said"),
+    [(0, "0 %"), (1, "100 %"), (0.004, "under 1 %"), (0.999, "over 99 %"), (0.5, "50 %")],
 )
 def test_percent_never_rounds_to_certainty(p, said):
     assert text.percent(p) == said
@@ -102,7 +129,10 @@ def test_changes_are_told(state):
         text.changed(state, state.with_thing(0, dataclasses.replace(a, row=0, column=4)))
         == "You moved A to row 1, column 5."
     )
-    assert text.changed(state, state.with_thing(0, dataclasses.replace(a, color=9))) == "A is now a lime star."
+    assert (
+        text.changed(state, state.with_thing(0, dataclasses.replace(a, color=9)))
+        == "A is now a lime star."
+    )
     assert text.changed(state, dataclasses.replace(state, selected=1)).startswith("B is selected")
     assert text.changed(state, state) == ""
 

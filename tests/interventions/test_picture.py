@@ -27,7 +27,9 @@ def test_transparent_is_white_and_the_middle_is_kept(tmp_path):
     image = Image.new("RGBA", (300, 100), (0, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 100, 100))
     image.save(tmp_path / "a.png")
-    assert (open_picture(tmp_path / "a.png", 64)[:, 8:-8] == 255).all()  # resampling bleeds a little
+    assert (
+        open_picture(tmp_path / "a.png", 64)[:, 8:-8] == 255
+    ).all()  # resampling bleeds a little
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1"])
@@ -83,7 +85,9 @@ def test_huge_by_its_header_alone(tmp_path):
     """A bomb: the header promises 50,000 x 50,000 pixels; nothing of that is allocated."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     for side in (5_000, 50_000):
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
@@ -94,5 +98,7 @@ def test_huge_by_its_header_alone(tmp_path):
 
 def test_large_file(tmp_path, monkeypatch):
     monkeypatch.setattr(picture, "MAX_BYTES", 100)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
     refused(tmp_path / "a.png", "MB")

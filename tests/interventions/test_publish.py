@@ -18,7 +18,12 @@ HERE = Path(__file__).parents[2]
 
 def test_only_what_the_package_ships():
     chosen = space_files()
-    assert {"app.py", "README.md", "requirements.txt", "hf_relvit/spaces/interventions/style.css"} <= set(chosen)
+    assert {
+        "app.py",
+        "README.md",
+        "requirements.txt",
+        "hf_relvit/spaces/interventions/style.css",
+    } <= set(chosen)
     assert any(name.endswith("model/model.safetensors") for name in chosen)
     assert not any(".." in name or name.startswith("/") or "__pycache__" in name for name in chosen)
     kinds = {path.suffix for path in chosen.values()}
@@ -65,7 +70,9 @@ print(summary(served, first_state(served.limits))["decision"])
 
 
 def test_a_dry_run_sends_nothing(monkeypatch):
-    monkeypatch.setattr("hf_relvit.hub.client.signed_in", lambda repo: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr(
+        "hf_relvit.hub.client.signed_in", lambda repo: pytest.fail("the Hub was asked")
+    )
     said = []
     push_space("relvit/interventions", dry_run=True, say=said.append)
     assert said[-1].endswith("nothing was sent")
@@ -89,7 +96,10 @@ def test_a_space_of_another_project_is_left_alone(hub):
     api = HfApi()
     api.create_repo("relvit/other", repo_type="space", space_sdk="static")
     api.upload_file(
-        path_or_fileobj=b"<p>mine</p>", path_in_repo="index.html", repo_id="relvit/other", repo_type="space"
+        path_or_fileobj=b"<p>mine</p>",
+        path_in_repo="index.html",
+        repo_id="relvit/other",
+        repo_type="space",
     )
     with pytest.raises(RelViTError, match="another project"):
         push_space("relvit/other")

@@ -14,7 +14,15 @@ from hf_relvit.analysis.novel import METHODS
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import geometry
 from hf_relvit.spaces.interventions.moves import first_state, touch
-from hf_relvit.spaces.interventions.state import ACTIONS, Limits, Thing, check, from_query, overlap, to_query
+from hf_relvit.spaces.interventions.state import (
+    ACTIONS,
+    Limits,
+    Thing,
+    check,
+    from_query,
+    overlap,
+    to_query,
+)
 
 TWO = Limits("two", "discrimination", geometry("quick"), 20, 20, 6, 4)
 FOUR = Limits("four", "rmts", geometry("b16"), 20, 20, 12, 12)
@@ -57,7 +65,9 @@ def test_a_link_gives_the_state_back(data):
 
 def test_a_short_link_takes_the_rest_from_the_start():
     assert from_query("", STARTS, LIMITS) == STARTS["two"]
-    assert from_query("model=four&at=11", STARTS, LIMITS) == dataclasses.replace(STARTS["four"], layer=11)
+    assert from_query("model=four&at=11", STARTS, LIMITS) == dataclasses.replace(
+        STARTS["four"], layer=11
+    )
     assert from_query("__theme=dark&utm_source=mail", STARTS, LIMITS) == STARTS["two"]
 
 
@@ -108,7 +118,9 @@ def test_no_text_breaks_the_parser(text):
         check(from_query(text, STARTS, LIMITS), TWO)
 
 
-@pytest.mark.parametrize(("name", "value"), [("layer", 0.5), ("layer", "0"), ("alpha", "1"), ("layer", True)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("layer", 0.5), ("layer", "0"), ("alpha", "1"), ("layer", True)]
+)
 def test_only_numbers_are_numbers(name, value):
     with pytest.raises(RelViTError):
         check(dataclasses.replace(STARTS["two"], **{name: value}), TWO)

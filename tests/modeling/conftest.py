@@ -18,7 +18,10 @@ TINY = {
 OWN = {
     "dinov2": {"intermediate_size": None},
     "dinov2_with_registers": {"intermediate_size": None},
-    "dinov3_vit": {"num_register_tokens": 4, "pos_embed_rescale": None},  # no random positions in training
+    "dinov3_vit": {
+        "num_register_tokens": 4,
+        "pos_embed_rescale": None,
+    },  # no random positions in training
     "beit": {"use_relative_position_bias": True},
 }
 
@@ -28,7 +31,9 @@ def _quick_and_reproducible():
     transformers.logging.disable_progress_bar()
     torch.manual_seed(0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # with tiny tensors on a busy machine, more threads are 10 times slower
+    torch.set_num_threads(
+        1
+    )  # with tiny tensors on a busy machine, more threads are 10 times slower
     yield
     torch.set_num_threads(threads)
 

@@ -34,14 +34,18 @@ def mass_from_maps(maps, tokens, prefix):
         background = [t for t in range(prefix, attention.shape[-1]) if t not in used]
         sets = [*objects, list(range(prefix))[:1], list(range(1, prefix)), background]
         rows = [attention[:, o].mean(1) for o in objects]
-        images.append(torch.stack([torch.stack([row[:, s].sum(-1) for s in sets], -1) for row in rows], 1))
+        images.append(
+            torch.stack([torch.stack([row[:, s].sum(-1) for s in sets], -1) for row in rows], 1)
+        )
     return torch.stack(images)
 
 
 SHARED_BIAS = {"use_relative_position_bias": None, "use_shared_relative_position_bias": True}
 
 
-@pytest.mark.parametrize(("family", "changes"), [*((f, {}) for f in sorted(FAMILIES)), ("beit", SHARED_BIAS)])
+@pytest.mark.parametrize(
+    ("family", "changes"), [*((f, {}) for f in sorted(FAMILIES)), ("beit", SHARED_BIAS)]
+)
 def test_equals_eager_maps_and_leaves_the_output_alone(family, changes, backbone, batch, spread):
     model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone(family, **changes)))
     spread(model).eval()
@@ -59,7 +63,9 @@ def test_equals_eager_maps_and_leaves_the_output_alone(family, changes, backbone
     for mass, maps in zip(recorded.mass, eager.attentions):
         assert mass.shape == (3, 4, 2, 5) and mass.dtype == torch.float32
         assert maps.std() > 0.01  # not uniform, so that a wrong token shows
-        torch.testing.assert_close(mass, mass_from_maps(maps, tokens, geometry.prefix_tokens), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            mass, mass_from_maps(maps, tokens, geometry.prefix_tokens), atol=1e-5, rtol=0
+        )
         torch.testing.assert_close(mass.sum(-1), torch.ones(3, 4, 2))
     if geometry.prefix_tokens == 0:
         assert not recorded.mass[0][..., 2:4].any()
@@ -67,7 +73,10 @@ def test_equals_eager_maps_and_leaves_the_output_alone(family, changes, backbone
 
 def test_works_on_an_ordinary_model_and_on_chosen_layers(backbone, batch):
     model = AutoModel.from_config(backbone("vit"), attn_implementation="relvit").eval()
-    with torch.no_grad(), record_object_attention(PATCHES + (PATCHES >= 0).long(), 1, layers=[1]) as recorded:
+    with (
+        torch.no_grad(),
+        record_object_attention(PATCHES + (PATCHES >= 0).long(), 1, layers=[1]) as recorded,
+    ):
         model(batch()["pixel_values"])
     assert recorded.mass[0] is None and recorded.mass[1] is not None
 
@@ -135,7 +144,11 @@ def test_gradients_of_both_losses_by_finite_differences(backbone, batch, spread)
         return out.disentanglement_loss + out.pipeline_loss
 
     loss().backward()
-    for name in ("layers.0.attention.q_proj.weight", "layers.1.attention.k_proj.weight", "layers.0.mlp.fc2.weight"):
+    for name in (
+        "layers.0.attention.q_proj.weight",
+        "layers.1.attention.k_proj.weight",
+        "layers.0.mlp.fc2.weight",
+    ):
         weight = model.backbone.get_parameter(name)
         direction = torch.randn_like(weight)
         step = 1e-5
@@ -159,7 +172,10 @@ def test_bfloat16_on_cpu_equals_the_fused_kernel(mask):
     }[mask]
     out, weights = relvit_attention(Module(), query, key, value, bias)
     expected = nn.functional.scaled_dot_product_attention(
-        query.float(), key.float(), value.float(), attn_mask=bias if mask != "additive" else bias.float()
+        query.float(),
+        key.float(),
+        value.float(),
+        attn_mask=bias if mask != "additive" else bias.float(),
     )
     assert weights is None and out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), expected.transpose(1, 2), atol=3e-2, rtol=0)

@@ -19,10 +19,17 @@ PREFIX = {
     "beit": 1,
     "ijepa": 0,
 }
-READOUT = {"dinov2": "cls_mean", "dinov2_with_registers": "cls_mean", "siglip_vision_model": "map"} | dict.fromkeys(
-    ("beit", "ijepa"), "mean"
-)
-PIPELINE = {"within_object": [0], "within_pair": [1], "start_epoch": {"within_pair": 2}, "heads": [0, 3]}
+READOUT = {
+    "dinov2": "cls_mean",
+    "dinov2_with_registers": "cls_mean",
+    "siglip_vision_model": "map",
+} | dict.fromkeys(("beit", "ijepa"), "mean")
+PIPELINE = {
+    "within_object": [0],
+    "within_pair": [1],
+    "start_epoch": {"within_pair": 2},
+    "heads": [0, 3],
+}
 
 
 def test_geometry_and_defaults_of_every_family(family, backbone):
@@ -47,7 +54,13 @@ def test_json_round_trip(tmp_path, family, backbone):
     assert again.to_dict() | {"_name_or_path": ""} == config.to_dict()
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["id2label"] == {"0": "different", "1": "same"}
-    assert saved["disentanglement"] == {"layer": 1, "weight": 1.0, "control": False, "n_shapes": 16, "n_colors": 16}
+    assert saved["disentanglement"] == {
+        "layer": 1,
+        "weight": 1.0,
+        "control": False,
+        "n_shapes": 16,
+        "n_colors": 16,
+    }
     assert set(saved["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForImageClassification"}
 
 
@@ -63,7 +76,10 @@ def test_image_tower_of_a_full_model_is_taken_and_left_alone(backbone):
 
 def test_schedule_of_stages():
     spec = Pipeline(
-        within_object=(0, 1), within_pair=(2,), start_epoch={"within_pair": 2}, stop_epoch={"within_object": 5}
+        within_object=(0, 1),
+        within_pair=(2,),
+        start_epoch={"within_pair": 2},
+        stop_epoch={"within_object": 5},
     )
     assert spec.stages() == {"within_object": (0, 1), "within_pair": (2,)}
     assert spec.stages(1.9) == {"within_object": (0, 1)}
@@ -84,7 +100,10 @@ def test_schedule_of_stages():
         ({"disentanglement": {"layer": 3}}, "between 0 and 2"),
         ({"disentanglement": {"layers": 1}}, "did you mean 'layer'"),
         ({"pipeline": {}}, "names no blocks"),
-        ({"pipeline": {"within_object": [2]}}, "pipeline.within_object contains 2: expected a block between 0 and 1"),
+        (
+            {"pipeline": {"within_object": [2]}},
+            "pipeline.within_object contains 2: expected a block between 0 and 1",
+        ),
         ({"pipeline": {"within_object": [0], "heads": [4]}}, "a head between 0 and 3"),
         ({"pipeline": {"within_object": [0], "heads": []}}, "pipeline.heads is empty"),
         ({"pipeline": {"within_object": [0], "stop_epoch": {"wo": 1}}}, "stage 'wo'"),

@@ -58,9 +58,20 @@ def test_rmts_by_hand(stage, score):
 
 def test_mean_over_blocks_of_all_stages_heads_and_images():
     mass = torch.rand(4, 2, 3, 4, 7).softmax(-1)  # blocks, images, heads
-    spec = Pipeline(within_object=(0, 1), within_pair=(2,), between_pair=(3,), heads=(0, 2), exclude_prefix=False)
+    spec = Pipeline(
+        within_object=(0, 1),
+        within_pair=(2,),
+        between_pair=(3,),
+        heads=(0, 2),
+        exclude_prefix=False,
+    )
     terms = []
-    for stage, block in [("within_object", 0), ("within_object", 1), ("within_pair", 2), ("between_pair", 3)]:
+    for stage, block in [
+        ("within_object", 0),
+        ("within_object", 1),
+        ("within_pair", 2),
+        ("between_pair", 3),
+    ]:
         for image in range(2):
             for head in (0, 2):
                 one = Pipeline(**{stage: (0,)}, exclude_prefix=False)
@@ -71,7 +82,9 @@ def test_mean_over_blocks_of_all_stages_heads_and_images():
 def test_only_stages_of_the_epoch_count():
     spec = Pipeline(within_object=(0,), within_pair=(1,), stop_epoch={"within_object": 3})
     mass = [DISCRIMINATION, DISCRIMINATION]
-    first, second = (pipeline_loss(mass[:1], Pipeline(**{s: (0,)})) for s in ("within_object", "within_pair"))
+    first, second = (
+        pipeline_loss(mass[:1], Pipeline(**{s: (0,)})) for s in ("within_object", "within_pair")
+    )
     torch.testing.assert_close(pipeline_loss(mass, spec, epoch=2.5), (first + second) / 2)
     torch.testing.assert_close(pipeline_loss([None, DISCRIMINATION], spec, epoch=3), second)
 
@@ -94,7 +107,9 @@ def test_between_pair_of_one_pair_is_an_error():
 
 
 def heads_and_states(control=False):
-    heads = DisentanglementHeads(Disentanglement(layer=1, control=control, n_shapes=3, n_colors=5), 8)
+    heads = DisentanglementHeads(
+        Disentanglement(layer=1, control=control, n_shapes=3, n_colors=5), 8
+    )
     hidden = torch.randn(2, 10, 8)
     tokens = torch.tensor([[[1, 2], [5, 6]], [[3, 4], [9, -1]]])
     shape, color = torch.tensor([[0, 2], [1, 1]]), torch.tensor([[4, 0], [2, 3]])
@@ -122,7 +137,9 @@ def by_hand(heads, hidden, tokens, shape, color, what):
 
 def test_disentanglement_by_hand():
     case = heads_and_states()
-    torch.testing.assert_close(case[0](*case[1:]), by_hand(*case, "shape") + by_hand(*case, "color"))
+    torch.testing.assert_close(
+        case[0](*case[1:]), by_hand(*case, "shape") + by_hand(*case, "color")
+    )
 
 
 def test_control_reads_identity_from_the_whole_embedding():

@@ -3,7 +3,13 @@ import json
 import pytest
 import torch
 import transformers
-from transformers import AutoModel, AutoModelForImageClassification, CLIPConfig, SiglipConfig, ViTMAEConfig
+from transformers import (
+    AutoModel,
+    AutoModelForImageClassification,
+    CLIPConfig,
+    SiglipConfig,
+    ViTMAEConfig,
+)
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import FAMILIES, RelViTConfig, RelViTForImageClassification, RelViTModel
@@ -12,7 +18,9 @@ BOTH = {
     "disentanglement": {"layer": 1},
     "pipeline": {"within_object": [0], "within_pair": [1], "between_pair": [1]},
 }
-READOUTS = [(family, readout) for family in sorted(FAMILIES) for readout in FAMILIES[family].readouts]
+READOUTS = [
+    (family, readout) for family in sorted(FAMILIES) for readout in FAMILIES[family].readouts
+]
 
 
 def checkpointing(model):
@@ -29,10 +37,14 @@ def test_forward_backward_save_reload(tmp_path, backbone, batch, family, readout
     out = model(**inputs, epoch=0.5)
     assert out.logits.shape == (3, 2)
     assert out.hidden_states is None and out.attentions is None
-    torch.testing.assert_close(out.loss, out.task_loss + out.disentanglement_loss + out.pipeline_loss)
+    torch.testing.assert_close(
+        out.loss, out.task_loss + out.disentanglement_loss + out.pipeline_loss
+    )
     out.loss.backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    assert not [name for name, p in trainable.items() if p.grad is None]  # DistributedDataParallel would complain
+    assert not [
+        name for name, p in trainable.items() if p.grad is None
+    ]  # DistributedDataParallel would complain
 
     model.eval().save_pretrained(tmp_path)
     again = AutoModelForImageClassification.from_pretrained(tmp_path)
@@ -66,7 +78,9 @@ def test_readouts_by_hand(backbone, batch, family, readout):
     if family == "beit" and readout == "mean":
         mean = bare.pooler.layernorm(mean)
     map_ = out.pooler_output if readout == "map" else None
-    expected = {"cls": cls, "mean": mean, "cls_mean": torch.cat([cls, mean], 1), "map": map_}[readout]
+    expected = {"cls": cls, "mean": mean, "cls_mean": torch.cat([cls, mean], 1), "map": map_}[
+        readout
+    ]
     torch.testing.assert_close(model(images).pooler_output, expected)
 
 
@@ -90,12 +104,16 @@ def test_mae_is_deterministic_and_keeps_all_patches(backbone, batch):
     assert torch.equal(model(images).logits, model(images).logits)
     again = AutoModel.from_config(backbone("vit_mae", mask_ratio=0.0)).eval()
     again.load_state_dict(model.backbone.state_dict())
-    shuffled = again(images).last_hidden_state  # the trap: without our noise the tokens come in random order
+    shuffled = again(
+        images
+    ).last_hidden_state  # the trap: without our noise the tokens come in random order
     assert not torch.allclose(shuffled, model.backbone(images).last_hidden_state)
 
 
 def test_images_of_another_size(family, backbone, batch):
-    model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone(family), image_size=48, **BOTH))
+    model = RelViTForImageClassification(
+        RelViTConfig(backbone_config=backbone(family), image_size=48, **BOTH)
+    )
     inputs = batch() | {"pixel_values": torch.randn(3, 3, 48, 48)}
     out = model.eval()(**inputs, output_hidden_states=True)
     assert model.geometry.grid == 6
@@ -119,12 +137,17 @@ def sources(backbone):
         ("ijepa", "IJepaForImageClassification"),
     ]:
         yield family, getattr(transformers, name)(backbone(family, num_labels=7))
-    clip = CLIPConfig(vision_config=backbone("clip_vision_model").to_dict(), text_config=text, projection_dim=16)
+    clip = CLIPConfig(
+        vision_config=backbone("clip_vision_model").to_dict(), text_config=text, projection_dim=16
+    )
     yield "clip_vision_model", transformers.CLIPModel(clip)
     siglip = SiglipConfig(vision_config=backbone("siglip_vision_model").to_dict(), text_config=text)
     yield "siglip_vision_model", transformers.SiglipModel(siglip)
     decoder = {f"decoder_{k}": v for k, v in text.items() if k != "vocab_size"}
-    yield "vit_mae", transformers.ViTMAEForPreTraining(ViTMAEConfig(**backbone("vit_mae").to_dict() | decoder))
+    yield (
+        "vit_mae",
+        transformers.ViTMAEForPreTraining(ViTMAEConfig(**backbone("vit_mae").to_dict() | decoder)),
+    )
 
 
 def test_from_backbone_takes_every_tensor_of_every_kind_of_checkpoint(tmp_path, backbone, batch):
@@ -159,8 +182,12 @@ def test_from_backbone_rejects_an_incomplete_checkpoint(tmp_path, backbone):
 
 def test_saved_configuration_names_no_path(tmp_path, backbone):
     AutoModel.from_config(backbone("vit")).save_pretrained(tmp_path / "base")
-    RelViTForImageClassification.from_backbone(tmp_path / "base").save_pretrained(tmp_path / "model")
-    assert str(tmp_path) not in json.dumps(json.loads((tmp_path / "model" / "config.json").read_text()))
+    RelViTForImageClassification.from_backbone(tmp_path / "base").save_pretrained(
+        tmp_path / "model"
+    )
+    assert str(tmp_path) not in json.dumps(
+        json.loads((tmp_path / "model" / "config.json").read_text())
+    )
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov3_vit", "siglip_vision_model", "beit", "vit_mae"])
@@ -186,7 +213,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(family, backbone, batch
 
 
 def test_losses_follow_the_inputs(backbone, batch):
-    model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone("vit"), **BOTH)).eval()
+    model = RelViTForImageClassification(
+        RelViTConfig(backbone_config=backbone("vit"), **BOTH)
+    ).eval()
     inputs = batch()
     images, labels, patches = inputs["pixel_values"], inputs["labels"], inputs["patches"]
     assert model(images).loss is None
@@ -213,7 +242,9 @@ def test_weights_and_epochs(backbone, batch):
 def test_attention_maps_need_eager(backbone, batch):
     images = batch()["pixel_values"]
     model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone("vit"))).eval()
-    with pytest.raises(RelViTError, match=r"only 'eager' has them; call model.set_attn_implementation\('eager'\)"):
+    with pytest.raises(
+        RelViTError, match=r"only 'eager' has them; call model.set_attn_implementation\('eager'\)"
+    ):
         model(images, output_attentions=True)
     model.set_attn_implementation("eager")
     out = model(images, output_attentions=True, output_hidden_states=True)

@@ -14,7 +14,9 @@ def logits_of(plain, images):
 
 
 @pytest.mark.parametrize(("family", "readout"), CASES)
-def test_plain_model_has_the_same_logits_and_comes_back(tmp_path, family, readout, backbone, batch, spread):
+def test_plain_model_has_the_same_logits_and_comes_back(
+    tmp_path, family, readout, backbone, batch, spread
+):
     config = RelViTConfig(backbone_config=backbone(family), readout=readout)
     model = spread(RelViTForImageClassification(config)).eval()
     images = batch()["pixel_values"]
@@ -38,7 +40,9 @@ def test_automatic_interpolation_needs_no_argument(backbone):
     config = RelViTConfig(backbone_config=backbone("dinov2"), image_size=48)
     model = RelViTForImageClassification(config).eval()
     images = torch.randn(2, 3, 48, 48)
-    torch.testing.assert_close(model.to_plain()(images).logits, model(images).logits, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        model.to_plain()(images).logits, model(images).logits, atol=1e-6, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,8 +51,16 @@ def test_automatic_interpolation_needs_no_argument(backbone):
         ("dinov3_vit", {}, "no plain class for dinov3_vit with readout 'cls'"),
         ("siglip_vision_model", {}, "no plain class for siglip_vision_model with readout 'map'"),
         ("vit", {"readout": "mean"}, "no plain class for vit with readout 'mean'"),
-        ("vit", {"image_size": 48}, "ViTForImageClassification cannot interpolate from 32 to 48 pixels"),
-        ("clip_vision_model", {"head_bias": True}, "CLIPVisionModelWithProjection has no bias in its head"),
+        (
+            "vit",
+            {"image_size": 48},
+            "ViTForImageClassification cannot interpolate from 32 to 48 pixels",
+        ),
+        (
+            "clip_vision_model",
+            {"head_bias": True},
+            "CLIPVisionModelWithProjection has no bias in its head",
+        ),
     ],
 )
 def test_cases_without_a_plain_class_name_the_remote_code_path(family, changes, message, backbone):

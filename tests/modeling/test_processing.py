@@ -32,7 +32,9 @@ def processors():
             "siglip": transformers.SiglipImageProcessor(size=SIZE),
             "not normalized": transformers.ViTImageProcessor(size=SIZE, do_normalize=False),
             "not resized": transformers.ViTImageProcessor(do_resize=False),
-            "enlarged and cropped": transformers.BitImageProcessor(size={"shortest_edge": 40}, crop_size=SIZE),
+            "enlarged and cropped": transformers.BitImageProcessor(
+                size={"shortest_edge": 40}, crop_size=SIZE
+            ),
         }
 
 
@@ -63,13 +65,17 @@ def test_pixels_equal_those_of_the_processor_bit_for_bit(name, images):
 
 def test_a_processor_that_moves_pixels_is_refused_and_can_be_replaced(images):
     processor = processors()["enlarged and cropped"]
-    with pytest.raises(RelViTError, match=r"changes images of 32 pixels.*use fit_processor\(processor, 32\)"):
+    with pytest.raises(
+        RelViTError, match=r"changes images of 32 pixels.*use fit_processor\(processor, 32\)"
+    ):
         PixelProcessor(processor, 32)
     with pytest.raises(RelViTError, match="changes images of 48 pixels"):
         PixelProcessor(default_processor(32), 48)
     fitted = PixelProcessor(fit_processor(processor, 32), 32)
     mean, std = (np.array(x) for x in (processor.image_mean, processor.image_std))
-    np.testing.assert_allclose(fitted(images)[0].permute(1, 2, 0), (images[0] / 255 - mean) / std, atol=1e-6)
+    np.testing.assert_allclose(
+        fitted(images)[0].permute(1, 2, 0), (images[0] / 255 - mean) / std, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 32, 32, 3)), np.zeros((2, 16, 16, 3), np.uint8)])
@@ -84,11 +90,19 @@ def test_fingerprint_follows_what_changes_pixels(tmp_path):
     assert len(set(found.values())) == len(found)
     processor = processors()["clip"]
     processor.save_pretrained(tmp_path)
-    assert processor_fingerprint(load_processor(tmp_path)) == processor_fingerprint(processor) == found["clip"]
+    assert (
+        processor_fingerprint(load_processor(tmp_path))
+        == processor_fingerprint(processor)
+        == found["clip"]
+    )
 
 
 def test_dinov3_processor_opens_without_torchvision(tmp_path):
-    settings = {"image_processor_type": "DINOv3ViTImageProcessorFast", "size": SIZE, "image_mean": [0.1, 0.2, 0.3]}
+    settings = {
+        "image_processor_type": "DINOv3ViTImageProcessorFast",
+        "size": SIZE,
+        "image_mean": [0.1, 0.2, 0.3],
+    }
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     processor = load_processor(tmp_path)
     assert PixelProcessor(processor, 32).image_processor.image_mean == (0.1, 0.2, 0.3)
@@ -107,10 +121,14 @@ def test_checkpoint_round_trip(tmp_path, model, images):
 
 def test_transformers_pipeline_opens_a_saved_folder(tmp_path, model, images):
     Checkpoint(model, default_processor(32)).save(tmp_path / "model")
-    classify = transformers.pipeline("image-classification", model=str(tmp_path / "model"), device="cpu")
+    classify = transformers.pipeline(
+        "image-classification", model=str(tmp_path / "model"), device="cpu"
+    )
     answer = {a["label"]: a["score"] for a in classify(Image.fromarray(images[0]))}
     scores = model(PixelProcessor(default_processor(32), 32)(images[:1])).logits.softmax(-1)[0]
-    assert answer == pytest.approx({"different": scores[0].item(), "same": scores[1].item()}, abs=1e-6)
+    assert answer == pytest.approx(
+        {"different": scores[0].item(), "same": scores[1].item()}, abs=1e-6
+    )
 
 
 def test_half_precision_checkpoint_opens_in_float32(tmp_path, model):
@@ -145,19 +163,37 @@ def truncate(path):
     [
         (lambda f: truncate(f / "model.safetensors"), "cannot open the checkpoint"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "cannot open the checkpoint"),
-        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors: expected safetensors"),
+        (
+            lambda f: (f / "model.safetensors").unlink(),
+            "has no model.safetensors: expected safetensors",
+        ),
         (lambda f: (f / "config.json").unlink(), "cannot open the checkpoint"),
         (lambda f: (f / "config.json").write_text("{"), "cannot open the checkpoint"),
-        (lambda f: edit(f / "config.json", model_type="resnet"), "expected a same/different classifier"),
-        (lambda f: edit(f / "config.json", id2label={"0": "same", "1": "different"}), "exchange the rows of the head"),
+        (
+            lambda f: edit(f / "config.json", model_type="resnet"),
+            "expected a same/different classifier",
+        ),
+        (
+            lambda f: edit(f / "config.json", id2label={"0": "same", "1": "different"}),
+            "exchange the rows of the head",
+        ),
         (
             lambda f: edit(f / "config.json", disentanglement={"layer": 1}),
             "lack tensors, 4 in all, first disentanglement",
         ),
-        (lambda f: edit(f / "config.json", head_bias=False), "have unknown tensors, 1 in all, first classifier.bias"),
-        (lambda f: edit(f / "config.json", readout="cls_mean"), "have misshapen tensors, 1 in all, first class"),
+        (
+            lambda f: edit(f / "config.json", head_bias=False),
+            "have unknown tensors, 1 in all, first classifier.bias",
+        ),
+        (
+            lambda f: edit(f / "config.json", readout="cls_mean"),
+            "have misshapen tensors, 1 in all, first class",
+        ),
         (lambda f: (f / "preprocessor_config.json").unlink(), "no image processor in"),
-        (lambda f: edit(f / "preprocessor_config.json", image_mean=[0.4, 0.5, 0.5]), "trained with"),
+        (
+            lambda f: edit(f / "preprocessor_config.json", image_mean=[0.4, 0.5, 0.5]),
+            "trained with",
+        ),
         (lambda f: shutil.rmtree(f), "cannot open the checkpoint"),
     ],
 )
@@ -207,4 +243,7 @@ def test_the_torchvision_message_is_silenced_alone(caplog):
         logger.warning("`X` requires torchvision (not installed); falling back")
         logger.warning("something else")
     logger.warning("`Y` requires torchvision, said afterwards")
-    assert [r.getMessage() for r in caplog.records] == ["something else", "`Y` requires torchvision, said afterwards"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "something else",
+        "`Y` requires torchvision, said afterwards",
+    ]

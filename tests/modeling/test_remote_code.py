@@ -38,16 +38,23 @@ with torch.no_grad():
 @pytest.mark.parametrize("family", ["vit", "vit_mae"])
 def test_opens_trains_and_saves_without_the_package(tmp_path, family, backbone, batch):
     config = RelViTConfig(
-        backbone_config=backbone(family), disentanglement={"layer": 1}, pipeline={"within_object": [0]}
+        backbone_config=backbone(family),
+        disentanglement={"layer": 1},
+        pipeline={"within_object": [0]},
     )
     model = RelViTForImageClassification(config).eval()
     model.save_pretrained(tmp_path / "model")
     images = batch()["pixel_values"]
     save_file({"images": images}, tmp_path / "data")
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "HF_MODULES_CACHE": str(tmp_path / "modules"),
+        "HF_HUB_OFFLINE": "1",
+    }
     environment |= {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, "model", "again", "data"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     out = load_file(tmp_path / "data.out")
     with torch.no_grad():

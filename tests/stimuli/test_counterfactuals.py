@@ -17,12 +17,24 @@ DEFAULT = ObjectSet.default()
 QUICK = GEOMETRIES["quick"]
 N = 160
 ROWS = np.arange(N)
-PER_SCENE = ("shape", "color", "corner", "jitter", "label", "relation", "difference", "twin", "index")
+PER_SCENE = (
+    "shape",
+    "color",
+    "corner",
+    "jitter",
+    "label",
+    "relation",
+    "difference",
+    "twin",
+    "index",
+)
 
 
 def labels(shape, color):
     relation = (shape[:, 0::2] == shape[:, 1::2]) & (color[:, 0::2] == color[:, 1::2])
-    return (relation[:, 0] if relation.shape[1] == 1 else relation[:, 0] == relation[:, 1]).astype(int), relation
+    return (relation[:, 0] if relation.shape[1] == 1 else relation[:, 0] == relation[:, 1]).astype(
+        int
+    ), relation
 
 
 def swapped(pairs, giver):
@@ -59,7 +71,10 @@ def test_swap_makes_the_label_and_the_wrong_object_never_does(task, combinations
 
     # all that is shown or made is of the split's combinations, and every scene is the split's own
     allowed = allowed_objects(split, combinations, DEFAULT)
-    for shape, color in ((values["shape"], values["color"]), (pairs.source.shape, pairs.source.color)):
+    for shape, color in (
+        (values["shape"], values["color"]),
+        (pairs.source.shape, pairs.source.color),
+    ):
         assert allowed[shape, color].all()
     for scenes in (pairs.base, pairs.source):
         assert allowed[scenes.shape, scenes.color].all()
@@ -90,7 +105,10 @@ def test_values_are_those_of_the_protocol(task, property):
         np.testing.assert_array_equal(pairs.base.corner, pairs.source.corner)
         for name in ("shape", "color"):  # the source keeps the edited pair
             for place in (edited, fixed):
-                kept, before = getattr(pairs.source, name)[ROWS, place], getattr(pairs.base, name)[ROWS, place]
+                kept, before = (
+                    getattr(pairs.source, name)[ROWS, place],
+                    getattr(pairs.base, name)[ROWS, place],
+                )
                 np.testing.assert_array_equal(kept, before)
         assert (giver // 2 != edited // 2).all()
         objects = pairs.base.shape.astype(int) * 100 + pairs.base.color
@@ -110,7 +128,11 @@ def test_balance_is_exact(task, n):
     assert (pairs.edited % 2).sum() == n // 2
     if task == "rmts":
         rows = np.arange(n)
-        cell = pairs.judgement * 4 + pairs.edited // 2 * 2 + pairs.base.relation[rows, 1 - pairs.edited // 2]
+        cell = (
+            pairs.judgement * 4
+            + pairs.edited // 2 * 2
+            + pairs.base.relation[rows, 1 - pairs.edited // 2]
+        )
         assert np.bincount(cell, minlength=8).tolist() == [n // 8] * 8
         for value in range(8):
             assert abs((pairs.edited[cell == value] % 2).mean() - 0.5) <= 4 / n
@@ -118,10 +140,16 @@ def test_balance_is_exact(task, n):
 
 def test_values_are_uniform():
     pairs = sample_counterfactuals("discrimination", QUICK, "shape", "train", 4000)
-    for scenes, place in ((pairs.base, pairs.edited), (pairs.source, pairs.source_object), (pairs.base, pairs.fixed)):
+    for scenes, place in (
+        (pairs.base, pairs.edited),
+        (pairs.source, pairs.source_object),
+        (pairs.base, pairs.fixed),
+    ):
         for values in (scenes.shape, scenes.color):
             counts = np.bincount(values[np.arange(4000), place], minlength=16)[:16]
-            assert ((counts - 250) ** 2 / 250).sum() < 45  # chi-squared, 15 degrees of freedom, p = 8e-5
+            assert (
+                (counts - 250) ** 2 / 250
+            ).sum() < 45  # chi-squared, 15 degrees of freedom, p = 8e-5
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -130,11 +158,17 @@ def test_splits_share_no_scene(task):
     for split in ("train", "validation", "test"):
         for property in PROPERTIES:
             for seed in (0, 1):
-                pairs = sample_counterfactuals(task, QUICK, property, split, 400, combinations=32, seed=seed)
+                pairs = sample_counterfactuals(
+                    task, QUICK, property, split, 400, combinations=32, seed=seed
+                )
                 for scenes in (pairs.base, pairs.source):
-                    for row in zip(scenes.shape.tolist(), scenes.color.tolist(), scenes.corner.tolist()):
+                    for row in zip(
+                        scenes.shape.tolist(), scenes.color.tolist(), scenes.corner.tolist()
+                    ):
                         objects = list(zip(*row[:2], map(tuple, row[2])))
-                        scene = tuple(tuple(sorted(objects[i : i + 2])) for i in range(0, len(objects), 2))
+                        scene = tuple(
+                            tuple(sorted(objects[i : i + 2])) for i in range(0, len(objects), 2)
+                        )
                         assert seen.setdefault(scene, split) == split
 
 
@@ -155,7 +189,9 @@ def test_drawing_is_a_function_of_its_arguments():
     again = sample_counterfactuals("rmts", QUICK, "color", "test", 16, **arguments)
     for scenes in ("base", "source"):
         for name in PER_SCENE:
-            np.testing.assert_array_equal(getattr(getattr(first, scenes), name), getattr(getattr(again, scenes), name))
+            np.testing.assert_array_equal(
+                getattr(getattr(first, scenes), name), getattr(getattr(again, scenes), name)
+            )
     for name in ("edited", "fixed", "source_object", "other_source", "label", "judgement"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     other = sample_counterfactuals("rmts", QUICK, "color", "test", 16, combinations=32, seed=6)
@@ -173,7 +209,9 @@ def test_indexing():
 
 def test_own_objects_and_the_smallest_world():
     small = ObjectSet(DEFAULT.masks[:3], DEFAULT.palette[:3], 3, 3)
-    pairs = sample_counterfactuals("discrimination", QUICK, "shape", "train", N, combinations=9, objects=small)
+    pairs = sample_counterfactuals(
+        "discrimination", QUICK, "shape", "train", N, combinations=9, objects=small
+    )
     np.testing.assert_array_equal(swapped(pairs, pairs.source_object)[0], pairs.label)
     np.testing.assert_array_equal(swapped(pairs, pairs.other_source)[0], 1 - pairs.label)
 
@@ -189,15 +227,31 @@ def test_needs_neither_torch_nor_datasets():
         ({"property": "size"}, "unknown property 'size': expected one of shape, color"),
         ({"task": "counting"}, "unknown task 'counting'"),
         ({"split": "dev"}, "unknown split 'dev'"),
-        ({"n": 7}, "7 pairs of scenes cannot be balanced for discrimination: choose a positive multiple of 2"),
-        ({"n": 12, "task": "rmts"}, "12 pairs of scenes cannot be balanced for rmts: choose a positive multiple of 8"),
+        (
+            {"n": 7},
+            "7 pairs of scenes cannot be balanced for discrimination: choose a positive multiple of 2",
+        ),
+        (
+            {"n": 12, "task": "rmts"},
+            "12 pairs of scenes cannot be balanced for rmts: choose a positive multiple of 8",
+        ),
         ({"n": 0}, "0 pairs"),
         ({"seed": -1}, "seed -1"),
-        ({"combinations": 16}, "split 'train' has too few combinations .* choose more combinations"),
+        (
+            {"combinations": 16},
+            "split 'train' has too few combinations .* choose more combinations",
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure(change, message):
-    arguments = {"task": "discrimination", "geometry": QUICK, "property": "shape", "split": "train", "n": 8, **change}
+    arguments = {
+        "task": "discrimination",
+        "geometry": QUICK,
+        "property": "shape",
+        "split": "train",
+        "n": 8,
+        **change,
+    }
     with pytest.raises(RelViTError, match=message) as caught:
         sample_counterfactuals(**arguments)
     assert "\n" not in str(caught.value)

@@ -36,7 +36,10 @@ def test_shapes_stay_distinct(size):
     assert overlap.max() <= MAX_IOU, (SHAPE_NAMES[i], SHAPE_NAMES[j])
     nearest = overlap.max(axis=1)
     # out-of-distribution shapes are neither copies of the others nor outliers
-    assert nearest[:16].min() - 0.05 < nearest[16:].min() and nearest[16:].max() <= nearest[:16].max() + 0.01
+    assert (
+        nearest[:16].min() - 0.05 < nearest[16:].min()
+        and nearest[16:].max() <= nearest[:16].max() + 0.01
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -116,9 +119,16 @@ def folder_of(path, count, ood=0, size=(64, 64)):
 
 def test_own_folder(tmp_path):
     palette = tmp_path / "palette.json"
-    palette.write_text(json.dumps({"colors": [[10, 20, 30], [200, 0, 0]], "ood_colors": [[0, 0, 200]]}))
+    palette.write_text(
+        json.dumps({"colors": [[10, 20, 30], [200, 0, 0]], "ood_colors": [[0, 0, 200]]})
+    )
     objects = ObjectSet.from_folder(folder_of(tmp_path / "masks", 11, ood=2), palette, noise_sd=3)
-    assert (len(objects.masks), objects.n_shapes, len(objects.palette), objects.n_colors) == (13, 11, 3, 2)
+    assert (len(objects.masks), objects.n_shapes, len(objects.palette), objects.n_colors) == (
+        13,
+        11,
+        3,
+        2,
+    )
     # natural order: 10.png is the widest of the eleven, not the second
     np.testing.assert_allclose(objects.masks.mean((1, 2)), np.arange(1, 14) / 16, atol=0.01)
     assert objects.masks[0, :, 0].all() and not objects.masks[0, :, -1].any()
@@ -139,10 +149,14 @@ def huge_png(path):
     """A valid header of 60000 x 60000 pixels and nothing behind it: decoding it would fail or fill the memory."""
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
 
 
 def large_png(path):
@@ -200,7 +214,9 @@ def test_bad_palettes(tmp_path, palette, message):
             ObjectSet.from_folder(tmp_path, given)
 
 
-@pytest.mark.parametrize("text", ["{", "[1, 2]", '{"colours": []}', '{"colors": 3}', '{"colors": [], "odd": 1}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[1, 2]", '{"colours": []}', '{"colors": 3}', '{"colors": [], "odd": 1}']
+)
 def test_bad_palette_files(tmp_path, text):
     folder_of(tmp_path, 2)
     (tmp_path / "palette.json").write_text(text)

@@ -13,7 +13,9 @@ from hf_relvit.stimuli.png import encode_png, pixel_checksum
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 
-IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)).flatmap(lambda s: arrays(np.uint8, s))
+IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)).flatmap(
+    lambda s: arrays(np.uint8, s)
+)
 
 
 def decode(png: bytes) -> np.ndarray:

@@ -37,7 +37,10 @@ def test_every_object_is_on_the_sheet_and_named(task, name, texts):
     sheet = np.asarray(contact_sheet(table).convert("RGB"))
     assert f"{task}: test" in texts
     assert {"same", "different"} <= set(texts)
-    assert sum("in shape" in text or "in color" in text for text in texts) == (table.relation == 0).sum()
+    assert (
+        sum("in shape" in text or "in color" in text for text in texts)
+        == (table.relation == 0).sum()
+    )
     for shape, color in set(zip(table.shape.ravel().tolist(), table.color.ravel().tolist())):
         shown = ((table.shape == shape) & (table.color == color)).sum()
         assert texts.count(f"{preview.COLOR_NAMES[color]} {preview.SHAPE_NAMES[shape]}") == shown

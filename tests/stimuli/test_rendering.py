@@ -43,7 +43,12 @@ def test_sprites_stay_inside_their_own_patches(name):
     geometry = GEOMETRIES[name]
     table = sample("rmts", geometry, "train", 200)
     grid, patch = geometry.grid, geometry.patch_size
-    touched = render_masks(table).reshape(200, 4, grid, patch, grid, patch).any((3, 5)).reshape(200, 4, grid * grid)
+    touched = (
+        render_masks(table)
+        .reshape(200, 4, grid, patch, grid, patch)
+        .any((3, 5))
+        .reshape(200, 4, grid * grid)
+    )
     own = np.zeros_like(touched)
     np.put_along_axis(own, table.patches(), True, axis=2)
     assert not (touched & ~own).any()
@@ -67,7 +72,9 @@ def test_noise_is_the_official_distribution(scenes):
     table, pictures, masks = scenes
     tested = 0
     for color in range(16):
-        pixels = np.concatenate([pictures[r][masks[r, j]] for r, j in zip(*np.nonzero(table.color == color))])
+        pixels = np.concatenate(
+            [pictures[r][masks[r, j]] for r, j in zip(*np.nonzero(table.color == color))]
+        )
         for channel, mean in zip(pixels.T.astype(float), DEFAULT.palette[color].tolist()):
             if 45 <= mean <= 205:  # no clipping within 4.5 standard deviations
                 error = 10 / np.sqrt(len(channel))
@@ -104,7 +111,11 @@ def test_noise_is_independent(scenes):
         keep = (np.abs(a) < 40) & (np.abs(b) < 40)  # object pixels, not the background
         return np.corrcoef(a[keep], b[keep])[0, 1]
 
-    same = [row for row in np.nonzero(table.label)[0] if set(table.color[row].tolist()) <= {2, 3, 13, 14, 15}]
+    same = [
+        row
+        for row in np.nonzero(table.label)[0]
+        if set(table.color[row].tolist()) <= {2, 3, 13, 14, 15}
+    ]
     a = np.array([noise(table, pictures, r, 0) for r in same])
     b = np.array([noise(table, pictures, r, 1) for r in same])
     fence = 5 / np.sqrt(a.size / 8)
@@ -137,7 +148,9 @@ def test_a_picture_depends_on_its_row_alone(scenes, rows):
 
 
 def test_no_noise_and_own_objects():
-    own = ObjectSet(DEFAULT.masks[:3], np.array([[0, 0, 0], [10, 20, 250]], np.uint8), 3, 2, noise_sd=0)
+    own = ObjectSet(
+        DEFAULT.masks[:3], np.array([[0, 0, 0], [10, 20, 250]], np.uint8), 3, 2, noise_sd=0
+    )
     table = sample("rmts", GEOMETRIES["b32"], "train", 40, combinations=6, objects=own)
     pictures, masks = render(table), render_masks(table)
     for row in range(40):

@@ -16,7 +16,17 @@ from hf_relvit.stimuli.splits import SPLITS, allowed_objects, split_names
 
 DEFAULT = ObjectSet.default()
 QUICK = GEOMETRIES["quick"]
-PER_SCENE = ("shape", "color", "corner", "jitter", "label", "relation", "difference", "twin", "index")
+PER_SCENE = (
+    "shape",
+    "color",
+    "corner",
+    "jitter",
+    "label",
+    "relation",
+    "difference",
+    "twin",
+    "index",
+)
 
 
 def digest(table) -> str:
@@ -106,7 +116,9 @@ def test_rmts_is_balanced_in_its_four_cells(n, combinations):
         assert (table.twin == -1).all()
         possible = 3 if combinations != 16 or split not in ("train", "validation", "test") else 1
         for display in (0, 1):
-            kinds = np.bincount(table.difference[table.relation[:, 1] == display, 0], minlength=4)[1 : 1 + possible]
+            kinds = np.bincount(table.difference[table.relation[:, 1] == display, 0], minlength=4)[
+                1 : 1 + possible
+            ]
             assert even(kinds)
 
 
@@ -119,7 +131,10 @@ def test_rmts_pairs_never_show_the_same_two_objects():
 
 def test_sixteen_combinations_differ_in_both_only():
     table = sample("discrimination", QUICK, "train", 200, combinations=16)
-    assert set(table.difference[:, 0].tolist()) == {DIFFERENCES.index("none"), DIFFERENCES.index("both")}
+    assert set(table.difference[:, 0].tolist()) == {
+        DIFFERENCES.index("none"),
+        DIFFERENCES.index("both"),
+    }
 
 
 @pytest.mark.parametrize("combinations", [16, 32, 64, 128, 256])
@@ -163,8 +178,12 @@ def test_jitter_and_places_are_uniform(task):
     table = sample(task, geometry, "train", 6400)
     counts = np.bincount(table.jitter.ravel(), minlength=9)
     expected = table.jitter.size / 9
-    assert ((counts - expected) ** 2 / expected).sum() < 35  # chi-squared, 8 degrees of freedom, p = 3e-5
-    if task == "discrimination":  # each of 169 places about equally often; borders a little more, as they block less
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 35  # chi-squared, 8 degrees of freedom, p = 3e-5
+    if (
+        task == "discrimination"
+    ):  # each of 169 places about equally often; borders a little more, as they block less
         places = table.corner[..., 0].astype(int) * 13 + table.corner[..., 1]
         assert np.bincount(places.ravel(), minlength=169).min() > 0.6 * places.size / 169
 
@@ -175,7 +194,9 @@ def test_drawing_is_a_function_of_its_arguments(task):
     assert_equal(reference, sample(task, QUICK, "test", 80, combinations=32, seed=5, block=1))
     assert reference.index.tolist() == list(range(80, 160))
     for change in ({"seed": 6}, {"block": 2}, {"combinations": 64}):
-        other = sample(task, QUICK, "test", 80, **{"combinations": 32, "seed": 5, "block": 1, **change})
+        other = sample(
+            task, QUICK, "test", 80, **{"combinations": 32, "seed": 5, "block": 1, **change}
+        )
         assert (other.shape != reference.shape).any()
 
 
@@ -201,7 +222,9 @@ def test_indexing():
     seed=st.integers(0, 2**63 - 1),
 )
 def test_any_table_is_consistent(task, split, name, quarters, combinations, seed):
-    table = sample(task, GEOMETRIES[name], split, 4 * quarters, combinations=combinations, seed=seed)
+    table = sample(
+        task, GEOMETRIES[name], split, 4 * quarters, combinations=combinations, seed=seed
+    )
     assert table.label.sum() == 2 * quarters
     assert allowed_objects(split, combinations, DEFAULT)[table.shape, table.color].all()
     flat = np.sort(table.patches().reshape(len(table), -1), 1)
@@ -211,7 +234,9 @@ def test_any_table_is_consistent(task, split, name, quarters, combinations, seed
 @pytest.mark.parametrize("task", TASKS)
 def test_one_scene_alone_in_a_fresh_process_is_the_same_bit_for_bit(task):
     n, index = 64, 100
-    whole = sample(task, GEOMETRIES["b14"], "test_compositional", n, combinations=32, seed=9, block=index // n)
+    whole = sample(
+        task, GEOMETRIES["b14"], "test_compositional", n, combinations=32, seed=9, block=index // n
+    )
     pictures = render(whole)
     code = (
         "import hashlib, sys\n"
@@ -224,8 +249,13 @@ def test_one_scene_alone_in_a_fresh_process_is_the_same_bit_for_bit(task):
         "assert 'torch' not in sys.modules and 'datasets' not in sys.modules\n"
         "print(scene.index[0], hashlib.sha256(render(scene).tobytes()).hexdigest())\n"
     )
-    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [str(index), hashlib.sha256(pictures[index % n].tobytes()).hexdigest()]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [
+        str(index),
+        hashlib.sha256(pictures[index % n].tobytes()).hexdigest(),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -256,17 +286,29 @@ def test_own_objects():
     [
         ({"task": "same"}, "unknown task 'same': expected one of discrimination, rmts"),
         ({"split": "tset"}, "unknown split 'tset': expected one of train"),
-        ({"n": 7}, "7 scenes cannot be balanced for discrimination: choose a positive multiple of 2"),
+        (
+            {"n": 7},
+            "7 scenes cannot be balanced for discrimination: choose a positive multiple of 2",
+        ),
         ({"n": 0}, "0 scenes cannot be balanced"),
-        ({"n": 6, "task": "rmts"}, "6 scenes cannot be balanced for rmts: choose a positive multiple of 4"),
+        (
+            {"n": 6, "task": "rmts"},
+            "6 scenes cannot be balanced for rmts: choose a positive multiple of 4",
+        ),
         ({"seed": -1}, "seed -1: expected 0 to"),
         ({"seed": 2**63}, "expected 0 to"),
-        ({"combinations": 20}, "combinations 20: expected a multiple of the 16 colors, from 16 to 256"),
+        (
+            {"combinations": 20},
+            "combinations 20: expected a multiple of the 16 colors, from 16 to 256",
+        ),
         (
             {"geometry": SceneGeometry("tight", 64, 16, 64, 48)},
             "2 objects of 64 pixels have no room in 64 pixels: choose",
         ),
-        ({"geometry": SceneGeometry("tight", 32, 16, 16, 12), "task": "rmts"}, "4 objects of 16 pixels have no room"),
+        (
+            {"geometry": SceneGeometry("tight", 32, 16, 16, 12), "task": "rmts"},
+            "4 objects of 16 pixels have no room",
+        ),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure(change, message):
@@ -279,7 +321,8 @@ def test_bad_input_is_one_line_with_the_cure(change, message):
 def test_rmts_with_two_objects_is_refused_rather_than_drawn_forever():
     two = ObjectSet(DEFAULT.masks[:2], DEFAULT.palette[:2], 2, 2)
     with pytest.raises(
-        RelViTError, match=r"split 'train' has 2 objects for 2 combinations: rmts needs 3 .* choose more"
+        RelViTError,
+        match=r"split 'train' has 2 objects for 2 combinations: rmts needs 3 .* choose more",
     ):
         sample("rmts", QUICK, "train", 8, combinations=2, objects=two)
     assert len(sample("discrimination", QUICK, "train", 8, combinations=2, objects=two)) == 8

@@ -19,7 +19,10 @@ def small_set(shapes=6, colors=5, n_shapes=4, n_colors=3) -> ObjectSet:
 def scene_set(table) -> set:
     """What stands where, without the order within a pair, which does not change the picture."""
     objects = np.concatenate([table.shape[..., None], table.color[..., None], table.corner], -1)
-    return {tuple(tuple(sorted(map(tuple, pair))) for pair in scene.reshape(-1, 2, 4)) for scene in objects}
+    return {
+        tuple(tuple(sorted(map(tuple, pair))) for pair in scene.reshape(-1, 2, 4))
+        for scene in objects
+    }
 
 
 @pytest.mark.parametrize("combinations", [16, 32, 64, 128, 256])
@@ -64,19 +67,31 @@ def test_split_names():
     assert split_names(32, DEFAULT) == SPLITS
     assert split_names(256, DEFAULT) == tuple(s for s in SPLITS if s != "test_compositional")
     assert split_names(12, small_set(4, 3)) == ("train", "validation", "test")
-    assert split_names(6, small_set(6, 3)) == ("train", "validation", "test", "test_compositional", "test_ood_shape")
+    assert split_names(6, small_set(6, 3)) == (
+        "train",
+        "validation",
+        "test",
+        "test_compositional",
+        "test_ood_shape",
+    )
 
 
 @pytest.mark.parametrize("combinations", [0, -16, 8, 33, 257, 272])
 def test_combinations_out_of_range(combinations):
-    with pytest.raises(RelViTError, match=rf"combinations {combinations}: expected a multiple of the 16 colors"):
+    with pytest.raises(
+        RelViTError, match=rf"combinations {combinations}: expected a multiple of the 16 colors"
+    ):
         split_names(combinations, DEFAULT)
 
 
 def test_unknown_and_missing_splits_name_the_ones_there_are():
-    with pytest.raises(RelViTError, match=r"unknown split 'tset': expected one of train, validation"):
+    with pytest.raises(
+        RelViTError, match=r"unknown split 'tset': expected one of train, validation"
+    ):
         allowed_objects("tset", 32, DEFAULT)
-    with pytest.raises(RelViTError, match=r"'test_compositional' does not exist for 256 .*expected one of train"):
+    with pytest.raises(
+        RelViTError, match=r"'test_compositional' does not exist for 256 .*expected one of train"
+    ):
         allowed_objects("test_compositional", 256, DEFAULT)
     with pytest.raises(RelViTError, match="'test_ood_shape' does not exist"):
         allowed_objects("test_ood_shape", 12, small_set(4, 3))
@@ -89,7 +104,9 @@ def test_scenes_of_all_splits_seeds_and_blocks_are_disjoint(task):
     scenes = {}
     for split in split_names(6, few):
         for seed, block in ((0, 0), (0, 1), (7, 0)):
-            table = sample(task, geometry, split, 1600, combinations=6, seed=seed, block=block, objects=few)
+            table = sample(
+                task, geometry, split, 1600, combinations=6, seed=seed, block=block, objects=few
+            )
             scenes.setdefault(split, set()).update(scene_set(table))
     names = list(scenes)
     for i, a in enumerate(names):
@@ -109,7 +126,8 @@ def test_every_scene_belongs_to_exactly_one_split_whatever_the_order_in_a_pair(d
     assert sum(homes) == 1
     order = [1, 0, *range(2, 2 * pairs)]
     swapped = [
-        belongs(s, shape[:, order], color[:, order], corner[:, order])[0] for s in ("train", "validation", "test")
+        belongs(s, shape[:, order], color[:, order], corner[:, order])[0]
+        for s in ("train", "validation", "test")
     ]
     assert homes == swapped
     assert belongs("test_compositional", shape, color, corner).all()

@@ -48,10 +48,16 @@ def test_a_half_written_cell_of_other_settings_is_not_gone_on_with(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_cell(tmp_path / "cell", {"seed": 1, "images": 2}, killed)
-    with pytest.raises(RelViTError, match=r"another images: name another folder with --out, or remove it"):
+    with pytest.raises(
+        RelViTError, match=r"another images: name another folder with --out, or remove it"
+    ):
         run_cell(tmp_path / "cell", {"seed": 1, "images": 3}, write("y"))
     assert run_cell(tmp_path / "cell", {"seed": 1, "images": 2}, write("y"))
-    assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == [MANIFEST, "half", "result.txt"]
+    assert sorted(path.name for path in (tmp_path / "cell").iterdir()) == [
+        MANIFEST,
+        "half",
+        "result.txt",
+    ]
 
 
 def test_two_processes_do_not_do_one_cell(tmp_path):
@@ -63,7 +69,9 @@ def test_two_processes_do_not_do_one_cell(tmp_path):
     other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout.readline() == "at it\n"
-        with pytest.raises(RelViTError, match=rf"cell is being made by process {other.pid} on .*: wait for it, or"):
+        with pytest.raises(
+            RelViTError, match=rf"cell is being made by process {other.pid} on .*: wait for it, or"
+        ):
             run_cell(tmp_path / "cell", {}, write("x"))
         threading.Timer(0.5, other.kill).start()
         assert run_cell(tmp_path / "cell", {}, write("x"), patience=30)
@@ -73,7 +81,9 @@ def test_two_processes_do_not_do_one_cell(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
-@pytest.mark.parametrize("damage", [lambda file: file.write_text("other"), lambda file: file.unlink()])
+@pytest.mark.parametrize(
+    "damage", [lambda file: file.write_text("other"), lambda file: file.unlink()]
+)
 def test_a_changed_or_missing_file_is_noticed(tmp_path, damage):
     run_cell(tmp_path / "cell", {}, write("x"))
     damage(tmp_path / "cell" / "result.txt")
@@ -82,7 +92,9 @@ def test_a_changed_or_missing_file_is_noticed(tmp_path, damage):
 
 
 def test_the_manifest_names_every_file_with_its_checksum(tmp_path):
-    run_cell(tmp_path / "cell", {}, lambda folder: [(folder / name).write_text(name) for name in "ab"])
+    run_cell(
+        tmp_path / "cell", {}, lambda folder: [(folder / name).write_text(name) for name in "ab"]
+    )
     manifest = json.loads((tmp_path / "cell" / MANIFEST).read_text())
     assert sorted(manifest["files"]) == ["a", "b"]
     assert all(len(digest) == 64 for digest in manifest["files"].values())

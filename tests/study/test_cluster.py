@@ -31,7 +31,14 @@ def cluster(tmp_path_factory):
     """`ray start --head`, as a person would."""
     scratch = tmp_path_factory.mktemp("ray", numbered=False)
     command = [str(Path(sys.executable).parent / "ray")]
-    start = ["start", "--head", "--port=0", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={scratch}"]
+    start = [
+        "start",
+        "--head",
+        "--port=0",
+        "--num-cpus=2",
+        "--include-dashboard=false",
+        f"--temp-dir={scratch}",
+    ]
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": ""}
     subprocess.run(command + start, check=True, capture_output=True, env=environment, timeout=120)
     yield
@@ -52,8 +59,13 @@ def kill_a_worker_in_training(out: Path) -> None:
     while not list(out.glob("seed*/training/checkpoints/*/trainer_state.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    titles = {process.pid: " ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
-    busy = [pid for pid, title in titles.items() if title.startswith("ray::") and "training" in title]
+    titles = {
+        process.pid: " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline"])
+    }
+    busy = [
+        pid for pid, title in titles.items() if title.startswith("ray::") and "training" in title
+    ]
     assert busy, titles
     os.kill(busy[0], signal.SIGKILL)
 
@@ -69,16 +81,24 @@ def test_a_killed_worker_loses_nothing_and_nothing_is_done_twice(cluster, study,
     run_on_ray(study, tmp_path / "ray")
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "ray").rglob("DONE.json")}
     run_study(study, tmp_path / "local", say=lambda line: None)
-    for file in ("evaluation/accuracy.parquet", "das/color-1/scores.parquet", "steering/steering.parquet"):
+    for file in (
+        "evaluation/accuracy.parquet",
+        "das/color-1/scores.parquet",
+        "steering/steering.parquet",
+    ):
         for seed in ("seed0", "seed1"):
-            one, other = (pd.read_parquet(tmp_path / where / seed / file) for where in ("ray", "local"))
+            one, other = (
+                pd.read_parquet(tmp_path / where / seed / file) for where in ("ray", "local")
+            )
             pd.testing.assert_frame_equal(one, other)
 
 
 def test_an_error_of_one_cell_does_not_stop_the_others(cluster, study, tmp_path):
     (tmp_path / "broken" / "seed0").mkdir(parents=True)
     (tmp_path / "broken" / "seed0" / "training").write_text("not a folder")
-    with pytest.raises(RelViTError, match=r"cells failed, first seed0/training: .*what is finished is kept"):
+    with pytest.raises(
+        RelViTError, match=r"cells failed, first seed0/training: .*what is finished is kept"
+    ):
         run_on_ray(study, tmp_path / "broken")
     assert (tmp_path / "broken" / "seed1" / "steering" / "DONE.json").exists()
 

@@ -28,7 +28,9 @@ def relvit(capsys):
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model(TrainConfig(backbone=vit(2, 32, 2) | {"initializer_range": 0.3}, combinations=32))
+    return build_model(
+        TrainConfig(backbone=vit(2, 32, 2) | {"initializer_range": 0.3}, combinations=32)
+    )
 
 
 def test_one_page_with_everything_on_it(model, relvit, tmp_path):
@@ -76,7 +78,9 @@ def test_bad_input_is_one_line(model, relvit, tmp_path):
         (["--pairs", "7"], "7 pairs of scenes cannot be balanced for discrimination"),
         (["--config", "b16-32"], "do not fit a model of 64 px"),
     ):
-        code, _, err = relvit("diagnose", tmp_path / "model", "--out", tmp_path / "out", *FEW, *arguments)
+        code, _, err = relvit(
+            "diagnose", tmp_path / "model", "--out", tmp_path / "out", *FEW, *arguments
+        )
         assert code == 2
         assert message in err.splitlines()[-1] and "Traceback" not in err
         assert not (tmp_path / "out" / "verdict.json").exists()

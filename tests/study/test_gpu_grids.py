@@ -16,7 +16,9 @@ from hf_relvit.training.run import build_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIP = Path(__file__).parents[2] / "build" / "clip-vit-b16"
-REDUCED = TINY | dict(geometry="quick", backbone=vit(12, 48, 12), images=32, n_train=32, evaluations=1)
+REDUCED = TINY | dict(
+    geometry="quick", backbone=vit(12, 48, 12), images=32, n_train=32, evaluations=1
+)
 
 
 def grid(name: str, **overrides) -> Study:
@@ -26,18 +28,30 @@ def grid(name: str, **overrides) -> Study:
 def test_the_grid_of_the_paper_is_what_it_says():
     study = grid("replicate_paper_gpu")
     settings = {(run.config.task, run.config.combinations, run.config.seed) for run in study.runs}
-    assert settings == {(t, c, s) for t in ("discrimination", "rmts") for c in (256, 32) for s in (0, 1)}
+    assert settings == {
+        (t, c, s) for t in ("discrimination", "rmts") for c in (256, 32) for s in (0, 1)
+    }
     for run in study.runs:
         config = run.config
-        assert (config.batch_size, config.fresh, config.n_train, config.geometry) == (128, False, 6400, "b16")
-        assert config.images * config.learning_rate == pytest.approx(200 * 6400 * 1e-6)  # the paper's product
+        assert (config.batch_size, config.fresh, config.n_train, config.geometry) == (
+            128,
+            False,
+            6400,
+            "b16",
+        )
+        assert config.images * config.learning_rate == pytest.approx(
+            200 * 6400 * 1e-6
+        )  # the paper's product
     assert study.causal.layers is None
 
 
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
 def test_the_grids_of_table_1_are_what_they_say(task):
     study = grid(f"table1_gpu_{task}")
-    losses = {(c.disentanglement is not None, c.pipeline is not None) for c in (run.config for run in study.runs)}
+    losses = {
+        (c.disentanglement is not None, c.pipeline is not None)
+        for c in (run.config for run in study.runs)
+    }
     assert losses == {(False, False), (False, True), (True, False), (True, True)}
     assert len(study.runs) == 12
     assert study.causal is None
@@ -51,21 +65,33 @@ def test_the_grids_of_table_1_are_what_they_say(task):
 
 @pytest.fixture
 def quick_compiler(monkeypatch):
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # needs no C++ compiler
+    monkeypatch.setattr(
+        torch, "compile", partial(torch.compile, backend="aot_eager")
+    )  # needs no C++ compiler
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler looks at it
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning"
+)  # torch's compiler looks at it
 def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
     study = grid("replicate_paper_gpu", **REDUCED)
     small = dict(pairs=8, test_pairs=8, epochs=1, scenes=32, test_scenes=8, layers=[11])
     causal = dataclasses.replace(study.causal, **small)
     run = next(run for run in study.runs if run.name == "rmts-32-seed1")
-    assert run_study(dataclasses.replace(study, runs=(run,), causal=causal), tmp_path, say=lambda text: None).exists()
-    scores = pd.concat(pd.read_parquet(path) for path in (tmp_path / run.name).glob("das*/*/scores.parquet"))
+    assert run_study(
+        dataclasses.replace(study, runs=(run,), causal=causal), tmp_path, say=lambda text: None
+    ).exists()
+    scores = pd.concat(
+        pd.read_parquet(path) for path in (tmp_path / run.name).glob("das*/*/scores.parquet")
+    )
     assert set(scores.layer) == {11}
     assert set(scores.control) == {"none", "wrong_object", "random_tokens"}
     assert set(scores.weights) == {"trained", "random"}
-    expected = ["novel/color/novel.parquet", "probes/judgement/probes.parquet", "steering/steering.parquet"]
+    expected = [
+        "novel/color/novel.parquet",
+        "probes/judgement/probes.parquet",
+        "steering/steering.parquet",
+    ]
     assert all((tmp_path / run.name / name).exists() for name in expected)
 
 
@@ -78,7 +104,9 @@ def test_a_run_of_table_1_trains_with_both_losses(tmp_path, quick_compiler):
     assert not (tmp_path / run.name / "das").exists()
 
 
-@pytest.mark.skipif(not (CLIP / "model.safetensors").exists(), reason="no build/clip-vit-b16: `make replicate-clip`")
+@pytest.mark.skipif(
+    not (CLIP / "model.safetensors").exists(), reason="no build/clip-vit-b16: `make replicate-clip`"
+)
 def test_the_real_clip_fits_the_grid():
     config = dataclasses.replace(grid("replicate_paper_gpu").runs[0].config, backbone=str(CLIP))
     model, processor = build_model(config)

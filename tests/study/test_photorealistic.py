@@ -83,7 +83,10 @@ def test_the_page_of_a_run_says_how_it_does_on_realistic_pictures(study):
     whole = results.accuracy.set_index("condition").loc["all"]
     assert f"The model is right on {whole.accuracy:.1%} of 32 images" in text
     assert f"random weights on {whole.base_accuracy:.1%}, guessing on 50%" in text
-    for value in (results.stages.scores["perceptual_score"], results.stages.scores["relational_score"]):
+    for value in (
+        results.stages.scores["perceptual_score"],
+        results.stages.scores["relational_score"],
+    ):
         assert f"<td>{value:.3f}</td>" in text
     best = results.frozen[results.frozen.level == "all"].groupby("model").auc.max()
     assert f"checkpoint {best['checkpoint']:.2f} (layer" in text
@@ -99,8 +102,12 @@ def test_a_run_of_another_task_says_why_it_was_not_tested(study):
 
 
 def test_the_comparison_has_the_accuracy_of_the_runs_that_have_one(study):
-    table = pd.read_parquet(study / "tables" / "accuracy.parquet").query("split == 'photorealistic'")
-    whole = PhotoResults.load(study / "discrimination-seed0").accuracy.set_index("condition").loc["all"]
+    table = pd.read_parquet(study / "tables" / "accuracy.parquet").query(
+        "split == 'photorealistic'"
+    )
+    whole = (
+        PhotoResults.load(study / "discrimination-seed0").accuracy.set_index("condition").loc["all"]
+    )
     assert table.setting.tolist() == ["discrimination"]
     assert (table.accuracy.item(), table.ci_low.item()) == (whole.accuracy, whole.ci_low)
     row = rf"<td>photorealistic</td><td>{whole.accuracy:.3f}</td>(<td>[\d.–]+</td>){{2}}<td>1 × {whole.n}</td>"
@@ -112,7 +119,9 @@ def test_the_cells_hold_what_the_functions_find(study):
     model, processor = Checkpoint.open(str(folder / "training" / "model"))
     pairs = open_set(SHIPPED).pairs(model.config.geometry)
     results = PhotoResults.load(folder)
-    pd.testing.assert_frame_equal(results.accuracy, evaluate(Checkpoint(model, processor), {PHOTOREALISTIC: pairs}))
+    pd.testing.assert_frame_equal(
+        results.accuracy, evaluate(Checkpoint(model, processor), {PHOTOREALISTIC: pairs})
+    )
     own = measure_similarity({"checkpoint": Checkpoint(model, processor)}, pairs).frame
     assert set(results.frozen.model) == {"checkpoint", "random weights"}
     pd.testing.assert_frame_equal(results.frozen[results.frozen.model == "checkpoint"], own)
@@ -121,7 +130,10 @@ def test_the_cells_hold_what_the_functions_find(study):
 
 def test_cells_are_of_a_set_and_not_of_a_folder(study, grid, moved, capsys):
     cell = study / "discrimination-seed0" / "photorealistic" / "accuracy"
-    assert str(SHIPPED.parent) not in (cell / "DONE.json").read_text() + (cell / "provenance.json").read_text()
+    assert (
+        str(SHIPPED.parent)
+        not in (cell / "DONE.json").read_text() + (cell / "provenance.json").read_text()
+    )
     elsewhere = [grid, "--out", study, "--photorealistic", moved, "--cell", "5"]
     written = (cell / "accuracy.parquet").stat().st_mtime_ns
     assert run(*elsewhere) == 0
@@ -146,7 +158,12 @@ def test_results_are_shown_once_all_cells_are_finished(study, tmp_path):
 def test_a_pretrained_backbone_is_measured_as_it_was_before_training(tmp_path):
     torch.manual_seed(0)
     plain = ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=64, patch_size=8
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=64,
+        patch_size=8,
     )
     ViTModel(plain, add_pooling_layer=False).save_pretrained(tmp_path / "base")
     default_processor(64).save_pretrained(tmp_path / "base")
@@ -157,7 +174,10 @@ def test_a_pretrained_backbone_is_measured_as_it_was_before_training(tmp_path):
         for weights in trained.parameters():
             weights.add_(torch.randn_like(weights) * 0.3)
     Checkpoint(trained, processor).save(tmp_path / "run" / "training" / "model")
-    cells = {cell.name: cell for cell in photorealistic_cells(config, open_set(SHIPPED), tmp_path / "run")}
+    cells = {
+        cell.name: cell
+        for cell in photorealistic_cells(config, open_set(SHIPPED), tmp_path / "run")
+    }
     folder = tmp_path / "run" / "photorealistic" / "frozen"
     cells["photorealistic/frozen"].work(folder)
     frame = pd.read_parquet(folder / "frozen.parquet")
@@ -171,7 +191,15 @@ def test_a_pretrained_backbone_is_measured_as_it_was_before_training(tmp_path):
 
 
 def test_seeds_that_share_their_scenes_are_not_more_scenes():
-    rows = dict(split="photorealistic", accuracy=0.5, ci_low=0.4, ci_high=0.6, n=100, floor=0.5, base_accuracy=0.5)
+    rows = dict(
+        split="photorealistic",
+        accuracy=0.5,
+        ci_low=0.4,
+        ci_high=0.6,
+        n=100,
+        floor=0.5,
+        base_accuracy=0.5,
+    )
     table = pd.DataFrame([rows | {"run": f"seed{i}"} for i in range(9)])
     own, shared = (over_seeds(table.assign(shared=flag)).iloc[0] for flag in (False, True))
     assert own.ci_high - own.ci_low < 0.1
@@ -202,10 +230,14 @@ def test_seeds_that_share_their_scenes_are_not_more_scenes():
     ],
 )
 def test_sentences_follow_the_interval(low, high, base, iid_low, words):
-    row = dict(condition="all", accuracy=(low + high) / 2, ci_low=low, ci_high=high, n=1024, floor=0.5)
+    row = dict(
+        condition="all", accuracy=(low + high) / 2, ci_low=low, ci_high=high, n=1024, floor=0.5
+    )
     test = pd.Series(dict(accuracy=0.99, ci_low=iid_low, floor=0.5))
     row |= {"base_accuracy": base}
-    sentence = page.accuracy(pd.DataFrame([row, row | {"condition": "difference_none", "n": 512}]), test)
+    sentence = page.accuracy(
+        pd.DataFrame([row, row | {"condition": "difference_none", "n": 512}]), test
+    )
     assert words in sentence
     assert "leans" not in sentence
     assert f"95 % interval {low:.1%} to {high:.1%}" in sentence
@@ -214,7 +246,14 @@ def test_sentences_follow_the_interval(low, high, base, iid_low, words):
 
 def test_a_model_that_gives_one_answer_is_found_out():
     row = dict(
-        condition="all", accuracy=0.6, ci_low=0.56, ci_high=0.64, n=1024, floor=0.5, base_accuracy=0.5, auc=0.885
+        condition="all",
+        accuracy=0.6,
+        ci_low=0.56,
+        ci_high=0.64,
+        n=1024,
+        floor=0.5,
+        base_accuracy=0.5,
+        auc=0.885,
     )
     test = pd.Series(dict(accuracy=0.99, ci_low=0.98, floor=0.5))
     for same, words in (
@@ -227,18 +266,28 @@ def test_a_model_that_gives_one_answer_is_found_out():
 
 
 @pytest.mark.parametrize(
-    ("low", "words"), [(0.93, "the set can be solved"), (0.7, "in part only"), (0.45, "does not give the answer")]
+    ("low", "words"),
+    [(0.93, "the set can be solved"), (0.7, "in part only"), (0.45, "does not give the answer")],
 )
 def test_the_baseline_says_whether_the_set_can_be_solved(low, words):
     rows = [
-        dict(model=model, level=level, layer=layer, auc=auc - layer / 10, ci_low=auc - 0.02, ci_high=auc + 0.02)
+        dict(
+            model=model,
+            level=level,
+            layer=layer,
+            auc=auc - layer / 10,
+            ci_low=auc - 0.02,
+            ci_high=auc + 0.02,
+        )
         for model, auc in (("random weights", low - 0.2), ("base", low + 0.02))
         for level in ("all", "color")
         for layer in (0, 1)
     ]
     sentence = page.frozen(pd.DataFrame(rows))
     assert words in sentence
-    assert f"base {low + 0.02:.2f} (layer 0, 95 % interval {low:.2f} to {low + 0.04:.2f})" in sentence
+    assert (
+        f"base {low + 0.02:.2f} (layer 0, 95 % interval {low:.2f} to {low + 0.04:.2f})" in sentence
+    )
     assert "no base model" not in sentence
 
 
@@ -253,9 +302,12 @@ def test_a_grid_names_the_set_and_the_option_another(grid, moved):
 def test_what_is_no_set_is_told_before_anything_is_done(grid, moved, tmp_path, capsys):
     assert run(grid, "--out", tmp_path / "out", "--photorealistic", tmp_path / "nowhere") == 2
     assert re.search(
-        r"no photorealistic scenes in .*nowhere: make them with `relvit data build", capsys.readouterr().err
+        r"no photorealistic scenes in .*nowhere: make them with `relvit data build",
+        capsys.readouterr().err,
     )
-    with pytest.raises(RelViTError, match=r"no photorealistic scenes 'default' in .*: expected one of tiny"):
+    with pytest.raises(
+        RelViTError, match=r"no photorealistic scenes 'default' in .*: expected one of tiny"
+    ):
         open_set(moved, "default")
     other = tmp_path / "grid.yaml"
     other.write_text(yaml.safe_dump(SETTINGS | {"photorealistic": 3}))

@@ -24,8 +24,13 @@ def test_a_grid_is_every_combination_and_seed(tmp_path):
     text = "preset: quick\nimages: 512\ngrid: {task: [discrimination, rmts], combinations: [32, 128]}\nseeds: 2\n"
     study = plan(grid(tmp_path, text + "causal: {pairs: 8}"), seed=3, images=None)
     assert len(study.runs) == 8
-    one = plan(grid(tmp_path, text), seed=4, seeds=1)  # a part of the grid, such as for one of several machines
-    assert [run.name for run in one.runs[:2]] == ["discrimination-32-seed4", "discrimination-128-seed4"]
+    one = plan(
+        grid(tmp_path, text), seed=4, seeds=1
+    )  # a part of the grid, such as for one of several machines
+    assert [run.name for run in one.runs[:2]] == [
+        "discrimination-32-seed4",
+        "discrimination-128-seed4",
+    ]
     assert [run.name for run in study.runs[:3]] == [
         "discrimination-32-seed3",
         "discrimination-32-seed4",
@@ -49,14 +54,26 @@ def test_values_may_have_names(tmp_path):
         ("grid: {seed: []}", "expected a list or mapping with at least one value"),
         ("grid: {task: rmts}", "expected a list or mapping with at least one value"),
         ("grid: {combinations: [32, 32]}", "names the run '32-seed0' twice"),
-        ("{grid: {seed: [0, 1]}, seeds: 2}", "runs '0-seed1' and '1-seed1' of the grid have the same settings"),
-        ("grid: {combinations: {a: 32, b: 32}}", "runs 'a-seed0' and 'b-seed0' of the grid have the same settings"),
+        (
+            "{grid: {seed: [0, 1]}, seeds: 2}",
+            "runs '0-seed1' and '1-seed1' of the grid have the same settings",
+        ),
+        (
+            "grid: {combinations: {a: 32, b: 32}}",
+            "runs 'a-seed0' and 'b-seed0' of the grid have the same settings",
+        ),
         ("grid: {combination: [32]}", "did you mean 'combinations'"),
         ("seeds: 0", "seeds 0: expected 1 or more"),
         ("causal: {pair: 3}", "unknown key 'causal pair'"),
         ("causal: {pairs: 0}", "causal pairs 0: expected at least 1"),
-        ("causal: {analyses: [dass]}", "unknown causal analysis 'dass': expected some of das, das_random"),
-        ("causal: {analyses: [das, steering]}", "causal analysis 'steering' builds on 'probes': add it"),
+        (
+            "causal: {analyses: [dass]}",
+            "unknown causal analysis 'dass': expected some of das, das_random",
+        ),
+        (
+            "causal: {analyses: [das, steering]}",
+            "causal analysis 'steering' builds on 'probes': add it",
+        ),
         ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
     ],
@@ -73,5 +90,12 @@ def test_causal_analyses_can_be_chosen(tmp_path):
         return [cell.name for cell in cells_of(study.runs[0], study, tmp_path)]
 
     assert names("[das]")[4:] == ["das/shape-1", "das/color-1"]
-    few = ["probes/judgement", "probes/shape", "probes/color", "probes/object", "probes/same_object", "steering"]
+    few = [
+        "probes/judgement",
+        "probes/shape",
+        "probes/color",
+        "probes/object",
+        "probes/same_object",
+        "steering",
+    ]
     assert names("[steering, probes]")[4:] == few  # in the order of their needs

@@ -45,13 +45,20 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     assert page.count("What you are looking at.") == 9
     table = pd.read_parquet(out / "seed0" / "evaluation" / "accuracy.parquet")
     for row in table[table.condition == "all"].itertuples():
-        assert f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>" in page
+        assert (
+            f"{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>"
+            in page
+        )
     expected = {"figures/attention.svg", "attention/viewer.png", "training/model/model.safetensors"}
     expected |= {f"figures/{name}.svg" for name in ("alignment", "novel", "probes", "steering")}
     expected |= {"das_random/color-1/scores.parquet", "probes/judgement/probes.safetensors"}
     assert expected <= {str(p.relative_to(out / "seed0")) for p in (out / "seed0").rglob("*")}
 
-    times = {p: p.stat().st_mtime_ns for p in out.rglob("*") if "figures" not in str(p) and p.name != "report.html"}
+    times = {
+        p: p.stat().st_mtime_ns
+        for p in out.rglob("*")
+        if "figures" not in str(p) and p.name != "report.html"
+    }
     assert run(study(settings, out)) == 0
     assert "training: finished before" in capsys.readouterr().out
     assert times == {p: p.stat().st_mtime_ns for p in times if p.is_file() or p.is_dir()}
@@ -63,7 +70,9 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
 def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tmp_path):
     command = [sys.executable, "-c", "from hf_relvit.cli import main; main()"]
     process = subprocess.Popen(
-        [*command, *study(settings, tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, *study(settings, tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("seed0/training/checkpoints/*/trainer_state.json")):
@@ -76,11 +85,13 @@ def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tm
     assert run(study(settings, tmp_path / "killed")) == 0
     assert run(study(settings, tmp_path / "whole")) == 0
     resumed, whole = (
-        pd.read_parquet(tmp_path / name / "seed0" / "evaluation" / "accuracy.parquet") for name in ("killed", "whole")
+        pd.read_parquet(tmp_path / name / "seed0" / "evaluation" / "accuracy.parquet")
+        for name in ("killed", "whole")
     )
     assert resumed.equals(whole)
     weights = [
-        (tmp_path / name / "seed0/training/model/model.safetensors").read_bytes() for name in ("killed", "whole")
+        (tmp_path / name / "seed0/training/model/model.safetensors").read_bytes()
+        for name in ("killed", "whole")
     ]
     assert weights[0] == weights[1]
 
@@ -91,7 +102,9 @@ def test_seeds_are_compared_on_one_page(settings, tmp_path):
     page = (out / "report.html").read_text()
     assert 'href="seed0/report.html"' in page
     tables = [pd.read_parquet(out / f"seed{seed}/evaluation/accuracy.parquet") for seed in (0, 1)]
-    mean = sum(table.set_index(["split", "condition"]).accuracy["test", "all"] for table in tables) / 2
+    mean = (
+        sum(table.set_index(["split", "condition"]).accuracy["test", "all"] for table in tables) / 2
+    )
     assert re.search(rf"<td>IID test</td><td>{mean:.3f}</td>.*<td>2 × {TINY['n_eval']}</td>", page)
     assert page.count("data:image/png;base64,") == 6
     assert "Accuracy over training." in page
@@ -101,12 +114,16 @@ def test_seeds_are_compared_on_one_page(settings, tmp_path):
     seeds = [pd.read_parquet(out / f"seed{seed}/steering/steering.parquet") for seed in (0, 1)]
     assert len(steering) == len(seeds[0])
     assert (steering.seeds == 2).all()
-    assert steering.accuracy.tolist() == pytest.approx(((seeds[0].accuracy + seeds[1].accuracy) / 2).tolist())
+    assert steering.accuracy.tolist() == pytest.approx(
+        ((seeds[0].accuracy + seeds[1].accuracy) / 2).tolist()
+    )
 
 
 def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
     grid = tmp_path / "grid.yaml"
-    grid.write_text((tmp_path / "tiny.yaml").read_text() + "grid: {learning_rate: [0.001, 0.002, 0.003]}\n")
+    grid.write_text(
+        (tmp_path / "tiny.yaml").read_text() + "grid: {learning_rate: [0.001, 0.002, 0.003]}\n"
+    )
     out = tmp_path / "grid"
     assert run(study(str(grid), out)) == 0
     assert "Does disentanglement go with generalization?" in (out / "report.html").read_text()
@@ -143,6 +160,12 @@ def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
     assert run(["study", "plan", settings, "--out", str(out)]) == 0
     assert "to do" not in capsys.readouterr().out
     assert run(study(settings, tmp_path / "whole")) == 0
-    for file in ("evaluation/accuracy.parquet", "das/color-1/scores.parquet", "steering/steering.parquet"):
-        one, other = (pd.read_parquet(tmp_path / name / "seed0" / file) for name in ("cells", "whole"))
+    for file in (
+        "evaluation/accuracy.parquet",
+        "das/color-1/scores.parquet",
+        "steering/steering.parquet",
+    ):
+        one, other = (
+            pd.read_parquet(tmp_path / name / "seed0" / file) for name in ("cells", "whole")
+        )
         assert one.equals(other)

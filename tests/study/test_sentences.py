@@ -19,25 +19,44 @@ def table(columns, *rows):
 @pytest.mark.parametrize(
     ("low", "words"),
     [
-        (0.51, "answers right on 58.0% of new scenes with known objects (n = 1024; guessing gives 50%, the same "),
-        (0.50, "still guesses: 58.0% on new scenes of known objects (n = 1024), which guessing explains"),
+        (
+            0.51,
+            "answers right on 58.0% of new scenes with known objects (n = 1024; guessing gives 50%, the same ",
+        ),
+        (
+            0.50,
+            "still guesses: 58.0% on new scenes of known objects (n = 1024), which guessing explains",
+        ),
     ],
 )
 def test_the_summary_admits_guessing(low, words):
-    test = pd.Series({"accuracy": 0.58, "ci_low": low, "floor": 0.5, "n": 1024, "base_accuracy": 0.49}, dtype=object)
-    overall = pd.DataFrame({"accuracy": {"test": 0.58, "test_ood_shape": 0.51, "test_compositional": 0.55}})
+    test = pd.Series(
+        {"accuracy": 0.58, "ci_low": low, "floor": 0.5, "n": 1024, "base_accuracy": 0.49},
+        dtype=object,
+    )
+    overall = pd.DataFrame(
+        {"accuracy": {"test": 0.58, "test_ood_shape": 0.51, "test_compositional": 0.55}}
+    )
     text = sentences.summary(test, overall, TrainConfig(images=12_800))
     assert words in text and "12,800 images" in text
     assert ("51.0% of its hardest test, new shapes" in text) == (low > 0.5)
 
 
 def test_attention_names_the_strongest_heads():
-    grids = {"within_object": np.array([[0.1, 0.2], [0.4, 0.3]]), "within_pair": np.array([[0.0, 0.7], [0.1, 0.1]])}
+    grids = {
+        "within_object": np.array([[0.1, 0.2], [0.4, 0.3]]),
+        "within_pair": np.array([[0.0, 0.7], [0.1, 0.1]]),
+    }
     text = sentences.attention(SimpleNamespace(grid=grids.__getitem__))
-    assert "at most 40% inside its object (layer 1, head 0) and at most 70% on the other object" in text
+    assert (
+        "at most 40% inside its object (layer 1, head 0) and at most 70% on the other object"
+        in text
+    )
     assert "(layer 0, head 1)" in text and "no head keeps most of" in text
     grids["within_object"] += 0.2
-    assert "no head keeps most of" not in sentences.attention(SimpleNamespace(grid=grids.__getitem__))
+    assert "no head keeps most of" not in sentences.attention(
+        SimpleNamespace(grid=grids.__getitem__)
+    )
 
 
 def test_alignment_takes_the_best_layer_and_its_own_controls():
@@ -45,20 +64,34 @@ def test_alignment_takes_the_best_layer_and_its_own_controls():
         ("color", layer, condition, control, weights, accuracy + layer / 100, "test", "cause")
         for layer, accuracy in ((1, 0.60), (3, 0.80))
         for condition in ("all", "same", "different")
-        for control, weights in (("none", "trained"), ("wrong_object", "trained"), ("none", "random"))
+        for control, weights in (
+            ("none", "trained"),
+            ("wrong_object", "trained"),
+            ("none", "random"),
+        )
     ]
     frame = table("property layer condition control weights accuracy split score", *rows)
     other = frame.assign(accuracy=1.0)  # of what must not be looked at
-    frame = pd.concat([frame, other.assign(split="test_compositional"), other.assign(score="isolate")])
+    frame = pd.concat(
+        [frame, other.assign(split="test_compositional"), other.assign(score="isolate")]
+    )
     chance = (frame.weights == "random") & (frame.layer == 1)
     frame.loc[chance, "accuracy"] = 0.99
     text = sentences.alignment(frame)
-    assert "color 83% (layer 3; 95 % interval 10% to 90%, n = 40; pairs that were same 83%, different 83%" in text
+    assert (
+        "color 83% (layer 3; 95 % interval 10% to 90%, n = 40; pairs that were same 83%, different 83%"
+        in text
+    )
     assert "wrong object's 83%, no edit 50%" in text
 
 
 def test_novel_reads_all_methods_where_known_values_work_best():
-    methods = {"known": (0.9, 0.7), "added": (0.5, 1.0), "interpolated": (0.4, 1.0), "sampled": (0.3, 1.0)}
+    methods = {
+        "known": (0.9, 0.7),
+        "added": (0.5, 1.0),
+        "interpolated": (0.4, 1.0),
+        "sampled": (0.3, 1.0),
+    }
     methods["random"] = (0.2, 1.0)
     rows = [
         ("shape", "all", "subspace", method, layer, values[layer])
@@ -66,13 +99,22 @@ def test_novel_reads_all_methods_where_known_values_work_best():
         for layer in (0, 1)
     ]
     text = sentences.novel(table("property condition baseline method layer accuracy", *rows))
-    assert "shape, layer 0: another object's 90%, two added 50%, two averaged 40%, sampled 30%, random 20%" in text
+    assert (
+        "shape, layer 0: another object's 90%, two added 50%, two averaged 40%, sampled 30%, random 20%"
+        in text
+    )
     assert "no edit 50% (n = 40)" in text
 
 
 def test_probes_and_steering_name_the_control_of_the_same_place():
-    rows = [("color", "trained", 0, 0.5), ("color", "trained", 2, 0.8), ("color", "shuffled", 0, 0.4)]
-    text = sentences.probes(table("target condition layer accuracy", *rows, ("color", "shuffled", 2, 0.1)))
+    rows = [
+        ("color", "trained", 0, 0.5),
+        ("color", "trained", 2, 0.8),
+        ("color", "shuffled", 0, 0.4),
+    ]
+    text = sentences.probes(
+        table("target condition layer accuracy", *rows, ("color", "shuffled", 2, 0.1))
+    )
     assert "80% (layer 2; 95 % interval 10% to 90%, n = 40; shuffled 10%)" in text
 
     rows = [

@@ -15,7 +15,9 @@ def test_means_and_intervals_are_over_the_seeds_of_one_setting():
     runs = {"a-seed0": 0.7, "a-seed1": 0.8, "a-seed2": 0.75, "b-seed0": 0.6}
     result = over_seeds(table(**runs)).set_index("setting")
     assert result.accuracy.tolist() == pytest.approx([0.75, 0.6])
-    low, high = stats.t.interval(0.95, 2, loc=0.75, scale=stats.sem([0.7, 0.8, 0.75]))  # wider than Wilson's
+    low, high = stats.t.interval(
+        0.95, 2, loc=0.75, scale=stats.sem([0.7, 0.8, 0.75])
+    )  # wider than Wilson's
     assert (result.ci_low["a"], result.ci_high["a"]) == pytest.approx((low, high))
     assert (result.ci_low["b"], result.ci_high["b"]) == pytest.approx((0.5, 0.7))  # of its scenes
     assert result.seeds.tolist() == [3, 1]
@@ -38,10 +40,17 @@ def test_curves_count_images_and_keep_the_last_of_a_step():
         {"step": 2, "loss": 1.0},
         {"step": 2, "eval_validation_accuracy": 0.5, "eval_test_accuracy": 0.4},
         {"step": 4, "eval_validation_accuracy": 0.7},
-        {"step": 4, "eval_validation_accuracy": 0.7},  # the Trainer may evaluate the last step twice
+        {
+            "step": 4,
+            "eval_validation_accuracy": 0.7,
+        },  # the Trainer may evaluate the last step twice
     ]
     table = curves({"log": log, "provenance": {"config": {"batch_size": 16}}})
-    assert table.values.tolist() == [["validation", 32, 0.5], ["test", 32, 0.4], ["validation", 64, 0.7]]
+    assert table.values.tolist() == [
+        ["validation", 32, 0.5],
+        ["test", 32, 0.4],
+        ["validation", 64, 0.7],
+    ]
 
 
 @pytest.mark.parametrize(("run", "setting"), [("seed3", ""), ("rmts-32-seed12", "rmts-32")])

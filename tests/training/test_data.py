@@ -28,7 +28,9 @@ def test_a_batch_equals_its_items_in_any_order():
 
 
 def test_scenes_kept_on_a_device_are_the_same_scenes(collator):
-    drawn, kept = (SceneDataset(SceneDistribution("rmts", QUICK, 32), "train", 24) for _ in range(2))
+    drawn, kept = (
+        SceneDataset(SceneDistribution("rmts", QUICK, 32), "train", 24) for _ in range(2)
+    )
     kept.keep(torch.device("cpu"))
     for wanted in ([5, 0, 23], [7]):
         one, other = drawn.__getitems__(wanted), kept.__getitems__(wanted)
@@ -43,7 +45,8 @@ def test_scenes_kept_on_a_device_are_the_same_scenes(collator):
 
 def test_fresh_scenes_never_repeat_and_are_the_same_for_everyone():
     one, other = (
-        SceneDataset(SceneDistribution("discrimination", QUICK), "train", 32, length=10_000) for _ in range(2)
+        SceneDataset(SceneDistribution("discrimination", QUICK), "train", 32, length=10_000)
+        for _ in range(2)
     )
     first, second = one.__getitems__(list(range(32))), one.__getitems__(list(range(32, 64)))
     assert not (first["image"] == second["image"]).all()
@@ -56,12 +59,22 @@ def test_collator_makes_the_same_batch_of_scenes_and_of_a_published_dataset(coll
     data = SceneDataset(SceneDistribution("rmts", QUICK, 32), "test", 8)
     rows = [data[i] for i in range(8)]
     features = Features(
-        image=Image(), label=Value("int64"), patches=List(List(Value("int64"))), shape=List(Value("int64"))
+        image=Image(),
+        label=Value("int64"),
+        patches=List(List(Value("int64"))),
+        shape=List(Value("int64")),
     )
     published = Dataset.from_list(
-        [{k: Picture.fromarray(r[k]) if k == "image" else r[k].tolist() for k in features} for r in rows], features
+        [
+            {k: Picture.fromarray(r[k]) if k == "image" else r[k].tolist() for k in features}
+            for r in rows
+        ],
+        features,
     )
-    ours, theirs = collator(data.__getitems__(list(range(8)))), collator([published[i] for i in range(8)])
+    ours, theirs = (
+        collator(data.__getitems__(list(range(8)))),
+        collator([published[i] for i in range(8)]),
+    )
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=0, atol=0)
     assert ours["pixel_values"].shape == (8, 3, 64, 64)
@@ -74,5 +87,7 @@ def test_scenes_of_another_geometry_are_refused(collator):
         RelViTCollator(collator.processor, collator.geometry, GEOMETRIES["small"])
     with pytest.raises(RelViTError, match="images of 112 x 112 pixels for a model of 64"):
         collator(
-            SceneDataset(SceneDistribution("discrimination", GEOMETRIES["small"]), "test", 4).__getitems__([0, 1])
+            SceneDataset(
+                SceneDistribution("discrimination", GEOMETRIES["small"]), "test", 4
+            ).__getitems__([0, 1])
         )

@@ -26,7 +26,9 @@ def test_the_same_pixels_to_the_bit(task, geometry):
 
 def test_a_dataset_of_either_kind_is_the_same():
     host, device = (
-        SceneDataset(SceneDistribution("rmts", GEOMETRIES["quick"], 32), "train", 16, length=64, device=where)
+        SceneDataset(
+            SceneDistribution("rmts", GEOMETRIES["quick"], 32), "train", 16, length=64, device=where
+        )
         for where in (None, CPU)
     )
     for wanted in ([3, 1], [40, 3, 17, 16, 0]):  # in one block, over several

@@ -41,7 +41,9 @@ def launched(config, folder, **environment):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += [str(folder / "program.py"), str(folder / "config.json"), str(folder / "run")]
     environment = {**os.environ, **environment}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert ("going on with 2" in done.stderr) == ("LITTLE_MEMORY" in environment)
     return folder / "run"
@@ -66,7 +68,13 @@ def test_two_processes_are_one(tiny_rmts, tmp_path, fresh, environment):
     logs = [json.loads((run / "history.json").read_text())["log"] for run in (one, two)]
     for single, double in zip(*logs):
         assert single["step"] == double["step"]
-        for key in ("loss", "task_loss", "pipeline_loss", "disentanglement_loss", "eval_validation_accuracy"):
+        for key in (
+            "loss",
+            "task_loss",
+            "pipeline_loss",
+            "disentanglement_loss",
+            "eval_validation_accuracy",
+        ):
             assert (key in single) == (key in double)
             if key in single:
                 assert double[key] == pytest.approx(single[key], rel=2e-3), key

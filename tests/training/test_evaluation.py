@@ -52,12 +52,17 @@ def test_the_table_says_how_to_read_each_accuracy(checkpoint):
     right = predict(Checkpoint(model, processor), data["test"]).argmax(1) == data["test"].label
     assert everything.accuracy["test"] == pytest.approx(right.mean())
     assert everything.ci_low["test"] <= everything.accuracy["test"] <= everything.ci_high["test"]
-    base = predict(Checkpoint(randomly_initialized(model), processor), data["test"]).argmax(1) == data["test"].label
+    base = (
+        predict(Checkpoint(randomly_initialized(model), processor), data["test"]).argmax(1)
+        == data["test"].label
+    )
     assert everything.base_accuracy["test"] == pytest.approx(base.mean())
     cells = table[(table.split == "test") & table.condition.str.startswith("sample_")]
     assert cells.n.tolist() == [10] * 4
 
 
 def test_a_split_that_does_not_exist_is_refused():
-    with pytest.raises(RelViTError, match="unknown split 'test_compositional': expected some of train, validation"):
+    with pytest.raises(
+        RelViTError, match="unknown split 'test_compositional': expected some of train, validation"
+    ):
         scene_splits(SceneDistribution("rmts", QUICK), 8, ("test_compositional",))

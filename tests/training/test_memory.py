@@ -13,7 +13,9 @@ from hf_relvit.training import run
 from hf_relvit.training.run import build_model, make_trainer, train
 from hf_relvit.training.trainer import last_complete_checkpoint
 
-GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB")
+GPU = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
+)
 CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
     "8589934592 bytes. Error code 12 (Cannot allocate memory)"
@@ -49,11 +51,21 @@ def trainer_of(config, folder, **limits):
 
 def assert_same_training(config, one, other):
     models = [build_model(config).model, one.model, other.model]
-    start, *ends = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in models]
-    assert (ends[1] - ends[0]).norm() <= 0.01 * (ends[0] - start).norm()  # sums in another order, through Adam
+    start, *ends = [
+        torch.cat([p.detach().flatten() for p in model.parameters()]) for model in models
+    ]
+    assert (ends[1] - ends[0]).norm() <= 0.01 * (
+        ends[0] - start
+    ).norm()  # sums in another order, through Adam
     for single, pieces in zip(one.state.log_history, other.state.log_history):
         assert single["step"] == pieces["step"]
-        for key in ("loss", "task_loss", "disentanglement_loss", "pipeline_loss", "eval_validation_accuracy"):
+        for key in (
+            "loss",
+            "task_loss",
+            "disentanglement_loss",
+            "pipeline_loss",
+            "eval_validation_accuracy",
+        ):
             if key in single:
                 assert pieces[key] == pytest.approx(single[key], rel=2e-3), key
 
@@ -66,9 +78,14 @@ def assert_same_training(config, one, other):
         (14, dict(most=5), 4),  # 4 + 4 + 4 + 2
     ],
 )
-def test_pieces_train_as_the_whole_batch_does(tiny_rmts, tmp_path, caplog, batch_size, limits, micro_batch):
+def test_pieces_train_as_the_whole_batch_does(
+    tiny_rmts, tmp_path, caplog, batch_size, limits, micro_batch
+):
     config = dataclasses.replace(tiny_rmts, batch_size=batch_size)
-    whole, pieces = trainer_of(config, tmp_path / "whole"), trainer_of(config, tmp_path / "pieces", **limits)
+    whole, pieces = (
+        trainer_of(config, tmp_path / "whole"),
+        trainer_of(config, tmp_path / "pieces", **limits),
+    )
     whole.train()
     with caplog.at_level(logging.WARNING, "hf_relvit"):
         pieces.train()
@@ -82,7 +99,10 @@ def test_pieces_train_as_the_whole_batch_does(tiny_rmts, tmp_path, caplog, batch
 
 
 def test_memory_that_another_program_takes_in_the_middle(tiny_rmts, tmp_path):
-    whole, pieces = trainer_of(tiny_rmts, tmp_path / "whole"), trainer_of(tiny_rmts, tmp_path / "pieces")
+    whole, pieces = (
+        trainer_of(tiny_rmts, tmp_path / "whole"),
+        trainer_of(tiny_rmts, tmp_path / "pieces"),
+    )
     whole.train()
     begin = pieces.callback_handler.on_step_begin
 
@@ -118,7 +138,10 @@ def test_a_killed_run_in_pieces_resumes(tiny_rmts, tmp_path):
 
 
 def test_an_evaluation_that_does_not_fit(tiny, tmp_path):
-    whole, pieces = trainer_of(tiny, tmp_path / "whole"), trainer_of(tiny, tmp_path / "pieces", most=8, training=False)
+    whole, pieces = (
+        trainer_of(tiny, tmp_path / "whole"),
+        trainer_of(tiny, tmp_path / "pieces", most=8, training=False),
+    )
     for trainer in (whole, pieces):
         trainer.train()
     assert pieces.args.per_device_eval_batch_size == 8
@@ -130,7 +153,9 @@ def test_an_evaluation_that_does_not_fit(tiny, tmp_path):
 @pytest.mark.parametrize(("training", "what"), [(True, "training"), (False, "evaluation")])
 def test_one_image_that_does_not_fit_is_one_line(tiny, tmp_path, training, what):
     trainer = trainer_of(tiny, tmp_path, most=0, training=training)
-    with pytest.raises(RelViTError, match=rf"one image does not fit in memory \({what} on cpu\): set gradient_ch"):
+    with pytest.raises(
+        RelViTError, match=rf"one image does not fit in memory \({what} on cpu\): set gradient_ch"
+    ):
         trainer.train()
 
 
@@ -148,13 +173,16 @@ def test_a_lost_device_is_one_line(tiny, tmp_path):
     lost = torch.distributed.DistBackendError("NCCL error: remote process exited\nLast error: ...")
     trainer = trainer_of(tiny, tmp_path, most=1, error=lost)
     with pytest.raises(
-        RelViTError, match=r"lost the .* at step 0 \(NCCL error: remote process exited\): run the same"
+        RelViTError,
+        match=r"lost the .* at step 0 \(NCCL error: remote process exited\): run the same",
     ):
         trainer.train()
 
 
 def test_other_errors_are_what_they_are(tiny, tmp_path):
-    trainer = trainer_of(tiny, tmp_path, most=1, error=RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    trainer = trainer_of(
+        tiny, tmp_path, most=1, error=RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    )
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         trainer.train()
 
@@ -171,6 +199,8 @@ def test_a_run_says_how_many_images_it_took_at_once(tiny, tmp_path, monkeypatch)
     train(config, tmp_path / "pieces", progress=False)
     monkeypatch.undo()
     train(config, tmp_path / "whole", progress=False)
-    histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("pieces", "whole")]
+    histories = [
+        json.loads((tmp_path / name / "history.json").read_text()) for name in ("pieces", "whole")
+    ]
     assert [history["provenance"]["micro_batch"] for history in histories] == [4, 16]
     assert histories[0]["provenance"]["config"] == histories[1]["provenance"]["config"]

@@ -14,7 +14,9 @@ from hf_relvit.stimuli.scenes import DIFFERENCES
 from hf_relvit.training.metrics import accuracy_table, relational_accuracy
 
 # six scenes of one pair: margins, labels, kinds of difference
-LOGITS = np.array([[0.0, 2.0], [1.0, 0.5], [3.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0]], dtype=np.float32)
+LOGITS = np.array(
+    [[0.0, 2.0], [1.0, 0.5], [3.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0]], dtype=np.float32
+)
 LABELS = np.array([1, 1, 0, 0, 0, 0])
 KIND = np.array([0, 0, 1, 2, 2, 3])
 
@@ -35,7 +37,9 @@ def test_by_hand():
     }
     everything = rows["all"]
     interval = binomtest(4, 6).proportion_ci(method="wilson")
-    assert (everything["ci_low"], everything["ci_high"]) == pytest.approx((interval.low, interval.high))
+    assert (everything["ci_low"], everything["ci_high"]) == pytest.approx(
+        (interval.low, interval.high)
+    )
     # margins 2, -0.5 against -3, 1, -2, 0: 4 + 2 of 8 comparisons are won
     assert everything["auc"] == pytest.approx(6 / 8)
     assert (everything["floor"], everything["majority"]) == (0.5, 4 / 6)
@@ -46,11 +50,15 @@ def test_auc_with_ties_is_sklearns():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 500)
     scores = np.round(rng.normal(size=500) + labels, 1)
-    assert relational_accuracy(scores, labels)["auc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert relational_accuracy(scores, labels)["auc"] == pytest.approx(
+        roc_auc_score(labels, scores), abs=1e-12
+    )
 
 
 def test_logits_and_margins_agree():
-    assert relational_accuracy(LOGITS, LABELS) == relational_accuracy(LOGITS[:, 1] - LOGITS[:, 0], LABELS)
+    assert relational_accuracy(LOGITS, LABELS) == relational_accuracy(
+        LOGITS[:, 1] - LOGITS[:, 0], LABELS
+    )
 
 
 def test_rmts_cells():
@@ -78,14 +86,21 @@ def test_flat_dict_says_the_same():
         f"accuracy_difference_{name}" for name in DIFFERENCES
     }
     assert flat["accuracy_difference_shape"] == 0.5 and flat["accuracy"] == 4 / 6
-    assert all(type(value) in (int, float) for value in flat.values())  # JSON and trackers take them as they are
+    assert all(
+        type(value) in (int, float) for value in flat.values()
+    )  # JSON and trackers take them as they are
     assert relational_accuracy(LOGITS[:2], LABELS[:2])["auc"] is None
 
 
 @pytest.mark.parametrize(
     "scores, labels, options, message",
     [
-        ([[0.0, np.nan], [np.inf, 0.0], [0.0, 1.0]], [0, 1, 1], {}, "scores of 2 of 3 scenes are not finite"),
+        (
+            [[0.0, np.nan], [np.inf, 0.0], [0.0, 1.0]],
+            [0, 1, 1],
+            {},
+            "scores of 2 of 3 scenes are not finite",
+        ),
         ([np.nan, 0.0], [0, 1], {}, "scores of 1 of 2 scenes"),
         ([[0.0, 1.0]], [0, 1], {}, r"scores \(1, 2\) and labels \(2,\)"),
         ([[0.0, 1.0, 2.0]], [0], {}, r"scores \(1, 3\)"),
@@ -104,9 +119,13 @@ def test_bad_input(scores, labels, options, message):
 def test_evaluate_module_is_the_function():
     metric = load_metric()
     expected = relational_accuracy(LOGITS, LABELS, KIND[:, None])
-    assert metric.compute(predictions=LOGITS, references=LABELS, difference=KIND[:, None]) == expected
+    assert (
+        metric.compute(predictions=LOGITS, references=LABELS, difference=KIND[:, None]) == expected
+    )
     for start in (0, 3):  # in batches, as an evaluation loop gives them
-        metric.add_batch(predictions=LOGITS[start : start + 3], references=LABELS[start : start + 3])
+        metric.add_batch(
+            predictions=LOGITS[start : start + 3], references=LABELS[start : start + 3]
+        )
     assert metric.compute(difference=KIND) == expected
     margins = LOGITS[:, 1] - LOGITS[:, 0]
     assert metric.compute(predictions=margins, references=LABELS, difference=KIND) == expected
@@ -136,6 +155,8 @@ def test_evaluate_loads_it_by_path_in_a_fresh_process_offline(tmp_path):
 
 
 def test_metrics_need_no_torch():
-    code = "import sys, hf_relvit.training.metrics, hf_relvit.metrics; print('torch' in sys.modules)"
+    code = (
+        "import sys, hf_relvit.training.metrics, hf_relvit.metrics; print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

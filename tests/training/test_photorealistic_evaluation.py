@@ -29,7 +29,10 @@ def test_conditions_divide_the_scenes(pairs):
     hidden = pairs.facts.occlusion[found["occlusion_none"]]
     assert hidden.max() < 0.02
     assert set(pairs.label[found["difference_none"]]) == {1}
-    assert (found["level_color"] == (found["difference_color"] | found["level_color"] & (pairs.label == 1))).all()
+    assert (
+        found["level_color"]
+        == (found["difference_color"] | found["level_color"] & (pairs.label == 1))
+    ).all()
 
 
 def test_accuracy_is_that_of_the_model_with_an_interval_of_scenes(checkpoint, pairs):
@@ -50,5 +53,7 @@ def test_accuracy_is_that_of_the_model_with_an_interval_of_scenes(checkpoint, pa
 
 
 def test_a_checkpoint_of_another_task_is_refused(tiny_rmts, pairs):
-    with pytest.raises(RelViTError, match="a checkpoint of rmts on photorealistic pairs: expected one of discrim"):
+    with pytest.raises(
+        RelViTError, match="a checkpoint of rmts on photorealistic pairs: expected one of discrim"
+    ):
         evaluate(build_model(tiny_rmts), {PHOTOREALISTIC: pairs})

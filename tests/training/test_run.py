@@ -2,7 +2,12 @@ import dataclasses
 import logging
 
 import pytest
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+)
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTForImageClassification
@@ -16,11 +21,18 @@ from hf_relvit.training.run import build_model, train
 def clip(tmp_path):
     """A pretrained CLIP image tower with its processor, as a folder."""
     config = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        patch_size=8,
     )
     CLIPVisionModel(config).save_pretrained(tmp_path / "clip")
     size = {"height": 64, "width": 64}
-    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(tmp_path / "clip")
+    CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=size).save_pretrained(
+        tmp_path / "clip"
+    )
     return str(tmp_path / "clip")
 
 
@@ -61,7 +73,9 @@ def test_a_palette_needs_masks(tiny):
 
 
 def test_what_a_checkpoint_holds_beside_the_backbone_is_not_reported(tmp_path):
-    config = CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
+    )
     CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
     records = []
     handler = logging.Handler()

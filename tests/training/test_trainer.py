@@ -78,7 +78,9 @@ def test_the_best_checkpoint_is_loaded_completely(tiny, tmp_path, family):
     trainer.train()
     assert trainer.state.best_global_step == 4
     assert_equal(parameters(trainer.model), seen[4])
-    assert not torch.equal(parameters(trainer.model)["classifier.weight"], seen[8]["classifier.weight"])
+    assert not torch.equal(
+        parameters(trainer.model)["classifier.weight"], seen[8]["classifier.weight"]
+    )
 
 
 def test_each_loss_term_is_logged_and_they_add_up(tiny_rmts, tmp_path):
@@ -92,7 +94,9 @@ def test_each_loss_term_is_logged_and_they_add_up(tiny_rmts, tmp_path):
 
 
 def test_every_split_that_is_named_is_evaluated(tiny_rmts, tmp_path):
-    trainer = trainer_of(dataclasses.replace(tiny_rmts, eval_splits=["validation", "test_compositional"]), tmp_path)
+    trainer = trainer_of(
+        dataclasses.replace(tiny_rmts, eval_splits=["validation", "test_compositional"]), tmp_path
+    )
     trainer.train()
     for split in ("validation", "test_compositional"):
         rows = [row for row in trainer.state.log_history if f"eval_{split}_accuracy" in row]
@@ -109,16 +113,24 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tiny, tmp_path):
 
 
 def test_the_exponential_schedule_falls_by_epochs(tiny, tmp_path):
-    config = dataclasses.replace(tiny, schedule="exponential", fresh=False, n_train=32, learning_rate=1e-3)
+    config = dataclasses.replace(
+        tiny, schedule="exponential", fresh=False, n_train=32, learning_rate=1e-3
+    )
     trainer = trainer_of(config, tmp_path)
     trainer.train()  # 8 steps are 4 epochs of 2
-    assert trainer.lr_scheduler.get_last_lr() == [pytest.approx(1e-3 * 0.95**4)] * 2  # with and without weight decay
+    assert (
+        trainer.lr_scheduler.get_last_lr() == [pytest.approx(1e-3 * 0.95**4)] * 2
+    )  # with and without weight decay
 
 
 def test_the_plateau_schedule_watches_validation_accuracy(tiny, tmp_path):
     trainer = trainer_of(dataclasses.replace(tiny, schedule="plateau"), tmp_path)
     trainer.train()
-    assert (trainer.lr_scheduler.mode, trainer.lr_scheduler.patience, trainer.lr_scheduler.factor) == ("max", 40, 0.1)
+    assert (
+        trainer.lr_scheduler.mode,
+        trainer.lr_scheduler.patience,
+        trainer.lr_scheduler.factor,
+    ) == ("max", 40, 0.1)
     assert trainer.lr_scheduler.best > 0
 
 
@@ -130,21 +142,30 @@ def test_gradient_checkpointing_changes_nothing(tiny_rmts, tmp_path):
     plain.train()
     checkpointed.train()
     for name, value in parameters(plain.model).items():
-        torch.testing.assert_close(value, checkpointed.model.state_dict()[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            value, checkpointed.model.state_dict()[name], rtol=1e-4, atol=1e-5
+        )
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler looks at it
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning"
+)  # torch's compiler looks at it
 def test_compiled_blocks_learn_the_same(tiny_rmts, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # needs no C++ compiler
+    monkeypatch.setattr(
+        torch, "compile", partial(torch.compile, backend="aot_eager")
+    )  # needs no C++ compiler
     for name, losses in {"both": {}, "none": dict(disentanglement=None, pipeline=None)}.items():
         config = dataclasses.replace(tiny_rmts, **losses)
         plain, compiled = (
-            trainer_of(dataclasses.replace(config, compile=on), tmp_path / f"{name}-{on}") for on in (False, True)
+            trainer_of(dataclasses.replace(config, compile=on), tmp_path / f"{name}-{on}")
+            for on in (False, True)
         )
         plain.train()
         compiled.train()
         for key, value in parameters(plain.model).items():
-            torch.testing.assert_close(value, compiled.model.state_dict()[key], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(
+                value, compiled.model.state_dict()[key], rtol=1e-3, atol=1e-4
+            )
     assert "compile" not in config.to_dict()  # runs from before the option are the same runs
     assert dataclasses.replace(config, compile=True).to_dict()["compile"]
 
@@ -156,7 +177,13 @@ def test_a_step_never_waits_for_the_device(tiny_rmts, monkeypatch):
     scenes = geometry(tiny_rmts.geometry)
     collator = RelViTCollator(processor, model.config.geometry, scenes, device="meta")
     kept, fresh = (
-        SceneDataset(SceneDistribution("rmts", scenes, 32), "train", 32, length=n, device=torch.device("meta"))
+        SceneDataset(
+            SceneDistribution("rmts", scenes, 32),
+            "train",
+            32,
+            length=n,
+            device=torch.device("meta"),
+        )
         for n in (32, 320)
     )
     kept.keep(torch.device("meta"))
@@ -191,7 +218,8 @@ def test_a_finished_run_is_not_repeated_and_never_mixed(tiny, tmp_path):
 def test_seeds_reproduce_to_the_bit(tiny, tmp_path):
     config = dataclasses.replace(tiny, images=64)
     one, again, other = (
-        trainer_of(dataclasses.replace(config, seed=seed), tmp_path / str(i)) for i, seed in enumerate((5, 5, 6))
+        trainer_of(dataclasses.replace(config, seed=seed), tmp_path / str(i))
+        for i, seed in enumerate((5, 5, 6))
     )
     for trainer in (one, again, other):
         trainer.train()

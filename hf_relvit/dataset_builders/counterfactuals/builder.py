@@ -9,7 +9,11 @@ import datasets
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.stimuli.counterfactuals import PROPERTIES, CounterfactualTable, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import (
+    PROPERTIES,
+    CounterfactualTable,
+    sample_counterfactuals,
+)
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.scenes import LABELS, TASKS
 
@@ -47,7 +51,9 @@ class Counterfactuals(SceneBuilder):
 
     BUILDER_CONFIG_CLASS = CounterfactualConfig
     BUILDER_CONFIGS = [
-        CounterfactualConfig(f"{task}-{name}-{k}", SceneBuilder.VERSION, geometry=name, combinations=k, task=task)
+        CounterfactualConfig(
+            f"{task}-{name}-{k}", SceneBuilder.VERSION, geometry=name, combinations=k, task=task
+        )
         for task in TASKS
         for name in GEOMETRIES
         for k in COMBINATIONS
@@ -62,7 +68,9 @@ class Counterfactuals(SceneBuilder):
     def _parse(self, name: str) -> dict:
         task, _, rest = name.partition("-")
         if task not in TASKS:
-            raise RelViTError(f"config {name!r}: expected TASK-GEOMETRY-COMBINATIONS, such as rmts-b16-32")
+            raise RelViTError(
+                f"config {name!r}: expected TASK-GEOMETRY-COMBINATIONS, such as rmts-b16-32"
+            )
         return {"task": task} | super()._parse(rest)
 
     def _check(self) -> None:
@@ -73,25 +81,42 @@ class Counterfactuals(SceneBuilder):
         """Pairs about shape, and as many about color."""
         if n % len(PROPERTIES):
             raise RelViTError(f"{n} pairs for two properties: choose an even number")
-        options = {"combinations": self.config.combinations, "seed": self.config.seed, "objects": self.objects}
+        options = {
+            "combinations": self.config.combinations,
+            "seed": self.config.seed,
+            "objects": self.objects,
+        }
         return [
-            sample_counterfactuals(self.config.task, self.scene_geometry, prop, split, n // len(PROPERTIES), **options)
+            sample_counterfactuals(
+                self.config.task, self.scene_geometry, prop, split, n // len(PROPERTIES), **options
+            )
             for prop in PROPERTIES
         ]
 
     def _info(self) -> datasets.DatasetInfo:
         of_scene = features(self.objects)
         answer, number = datasets.ClassLabel(names=list(LABELS)), datasets.Value("int64")
-        columns = {"base_image": of_scene["image"], "source_image": of_scene["image"], "label": answer}
+        columns = {
+            "base_image": of_scene["image"],
+            "source_image": of_scene["image"],
+            "label": answer,
+        }
         columns |= {"property": datasets.ClassLabel(names=list(PROPERTIES)), "judgement": answer}
         columns |= dict.fromkeys(_ROLES, number)
         columns |= {f"{role}_patches": datasets.List(number) for role in _ROLES}
-        columns |= {f"{scene}_{name}": of_scene[name] for scene in ("base", "source") for name in ("label", *_SCENE)}
+        columns |= {
+            f"{scene}_{name}": of_scene[name]
+            for scene in ("base", "source")
+            for name in ("label", *_SCENE)
+        }
         return datasets.DatasetInfo(
-            features=datasets.Features(columns | {"seed": number}), homepage="https://arxiv.org/abs/2406.15955"
+            features=datasets.Features(columns | {"seed": number}),
+            homepage="https://arxiv.org/abs/2406.15955",
         )
 
-    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(
+        self, split: str, n: int, ranges: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, dict]]:
         tables, half = self._pairs(split, n), n // len(PROPERTIES)
         for start, stop in ranges:
             for i, table in enumerate(tables):
@@ -111,7 +136,9 @@ def _rows(pairs: CounterfactualTable) -> Iterator[dict]:
         patches = table.patches().tolist()
         for role in (role for role, where in _ROLES.items() if where == scene):
             columns[role] = getattr(pairs, role).tolist()
-            columns[f"{role}_patches"] = [of[object_] for of, object_ in zip(patches, columns[role])]
+            columns[f"{role}_patches"] = [
+                of[object_] for of, object_ in zip(patches, columns[role])
+            ]
     for i in range(len(pairs)):
         row = {name: values[i] for name, values in columns.items()}
         yield row | {"property": PROPERTIES.index(pairs.property), "seed": pairs.base.seed}

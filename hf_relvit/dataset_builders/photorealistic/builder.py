@@ -70,14 +70,24 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
         given = {key: value for key, value in keywords.items() if value is not None}
         if given.pop("palette", None) is not None:
-            raise RelViTError("a palette for photorealistic scenes: expected none; objects bring their own colors")
+            raise RelViTError(
+                "a palette for photorealistic scenes: expected none; objects bring their own colors"
+            )
         if given.pop("n_train", 0):
             raise RelViTError("photorealistic scenes have no training split: give --n-eval alone")
         name = config_name or "default"
         if name not in self.builder_configs:
             raise RelViTError(f"config {name!r}: expected one of {', '.join(self.builder_configs)}")
-        self.objects = Library.from_folder(given["masks"]) if "masks" in given else Library.default()
-        super().__init__(cache_dir, dataset_name=self.task, config_name=name, hash=fingerprint(self.objects), **given)
+        self.objects = (
+            Library.from_folder(given["masks"]) if "masks" in given else Library.default()
+        )
+        super().__init__(
+            cache_dir,
+            dataset_name=self.task,
+            config_name=name,
+            hash=fingerprint(self.objects),
+            **given,
+        )
         config = self.config
         options = SceneOptions(config.n_eval, config.seed, config.color_share, config.full_rotation)
         self.job = Job(options, config.masks, config.size, config.variant)
@@ -94,9 +104,13 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         names = list(self.objects.names)
-        return datasets.DatasetInfo(features=features(names), homepage="https://arxiv.org/abs/2406.15955")
+        return datasets.DatasetInfo(
+            features=features(names), homepage="https://arxiv.org/abs/2406.15955"
+        )
 
-    def _make(self, split: str, n: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, dict]]:
+    def _make(
+        self, split: str, n: int, ranges: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, dict]]:
         for start, stop in ranges:
             for pair in range(start, stop):
                 yield from rows(self.farm.pair(pair), self.config.seed, self.config.lossy)

@@ -42,7 +42,9 @@ class RelationalAccuracy(evaluate.Metric):
             citation=_CITATION,
             inputs_description=_INPUTS,
             features=[
-                datasets.Features({"predictions": datasets.List(datasets.Value("float64")), "references": label}),
+                datasets.Features(
+                    {"predictions": datasets.List(datasets.Value("float64")), "references": label}
+                ),
                 datasets.Features({"predictions": datasets.Value("float64"), "references": label}),
             ],
         )

@@ -13,7 +13,9 @@ MODELS = Path(package.__file__).parent / "models"
 """The allow-list: every folder here is a model of the menu."""
 
 
-def start(folders: list[Path], *, host: str | None = None, port: int | None = None, block: bool = True):
+def start(
+    folders: list[Path], *, host: str | None = None, port: int | None = None, block: bool = True
+):
     """Serve models.
 
     Args:
@@ -32,7 +34,9 @@ def start(folders: list[Path], *, host: str | None = None, port: int | None = No
     try:
         import gradio as gr
     except ImportError as error:
-        raise RelViTError("the demo needs gradio: install it with pip install 'hf_relvit[demo]'") from error
+        raise RelViTError(
+            "the demo needs gradio: install it with pip install 'hf_relvit[demo]'"
+        ) from error
     # not relative: on the Hub this file runs as a program, beside the package
     from hf_relvit.spaces.interventions import picture, served, style, view
 
@@ -42,7 +46,9 @@ def start(folders: list[Path], *, host: str | None = None, port: int | None = No
     if on_gpu is not None:
         for item in items.values():
             item.model.to("cuda")
-    demo = view.build(items, *([] if on_gpu is None else [on_gpu])).queue(max_size=None, default_concurrency_limit=1)
+    demo = view.build(items, *([] if on_gpu is None else [on_gpu])).queue(
+        max_size=None, default_concurrency_limit=1
+    )
     try:
         demo.launch(
             server_name=host,
@@ -58,7 +64,9 @@ def start(folders: list[Path], *, host: str | None = None, port: int | None = No
             mcp_server=False,
         )
     except OSError as error:
-        raise RelViTError(f"cannot listen at port {port}: {error}; choose another with --port") from error
+        raise RelViTError(
+            f"cannot listen at port {port}: {error}; choose another with --port"
+        ) from error
     return demo
 
 

@@ -58,16 +58,26 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     """
     source = Path(run) / "training" / "model"
     if not (source / "config.json").is_file():
-        raise RelViTError(f"no checkpoint in {source}: expected a run of a study, such as runs/quick/seed0")
+        raise RelViTError(
+            f"no checkpoint in {source}: expected a run of a study, such as runs/quick/seed0"
+        )
     cells = sorted(path.parent for path in (Path(run) / "das").glob("*/alignment.json"))
     if not cells:
-        raise RelViTError(f"no alignments in {Path(run) / 'das'}: run the study with --causal first")
-    if (config := Path(run) / "training" / "config.json").is_file() and read_json(config).get("objects"):
-        raise RelViTError(f"{run} was trained on shapes of your own: expected ours, the demo draws no others")
+        raise RelViTError(
+            f"no alignments in {Path(run) / 'das'}: run the study with --causal first"
+        )
+    if (config := Path(run) / "training" / "config.json").is_file() and read_json(config).get(
+        "objects"
+    ):
+        raise RelViTError(
+            f"{run} was trained on shapes of your own: expected ours, the demo draws no others"
+        )
     checkpoint = Checkpoint.open(source)
     model = checkpoint.model
     if not model.config.scenes:
-        raise RelViTError(f"{source} does not say what it was trained on: train it with relvit train")
+        raise RelViTError(
+            f"{source} does not say what it was trained on: train it with relvit train"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "about.json").unlink(missing_ok=True)
     (folder / "model").mkdir(exist_ok=True)
@@ -107,7 +117,9 @@ def fresh(folder: Path, run: Path) -> bool:
 
 def _slim(alignment: Alignment) -> Alignment:
     rows = alignment.basis.contiguous()
-    facts = {name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts}
+    facts = {
+        name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts
+    }
     site: Site = alignment.site
     mask = alignment.mask[alignment.mask]
     return Alignment(rows, mask, site, alignment.property, alignment.method, alignment.model, facts)
@@ -126,7 +138,9 @@ def _measure(checkpoint: Checkpoint, alignments, probes, scenes) -> list[dict[st
 
 
 def _row(action: str, what: str, control: str, before: str, row: Any) -> dict[str, Any]:
-    numbers = {name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")}
+    numbers = {
+        name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")
+    }
     known = {"action": action, "what": what, "condition": control, "before": before}
     return known | {"layer": int(row["layer"]), "n": int(row["n"])} | numbers
 
@@ -148,7 +162,10 @@ def _swaps(checkpoint: Checkpoint, alignments, pairs) -> list[dict[str, Any]]:
 
 def _novel(checkpoint: Checkpoint, alignments, bank, pairs) -> list[dict[str, Any]]:
     config, rows = NovelConfig(baselines=("subspace",)), []
-    for name, subspaces in (("edit", alignments), ("random", [_random(item) for item in alignments])):
+    for name, subspaces in (
+        ("edit", alignments),
+        ("random", [_random(item) for item in alignments]),
+    ):
         frame = inject_novel(checkpoint, subspaces, bank, pairs, config).to_frame()
         rows += [
             _row("inject", f"{row.property} {row.method}", name, row.condition, row._asdict())
@@ -183,8 +200,14 @@ def _accuracy(run: Path) -> dict[str, float]:
         return {}
     table = pd.read_parquet(path)
     chosen = table[table.condition == "all"]
-    return {str(split): round(float(value), 4) for split, value in zip(chosen.split, chosen.accuracy)}
+    return {
+        str(split): round(float(value), 4) for split, value in zip(chosen.split, chosen.accuracy)
+    }
 
 
 if __name__ == "__main__":
-    print(build_assets(Path(sys.argv[1]), Path(sys.argv[2]), title=sys.argv[3] if len(sys.argv) > 3 else None))
+    print(
+        build_assets(
+            Path(sys.argv[1]), Path(sys.argv[2]), title=sys.argv[3] if len(sys.argv) > 3 else None
+        )
+    )

@@ -55,7 +55,9 @@ def board(
                 f'<rect class="heat" x="{column * patch}" y="{row * patch}" width="{patch}" height="{patch}" '
                 f'opacity="{0.75 * (value / top) ** 1.5:.3f}"><title>{percent(value)} of the attention</title></rect>'
             )
-    parts.append(f'<rect class="edge" width="{side}" height="{side}" stroke-width="{0.3 * unit:g}"/>')
+    parts.append(
+        f'<rect class="edge" width="{side}" height="{side}" stroke-width="{0.3 * unit:g}"/>'
+    )
     for name, thing, selected in things:
         x, y, size = thing.column * patch, thing.row * patch, geometry.object_size
         kind, wide = ("thing selected", 1.1) if selected else ("thing", 0.5)
@@ -106,9 +108,12 @@ def stages(shares: np.ndarray, kinds: tuple[str, ...], chosen: int) -> str:
             for i in shown
         )
         mark = " chosen" if layer == chosen else ""
-        columns.append(f'<div class="column{mark}"><div class="stack">{bands}</div><b>{layer}</b></div>')
+        columns.append(
+            f'<div class="column{mark}"><div class="stack">{bands}</div><b>{layer}</b></div>'
+        )
     spoken = "; ".join(
-        f"layer {layer}: " + ", ".join(f"{KIND_NAMES[kinds[i]]} {percent(values[i])}" for i in shown)
+        f"layer {layer}: "
+        + ", ".join(f"{KIND_NAMES[kinds[i]]} {percent(values[i])}" for i in shown)
         for layer, values in enumerate(mean.tolist())
     )
     legend = [(KIND_NAMES[kinds[i]], kinds[i]) for i in shown]
@@ -150,11 +155,15 @@ def curves(
         f'<text class="end" x="{left - 8}" y="{y(1) + 9:.1f}">{ends[1]}</text>',
         f'<text class="end" x="{left - 8}" y="{y(0):.1f}">{ends[0]}</text>',
     ]
-    parts += [f'<text class="tick" x="{x(i):.1f}" y="{height - 8}">{i}</text>' for i in range(layers)]
+    parts += [
+        f'<text class="tick" x="{x(i):.1f}" y="{height - 8}">{i}</text>' for i in range(layers)
+    ]
     if level:
         parts.append(f'<path class="level" d="M{left} {y(level[1]):.1f}H{right}"/>')
     if intervals is not None:
-        pairs = [(i, low, high) for i, (low, high) in enumerate(intervals.T.tolist()) if np.isfinite(low)]
+        pairs = [
+            (i, low, high) for i, (low, high) in enumerate(intervals.T.tolist()) if np.isfinite(low)
+        ]
         parts.append(
             '<path class="interval" d="'
             + "".join(f"M{x(i):.1f} {y(lo):.1f}V{y(hi):.1f}" for i, lo, hi in pairs)
@@ -163,17 +172,29 @@ def curves(
     for _, kind, values in lines:  # the controls last, on top: they are thinner
         points = [(x(i), y(value)) for i, value in enumerate(values.tolist()) if np.isfinite(value)]
         path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) if points else ""
-        dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if kind == "edit" else 3}"/>' for a, b in points)
+        dots = "".join(
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if kind == "edit" else 3}"/>'
+            for a, b in points
+        )
         parts.append(f'<g class="line {kind}"><path d="{path}"/>{dots}</g>')
     spoken = "; ".join(
-        f"{name}: " + ", ".join(f"layer {i} {percent(v)}" for i, v in enumerate(values.tolist()) if np.isfinite(v))
+        f"{name}: "
+        + ", ".join(
+            f"layer {i} {percent(v)}" for i, v in enumerate(values.tolist()) if np.isfinite(v)
+        )
         for name, _, values in lines
     )
-    legend = [(name, f"line {kind}") for name, kind, _ in lines] + ([(level[0], "line level")] if level else [])
+    legend = [(name, f"line {kind}") for name, kind, _ in lines] + (
+        [(level[0], "line level")] if level else []
+    )
     box = f"0 0 {width} {height}"
     svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
     return f"{svg}<p class='axis'>layer after which it happens</p>{_legend(legend)}"
 
 
 def _legend(items: list[tuple[str, str]]) -> str:
-    return '<p class="legend">' + "".join(f'<span><i class="{k}"></i>{escape(n)}</span>' for n, k in items) + "</p>"
+    return (
+        '<p class="legend">'
+        + "".join(f'<span><i class="{k}"></i>{escape(n)}</span>' for n, k in items)
+        + "</p>"
+    )

@@ -64,7 +64,9 @@ class Outcome:
 
 def scene_table(things: tuple[Thing, ...], limits: Limits, index: int = 0) -> SceneTable:
     """The composed scene as a table of one row; ``index`` keys the noise of its pixels."""
-    rows = np.array([[thing.shape, thing.color, thing.row, thing.column] for thing in things], dtype=np.int16)[None]
+    rows = np.array(
+        [[thing.shape, thing.color, thing.row, thing.column] for thing in things], dtype=np.int16
+    )[None]
     return SceneTable.of(
         shape=rows[..., 0],
         color=rows[..., 1],
@@ -94,11 +96,19 @@ def react(served: Served, state: State) -> tuple[Look, Outcome]:
         with record_object_attention(tokens, model.config.geometry.prefix_tokens) as record:
             states = capture(model, _pixels(served, table), sites)
         same = _same(forward_from(model, sites[-1], states[sites[-1]]))[0]
-        shares = np.stack([_shares(mass, "corrected")[0].cpu().numpy() for mass in record.mass if mass is not None])
+        shares = np.stack(
+            [
+                _shares(mass, "corrected")[0].cpu().numpy()
+                for mass in record.mass
+                if mass is not None
+            ]
+        )
         look = Look(same, int(table.label[0]), shares, attention_maps(served.checkpoint, table))
         curves = {name: np.full(limits.layers, np.nan) for name in CONTROLS[state.action]}
         size: list[int | None] = [None] * limits.layers
-        for site, edits, directions in _ACTIONS[state.action](served, state, table, tokens[0], states):
+        for site, edits, directions in _ACTIONS[state.action](
+            served, state, table, tokens[0], states
+        ):
             size[site.layer] = directions
             for name, value in zip(curves, _same(forward_from(model, site, torch.cat(edits)))):
                 curves[name][site.layer] = value
@@ -112,7 +122,11 @@ def answer(served: Served, picture: np.ndarray) -> float:
         return _same(served.model(served.checkpoint.pixel_values(picture[None])).logits)[0]
 
 
-CONTROLS = {"swap": ("edit", "other", "random"), "steer": ("edit", "shuffled"), "inject": ("edit", "random")}
+CONTROLS = {
+    "swap": ("edit", "other", "random"),
+    "steer": ("edit", "shuffled"),
+    "inject": ("edit", "random"),
+}
 """What is computed for each action: the intervention, then its controls."""
 
 
@@ -127,7 +141,10 @@ def _swap(served: Served, state: State, table: SceneTable, tokens: torch.Tensor,
         bases = item.basis, item.basis, served.random_bases[key]
         yield (
             site,
-            [_into(states[site], where, value, basis) for value, basis in zip((giver, other, giver), bases)],
+            [
+                _into(states[site], where, value, basis)
+                for value, basis in zip((giver, other, giver), bases)
+            ],
             item.size,
         )
 
@@ -150,22 +167,35 @@ def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tenso
     second = torch.from_numpy(table.relation[:, state.pair].astype(np.int64))
     values, bank = served.bank.get(state.prop, (np.empty(0), {}))
     rng = np.random.default_rng(state.draw)
-    four = rng.permutation(np.unique(values))[:4]  # two vectors, each from two objects, all of different values
+    four = rng.permutation(np.unique(values))[
+        :4
+    ]  # two vectors, each from two objects, all of different values
     chosen = [int(rng.choice(np.flatnonzero(values == value))) for value in four]
     generator = torch.Generator().manual_seed(state.draw)
     noise = torch.randn(1, 2, served.model.config.hidden_size, generator=generator)
     for site, known in bank.items():
-        item, random = served.alignments[state.prop, site.layer], served.random_bases[state.prop, site.layer]
+        item, random = (
+            served.alignments[state.prop, site.layer],
+            served.random_bases[state.prop, site.layer],
+        )
         drawn = torch.tensor(chosen).reshape(1, 2, 2)
-        vectors = _vectors(known @ item.basis.T, state.method, drawn, noise[..., : item.size], second)
+        vectors = _vectors(
+            known @ item.basis.T, state.method, drawn, noise[..., : item.size], second
+        )
         places = where.to(states[site].device)
-        yield site, [_into(states[site], places, vectors @ basis, basis) for basis in (item.basis, random)], item.size
+        yield (
+            site,
+            [_into(states[site], places, vectors @ basis, basis) for basis in (item.basis, random)],
+            item.size,
+        )
 
 
 _ACTIONS = {"swap": _swap, "steer": _steer, "inject": _inject}
 
 
-def _into(residual: torch.Tensor, where: torch.Tensor, value: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+def _into(
+    residual: torch.Tensor, where: torch.Tensor, value: torch.Tensor, basis: torch.Tensor
+) -> torch.Tensor:
     ones = torch.ones(len(basis), device=residual.device)
     return intervene(residual, where, value.to(residual), basis.to(residual.device), ones)
 

@@ -47,10 +47,15 @@ def find_examples(served: Served) -> list[dict[str, str]]:
         methods = ("added", "interpolated", "sampled")
         best, gain = _best(
             served,
-            [dataclasses.replace(s, action="inject", method=methods[i % 3], draw=i) for i, s in enumerate(states)],
+            [
+                dataclasses.replace(s, action="inject", method=methods[i % 3], draw=i)
+                for i, s in enumerate(states)
+            ],
         )
         found.append(_example(served, f"inject {prop}", best, gain))
-    states = [dataclasses.replace(s, action="steer", alpha=2.0) for s in _pairs(served, PROPERTIES[0])]
+    states = [
+        dataclasses.replace(s, action="steer", alpha=2.0) for s in _pairs(served, PROPERTIES[0])
+    ]
     found.append(_example(served, "steer", *_best(served, states)))
     start = first_state(served.limits)
     new = [Thing(16 + i, 4, thing.row, thing.column) for i, thing in enumerate(start.scene[:2])]
@@ -70,16 +75,26 @@ def _pairs(served: Served, prop: str) -> Iterator[State]:
     table = sample_counterfactuals(limits.task, limits.geometry, prop, "test", 4 * TRIED, **options)
     count = 0
     for i in range(len(table)):
-        edited, giver, other = (int(column[i]) for column in (table.edited, table.source_object, table.other_source))
+        edited, giver, other = (
+            int(column[i]) for column in (table.edited, table.source_object, table.other_source)
+        )
         if edited > 1:  # RMTS: the composed source stands in place of the sample pair
             continue
         scene, source = (
-            [Thing(*(int(v) for v in row)) for row in np.column_stack([part.shape[i], part.color[i], part.corner[i]])]
+            [
+                Thing(*(int(v) for v in row))
+                for row in np.column_stack([part.shape[i], part.color[i], part.corner[i]])
+            ]
             for part in (table.base, table.source)
         )
-        if limits.task == "rmts":  # the source objects stand in the display pair there; put them where ours stand
+        if (
+            limits.task == "rmts"
+        ):  # the source objects stand in the display pair there; put them where ours stand
             places = [(t.row, t.column) for t in scene[:2]]
-            source = [dataclasses.replace(source[j], row=r, column=c) for j, (r, c) in zip((giver, other), places)]
+            source = [
+                dataclasses.replace(source[j], row=r, column=c)
+                for j, (r, c) in zip((giver, other), places)
+            ]
             giver = 0
         order = (edited, 1 - edited)  # A is edited, X gives
         pair = [scene[j] for j in order]
@@ -98,7 +113,9 @@ def _best(served: Served, states: list[State]) -> tuple[State, float]:
         look, outcome = react(served, state)
         if look.answer != look.truth or outcome.goal == look.answer:
             continue
-        toward = {name: curve if outcome.goal else 1 - curve for name, curve in outcome.same.items()}
+        toward = {
+            name: curve if outcome.goal else 1 - curve for name, curve in outcome.same.items()
+        }
         controls = np.max([curve for name, curve in toward.items() if name != "edit"], axis=0)
         gain = np.nan_to_num(np.where(toward["edit"] > 0.5, toward["edit"], 0) - controls, nan=-1)
         layer = int(gain.argmax())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before the import: nothing leaves the machine unasked
+os.environ.setdefault(
+    "GRADIO_ANALYTICS_ENABLED", "False"
+)  # before the import: nothing leaves the machine unasked
 
 import gradio as gr
 
@@ -22,7 +24,18 @@ Ask a vision transformer whether two objects are the same, then reach into its l
 object *inside the model* and watch the answer."""
 _FOOT = """Probabilities are the model's own. One scene is an anecdote: the controls and the second curve are what
 counts. After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
-KNOBS = ("look_layer", "look_head", "action", "prop", "layer", "edited", "giver", "alpha", "pair", "method")
+KNOBS = (
+    "look_layer",
+    "look_head",
+    "action",
+    "prop",
+    "layer",
+    "edited",
+    "giver",
+    "alpha",
+    "pair",
+    "method",
+)
 """Components that hold the field of the state of the same name."""
 PANELS = ("scene", "source", "decision", "stages", "overlay", "outcome", "often")
 """Components that show what ``page.panels`` draws."""
@@ -44,7 +57,9 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
     limits = [
         item.limits for item in served.values()
     ]  # of the largest model; ``view`` then sets those of the chosen one
-    layers, heads, objects = (max(getattr(item, name) for item in limits) for name in ("layers", "heads", "objects"))
+    layers, heads, objects = (
+        max(getattr(item, name) for item in limits) for name in ("layers", "heads", "objects")
+    )
     with gr.Row(elem_id="columns"):
         with gr.Column(min_width=330):
             _compose(made, objects)
@@ -59,7 +74,9 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
 
 
 def _compose(made: dict[str, Any], objects: int) -> None:
-    gr.Markdown("## 1 · Compose\nClick an object to select it, a free place to move it there; or use the arrow keys.")
+    gr.Markdown(
+        "## 1 · Compose\nClick an object to select it, a free place to move it there; or use the arrow keys."
+    )
     with gr.Row(elem_id="boards", equal_height=True):
         for name, label in (("scene", "Scene"), ("source", "Source of properties")):
             with gr.Column(min_width=120):
@@ -71,11 +88,16 @@ def _compose(made: dict[str, Any], objects: int) -> None:
     )
     for name, names in (("shape", SHAPE_NAMES), ("color", COLOR_NAMES)):
         made[name] = gr.Radio(
-            [(n, i) for i, n in enumerate(names)], label=name.capitalize(), elem_id=f"{name}s", elem_classes="swatches"
+            [(n, i) for i, n in enumerate(names)],
+            label=name.capitalize(),
+            elem_id=f"{name}s",
+            elem_classes="swatches",
         )
     with gr.Accordion("A picture of your own", open=False):
         types = [".png", ".jpg", ".jpeg", ".webp"]
-        made["upload"] = gr.File(label="PNG, JPEG or WEBP, to look at only", file_types=types, height=120)
+        made["upload"] = gr.File(
+            label="PNG, JPEG or WEBP, to look at only", file_types=types, height=120
+        )
         made["own"] = gr.HTML()
 
 
@@ -85,7 +107,9 @@ def _look(made: dict[str, Any], layers: int, heads: int) -> None:
     gr.Markdown("**Where the tokens of A and B look, layer by layer**")
     made["stages"] = gr.HTML(elem_id="stages")
     with gr.Row():
-        made["look_layer"] = gr.Slider(0, layers - 1, step=1, label="Layer", elem_id="look-layer", min_width=120)
+        made["look_layer"] = gr.Slider(
+            0, layers - 1, step=1, label="Layer", elem_id="look-layer", min_width=120
+        )
         made["look_head"] = gr.Dropdown(
             [("all", -1), *_numbered(heads)],
             label="Head",
@@ -100,18 +124,27 @@ def _look(made: dict[str, Any], layers: int, heads: int) -> None:
 def _intervene(made: dict[str, Any], layers: int, objects: int) -> None:
     gr.Markdown("## 3 · Intervene")
     actions = [(text.ACTION_NAMES[action], action) for action in ACTIONS]
-    made["action"] = gr.Radio(actions, show_label=False, container=False, elem_id="action", elem_classes="compact")
+    made["action"] = gr.Radio(
+        actions, show_label=False, container=False, elem_id="action", elem_classes="compact"
+    )
     options: dict[str, Any] = dict(elem_classes="compact", min_width=90)
     with gr.Row(elem_id="options"):
         made["prop"] = gr.Radio(
-            ["color", "shape"], label="Property", elem_id="property", **(options | {"min_width": 130})
+            ["color", "shape"],
+            label="Property",
+            elem_id="property",
+            **(options | {"min_width": 130}),
         )
         made["edited"] = gr.Radio(_numbered(objects), label="of", elem_id="edited", **options)
-        made["giver"] = gr.Radio([("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options)
+        made["giver"] = gr.Radio(
+            [("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options
+        )
         made["pair"] = gr.Radio([("A, B", 0), ("C, D", 1)], label="Pair", elem_id="pair", **options)
     with gr.Row(elem_id="values"):
         methods = [(text.METHOD_NAMES[method], method) for method in METHODS]
-        made["method"] = gr.Dropdown(methods, label="The value is", elem_id="method", min_width=160, filterable=False)
+        made["method"] = gr.Dropdown(
+            methods, label="The value is", elem_id="method", min_width=160, filterable=False
+        )
         made["again"] = gr.Button("Draw again", size="sm", min_width=90, scale=0, elem_id="again")
     made["alpha"] = gr.Slider(0, MAX_ALPHA, step=0.1, label="How far (α)", elem_id="alpha")
     made["layer"] = gr.Slider(0, layers - 1, step=1, label="After layer", elem_id="layer")

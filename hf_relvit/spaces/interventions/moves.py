@@ -64,7 +64,9 @@ def touch(state: State, limits: Limits, board: str, event: dict[str, Any]) -> St
 def _move(state: State, limits: Limits, index: int, row: int, column: int) -> State:
     """Within the picture; the moved object is selected."""
     last = limits.geometry.grid - limits.geometry.object_patches
-    thing = dataclasses.replace(state.things[index], row=min(max(row, 0), last), column=min(max(column, 0), last))
+    thing = dataclasses.replace(
+        state.things[index], row=min(max(row, 0), last), column=min(max(column, 0), last)
+    )
     name, k = state.name(index), len(state.scene)
     if 2 <= index < k:
         raise RelViTError(f"{name} cannot move: the display pair stands where training showed it")

@@ -24,18 +24,28 @@ def panels(served: Served, state: State) -> dict[str, str]:
     table = scene_table(state.scene, limits)
     picture = table.pixels()[0]
     scene = [(state.name(j), thing, j == state.selected) for j, thing in enumerate(state.scene)]
-    source = [(state.name(j + count), thing, j + count == state.selected) for j, thing in enumerate(state.source)]
-    spoken = "The scene: " + ", ".join(f"{letter} is a {text.name(thing)}" for letter, thing, _ in scene)
-    spoken_source = "The source: " + ", ".join(f"{letter} is a {text.name(thing)}" for letter, thing, _ in source)
+    source = [
+        (state.name(j + count), thing, j + count == state.selected)
+        for j, thing in enumerate(state.source)
+    ]
+    spoken = "The scene: " + ", ".join(
+        f"{letter} is a {text.name(thing)}" for letter, thing, _ in scene
+    )
+    spoken_source = "The source: " + ", ".join(
+        f"{letter} is a {text.name(thing)}" for letter, thing, _ in source
+    )
     other = source_table(state, limits).pixels()[0]
     heat, whose = _heat(served, state, look)
     seen = [(letter, thing, letter == whose) for letter, thing, _ in scene]
     return {
         "scene": drawing.board(picture, scene, limits.geometry, label=spoken),
         "source": drawing.board(other, source, limits.geometry, label=spoken_source),
-        "decision": _said(text.decision(served, state, look)) + drawing.gauges([("this scene", look.same, "before")]),
+        "decision": _said(text.decision(served, state, look))
+        + drawing.gauges([("this scene", look.same, "before")]),
         "stages": drawing.stages(look.shares, KINDS, state.look_layer),
-        "overlay": drawing.board(picture, seen, limits.geometry, heat, f"Where the tokens of {whose} look")
+        "overlay": drawing.board(
+            picture, seen, limits.geometry, heat, f"Where the tokens of {whose} look"
+        )
         + _said(text.attention(state, look), "small"),
         "outcome": _outcome(served, state, look, result),
         "often": _often(served, state),
@@ -50,7 +60,8 @@ def summary(served: Served, state: State) -> dict:
         "right": look.answer == look.truth,
         "goal_same": result.goal,
         "edited_same": {
-            name: [None if np.isnan(value) else float(value) for value in curve] for name, curve in result.same.items()
+            name: [None if np.isnan(value) else float(value) for value in curve]
+            for name, curve in result.same.items()
         },
         "decision": text.decision(served, state, look),
         "what_happened": text.outcome(served, state, look, result),
@@ -61,7 +72,9 @@ def summary(served: Served, state: State) -> dict:
 def own_picture(served: Served, picture: np.ndarray) -> str:
     """A picture of one's own, uint8 ``(side, side, 3)``, as the model gets to see it, and what it says."""
     same = answer(served, picture)
-    drawn = drawing.board(picture, [], served.limits.geometry, label="Your picture as the model sees it")
+    drawn = drawing.board(
+        picture, [], served.limits.geometry, label="Your picture as the model sees it"
+    )
     said = _said(
         "This is all that the model sees of it. It was trained on scenes like those above, so take its answer lightly."
     )
@@ -93,7 +106,13 @@ def _outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
         return sentence
     rows = [("before", look.same, "before")]
     for name, curve in result.same.items():
-        rows.append((CONDITION_LABELS[name], float(curve[state.layer]), "edit" if name == "edit" else "control"))
+        rows.append(
+            (
+                CONDITION_LABELS[name],
+                float(curve[state.layer]),
+                "edit" if name == "edit" else "control",
+            )
+        )
     answer = int(result.same["edit"][state.layer] > 0.5)
     badge = "the answer flips" if answer != look.answer else "the answer stays"
     lines = [(CONDITION_LABELS[name], name, curve) for name, curve in result.same.items()]

@@ -32,7 +32,9 @@ def open_picture(path: str | os.PathLike, side: int) -> np.ndarray:
                 f"{name} has {size / 1e6:.0f} MB: expected at most {MAX_BYTES / 1e6:.0f}; save it smaller"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is far lower
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # our own limit is far lower
             image = Image.open(path, formats=FORMATS)
         with image:
             if max(image.size) > MAX_SIDE:
@@ -40,14 +42,20 @@ def open_picture(path: str | os.PathLike, side: int) -> np.ndarray:
                     f"{name} is {image.width} x {image.height} pixels: expected at most {MAX_SIDE}; scale it down"
                 )
             if getattr(image, "n_frames", 1) > 1:
-                raise RelViTError(f"{name} is animated: expected a single picture; save one frame of it")
+                raise RelViTError(
+                    f"{name} is animated: expected a single picture; save one frame of it"
+                )
             if image.mode not in _MODES:
-                raise RelViTError(f"{name} has the color mode {image.mode}: expected RGB; save it as an RGB picture")
+                raise RelViTError(
+                    f"{name} has the color mode {image.mode}: expected RGB; save it as an RGB picture"
+                )
             picture = ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, RelViTError):
             raise
-        raise RelViTError(f"{name} does not open as a picture: expected a whole PNG, JPEG or WEBP file") from error
+        raise RelViTError(
+            f"{name} does not open as a picture: expected a whole PNG, JPEG or WEBP file"
+        ) from error
     page = Image.new("RGBA", picture.size, "white")
     page.alpha_composite(picture)
     return np.asarray(ImageOps.fit(page.convert("RGB"), (side, side), Image.Resampling.BICUBIC))

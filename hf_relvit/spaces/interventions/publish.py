@@ -61,7 +61,9 @@ def push_space(
     api = signed_in(repo)
     head = check_ours(api, repo, "space", MARK)
     create(api, repo, "space", public, space_sdk="gradio")
-    old = set() if head is None else set(api.list_repo_files(repo, repo_type="space", revision=head))
+    old = (
+        set() if head is None else set(api.list_repo_files(repo, repo_type="space", revision=head))
+    )
     gone = sorted(old - set(chosen) - {".gitattributes"})
     with warnings.catch_warnings():
         # huggingface_hub thinks that a table belongs into a data set

@@ -66,7 +66,9 @@ class Served:
     def random_bases(self) -> dict[tuple[str, int], torch.Tensor]:
         """A random subspace as large as each alignment's, the control."""
         return {
-            key: random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
+            key: random_rotation(
+                item.size, item.width, torch.Generator().manual_seed(item.site.layer)
+            )
             for key, item in self.alignments.items()
         }
 
@@ -77,12 +79,19 @@ class Served:
         for prop in sorted({prop for prop, _ in self.alignments}):
             limits, combinations = self.limits, self.about["combinations"]
             options = dict(combinations=combinations, seed=0)
-            table = sample_counterfactuals(limits.task, limits.geometry, prop, "validation", BANK, **options)
+            table = sample_counterfactuals(
+                limits.task, limits.geometry, prop, "validation", BANK, **options
+            )
             giver = np.arange(BANK), table.source_object
-            tokens = torch.from_numpy(self.model.config.geometry.tokens(table.source.patches())[giver])
+            tokens = torch.from_numpy(
+                self.model.config.geometry.tokens(table.source.patches())[giver]
+            )
             sites = [Site("resid_post", layer) for of, layer in self.alignments if of == prop]
             states = residuals(self.checkpoint, table.source, sites, tokens=tokens)
-            found[prop] = getattr(table.source, prop)[giver].astype(int), {at: x.cpu() for at, x in states.items()}
+            found[prop] = (
+                getattr(table.source, prop)[giver].astype(int),
+                {at: x.cpu() for at, x in states.items()},
+            )
         return found
 
 

@@ -123,7 +123,9 @@ def check(state: State, limits: Limits) -> State:
     """
     k = limits.objects
     if len(state.scene) != k or len(state.source) != 2:
-        raise RelViTError(f"{len(state.scene)} and {len(state.source)} objects: expected {k} and 2; {_CURE}")
+        raise RelViTError(
+            f"{len(state.scene)} and {len(state.source)} objects: expected {k} and 2; {_CURE}"
+        )
     limit = {
         "selected": k + 2,
         "look_layer": limits.layers,
@@ -137,17 +139,23 @@ def check(state: State, limits: Limits) -> State:
         if not _within(getattr(state, name), 0, stop):
             raise RelViTError(f"{name} {getattr(state, name)}: expected 0 to {stop - 1}; {_CURE}")
     if not _within(state.look_head, -1, limits.heads):
-        raise RelViTError(f"head {state.look_head}: expected -1 (all) to {limits.heads - 1}; {_CURE}")
+        raise RelViTError(
+            f"head {state.look_head}: expected -1 (all) to {limits.heads - 1}; {_CURE}"
+        )
     if not isinstance(state.alpha, int | float) or not 0 <= state.alpha <= MAX_ALPHA:
         raise RelViTError(f"alpha {state.alpha}: expected 0 to {MAX_ALPHA:g}; {_CURE}")
     for name, choices in (("action", ACTIONS), ("prop", PROPERTIES), ("method", METHODS)):
         if getattr(state, name) not in choices:
-            raise RelViTError(f"{name} {getattr(state, name)[:40]!r}: expected one of {', '.join(choices)}; {_CURE}")
+            raise RelViTError(
+                f"{name} {getattr(state, name)[:40]!r}: expected one of {', '.join(choices)}; {_CURE}"
+            )
     for things in (state.scene, state.source):
         for j, thing in enumerate(things):
             _check_thing(thing, limits)
             if any(overlap(thing, other, limits.geometry) for other in things[:j]):
-                raise RelViTError(f"two objects at row {thing.row}, column {thing.column} overlap; {_CURE}")
+                raise RelViTError(
+                    f"two objects at row {thing.row}, column {thing.column} overlap; {_CURE}"
+                )
     for thing, corner in zip(state.scene[2:], limits.fixed):
         if (thing.row, thing.column) != corner:
             raise RelViTError(
@@ -162,7 +170,12 @@ def check(state: State, limits: Limits) -> State:
 
 def _check_thing(thing: Thing, limits: Limits) -> None:
     places = limits.geometry.grid - limits.geometry.object_patches + 1
-    for name, stop in {"shape": limits.shapes, "color": limits.colors, "row": places, "column": places}.items():
+    for name, stop in {
+        "shape": limits.shapes,
+        "color": limits.colors,
+        "row": places,
+        "column": places,
+    }.items():
         if not _within(getattr(thing, name), 0, stop):
             raise RelViTError(f"{name} {getattr(thing, name)}: expected 0 to {stop - 1}; {_CURE}")
 
@@ -191,7 +204,9 @@ def to_query(state: State) -> str:
     values = {key: getattr(state, name) for key, name in {**_WORDS, **_NUMBERS}.items()}
     values["alpha"] = f"{state.alpha:g}"
     for name in ("scene", "source"):
-        values[name] = "_".join(".".join(map(str, dataclasses.astuple(thing))) for thing in getattr(state, name))
+        values[name] = "_".join(
+            ".".join(map(str, dataclasses.astuple(thing))) for thing in getattr(state, name)
+        )
     return urlencode(values)
 
 
@@ -207,16 +222,22 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
         RelViTError: a model that is not served, numbers that are none, and all that :func:`check` refuses.
     """
     if len(query) > MAX_QUERY:
-        raise RelViTError(f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {_CURE}")
+        raise RelViTError(
+            f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {_CURE}"
+        )
     given = dict(parse_qsl(query))
     name = given.get("model", next(iter(defaults)))
     if name not in defaults:
-        raise RelViTError(f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {_CURE}")
+        raise RelViTError(
+            f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {_CURE}"
+        )
     values: dict = {field: given[key] for key, field in _WORDS.items() if key in given}
     values |= {field: _number(key, given[key]) for key, field in _NUMBERS.items() if key in given}
     if "alpha" in given:
         if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,4})?", given["alpha"], re.ASCII):
-            raise RelViTError(f"alpha {given['alpha'][:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {_CURE}")
+            raise RelViTError(
+                f"alpha {given['alpha'][:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {_CURE}"
+            )
         values["alpha"] = float(given["alpha"])
     for key in ("scene", "source"):
         if key in given:
@@ -227,7 +248,9 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
 def _thing(key: str, text: str) -> Thing:
     parts = text.split(".", 8)
     if len(parts) != 4:
-        raise RelViTError(f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {_CURE}")
+        raise RelViTError(
+            f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {_CURE}"
+        )
     return Thing(*(_number(key, part) for part in parts))
 
 

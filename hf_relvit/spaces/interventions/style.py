@@ -67,9 +67,13 @@ def css() -> str:
     objects = ObjectSet.default()
     rules = [Path(__file__).with_name("style.css").read_text(encoding="utf-8")]
     for i, color in enumerate(objects.palette.tolist(), 1):
-        rules.append(f"#colors label:nth-of-type({i}) {{ --swatch: rgb({color[0]} {color[1]} {color[2]}); }}")
+        rules.append(
+            f"#colors label:nth-of-type({i}) {{ --swatch: rgb({color[0]} {color[1]} {color[2]}); }}"
+        )
     for i, mask in enumerate(objects.sprites(32), 1):
         picture = encode_png(np.where(mask, 0, 255).astype(np.uint8)[..., None].repeat(3, -1))
         data = base64.b64encode(picture).decode()
-        rules.append(f"#shapes label:nth-of-type({i}) {{ --swatch: url(data:image/png;base64,{data}); }}")
+        rules.append(
+            f"#shapes label:nth-of-type({i}) {{ --swatch: url(data:image/png;base64,{data}); }}"
+        )
     return "\n".join(rules)

@@ -13,7 +13,11 @@ from .engine import Look, Outcome, swapped
 from .served import Served
 from .state import State, Thing
 
-ACTION_NAMES = {"swap": "Swap a property", "steer": "Push along a probe", "inject": "Inject a made-up value"}
+ACTION_NAMES = {
+    "swap": "Swap a property",
+    "steer": "Push along a probe",
+    "inject": "Inject a made-up value",
+}
 METHOD_NAMES = {
     "known": "of one other object",
     "added": "sum of two others",
@@ -21,7 +25,11 @@ METHOD_NAMES = {
     "sampled": "drawn to look like others",
     "random": "pure noise",
 }
-CONDITION_NAMES = {"other": "the other source object", "random": "random directions", "shuffled": "shuffled probe"}
+CONDITION_NAMES = {
+    "other": "the other source object",
+    "random": "random directions",
+    "shuffled": "shuffled probe",
+}
 
 
 def name(thing: Thing) -> str:
@@ -47,7 +55,9 @@ def _saying(same: float) -> str:
 def _relation(state: State, pair: int) -> str:
     """Such as "A and B differ in color", or of RMTS "the sample pair (A, B) differs in color"."""
     a, b = state.scene[2 * pair : 2 * pair + 2]
-    differ = " and ".join(what for what in ("shape", "color") if getattr(a, what) != getattr(b, what))
+    differ = " and ".join(
+        what for what in ("shape", "color") if getattr(a, what) != getattr(b, what)
+    )
     if len(state.scene) == 2:
         return f"A and B differ in {differ}" if differ else "A and B are the same"
     who = ("the sample pair (A, B)", "the display pair (C, D)")[pair]
@@ -58,8 +68,16 @@ def decision(served: Served, state: State, look: Look) -> str:
     """What the model says about the scene, whether it is right and why, and what is new to it."""
     link = ", and " if look.truth else ", but "
     why = link.join(_relation(state, pair) for pair in range(len(state.scene) // 2))
-    right = "That is right" if look.answer == look.truth else f"That is wrong, it should say {LABELS[look.truth]}"
-    new = [state.name(j) for j, thing in enumerate(state.scene) if not served.seen[thing.shape, thing.color]]
+    right = (
+        "That is right"
+        if look.answer == look.truth
+        else f"That is wrong, it should say {LABELS[look.truth]}"
+    )
+    new = [
+        state.name(j)
+        for j, thing in enumerate(state.scene)
+        if not served.seen[thing.shape, thing.color]
+    ]
     note = ""
     if new:
         is_are = "is a combination" if len(new) == 1 else "are combinations"
@@ -71,7 +89,9 @@ def decision(served: Served, state: State, look: Look) -> str:
 def attention(state: State, look: Look) -> str:
     """Where the attention of the first pair's tokens goes in the chosen layer and head."""
     shares = look.shares[state.look_layer]
-    own, pair, display, far, cls, _ = shares.mean(0) if state.look_head < 0 else shares[state.look_head]
+    own, pair, display, far, cls, _ = (
+        shares.mean(0) if state.look_head < 0 else shares[state.look_head]
+    )
     parts = [f"{percent(own)} to themselves", f"{percent(pair)} to the other object of the pair"]
     if len(state.scene) == 4:
         parts.append(f"{percent(display)} to the display pair")
@@ -87,7 +107,9 @@ def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
     size = result.size[state.layer]
     if not size:
         return f"After layer {state.layer} the fit found no direction that carries the {state.prop}: nothing to edit."
-    did, claim, so = _DID[state.action](state, look, f"{size} of {result.width} directions after layer {state.layer}")
+    did, claim, so = _DID[state.action](
+        state, look, f"{size} of {result.width} directions after layer {state.layer}"
+    )
     after = result.same["edit"][state.layer]
     changes = result.goal != look.answer
     hit = int(after > 0.5) == result.goal
@@ -99,16 +121,26 @@ def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
         (False, False): f"It does not: {_saying(after)}.",
     }[changes, hit]
     controls = [c for c in result.same if c != "edit"]
-    moved = [c for c in controls if int(result.same[c][state.layer] > 0.5) != look.answer and _is_control(state, c)]
-    told = "; ".join(f"with {CONDITION_NAMES[c]}, {_saying(result.same[c][state.layer])}" for c in controls)
+    moved = [
+        c
+        for c in controls
+        if int(result.same[c][state.layer] > 0.5) != look.answer and _is_control(state, c)
+    ]
+    told = "; ".join(
+        f"with {CONDITION_NAMES[c]}, {_saying(result.same[c][state.layer])}" for c in controls
+    )
     if changes and hit:
         both = " and ".join(CONDITION_NAMES[c] for c in moved)
-        last = f"But {both} did the same, so this flip shows nothing." if moved else f"So here {so}."
+        last = (
+            f"But {both} did the same, so this flip shows nothing." if moved else f"So here {so}."
+        )
     elif changes:
         last = "So on this scene the answer does not hang on what was edited."
     else:
         last = ""
-    return f"{did} {claim} {should} {LABELS[result.goal]}. {verdict} Controls: {told}. {last}".strip()
+    return (
+        f"{did} {claim} {should} {LABELS[result.goal]}. {verdict} Controls: {told}. {last}".strip()
+    )
 
 
 def _is_control(state: State, condition: str) -> bool:
@@ -128,7 +160,11 @@ def _swap(state: State, look: Look, where: str) -> tuple[str, str, str]:
     did = f"You gave {a} ({name(thing)}) the {state.prop} of {x} ({value}), in {where}."
     new = name(swapped(state)[state.edited])
     claim = f"If the model keeps the {state.prop} there, {a} now counts as a {new} and the answer"
-    return did, claim, f"these directions carry the {state.prop}, and the answer is computed from them"
+    return (
+        did,
+        claim,
+        f"these directions carry the {state.prop}, and the answer is computed from them",
+    )
 
 
 def _steer(state: State, look: Look, where: str) -> tuple[str, str, str]:
@@ -136,7 +172,11 @@ def _steer(state: State, look: Look, where: str) -> tuple[str, str, str]:
     relation = _pair_relation(state)
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
     did = f"You added {state.alpha:g} times {read} to the tokens of {pair}, after layer {state.layer}."
-    return did, "If the model uses what the probe reads, the answer", "the model uses this direction to judge"
+    return (
+        did,
+        "If the model uses what the probe reads, the answer",
+        "the model uses this direction to judge",
+    )
 
 
 def _inject(state: State, look: Look, where: str) -> tuple[str, str, str]:
@@ -167,7 +207,9 @@ def often(about: dict[str, Any], state: State) -> str:
     if edit is None:
         return ""
     controls = [
-        f"{percent(row['accuracy'])} with {CONDITION_NAMES[row['condition']]}" for row in rows if row is not edit
+        f"{percent(row['accuracy'])} with {CONDITION_NAMES[row['condition']]}"
+        for row in rows
+        if row is not edit
     ]
     interval = f"{edit['ci_low']:.0%} to {edit['ci_high']:.0%}".replace("%", " %")
     beside = f", {', '.join(controls)}" if controls else ""
@@ -181,7 +223,11 @@ def often(about: dict[str, Any], state: State) -> str:
 def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
     """The rows of about.json that belong to the chosen intervention; for steering those of the nearest alpha."""
     before = LABELS[_pair_relation(state)]
-    rows = [row for row in about["measured"] if row["action"] == state.action and row["before"] == before]
+    rows = [
+        row
+        for row in about["measured"]
+        if row["action"] == state.action and row["before"] == before
+    ]
     if state.action == "swap":
         return [row for row in rows if row["what"] == state.prop]
     if state.action == "inject":
@@ -189,7 +235,9 @@ def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
     pair = ("sample", "display")[state.pair]
     rows = [row for row in rows if row["what"].startswith(pair)]
     nearest = min(
-        {row["what"] for row in rows}, key=lambda what: abs(float(what.split()[1]) - state.alpha), default=""
+        {row["what"] for row in rows},
+        key=lambda what: abs(float(what.split()[1]) - state.alpha),
+        default="",
     )
     return [row for row in rows if row["what"] == nearest]
 

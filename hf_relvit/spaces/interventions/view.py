@@ -22,7 +22,9 @@ from .state import MAX_DRAW, State, check, from_query, to_query
 from .style import KEYBOARD_JS, LINK_JS
 from .text import changed
 
-_EVENT: dict[str, Any] = dict(show_progress="hidden", api_visibility="undocumented", concurrency_id="model")
+_EVENT: dict[str, Any] = dict(
+    show_progress="hidden", api_visibility="undocumented", concurrency_id="model"
+)
 """All that runs a model waits in one queue; nobody is turned away."""
 
 
@@ -34,7 +36,10 @@ def build(served: dict[str, Served], on_gpu: Callable = lambda function: functio
         on_gpu: decorator of the functions that run a model; on ZeroGPU ``spaces.GPU``.
     """
     with gr.Blocks(
-        title="Inside a vision transformer", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)
+        title="Inside a vision transformer",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(600, 3600),
     ) as demo:
         made = lay_out(served)
         _Wiring(served, on_gpu, made).connect(demo)
@@ -66,7 +71,18 @@ class _Wiring:
     def connect(self, demo: gr.Blocks) -> None:
         made, query = self.made, self.made["query"]
         every = [
-            made[name] for name in ("query", "said", "model", "selected", "shape", "color", "again", *KNOBS, *PANELS)
+            made[name]
+            for name in (
+                "query",
+                "said",
+                "model",
+                "selected",
+                "shape",
+                "color",
+                "again",
+                *KNOBS,
+                *PANELS,
+            )
         ]
         every += made["chips"]
         knobs = [made[name] for name in KNOBS]
@@ -86,7 +102,9 @@ class _Wiring:
             chip.click(lambda link, i=i: self.example(link, i), query, every, **_EVENT)
         made["upload"].change(self.uploaded, [query, made["upload"]], made["own"], **_EVENT)
         query.change(None, query, None, js=LINK_JS)
-        made["link"].click(None, None, None, js="() => {navigator.clipboard?.writeText(location.href)}")
+        made["link"].click(
+            None, None, None, js="() => {navigator.clipboard?.writeText(location.href)}"
+        )
         gr.api(self.react, api_name="react", concurrency_id="model")
 
     # what a person does
@@ -133,7 +151,8 @@ class _Wiring:
     def redrawn(self, link: str) -> dict:
         state = self.read(link)
         return self.show(
-            dataclasses.replace(state, draw=(state.draw + 1) % (MAX_DRAW + 1)), "Another value was drawn."
+            dataclasses.replace(state, draw=(state.draw + 1) % (MAX_DRAW + 1)),
+            "Another value was drawn.",
         )
 
     def switched(self, name: str) -> dict:
@@ -170,11 +189,15 @@ class _Wiring:
     def with_values(self, state: State, given: dict[str, Any]) -> State:
         return self.checked(dataclasses.replace(state, **given))
 
-    def show(self, state: State, message: str = "", kind: str = "note", *, controls: bool = False) -> dict:
+    def show(
+        self, state: State, message: str = "", kind: str = "note", *, controls: bool = False
+    ) -> dict:
         """What to put where; with ``controls`` also where they stand, which is not sent back to who just moved one."""
         values: dict[str, Any] = dict(self.panels(state.model, state))
         values |= {"query": to_query(state), "said": page.notice(message, kind)}
-        where: dict[str, dict[str, Any]] = {name: {"visible": on} for name, on in _visible(state).items()}
+        where: dict[str, dict[str, Any]] = {
+            name: {"visible": on} for name, on in _visible(state).items()
+        }
         if controls:
             where = _merged(where, self.positions(state))
         values |= {name: gr.update(**change) for name, change in where.items()}
@@ -182,14 +205,19 @@ class _Wiring:
         if controls:
             labels = [example["label"] for example in self.served[state.model].about["examples"]]
             for i, chip in enumerate(self.made["chips"]):
-                shown[chip] = gr.update(value=labels[i]) if i < len(labels) else gr.update(visible=False)
+                shown[chip] = (
+                    gr.update(value=labels[i]) if i < len(labels) else gr.update(visible=False)
+                )
         return shown
 
     def positions(self, state: State) -> dict[str, dict[str, Any]]:
         limits, thing = self.limits[state.model], state.things[state.selected]
         where = {name: {"value": getattr(state, name)} for name in (*KNOBS, "model")}
         where["look_layer"]["maximum"] = where["layer"]["maximum"] = limits.layers - 1
-        where["look_head"]["choices"] = [("all", -1), *((str(head), head) for head in range(limits.heads))]
+        where["look_head"]["choices"] = [
+            ("all", -1),
+            *((str(head), head) for head in range(limits.heads)),
+        ]
         where["edited"]["choices"] = [(state.name(i), i) for i in range(limits.objects)]
         letters = [(state.name(i), i) for i in range(len(state.things))]
         where["selected"] = {"choices": letters, "value": state.selected}
@@ -225,4 +253,8 @@ def _merged(one: dict[str, dict], other: dict[str, dict]) -> dict[str, dict]:
 
 def _whole(value: Any) -> Any:
     """A slider's 2.0 as 2."""
-    return int(value) if isinstance(value, float | np.floating) and float(value).is_integer() else value
+    return (
+        int(value)
+        if isinstance(value, float | np.floating) and float(value).is_integer()
+        else value
+    )

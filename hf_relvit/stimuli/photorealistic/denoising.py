@@ -11,12 +11,17 @@ from scipy import ndimage
 
 _ROUNDS = 3  # the reach doubles with each: 14 pixels in the end
 _KERNEL = np.array([1, 4, 6, 4, 1]) / 16
-_NORMAL, _PLANE = 32.0, 0.05  # how fast trust falls with another direction, or another plane (in object radii)
+_NORMAL, _PLANE = (
+    32.0,
+    0.05,
+)  # how fast trust falls with another direction, or another plane (in object radii)
 _CONTRAST = 0.35  # relative step of light that is taken for a shadow's edge rather than noise, in the first round
 _LEAST = 0.04  # albedo below which highlights, not paint, make the picture
 
 
-def denoise(light: np.ndarray, albedo: np.ndarray, normal: np.ndarray, position: np.ndarray) -> np.ndarray:
+def denoise(
+    light: np.ndarray, albedo: np.ndarray, normal: np.ndarray, position: np.ndarray
+) -> np.ndarray:
     """The picture without noise.
 
     Args:
@@ -35,7 +40,11 @@ def denoise(light: np.ndarray, albedo: np.ndarray, normal: np.ndarray, position:
     shine = shine * np.minimum(1, 2.0 * usual / np.maximum(tone, 1e-6))[..., None]  # single sparks
     normal = normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
     for step in range(_ROUNDS):
-        tone = ndimage.gaussian_filter(shine.mean(-1), 1.0, mode="nearest") if step == 0 else shine.mean(-1)
+        tone = (
+            ndimage.gaussian_filter(shine.mean(-1), 1.0, mode="nearest")
+            if step == 0
+            else shine.mean(-1)
+        )
         shine = _round(shine, tone, normal, position, 2**step, _CONTRAST / 2**step)
     return (shine * paint).astype(np.float32)
 

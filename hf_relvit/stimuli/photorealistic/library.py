@@ -115,7 +115,9 @@ def _read(folder: Path) -> dict[str, bytes]:
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         if path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size / 2**20
-            raise RelViTError(f"{path} has {size:.0f} MB: expected at most {MAX_BYTES // 2**20}; make it smaller")
+            raise RelViTError(
+                f"{path} has {size:.0f} MB: expected at most {MAX_BYTES // 2**20}; make it smaller"
+            )
         held[path.name] = path.read_bytes()
     return held
 
@@ -123,7 +125,10 @@ def _read(folder: Path) -> dict[str, bytes]:
 @lru_cache(maxsize=1)
 def _default() -> Library:
     contents: dict[str, dict[str, bytes]] = {name: {} for name in OBJECT_NAMES}
-    with as_file(files(__name__.rpartition(".")[0]) / "data" / "objects.tar.xz") as path, tarfile.open(path) as tar:
+    with (
+        as_file(files(__name__.rpartition(".")[0]) / "data" / "objects.tar.xz") as path,
+        tarfile.open(path) as tar,
+    ):
         for member in tar:
             name, _, file = member.name.partition("/")
             data = tar.extractfile(member)

@@ -77,9 +77,13 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
         RelViTError: fewer pixels than patches.
     """
     if min(mask.shape) < grid:
-        raise RelViTError(f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel a patch")
+        raise RelViTError(
+            f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel a patch"
+        )
     layers = [Image.fromarray((mask == i + 1).astype(np.float32)) for i in range(objects)]
-    return np.stack([np.asarray(layer.resize((grid, grid), Image.Resampling.BOX)) for layer in layers])
+    return np.stack(
+        [np.asarray(layer.resize((grid, grid), Image.Resampling.BOX)) for layer in layers]
+    )
 
 
 def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarray]:

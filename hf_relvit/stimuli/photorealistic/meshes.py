@@ -68,7 +68,9 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
             "simplify the mesh (Blender: Decimate)"
         )
     try:
-        scene = trimesh.load(trimesh.util.wrap_as_stream(data), "obj", resolver=_Files(files), process=False)
+        scene = trimesh.load(
+            trimesh.util.wrap_as_stream(data), "obj", resolver=_Files(files), process=False
+        )
         parts = scene.geometry if hasattr(scene, "geometry") else {"": scene}
         parts = [parts[key] for key in sorted(parts) if len(getattr(parts[key], "faces", ()))]
         corners = [np.asarray(part.vertices, dtype=np.float64)[part.faces] for part in parts]
@@ -76,11 +78,18 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
         raise
     except Exception as error:  # whatever a broken file makes of the reader
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RelViTError(f"object {name!r}: {found[0]} cannot be read ({reason}); export it again") from error
+        raise RelViTError(
+            f"object {name!r}: {found[0]} cannot be read ({reason}); export it again"
+        ) from error
     _check(name, found[0], corners)
     color, roughness, uv = _atlas(parts)
     stacked = np.concatenate(corners)
-    good = np.linalg.norm(np.cross(stacked[:, 1] - stacked[:, 0], stacked[:, 2] - stacked[:, 0]), axis=1) > 0
+    good = (
+        np.linalg.norm(
+            np.cross(stacked[:, 1] - stacked[:, 0], stacked[:, 2] - stacked[:, 0]), axis=1
+        )
+        > 0
+    )
     stacked = _unit(stacked[good])
     points = stacked.reshape(-1, 3).astype(np.float32)
     try:
@@ -101,7 +110,9 @@ class _Files(dict):
 def _check(name: str, file: str, corners: list[np.ndarray]) -> None:
     count = sum(map(len, corners))
     if not count:
-        raise RelViTError(f"object {name!r}: {file} has no triangles: expected a closed mesh; export it again")
+        raise RelViTError(
+            f"object {name!r}: {file} has no triangles: expected a closed mesh; export it again"
+        )
     if count > MAX_TRIANGLES:
         raise RelViTError(
             f"object {name!r}: {file} has {count:,} triangles: expected at most {MAX_TRIANGLES:,}; "
@@ -109,9 +120,13 @@ def _check(name: str, file: str, corners: list[np.ndarray]) -> None:
         )
     points = np.concatenate(corners).reshape(-1, 3)
     if not np.isfinite(points).all() or np.abs(points).max() > _TOP:
-        raise RelViTError(f"object {name!r}: {file} has coordinates that are not finite or beyond {_TOP:g}: export it")
+        raise RelViTError(
+            f"object {name!r}: {file} has coordinates that are not finite or beyond {_TOP:g}: export it"
+        )
     if np.sort(np.ptp(points, axis=0))[1] <= 0:
-        raise RelViTError(f"object {name!r}: {file} is a point or a line: expected an object with some extent")
+        raise RelViTError(
+            f"object {name!r}: {file} is a point or a line: expected an object with some extent"
+        )
 
 
 def _unit(corners: np.ndarray) -> np.ndarray:
@@ -154,7 +169,9 @@ def _atlas(parts: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             place = np.full((len(part.faces), 3, 2), 0.5)
         else:
             place = np.asarray(uv, dtype=np.float64)[part.faces]
-            place = place - np.floor(place.min(1, keepdims=True))  # a picture repeats: begin in its first copy
+            place = place - np.floor(
+                place.min(1, keepdims=True)
+            )  # a picture repeats: begin in its first copy
             across, down = np.clip(np.ceil(place.reshape(-1, 2).max(0)), 1, 4).astype(int)
             small = image.convert("RGB").resize((_TILE, _TILE), Image.Resampling.LANCZOS)
             tile = np.tile(np.asarray(small), (down, across, 1))

@@ -51,7 +51,9 @@ class PhotoPairs:
     def __getitem__(self, rows: slice | np.ndarray) -> PhotoPairs:
         """Fewer scenes."""
         facts = self.facts.iloc[rows].reset_index(drop=True)
-        return dataclasses.replace(self, pictures=self.pictures[rows], covered=self.covered[rows], facts=facts)
+        return dataclasses.replace(
+            self, pictures=self.pictures[rows], covered=self.covered[rows], facts=facts
+        )
 
     @property
     def label(self) -> np.ndarray:

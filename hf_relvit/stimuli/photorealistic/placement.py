@@ -57,7 +57,9 @@ def scene_mask(scene: PhotoScene, library: Library, size: int = MASK_SIZE) -> np
     return object_mask(solids(scene, library), scene.camera, directions).reshape(size, size)
 
 
-def draw_twins(pairing: Pairing, options: SceneOptions, library: Library) -> tuple[PhotoScene, PhotoScene]:
+def draw_twins(
+    pairing: Pairing, options: SceneOptions, library: Library
+) -> tuple[PhotoScene, PhotoScene]:
     """The different scene and its same twin: one object of the first is replaced by a second copy of the other.
 
     A function of the set's options and the pairing alone, whatever else is drawn before.
@@ -83,7 +85,9 @@ def draw_twins(pairing: Pairing, options: SceneOptions, library: Library) -> tup
     )
 
 
-def _twins(pairing: Pairing, rng: np.random.Generator, options: SceneOptions, library: Library) -> list[PhotoScene]:
+def _twins(
+    pairing: Pairing, rng: np.random.Generator, options: SceneOptions, library: Library
+) -> list[PhotoScene]:
     """One draw of both twins; what stands where is equal, so there is room for either."""
     attempt = stage(rng, options.full_rotation)
     shown = [[pairing.kept, other] for other in (pairing.other, pairing.kept)]
@@ -91,7 +95,9 @@ def _twins(pairing: Pairing, rng: np.random.Generator, options: SceneOptions, li
         shown = [pair[::-1] for pair in shown]
     turns = [rotation_matrix(turn).T for turn in attempt["rotations"]]
     hulls = [[library[i].hull @ turn for (i, _), turn in zip(pair, turns)] for pair in shown]
-    room = sum(max(np.linalg.norm(pair[slot][:, :2], axis=1).max() for pair in hulls) for slot in (0, 1))
+    room = sum(
+        max(np.linalg.norm(pair[slot][:, :2], axis=1).max() for pair in hulls) for slot in (0, 1)
+    )
     half = (room + _GAP + attempt.pop("gap")) / 2 * np.array(attempt.pop("direction"))
     return [
         PhotoScene(
@@ -102,7 +108,8 @@ def _twins(pairing: Pairing, rng: np.random.Generator, options: SceneOptions, li
             objects=(pair[0][0], pair[1][0]),
             tints=(pair[0][1], pair[1][1]),
             positions=tuple(
-                (float(x), float(y), float(-hull[:, 2].min())) for (x, y), hull in zip((-half, half), points)
+                (float(x), float(y), float(-hull[:, 2].min()))
+                for (x, y), hull in zip((-half, half), points)
             ),
             visible=(0.0, 0.0),
             **attempt,
@@ -131,7 +138,10 @@ def _cheap(scene: PhotoScene, library: Library) -> str:
 
 def lamp_in_sight(scene: PhotoScene) -> bool:
     """Whether one of the lights, taken as a disc around its square, stands before the camera and hides the scene."""
-    directions, camera = rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64), np.array(scene.camera)
+    directions, camera = (
+        rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64),
+        np.array(scene.camera),
+    )
     for light in scene.lights:
         center = np.array(light.position)
         facing = center / np.linalg.norm(center)

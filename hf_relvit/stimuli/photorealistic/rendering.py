@@ -26,9 +26,17 @@ VARIANTS = {"scalar": "scalar_rgb", "llvm": "llvm_ad_rgb"}
 SAMPLES = 16
 """Paths a pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
 _DEPTH = 4  # light, two bounces and the eye
-_ALBEDO, _GEOMETRY = ({"type": "aov", "aovs": what} for what in ("color:albedo", "normal:sh_normal,place:position"))
+_ALBEDO, _GEOMETRY = (
+    {"type": "aov", "aovs": what} for what in ("color:albedo", "normal:sh_normal,place:position")
+)
 _OLDEST_LLVM = 17  # 14 to 16 abort the whole process
-_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+_LIBRARIES = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+)
 _HOMEBREW = ("/opt/homebrew/opt/llvm/lib/libLLVM.dylib", "/usr/local/opt/llvm/lib/libLLVM.dylib")
 _FAR = 40.0  # half the width of table and wall: beyond every image
 
@@ -114,9 +122,16 @@ def render_photo(
     if variant == "llvm":
         _hide_numbers(mi, world)
     # Apart, as an image of many channels is slow; where things are needs fewer paths than their colors.
-    passes = ({"type": "path", "max_depth": _DEPTH}, samples), (_ALBEDO, samples), (_GEOMETRY, min(samples, 4))
+    passes = (
+        ({"type": "path", "max_depth": _DEPTH}, samples),
+        (_ALBEDO, samples),
+        (_GEOMETRY, min(samples, 4)),
+    )
     layers = [
-        np.array(mi.render(world, integrator=mi.load_dict(kind), spp=count, seed=scene.noise), dtype=np.float32)
+        np.array(
+            mi.render(world, integrator=mi.load_dict(kind), spp=count, seed=scene.noise),
+            dtype=np.float32,
+        )
         for kind, count in passes
     ]
     return develop(denoise(*layers[:2], *np.split(layers[2], 2, axis=-1)))
@@ -144,14 +159,22 @@ def develop(light: np.ndarray) -> np.ndarray:
     knee = 0.6
     over = np.maximum(light - knee, 0)
     soft = np.minimum(light, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
-    srgb = np.where(soft <= 0.0031308, 12.92 * soft, 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055)
+    srgb = np.where(
+        soft <= 0.0031308, 12.92 * soft, 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055
+    )
     return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
 
 
 def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int) -> dict[str, Any]:
     # The kinds of things never change from scene to scene, so LLVM compiles one kernel for all.
     to_world = mi.ScalarTransform4f
-    film = {"type": "hdrfilm", "width": size, "height": size, "pixel_format": "rgb", "rfilter": {"type": "gaussian"}}
+    film = {
+        "type": "hdrfilm",
+        "width": size,
+        "height": size,
+        "pixel_format": "rgb",
+        "rfilter": {"type": "gaussian"},
+    }
     view = to_world().look_at(origin=list(scene.camera), target=list(scene.target), up=[0, 0, 1])
     upright = to_world().translate([0, scene.wall, 0]) @ to_world().rotate([1, 0, 0], 90)
     world = {
@@ -171,7 +194,9 @@ def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int
     }
     for i, light in enumerate(scene.lights):
         world[f"light{i}"] = _lamp(mi, light)
-    for i, (index, tint, turn, place) in enumerate(zip(scene.objects, scene.tints, scene.rotations, scene.positions)):
+    for i, (index, tint, turn, place) in enumerate(
+        zip(scene.objects, scene.tints, scene.rotations, scene.positions)
+    ):
         world[f"object{i}"] = _object(mi, library[index], tint, turn, place)
     return world
 
@@ -180,23 +205,38 @@ def _rectangle(mi: Any, surface: Surface, to_world: Any, roughness: float) -> di
     repeats = 2 * _FAR / SIDE
     color = _bitmap(mi, surface_texture(surface), raw=False) | {
         # the middle of a copy in the middle of the scene, away from where copies are mirrored
-        "to_uv": mi.ScalarTransform3f().translate([0.5, 0.5]) @ mi.ScalarTransform3f().scale([repeats, repeats]),
+        "to_uv": mi.ScalarTransform3f().translate([0.5, 0.5])
+        @ mi.ScalarTransform3f().scale([repeats, repeats]),
         "wrap_mode": "mirror",
     }
     turned_in_plane = mi.ScalarTransform4f().rotate([0, 0, 1], surface.turn)
     return {
         "type": "rectangle",
         "to_world": to_world @ turned_in_plane @ mi.ScalarTransform4f().scale([_FAR, _FAR, 1]),
-        "bsdf": {"type": "principled", "base_color": color, "roughness": roughness, "specular": 0.3},
+        "bsdf": {
+            "type": "principled",
+            "base_color": color,
+            "roughness": roughness,
+            "specular": 0.3,
+        },
     }
 
 
 def _bitmap(mi: Any, pixels: np.ndarray, raw: bool) -> dict[str, Any]:
-    return {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(pixels)), "raw": raw, "filter_type": "bilinear"}
+    return {
+        "type": "bitmap",
+        "bitmap": mi.Bitmap(np.ascontiguousarray(pixels)),
+        "raw": raw,
+        "filter_type": "bilinear",
+    }
 
 
 def _lamp(mi: Any, light: Light) -> dict[str, Any]:
-    up = [0.0, 1.0, 0.0] if abs(light.position[1]) < 0.9 * np.linalg.norm(light.position) else [0.0, 0.0, 1.0]
+    up = (
+        [0.0, 1.0, 0.0]
+        if abs(light.position[1]) < 0.9 * np.linalg.norm(light.position)
+        else [0.0, 0.0, 1.0]
+    )
     facing = mi.ScalarTransform4f().look_at(origin=list(light.position), target=[0, 0, 0], up=up)
     return {
         "type": "rectangle",
@@ -205,7 +245,9 @@ def _lamp(mi: Any, light: Light) -> dict[str, Any]:
     }
 
 
-def _object(mi: Any, model: Model, tint: int, rotation: tuple[float, ...], position: tuple[float, ...]) -> Any:
+def _object(
+    mi: Any, model: Model, tint: int, rotation: tuple[float, ...], position: tuple[float, ...]
+) -> Any:
     properties = mi.Properties()
     properties["bsdf"] = mi.load_dict(
         {

@@ -16,9 +16,15 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 def stage(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
     """The fields of a ``PhotoScene`` independent of the objects; the ``gap`` between them, and its direction."""
     rotations = [_rotation(rng, full_rotation) for _ in range(2)]
-    distance, height, turn = rng.uniform(5.4, 9.0), np.deg2rad(rng.uniform(17, 42)), np.deg2rad(rng.uniform(-28, 28))
+    distance, height, turn = (
+        rng.uniform(5.4, 9.0),
+        np.deg2rad(rng.uniform(17, 42)),
+        np.deg2rad(rng.uniform(-28, 28)),
+    )
     across = rng.uniform(0, 2 * np.pi)
-    if rng.random() < 0.5:  # one object roughly behind the other, which is what makes occlusion likely
+    if (
+        rng.random() < 0.5
+    ):  # one object roughly behind the other, which is what makes occlusion likely
         across = np.pi / 2 + turn + rng.choice([0, np.pi]) + rng.normal(0, np.deg2rad(20))
     target = np.array([*rng.uniform(-0.3, 0.3, 2), 0.55])
     away = [np.sin(turn) * np.cos(height), -np.cos(turn) * np.cos(height), np.sin(height)]
@@ -41,7 +47,9 @@ def stage(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
 
 
 def _rotation(rng: np.random.Generator, full: bool) -> tuple[float, ...]:
-    quaternion = rng.standard_normal(4)  # uniform over all rotations, once of unit length (Shoemake 1992)
+    quaternion = rng.standard_normal(
+        4
+    )  # uniform over all rotations, once of unit length (Shoemake 1992)
     if not full:
         half = rng.uniform(0, np.pi)
         quaternion = np.array([np.cos(half), 0.0, 0.0, np.sin(half)])
@@ -97,8 +105,12 @@ def _lights(rng: np.random.Generator, surfaces: list[Surface]):
 def _light(position: list[float], side: float, irradiance: float, kelvin: float) -> Light:
     """A square light that gives the middle of the table this irradiance."""
     distance = float(np.linalg.norm(position))
-    radiance = irradiance * distance**3 / (side**2 * position[2])  # inverse square, and the slant of the table
-    return Light(tuple(map(float, position)), float(side), tuple((radiance * _warmth(kelvin)).tolist()))
+    radiance = (
+        irradiance * distance**3 / (side**2 * position[2])
+    )  # inverse square, and the slant of the table
+    return Light(
+        tuple(map(float, position)), float(side), tuple((radiance * _warmth(kelvin)).tolist())
+    )
 
 
 def _albedo(surface: Surface) -> float:

@@ -45,7 +45,9 @@ class SceneOptions:
 
     def __post_init__(self):
         if self.n < 2 or self.n % 2:
-            raise RelViTError(f"{self.n} photorealistic scenes: expected an even number, as each has a twin")
+            raise RelViTError(
+                f"{self.n} photorealistic scenes: expected an even number, as each has a twin"
+            )
         if not 0 <= self.seed < 2**31:
             raise RelViTError(f"seed {self.seed}: expected 0 to 2**31 - 1")
         low, high = self.coverage
@@ -136,7 +138,8 @@ class PhotoScene:
         for name in ("table_surface", "wall_surface"):
             values[name] = Surface(**{key: _tuples(value) for key, value in row[name].items()})
         values["lights"] = tuple(
-            Light(**{key: _tuples(value) for key, value in light.items()}) for light in row["lights"]
+            Light(**{key: _tuples(value) for key, value in light.items()})
+            for light in row["lights"]
         )
         return cls(**values)
 
@@ -177,7 +180,9 @@ def pairings(options: SceneOptions, objects: int) -> list[Pairing]:
     in_color = np.diff(np.floor(np.arange(count + 1) * options.color_share)) > 0
     by_object, by_color = DIFFERENCES.index("object"), DIFFERENCES.index("color")
     return [
-        Pairing(i, by_color, (k, t), (k, u), s) if color else Pairing(i, by_object, (k, 0), (o, 0), s)
+        Pairing(i, by_color, (k, t), (k, u), s)
+        if color
+        else Pairing(i, by_object, (k, 0), (o, 0), s)
         for i, (k, o, t, u, s, color) in enumerate(
             zip(*(values.tolist() for values in (kept, other, tint, other_tint, side, in_color)))
         )

@@ -29,9 +29,13 @@ def texture(family: int, colors: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.Generator(np.random.Philox(seed))
     y, x = np.mgrid[:SIZE, :SIZE] * (SIDE / SIZE)  # in object radii
     mix = np.clip(_FAMILIES[FAMILIES[family]](rng, x, y), 0, 1)[..., None]
-    grain = 1 + 0.12 * (_fog(rng, 1.0) - 0.5) + 0.05 * (_fog(rng, 0.2) - 0.5)  # nothing real is perfectly even
+    grain = (
+        1 + 0.12 * (_fog(rng, 1.0) - 0.5) + 0.05 * (_fog(rng, 0.2) - 0.5)
+    )  # nothing real is perfectly even
     first, second = np.asarray(colors, dtype=np.float64)
-    return np.rint(np.clip((first * (1 - mix) + second * mix) * grain[..., None], 0, 1) * 255).astype(np.uint8)
+    return np.rint(
+        np.clip((first * (1 - mix) + second * mix) * grain[..., None], 0, 1) * 255
+    ).astype(np.uint8)
 
 
 def _fog(rng: np.random.Generator, power: float, stretch: float = 1.0) -> np.ndarray:
@@ -39,7 +43,9 @@ def _fog(rng: np.random.Generator, power: float, stretch: float = 1.0) -> np.nda
     across, down = np.fft.rfftfreq(SIZE), np.fft.fftfreq(SIZE)[:, None]
     frequency = np.hypot(across, down * stretch)
     frequency[0, 0] = np.inf
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / frequency**power, s=(SIZE, SIZE))
+    field = np.fft.irfft2(
+        np.fft.rfft2(rng.standard_normal((SIZE, SIZE))) / frequency**power, s=(SIZE, SIZE)
+    )
     return 0.5 + 0.2 * field / field.std()
 
 

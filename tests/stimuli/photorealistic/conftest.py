@@ -34,6 +34,8 @@ def own_folder(tmp_path, box_files):
         folder.mkdir(parents=True)
         for file, data in box_files.items():
             (folder / file).write_bytes(data)
-        (folder / "box.obj").write_text(re.sub(r"^v (\d) 1", rf"v \1 {stretch}", BOX, flags=re.MULTILINE))
+        (folder / "box.obj").write_text(
+            re.sub(r"^v (\d) 1", rf"v \1 {stretch}", BOX, flags=re.MULTILINE)
+        )
         (folder / "LICENSE.txt").write_text("mine")
     return tmp_path / "objects"

@@ -21,7 +21,10 @@ def scene(noise, seed=0):
 def test_noise_goes_and_texture_and_shadow_stay():
     noisy, clean, guides = scene(0.15)
     out = denoise(noisy, *guides)
-    error = {name: np.sqrt(((picture - clean) ** 2).mean()) for name, picture in (("in", noisy), ("out", out))}
+    error = {
+        name: np.sqrt(((picture - clean) ** 2).mean())
+        for name, picture in (("in", noisy), ("out", out))
+    }
     assert error["out"] < error["in"] / 2.5
     np.testing.assert_allclose(out.mean(), clean.mean(), rtol=0.02)
     columns = (out / guides[0]).mean((0, 2))

@@ -15,7 +15,9 @@ def test_the_package_has_16_objects_each_with_its_license_in_less_than_3_mb():
     with tarfile.open(DATA / "objects.tar.xz") as tar:
         names = tar.getnames()
     for name in OBJECT_NAMES:
-        assert {f"{name.replace(' ', '_')}/{file}" for file in ("model.obj", "model.mtl", "LICENSE.txt")} <= set(names)
+        assert {
+            f"{name.replace(' ', '_')}/{file}" for file in ("model.obj", "model.mtl", "LICENSE.txt")
+        } <= set(names)
     text = (DATA / "LICENSES.txt").read_text(encoding="utf-8")
     assert all(f"\n{name}\n" in text for name in OBJECT_NAMES)
     assert text.count("There are no requirements for") >= 16
@@ -44,7 +46,10 @@ def test_objects_without_a_license_warn(own_folder):
     with pytest.warns(RelViTWarning, match=r"no license file beside tower in .*: add LICENSE.txt"):
         Library.from_folder(own_folder)
     farm._library.cache_clear()
-    assert farm._library(str(own_folder)).names == ("red box", "tower")  # silent: workers do not say it again
+    assert farm._library(str(own_folder)).names == (
+        "red box",
+        "tower",
+    )  # silent: workers do not say it again
 
 
 def test_a_folder_of_fewer_than_two_objects_is_refused(own_folder, tmp_path):
@@ -57,5 +62,7 @@ def test_a_folder_of_fewer_than_two_objects_is_refused(own_folder, tmp_path):
 
 def test_the_missing_extra_says_how_to_install_it(own_folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "trimesh", None)
-    with pytest.raises(RelViTError, match=r"trimesh is not installed.*pip install 'hf_relvit\[render\]'"):
+    with pytest.raises(
+        RelViTError, match=r"trimesh is not installed.*pip install 'hf_relvit\[render\]'"
+    ):
         Library.from_folder(own_folder)

@@ -9,14 +9,18 @@ CAMERA, TARGET, FOV = (0.0, -8.0, 0.0), (0.0, 0.0, 0.0), 90.0
 
 def square(left, bottom, side, y=0.0):
     """Two triangles that face the camera; at the distance of 8, an image of 16 pixels has one pixel a unit."""
-    corners = np.array([[left, bottom], [left + side, bottom], [left + side, bottom + side], [left, bottom + side]])
+    corners = np.array(
+        [[left, bottom], [left + side, bottom], [left + side, bottom + side], [left, bottom + side]]
+    )
     points = np.insert(corners.astype(float), 1, y, axis=1)
     return points[[[0, 1, 2], [0, 2, 3]]]
 
 
 def mask_of(*solids, size=16):
     pytest.importorskip("embreex", reason="needs the extra: pip install 'hf_relvit[render]'")
-    return masks.object_mask(solids, CAMERA, masks.rays(CAMERA, TARGET, FOV, size)).reshape(size, size)
+    return masks.object_mask(solids, CAMERA, masks.rays(CAMERA, TARGET, FOV, size)).reshape(
+        size, size
+    )
 
 
 def test_a_mask_is_exact_to_the_pixel():
@@ -36,7 +40,9 @@ def test_the_nearer_object_hides_the_other():
 
 @pytest.mark.parametrize("grid", [4, 8, 16])
 def test_patches_of_any_size_against_counting_by_hand(grid):
-    mask = np.random.default_rng(0).integers(0, 3, (16, 16)).repeat(2, 0).repeat(2, 1).astype(np.uint8)
+    mask = (
+        np.random.default_rng(0).integers(0, 3, (16, 16)).repeat(2, 0).repeat(2, 1).astype(np.uint8)
+    )
     side = 32 // grid
     cells = mask.reshape(grid, side, grid, side)
     cover = masks.patch_cover(mask, grid)

@@ -22,7 +22,9 @@ def test_a_model_is_centered_upright_and_of_unit_size(box):
     points = box.corners.reshape(-1, 3)
     np.testing.assert_allclose(points.min(0), -points.max(0), atol=1e-6)
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(1)
-    np.testing.assert_allclose(np.ptp(points, axis=0), np.array([2, 1, 1]) / np.sqrt(1.5), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.ptp(points, axis=0), np.array([2, 1, 1]) / np.sqrt(1.5), rtol=1e-5
+    )
     assert len(box.corners) == 12
     assert len(box.hull) == 8
 
@@ -34,7 +36,9 @@ def test_the_corners_of_a_box_stay_sharp(box):
 
 
 def test_plain_colors_and_pictures_are_where_the_file_says(box):
-    places = np.argwhere(np.abs(np.abs(box.normals[:, 0, 0]) - 1) < 1e-5)[:, 0]  # the two sides with the picture
+    places = np.argwhere(np.abs(np.abs(box.normals[:, 0, 0]) - 1) < 1e-5)[
+        :, 0
+    ]  # the two sides with the picture
     plain = next(i for i in range(12) if i not in places)
     np.testing.assert_array_equal(color_at(box, (plain, 0)), [255, 0, 0])
     seen = {tuple(color_at(box, (i, j))) for i in places for j in range(3)}

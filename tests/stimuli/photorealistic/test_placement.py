@@ -41,7 +41,9 @@ def test_nothing_floats_sinks_touches_is_cut_off_or_hidden_too_far(options, libr
             assert solid[..., 1].max() < scene.wall
         centers = np.array(scene.positions)[:, :2]
         apart = (centers[1] - centers[0]) / np.linalg.norm(centers[1] - centers[0])
-        assert (first[..., :2] @ apart).max() < (second[..., :2] @ apart).min()  # a plane between them
+        assert (first[..., :2] @ apart).max() < (
+            second[..., :2] @ apart
+        ).min()  # a plane between them
         axes = np.stack(camera_axes(scene.camera, scene.target))
         seen = (np.concatenate([first, second]).reshape(-1, 3) - scene.camera) @ axes.T
         assert np.abs(seen[:, 1:] / seen[:, :1]).max() < np.tan(np.deg2rad(scene.fov) / 2)
@@ -55,7 +57,17 @@ def test_nothing_floats_sinks_touches_is_cut_off_or_hidden_too_far(options, libr
 
 
 def test_twins_differ_in_one_object_alone(options, library):
-    same_fields = ("rotations", "camera", "target", "fov", "wall", "table_surface", "lights", "ambient", "noise")
+    same_fields = (
+        "rotations",
+        "camera",
+        "target",
+        "fov",
+        "wall",
+        "table_surface",
+        "lights",
+        "ambient",
+        "noise",
+    )
     for different, same in twins(options, library):
         assert (different.label, same.label) == (0, 1)
         assert same.index == different.index ^ 1
@@ -85,11 +97,17 @@ def test_no_lamp_stands_between_the_camera_and_the_scene():
     options, library = SceneOptions(), Library.default()
     (scene, _), between = draw_twins(pairings(options, 16)[0], options, library), (0.8, 0.2)
     assert not lamp_in_sight(scene)
-    position = tuple(between[0] * here + between[1] * there for here, there in zip(scene.camera, scene.target))
-    hidden = dataclasses.replace(scene, lights=(scene.lights[0], Light(position, 3.0, (1.0, 1.0, 1.0))))
+    position = tuple(
+        between[0] * here + between[1] * there for here, there in zip(scene.camera, scene.target)
+    )
+    hidden = dataclasses.replace(
+        scene, lights=(scene.lights[0], Light(position, 3.0, (1.0, 1.0, 1.0)))
+    )
     assert lamp_in_sight(hidden)
     behind = tuple(1.2 * here - 0.2 * there for here, there in zip(scene.camera, scene.target))
-    assert not lamp_in_sight(dataclasses.replace(scene, lights=(Light(behind, 3.0, (1.0, 1.0, 1.0)),) * 2))
+    assert not lamp_in_sight(
+        dataclasses.replace(scene, lights=(Light(behind, 3.0, (1.0, 1.0, 1.0)),) * 2)
+    )
     # Of this pair the first draw that keeps all other constraints has its window before the camera: a black picture.
     assert not any(map(lamp_in_sight, draw_twins(pairings(options, 16)[203], options, library)))
 

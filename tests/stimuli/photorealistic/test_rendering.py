@@ -5,7 +5,12 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.photorealistic import rendering
 from hf_relvit.stimuli.photorealistic.library import Library
 from hf_relvit.stimuli.photorealistic.placement import draw_twins, scene_mask
-from hf_relvit.stimuli.photorealistic.rendering import choose_variant, develop, painted, render_photo
+from hf_relvit.stimuli.photorealistic.rendering import (
+    choose_variant,
+    develop,
+    painted,
+    render_photo,
+)
 from hf_relvit.stimuli.photorealistic.scenes import TINTS, PhotoScene, SceneOptions, pairings
 
 
@@ -38,7 +43,9 @@ def test_an_unknown_variant_is_refused():
 def test_without_llvm_the_scalar_variant_is_taken_and_said(monkeypatch, tmp_path):
     pytest.importorskip("mitsuba", reason="needs the extra: pip install 'hf_relvit[render]'")
     monkeypatch.setenv("DRJIT_LIBLLVM_PATH", str(tmp_path / "none.so"))
-    with pytest.warns(UserWarning, match="no LLVM of version 17 or later found: rendering with the slower scalar"):
+    with pytest.warns(
+        UserWarning, match="no LLVM of version 17 or later found: rendering with the slower scalar"
+    ):
         assert choose_variant("llvm") == "scalar"
 
 
@@ -65,7 +72,9 @@ def test_the_same_row_gives_the_same_pixels_alone_and_in_sequence(twins):
     options = {"size": 64, "samples": 4}
     first = render_photo(twins[0], Library.default(), **options)
     render_photo(twins[1], Library.default(), **options)
-    again = render_photo(PhotoScene.from_row(twins[0].row()), Library.default(), **options, threads=2)
+    again = render_photo(
+        PhotoScene.from_row(twins[0].row()), Library.default(), **options, threads=2
+    )
     np.testing.assert_array_equal(first, again)
 
 
@@ -82,7 +91,9 @@ def test_the_mask_is_exact_by_the_renderers_own_rays(twins):
             ray, _ = sensor.sample_ray(0.0, 0.5, [(j + 0.5) / size, (i + 0.5) / size], [0.5, 0.5])
             place = world.ray_intersect(ray).p
             hits[i, j] = place.z > 1e-4 and place.y < scene.wall - 1e-4  # neither table nor wall
-        assert np.count_nonzero(hits != (mask > 0)) <= 2  # rays along an edge may round to either side
+        assert (
+            np.count_nonzero(hits != (mask > 0)) <= 2
+        )  # rays along an edge may round to either side
 
 
 @pytest.mark.render

@@ -4,7 +4,14 @@ from collections import Counter
 import pytest
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.stimuli.photorealistic.scenes import DIFFERENCES, Light, PhotoScene, SceneOptions, Surface, pairings
+from hf_relvit.stimuli.photorealistic.scenes import (
+    DIFFERENCES,
+    Light,
+    PhotoScene,
+    SceneOptions,
+    Surface,
+    pairings,
+)
 
 SURFACE = Surface(3, ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), 90.5, 7)
 LIGHT = Light((1.0, 2.0, 8.0), 2.0, (9.0, 8.0, 7.0))

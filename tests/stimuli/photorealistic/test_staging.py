@@ -25,7 +25,9 @@ def test_light_makes_up_for_dark_surfaces():
         colors = [room[name].colors for name in ("table_surface", "wall_surface")]
         return linear(np.array(colors)).mean(), np.sum(room["ambient"])
 
-    albedo, light = np.array([albedo_and_light(stage(np.random.default_rng(seed), False)) for seed in range(300)]).T
+    albedo, light = np.array(
+        [albedo_and_light(stage(np.random.default_rng(seed), False)) for seed in range(300)]
+    ).T
     dark = albedo < np.median(albedo)
     assert light[dark].mean() > 1.2 * light[~dark].mean()
     assert (
