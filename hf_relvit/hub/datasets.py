@@ -14,6 +14,7 @@ from ..building.card import MARK, default_config, render_card, write_sheet_of
 from ..building.sheet import SHEET
 from ..errors import RelViTError
 from ..files import read_json
+from ..report.results import version_tag
 from .client import check_id, check_ours, create, hub_errors, send, signed_in
 
 _FACTS = ("manifest.json", "dataset_info.json")  # of each config: what the card is made of
@@ -50,7 +51,7 @@ def push_dataset(
             this user and that repository (``client``).
     """
     data, manifests = Path(data), _checked(Path(data), task)
-    version = f"v{next(iter(manifests.values()))['version']}"
+    version = version_tag(next(iter(manifests.values()))["version"])
     check_id(repo)
     with tempfile.TemporaryDirectory() as scratch:
         stage = Path(scratch)

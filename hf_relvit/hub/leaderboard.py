@@ -14,7 +14,7 @@ from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglem
 from ..errors import RelViTError
 from ..files import atomic_write
 from ..report.pages import embedded, write_page
-from ..report.readings import of_alignments
+from ..report.readings import own_alignments
 from ..report.results import FILE, RunResults
 from ..words import TASK_QUESTIONS, split_name
 from .client import check_id, hub_errors
@@ -171,7 +171,7 @@ def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
         whole = results.table("accuracy").query(
             "condition == 'all' and split != 'validation'"
         )  # the tests
-        value = disentanglement(of_alignments(scores)) if len(scores) else float("nan")
+        value = disentanglement(own_alignments(scores)) if len(scores) else float("nan")
         data = results.data or {}
         about = {"run": run, "kind": kind, "seed": results.config["seed"], "disentanglement": value}
         about["data"] = f"{data.get('config')}, version {data.get('version')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,19 +17,22 @@ from huggingface_hub import (
     ModelCardData,
     eval_result_entries_to_yaml,
 )
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
+from transformers import AutoConfig
 
 from ..files import atomic_write, read_json
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
-from .readings import Number, accuracy, best_alignments, sections
-from .results import RunResults, of_training
+from . import readings
+from .captions import CAPTIONS
+from .readings import Measurement, Reading
+from .results import RunResults, of_training, version_tag
 
 MARK = "relvit-run"
 """The tag by which we know a repository as a published run."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FIGURES = {
+FIGURES = {
     "figures/accuracy.png": ("accuracy", "Accuracy by test set"),
     "figures/attention.png": ("attention", "Attention stages by layer"),
     "attention/viewer.png": ("attention", "Attention of single heads on one scene"),
@@ -42,8 +46,30 @@ _FIGURES = {
 """Figures of a run -> the analysis beside whose numbers they stand, and what they show."""
 
 
+@dataclass(frozen=True)
+class Section:
+    """The numbers of one analysis on a card.
+
+    Attributes:
+        analysis: its key, such as "alignment".
+        heading: as a question.
+        caption: what was measured.
+        rows: the numbers.
+        conclusions: what they allow to say, one sentence per reading.
+    """
+
+    analysis: str
+    heading: str
+    caption: str
+    rows: list[Measurement]
+    conclusions: list[str] = field(default_factory=list)
+
+
 def run_card(
-    results: RunResults, repo: str | None = None, published: Collection[str] = ()
+    results: RunResults,
+    repo: str | None = None,
+    published: Collection[str] = (),
+    absent: Collection[Reference] = (),
 ) -> ModelCard:
     """The card of a run, a pure function of its results.
 
@@ -51,43 +77,35 @@ def run_card(
         results: of the run; without tables (training only) the card gives the validation accuracy.
         repo: its name on the Hub; None for a folder.
         published: paths of the files beside the card, for figures and alignments.
+        absent: datasets that were looked up and are not on the Hub: they are not linked.
     """
     config = results.config
-    found = sections(results)
-    headings = {analysis: heading for analysis, heading, _, _ in found}
-    figures = [(name, *about) for name, about in _FIGURES.items() if name in published]
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["number"] = lambda value, none="": none if value is None else f"{value:.3f}"
-    template = environment.from_string(
-        files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
-    )
-    data = results.data
-    content = template.render(
-        card_data=_metadata(results, repo).to_yaml(),
+    parts = sections(results)
+    headings = {part.analysis: part.heading for part in parts}
+    figures = {name: about for name, about in FIGURES.items() if name in published}
+    row_figures: dict[str, list[tuple[str, str]]] = {heading: [] for heading in headings.values()}
+    other_figures = []
+    for name, (analysis, words) in figures.items():
+        row_figures.get(headings.get(analysis, ""), other_figures).append((name, words))
+    backbone = config["backbone"]
+    content = _template().render(
+        card_data=_metadata(results, repo, absent).to_yaml(),
         title=repo.split("/")[-1] if repo else f"RelViT, {config['task']}",
         repo=repo or "PATH_OR_ID",
         question=TASK_QUESTIONS[config["task"]],
         origin=_origin(config),
-        backbone=f"`{config['backbone']}`"
-        if isinstance(config["backbone"], str)
-        else _architecture(config),
+        backbone=code(backbone) if isinstance(backbone, str) else _architecture(config),
         config=config,
-        data=data,
-        data_words=""
-        if data is None
-        else f"scenes of `{data['config']}` (version {data['version']}, seed {data['seed']})",
-        rebuild="" if data is None else _rebuild(data),
+        data=results.data,
+        data_words=_data_words(results.data),
+        rebuild=_rebuild(results.data),
+        reproduce=_reproduce(results, repo),
         validation=results.validation,
         processor=results.processor,
         versions=results.versions,
-        numbers=[(heading, caption, rows) for _, heading, caption, rows in found],
-        row_figures={
-            heading: [(name, words) for name, of, words in figures if of == analysis]
-            for analysis, heading in headings.items()
-        },
-        figures=[(name, words) for name, of, words in figures if headings.get(of) is None],
+        numbers=parts,
+        row_figures=row_figures,
+        figures=other_figures,
         alignments=sorted(
             str(PurePosixPath(name).parent)
             for name in published
@@ -95,6 +113,34 @@ def run_card(
         ),
     )
     return ModelCard(content)
+
+
+def _template() -> Template:
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["number"] = _number
+    environment.filters["cell"] = escaped
+    environment.filters["code"] = code
+    text = files("hf_relvit.model_cards").joinpath("relvit.md").read_text("utf-8")
+    return environment.from_string(text)
+
+
+def _number(value: float | None, none: str = "") -> str:
+    return none if value is None else f"{value:.3f}"
+
+
+def escaped(text: object) -> str:
+    """Text for a cell of a Markdown table: in one line, with nothing that Markdown or HTML would read."""
+    line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", line)
+
+
+def code(text: object) -> str:
+    """Text as code in a cell of a Markdown table."""
+    line = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "``" if "`" in line else "`"
+    return f"{fence}{line}{fence}"
 
 
 def write_training_card(folder: TrainingFolder) -> None:
@@ -105,131 +151,254 @@ def write_training_card(folder: TrainingFolder) -> None:
         temporary.write_text(str(card), encoding="utf-8")
 
 
-def eval_results(results: RunResults) -> str:
+def eval_results(results: RunResults, absent: Collection[Reference] = ()) -> str:
     """``.eval_results/*.yaml``: the accuracies in the newer form of the Hub; "" if there are none."""
     entries = [
         EvalResultEntry(
-            dataset_id=dataset,
-            task_id=f"{config}/{split}",
-            value=round(number.value, 6),
-            notes=f"{number.what}: {_reading(number)}",
+            dataset_id=score.reference.dataset,
+            task_id=f"{score.reference.config}/{score.split}",
+            value=round(score.measured.value, 6),
+            notes=f"{score.measured.name}: {_reading(score.measured)}",
         )
-        for dataset, config, split, _, number in _scores(results)
+        for score in _scores(results)
+        if score.reference not in absent
     ]
     if not entries:
         return ""
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
 
 
-def _metadata(results: RunResults, repo: str | None) -> ModelCardData:
-    config, data = results.config, results.data or {}
-    backbone = config["backbone"]
-    base = backbone if isinstance(backbone, str) and _HUB_ID.fullmatch(backbone) else None
-    scores = [
-        EvalResult(
-            task_type="image-classification",
-            task_name=TASK_QUESTIONS[config["task"]],
-            dataset_type=dataset,
-            dataset_name=f"{dataset}, {split}",
-            dataset_config=of,
-            dataset_split=split,
-            dataset_revision=data["version"],
-            dataset_args={"seed": data["seed"]}
-            | ({"checksum": data["checksum"]} if metric == "accuracy" else {}),
-            metric_type=metric,
-            metric_name=f"{number.what}: {_reading(number)}",
-            metric_value=round(number.value, 6),
-            metric_args=_arguments(number),
-        )
-        for dataset, of, split, metric, number in _scores(results)
-    ]
+def references(results: RunResults) -> list[Reference]:
+    """The datasets that the card names, to be looked up on the Hub."""
+    return list(dict.fromkeys(score.reference for score in _scores(results)))
+
+
+def _metadata(
+    results: RunResults, repo: str | None, absent: Collection[Reference]
+) -> ModelCardData:
+    config = results.config
+    scores = _scores(results)
+    datasets = {score.reference.dataset for score in scores if score.reference not in absent}
+    if not scores:
+        datasets = {f"relvit/{config['task']}"}
+    metrics = list(dict.fromkeys(score.metric for score in scores))
+    subjects = ["same-different", "relational-reasoning", "interpretability"]
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
-        base_model=base,
-        datasets=sorted(
-            {dataset for dataset, *_ in _scores(results)} or {f"relvit/{config['task']}"}
-        ),
-        metrics=list(dict.fromkeys(metric for *_, metric, _ in _scores(results))) or ["accuracy"],
-        tags=[
-            MARK,
-            "relvit",
-            "same-different",
-            "relational-reasoning",
-            "interpretability",
-            config["task"],
-        ],
+        base_model=base_model(config),
+        datasets=sorted(datasets) or None,
+        metrics=metrics or ["accuracy"],
+        tags=[MARK, "relvit", *subjects, config["task"]],
         model_name=repo.split("/")[-1] if repo else f"relvit-{config['task']}",
-        eval_results=scores or None,
+        eval_results=[_eval_result(results, score, absent) for score in scores] or None,
     )
 
 
-def _scores(results: RunResults) -> list[tuple[str, str, str, str, Number]]:
-    """Dataset, config, split, metric and number of everything that counts as an evaluation result."""
+def base_model(config: Mapping[str, Any]) -> str | None:
+    """The Hub id of the backbone that was fine-tuned; None for a folder and for training from scratch."""
+    backbone = config["backbone"]
+    if isinstance(backbone, str) and _HUB_ID.fullmatch(backbone):
+        return backbone
+    return None
+
+
+def _eval_result(results: RunResults, score: Score, absent: Collection[Reference]) -> EvalResult:
+    data = results.data or {}
+    reference = score.reference
+    known = reference not in absent
+    arguments = {"seed": data["seed"], "config": reference.config}
+    if score.metric == "accuracy":
+        arguments["checksum"] = data["checksum"]
+    return EvalResult(
+        task_type="image-classification",
+        task_name=TASK_QUESTIONS[results.config["task"]],
+        dataset_type=reference.dataset if known else reference.dataset.split("/")[-1],
+        dataset_name=f"{reference.dataset}, {score.split}",
+        dataset_config=reference.config if known else None,
+        dataset_split=score.split,
+        dataset_revision=reference.revision if known else None,
+        dataset_args=arguments,
+        metric_type=score.metric,
+        metric_name=score.metric.replace("_", " "),
+        metric_value=round(score.measured.value, 6),
+        metric_args=_arguments(score.measured),
+    )
+
+
+def sections(results: RunResults) -> list[Section]:
+    """The analyses that the run has, each with its numbers."""
+    parts = []
+    if "accuracy" in results.tables:
+        caption = "Accuracy on scenes that training never showed; “new” shapes and colors were not in training at all."
+        rows = readings.accuracy(results.table("accuracy"))
+        parts.append(Section("accuracy", "How well it generalizes", caption, rows))
+    if "photorealistic" in results.tables:
+        caption = (
+            "Rendered objects on a table, same or not; training showed flat silhouettes only. An interval counts a "
+            "scene and its twin once."
+        )
+        rows = readings.accuracy(results.table("photorealistic"))
+        parts.append(Section("photorealistic", "Pictures of another kind", caption, rows))
+    if results.attention:
+        caption = (
+            "Our scores, 0 to 1. Perceptual: the share of attention that objects keep to themselves, in the strongest "
+            "head of each layer of the first stage. Relational: the share that goes to other objects, in the second."
+        )
+        rows = readings.attention(results.attention)
+        parts.append(Section("attention", "Where its objects look", caption, rows))
+    for analysis, read in readings.READERS.items():
+        if analysis in results.tables:
+            parts.append(_causal_section(analysis, read(results.table(analysis))))
+    return parts
+
+
+_CLAIMS = {
+    "alignment": "the answer follows the swap more often than in all controls",
+    "novel": "values of other objects work better than random vectors",
+    "probes": "it can be read",
+    "steering": "the push along the probe does more than its controls",
+}
+
+
+def _causal_section(analysis: str, found: list[Reading]) -> Section:
+    heading, caption = CAPTIONS[analysis]
+    rows = [part for reading in found for part in reading.parts.values()]
+    conclusions = [
+        f"{reading.effect.name}: {reading.conclusion(_CLAIMS[analysis])}." for reading in found
+    ]
+    return Section(analysis, heading, caption, rows, conclusions)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published dataset that a card names.
+
+    Attributes:
+        dataset: its id.
+        config: of the dataset.
+        revision: the tag that ``relvit data push`` gives to the version of the stimuli.
+    """
+
+    dataset: str
+    config: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measurement that counts as an evaluation result on the Hub.
+
+    Attributes:
+        reference: what it was measured on.
+        split: of that dataset.
+        metric: machine-readable name.
+        measured: the number.
+    """
+
+    reference: Reference
+    split: str
+    metric: str
+    measured: Measurement
+
+
+def _scores(results: RunResults) -> list[Score]:
     if results.data is None:
         return []
-    task, config = results.config["task"], results.data["config"]
+    task = results.config["task"]
+    config = results.data["config"]
+    revision = version_tag(results.data["version"])
     table = results.table("accuracy")
     splits = list(table[table.condition == "all"].split) if len(table) else []
-    found = [
-        (f"relvit/{task}", config, split, "accuracy", number)
-        for split, number in zip(splits, accuracy(table))
+    scenes = Reference(f"relvit/{task}", config, revision)
+    scores = [
+        Score(scenes, split, "accuracy", measured)
+        for split, measured in zip(splits, readings.accuracy(table))
     ]
-    if "alignment" in results.tables:
-        for row in best_alignments(results.table("alignment")).itertuples():
-            words = f"swap of {row.property}, best layer {row.layer}"
-            number = Number(
-                words, row.accuracy, row.ci_low, row.ci_high, int(row.n), None, row.floor
-            )
-            split = f"test_{row.property}"
-            found.append(
-                (
-                    "relvit/counterfactuals",
-                    f"{task}-{config}",
-                    split,
-                    "interchange_accuracy",
-                    number,
-                )
-            )
-    return found
+    pairs = Reference("relvit/counterfactuals", f"{task}-{config}", revision)
+    swaps = results.table("alignment")
+    for reading in readings.alignment(swaps) if len(swaps) else []:
+        if reading.split == "test":
+            split = f"test_{reading.subject}"
+            scores.append(Score(pairs, split, "interchange_accuracy", reading.effect))
+    return scores
 
 
-def _arguments(number: Number) -> dict[str, Any]:
+def _arguments(measured: Measurement) -> dict[str, Any]:
     values = {
-        "ci_low": number.low,
-        "ci_high": number.high,
-        "random_weights": number.base,
-        "floor": number.floor,
+        "ci_low": measured.low,
+        "ci_high": measured.high,
+        "random_weights": measured.base,
+        "random_weights_floor": measured.base_floor,
+        "floor": measured.floor,
     }
     rounded = {key: round(value, 6) for key, value in values.items() if value is not None}
-    return {"n": number.n, "seeds": 1, **rounded}
+    return {"n": measured.n, "seeds": 1, **rounded}
 
 
-def _reading(number: Number) -> str:
-    base = "" if number.base is None else f", random weights {number.base:.3f}"
-    floor = "" if number.floor is None else f", floor {number.floor:.3f}"
-    return (
-        f"95 % interval {number.low:.3f} to {number.high:.3f}, n = {number.n}, 1 seed{base}{floor}"
-    )
+def _reading(measured: Measurement) -> str:
+    parts = [
+        f"95 % interval {measured.low:.3f} to {measured.high:.3f}",
+        f"n = {measured.n}",
+        "1 seed",
+    ]
+    if measured.base is not None:
+        parts.append(f"random weights {measured.base:.3f}")
+    if measured.floor is not None:
+        parts.append(f"floor {measured.floor:.3f}")
+    return ", ".join(parts)
 
 
 def _origin(config: Mapping[str, Any]) -> str:
     backbone = config["backbone"]
-    return f"fine-tuned from `{backbone}`" if isinstance(backbone, str) else "trained from scratch"
+    return (
+        f"fine-tuned from {code(backbone)}" if isinstance(backbone, str) else "trained from scratch"
+    )
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
-    backbone = config["backbone"]
-    return (
-        f"from scratch: {backbone['model_type']}, {backbone['num_hidden_layers']} layers of "
-        f"{backbone['num_attention_heads']} heads, {backbone['hidden_size']} dimensions"
-    )
+    """The backbone as it was built: keys that the settings leave out have the defaults of its family."""
+    settings = dict(config["backbone"])
+    resolved = AutoConfig.for_model(**settings)
+    kind = escaped(settings["model_type"])
+    parts = [
+        f"{getattr(resolved, key)} {words}"
+        for key, words in _ARCHITECTURE.items()
+        if hasattr(resolved, key)
+    ]
+    return f"from scratch: {', '.join([kind, *parts])}"
 
 
-def _rebuild(data: Mapping[str, Any]) -> str:
-    own = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if data["own_objects"] else ""
+_ARCHITECTURE = {
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads per layer",
+    "hidden_size": "dimensions",
+}
+
+
+def _data_words(data: Mapping[str, Any] | None) -> str:
+    if data is None:
+        return ""
+    return f"scenes of {code(data['config'])} (version {data['version']}, seed {data['seed']})"
+
+
+def _rebuild(data: Mapping[str, Any] | None) -> str:
+    if data is None:
+        return ""
+    objects = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if data["own_objects"] else ""
     return (
         f"relvit data build {data['task']} --config {data['config']} --n-train {data['n_train']} "
-        f"--n-eval {data['n_eval']} --seed {data['seed']}{own} --out DIR"
+        f"--n-eval {data['n_eval']} --seed {data['seed']}{objects} --out DIR"
     )
+
+
+def _reproduce(results: RunResults, repo: str | None) -> str:
+    """The command that measures the accuracies again."""
+    data = results.data
+    if data is None or "accuracy" not in results.tables:
+        return ""
+    command = f"relvit evaluate {repo or 'PATH_OR_ID'}"
+    if data["own_objects"]:
+        return f"{command} --data DIR"
+    return f"{command} -n {data['n_eval']} --seed {data['seed']}"

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
-from .tables import causal_tables, own_alignments, setting_of
+from .readings import own_alignments
+from .tables import causal_tables, setting_of
 
 _SCORES, _ACCURACY = "das/*/scores.parquet", "evaluation/accuracy.parquet"
 

@@ -1,165 +1,286 @@
-"""The numbers of a card: each with its interval and n, and beside it random weights and the floor."""
+"""One reading of each table: the best layer, its value, its interval and its controls.
+
+Reports, cards, the leaderboard and the Space format what stands here and look nothing up themselves, so they cannot
+disagree. The rule of interpretation is here too: see ``exceeds_controls``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from ..statistics import wilson
 from ..words import TARGET_NAMES, split_name
-from .results import RunResults
-from .sentences import CAUSAL
 
 
 @dataclass(frozen=True)
-class Number:
-    """One measurement, 0 to 1.
+class Measurement:
+    """One share of scenes or pairs, 0 to 1.
 
     Attributes:
-        what: in words.
+        name: in words.
         low, high: 95 % interval.
         n: scenes or pairs.
         base: the same in the network with random weights; None if that was not measured.
         floor: what guessing or doing nothing gives; None where there is no such thing.
+        base_floor: the floor of the network with random weights; None if it is the same, or was not measured.
     """
 
-    what: str
+    name: str
     value: float
     low: float
     high: float
     n: int
     base: float | None = None
     floor: float | None = None
+    base_floor: float | None = None
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], name: str, base: Any = None) -> Measurement:
+        """Of a row of a table: ``accuracy, ci_low, ci_high, n`` and, where there is one, ``floor``.
 
-def sections(results: RunResults) -> list[tuple[str, str, str, list[Number]]]:
-    """Analysis, heading, caption and numbers; those analyses that the run has."""
-    found = []
-    if "accuracy" in results.tables:
-        caption = "Accuracy on scenes that training never showed; “new” shapes and colors were not in training at all."
-        found.append(
-            ("accuracy", "How well it generalizes", caption, accuracy(results.table("accuracy")))
+        Args:
+            row: of a table, or of JSON.
+            name: in words.
+            base: the row of the network with random weights.
+        """
+        floor = row.get("floor")
+        return cls(
+            name,
+            row["accuracy"],
+            row["ci_low"],
+            row["ci_high"],
+            int(row["n"]),
+            base=None if base is None else base["accuracy"],
+            floor=floor,
+            base_floor=None if base is None or base["floor"] == floor else base["floor"],
         )
-    if "photorealistic" in results.tables:
-        caption = (
-            "Rendered objects on a table, same or not; training showed flat silhouettes only. An interval counts a "
-            "scene and its twin once."
+
+
+def exceeds_controls(effect: Measurement, controls: Iterable[Measurement]) -> bool:
+    """Whether an effect may be claimed: its interval lies above the intervals of all of its controls.
+
+    Doing nothing (``effect.floor``) counts as a control. Without any control nothing is claimed. Our choice; intervals
+    that do not touch are a stricter test than a difference at the 5 % level.
+
+    Args:
+        effect: over many scenes; a single scene has no interval that could lie above another.
+        controls: the same measurement where the effect must not appear.
+    """
+    limits = [control.high for control in controls]
+    if effect.floor is not None:
+        limits.append(effect.floor)
+    return bool(limits) and all(effect.low > limit for limit in limits)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An analysis of one subject on one split, at the layer where its effect is largest on the IID test.
+
+    Attributes:
+        subject: property, target of a probe, or pair.
+        split: of the scenes.
+        layer: of the model.
+        parts: key -> measurement; "effect" is what the analysis is about.
+        controls: keys of the parts in which the effect must not appear.
+        strength: how hard a steered model was pushed; 0 for other analyses.
+    """
+
+    subject: str
+    split: str
+    layer: int
+    parts: Mapping[str, Measurement]
+    controls: tuple[str, ...]
+    strength: float = 0.0
+
+    @property
+    def effect(self) -> Measurement:
+        return self.parts["effect"]
+
+    def value(self, part: str) -> float:
+        """Of one part."""
+        return self.parts[part].value
+
+    def measured_controls(self) -> list[Measurement]:
+        """The controls that were measured."""
+        return [self.parts[key] for key in self.controls if key in self.parts]
+
+    def holds(self) -> bool:
+        """Whether the effect may be claimed; see ``exceeds_controls``."""
+        return exceeds_controls(self.effect, self.measured_controls())
+
+    def conclusion(self, claim: str) -> str:
+        """``claim`` if it may be made; else which control forbids it.
+
+        Args:
+            claim: a clause, such as "the answer follows it more often than all controls".
+        """
+        if self.holds():
+            return claim
+        controls = self.measured_controls()
+        if controls:
+            strongest = max(controls, key=lambda control: control.high)
+            if self.effect.low <= strongest.high:
+                limit = f"{strongest.name}, up to {strongest.high:.0%}"
+                return (
+                    f"no effect is claimed: its interval does not lie above the control ({limit})"
+                )
+        return "no effect is claimed: its interval does not lie above doing nothing"
+
+
+def random_weights(row: Mapping[str, Any], independent: int | None = None) -> Measurement:
+    """The accuracy of the network with random weights, as a control of the accuracy in the same row.
+
+    Args:
+        row: of a table of accuracies.
+        independent: number of scenes that are independent of each other; all by default.
+    """
+    base = row["base_accuracy"]
+    n = int(row["n"]) if independent is None else independent
+    low, high = wilson(base * n, n)
+    return Measurement("random weights", base, float(low), float(high), n)
+
+
+def accuracy(table: pd.DataFrame) -> list[Measurement]:
+    """Of each split as a whole, beside random weights and guessing."""
+    rows = _rows(table, condition="all")
+    return [
+        Measurement(
+            split_name(row["split"]),
+            row["accuracy"],
+            row["ci_low"],
+            row["ci_high"],
+            int(row["n"]),
+            base=row["base_accuracy"],
+            floor=row["floor"],
         )
-        numbers = accuracy(results.table("photorealistic"))
-        found.append(("photorealistic", "Pictures of another kind", caption, numbers))
-    if results.attention:
-        caption = (
-            "Our scores, 0 to 1. Perceptual: the share of attention that objects keep to themselves, in the strongest "
-            "head of each layer of the first stage. Relational: the share that goes to other objects, in the second."
-        )
-        found.append(
-            ("attention", "Where its objects look", caption, _attention(results.attention))
-        )
-    for analysis, rows in {
-        "alignment": _alignment,
-        "novel": _novel,
-        "probes": _probes,
-        "steering": _steering,
-    }.items():
-        if analysis in results.tables:
-            heading, caption, _ = CAUSAL[analysis]
-            found.append((analysis, heading, caption, rows(results.table(analysis))))
-    return found
+        for row in rows
+    ]
 
 
-def accuracy(table: pd.DataFrame) -> list[Number]:
-    """Of each split as a whole."""
-    whole = table[table.condition == "all"]
-    return [_of(row, split_name(row.split), row.base_accuracy) for row in whole.itertuples()]
-
-
-def of_alignments(table: pd.DataFrame) -> pd.DataFrame:
-    """The alignments themselves, on the IID test: a row a property and layer, no controls."""
+def own_alignments(table: pd.DataFrame) -> pd.DataFrame:
+    """The alignments themselves on the IID test: one row per property and layer, no controls."""
     return _where(
         table, split="test", score="cause", control="none", weights="trained", condition="all"
     )
 
 
-def best_alignments(table: pd.DataFrame) -> pd.DataFrame:
-    """For each property the row of the layer whose swap works best on the IID test."""
-    found = of_alignments(table)
-    return found.loc[found.groupby("property").accuracy.idxmax()] if len(found) else found
+def best_layers(table: pd.DataFrame) -> dict[str, int]:
+    """For each property the layer whose swap works best on the IID test."""
+    scores = own_alignments(table)
+    if not len(scores):
+        return {}
+    best = scores.loc[scores.groupby("property").accuracy.idxmax()]
+    return {row.property: int(row.layer) for row in best.itertuples()}
 
 
-def _alignment(table: pd.DataFrame) -> list[Number]:
-    rows = []
-    for best in best_alignments(table).itertuples():
-        here = _where(table, property=best.property, layer=best.layer, condition="all")
-        for split in dict.fromkeys(here.split):
-            of = here[here.split == split]
-            parts = {
-                "answer follows the swap": dict(score="cause", control="none"),
-                "control, the other object": dict(score="cause", control="wrong_object"),
-                "control, random tokens": dict(score="cause", control="random_tokens"),
-                "answer stays, other property changed": dict(score="isolate", control="none"),
-            }
-            for words, where in parts.items():
-                trained, twin = (
-                    _where(of, weights=weights, **where) for weights in ("trained", "random")
-                )
-                base = twin.accuracy.iloc[0] if len(twin) else None
-                rows += [
-                    _of(
-                        row,
-                        f"{best.property}, layer {best.layer}, {split_name(str(split))}: {words}",
-                        base,
-                    )
-                    for row in trained.itertuples()
-                ]
-    return rows
+_ALIGNMENT_PARTS = {
+    "effect": ("answer follows the swap", {"score": "cause", "control": "none"}),
+    "wrong_object": ("control, the other object", {"score": "cause", "control": "wrong_object"}),
+    "random_tokens": ("control, random tokens", {"score": "cause", "control": "random_tokens"}),
+    "isolate": (
+        "answer stays, other property changed",
+        {"score": "isolate", "control": "none"},
+    ),
+}
 
 
-def _novel(table: pd.DataFrame) -> list[Number]:
-    rows = []
+def alignment(table: pd.DataFrame) -> list[Reading]:
+    """Swaps of a property: one reading per property and split, the IID test first."""
+    readings = []
+    for prop, layer in best_layers(table).items():
+        rows = _where(table, property=prop, layer=layer)
+        for split in dict.fromkeys(rows["split"]):
+            place = f"{prop}, layer {layer}, {split_name(str(split))}"
+            parts = _alignment_parts(_where(rows, split=split), place)
+            controls = ("wrong_object", "random_tokens", "random_weights")
+            readings.append(Reading(prop, str(split), layer, parts, controls))
+    return readings
+
+
+def _alignment_parts(rows: pd.DataFrame, place: str) -> dict[str, Measurement]:
+    parts = {}
+    for key, (words, columns) in _ALIGNMENT_PARTS.items():
+        chosen = _where(rows, condition="all", **columns)
+        trained = _rows(chosen, weights="trained")
+        random = next(iter(_rows(chosen, weights="random")), None)
+        if trained:
+            parts[key] = Measurement.from_row(trained[0], f"{place}: {words}", random)
+        if random and key == "effect":
+            parts["random_weights"] = Measurement.from_row(random, f"{place}: random weights")
+    own = _where(rows, score="cause", control="none", weights="trained")
+    for answer in ("same", "different"):
+        for row in _rows(own, condition=answer):
+            words = f"{place}: answer follows the swap, pairs that were {answer}"
+            parts[answer] = Measurement.from_row(row, words)
+    return parts
+
+
+def novel(table: pd.DataFrame) -> list[Reading]:
+    """Values of a property that no object has, at the layer where values of other objects work best."""
     whole = _where(table, condition="all", baseline="subspace")
-    for prop, own in whole.groupby("property"):
-        known = own[own.method == "known"].set_index("layer")
-        layer = known.accuracy.idxmax()
-        rows += [
-            _of(row, f"{prop}, layer {layer}: {row.method} values")
-            for row in own[own.layer == layer].itertuples()
-        ]
-    return rows
+    readings = []
+    for prop, rows in whole.groupby("property"):
+        known = _where(rows, method="known").set_index("layer")
+        layer = int(known.accuracy.idxmax())
+        parts = {}
+        for row in _rows(rows, layer=layer):
+            key = "effect" if row["method"] == "known" else row["method"]
+            parts[key] = Measurement.from_row(row, f"{prop}, layer {layer}: {row['method']} values")
+        readings.append(Reading(str(prop), "test", layer, parts, ("random",)))
+    return readings
 
 
-def _probes(table: pd.DataFrame) -> list[Number]:
-    rows = []
-    for target, own in table.groupby("target", sort=False):
-        trained = own[own.condition == "trained"].set_index("layer")
-        layer = trained.accuracy.idxmax()
-        words = {"trained": TARGET_NAMES[str(target)], "shuffled": "control, shuffled labels"}
-        rows += [
-            _of(row, f"{words[row.condition]} (layer {layer})")
-            for row in own[own.layer == layer].itertuples()
-        ]
-    return rows
+def probes(table: pd.DataFrame) -> list[Reading]:
+    """What can be read from the tokens, at the layer where it is read best."""
+    readings = []
+    for target, rows in table.groupby("target", sort=False):
+        trained = _where(rows, condition="trained").set_index("layer")
+        layer = int(trained.accuracy.idxmax())
+        question = TARGET_NAMES[str(target)]
+        words = {"trained": question, "shuffled": "control, shuffled labels"}
+        parts = {}
+        for row in _rows(rows, layer=layer):
+            key = "effect" if row["condition"] == "trained" else row["condition"]
+            name = f"{words[row['condition']]} (layer {layer})"
+            parts[key] = Measurement.from_row(row, name)
+        readings.append(Reading(str(target), "test", layer, parts, ("shuffled",)))
+    return readings
 
 
-def _steering(table: pd.DataFrame) -> list[Number]:
-    flip = table[table.condition == "flip"]
-    best = flip.loc[flip.accuracy.idxmax()]
-    words = {
-        "flip": "answer flips",
-        "agree": "control, towards the relation that it has",
-        "shuffled": "control, shuffled probe",
-    }
-    same = _where(table, layer=best.layer, alpha=best.alpha, pair=best.pair)
-    where = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
+_STEERING_PARTS = {
+    "flip": "answer flips",
+    "agree": "control, towards the relation that it has",
+    "shuffled": "control, shuffled probe",
+}
+
+
+def steering(table: pd.DataFrame) -> list[Reading]:
+    """The push that flips most answers, beside pushes of the same length that should not."""
+    flips = _where(table, condition="flip")
+    best = flips.loc[flips.accuracy.idxmax()]
+    place = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
+    parts = {}
+    for row in _rows(table, layer=best.layer, alpha=best.alpha, pair=best.pair):
+        condition = row["condition"]
+        if condition in _STEERING_PARTS:
+            key = "effect" if condition == "flip" else condition
+            parts[key] = Measurement.from_row(row, f"{place}: {_STEERING_PARTS[condition]}")
+    controls = ("agree", "shuffled")
+    return [Reading(str(best.pair), "test", int(best.layer), parts, controls, float(best.alpha))]
+
+
+READERS = {"alignment": alignment, "novel": novel, "probes": probes, "steering": steering}
+"""Causal analysis -> its reading."""
+
+
+def attention(scores: Mapping[str, float]) -> list[Measurement]:
+    """The scores of the attention stages; ``scores`` has their number of scenes as ``n``."""
     return [
-        _of(row, f"{where}: {words[row.condition]}")
-        for row in same.itertuples()
-        if row.condition in words
-    ]
-
-
-def _attention(scores: dict[str, float]) -> list[Number]:
-    return [
-        Number(
+        Measurement(
             kind.replace("_", " "),
             scores[kind],
             scores[f"{kind}_ci_low"],
@@ -170,11 +291,12 @@ def _attention(scores: dict[str, float]) -> list[Number]:
     ]
 
 
-def _where(table: pd.DataFrame, **values) -> pd.DataFrame:
+def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     for column, value in values.items():
         table = pd.DataFrame(table[table[column] == value])
     return table
 
 
-def _of(row, what: str, base: float | None = None) -> Number:
-    return Number(what, row.accuracy, row.ci_low, row.ci_high, int(row.n), base, row.floor)
+def _rows(table: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
+    rows: Any = _where(table, **values).to_dict("records")
+    return rows

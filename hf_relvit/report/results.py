@@ -156,6 +156,11 @@ def of_training(config: dict[str, Any], history: dict[str, Any], processor: str)
     )
 
 
+def version_tag(version: str) -> str:
+    """The tag on the Hub of a version of the stimuli."""
+    return f"v{version}"
+
+
 def _data(manifest: dict) -> dict[str, Any]:
     kept = (
         "task",

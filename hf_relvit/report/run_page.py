@@ -21,10 +21,11 @@ from ..stimuli.preview import contact_sheet
 from ..training.config import TrainConfig
 from ..words import TASK_QUESTIONS, condition_name, split_name
 from . import sentences
+from .captions import CAPTIONS
 from .pages import embedded, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .seeds import compare, save_causal
-from .sentences import CAUSAL
+from .sentences import SENTENCES
 from .tables import causal_tables
 
 
@@ -67,7 +68,7 @@ def write_report(
         },
         correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),
-        captions=CAUSAL,
+        captions=CAPTIONS,
     )
 
 
@@ -119,9 +120,7 @@ def _run_page(study: str, config: TrainConfig, out: Path, path: Path, photoreali
         images={kind: embedded(path) for kind, path in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
-        causal={
-            name: (*CAUSAL[name][:2], CAUSAL[name][2](frame)) for name, frame in causal.items()
-        },
+        causal={name: (*CAPTIONS[name], SENTENCES[name](frame)) for name, frame in causal.items()},
         photorealistic=photos and photorealistic_section(photos, stages, test, figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
         rows=[

@@ -1,4 +1,4 @@
-"""What the figures of a run show, in words."""
+"""What the figures of a run show, in words: the readings of its tables, formatted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import pandas as pd
 from ..analysis.attention import AttentionStages
 from ..training.config import TrainConfig
 from ..words import TARGET_NAMES, split_name
+from . import readings
+from .readings import Measurement, Reading, exceeds_controls, random_weights
 
 
 def summary(test: pd.Series, overall: pd.DataFrame, config: TrainConfig) -> str:
     """The first lines of a report: how well the model does, and where it fails."""
-    if test.ci_low <= test.floor:
+    measured = Measurement.from_row(test, "IID test")
+    guesses = not exceeds_controls(measured, ())
+    if guesses or not exceeds_controls(measured, [random_weights(test)]):
+        reason = "guessing" if guesses else "the same network with random weights"
         return (
             f"After {config.images:,} images the model still guesses: {test.accuracy:.1%} on new scenes of known "
-            f"objects (n = {test.n}), which guessing explains. Train longer, or add an auxiliary loss."
+            f"objects (n = {test.n}), which {reason} explains. Train longer, or add an auxiliary loss."
         )
     worst = str(overall.accuracy.idxmin())
     return (
@@ -39,105 +44,92 @@ def attention(stages: AttentionStages) -> str:
     return f"{local}In this model an object's tokens spend at most {peaks[0][1]} and at most {peaks[1][1]}."
 
 
-def alignment(scores: pd.DataFrame) -> str:
-    iid = scores[(scores.split == "test") & (scores.score == "cause")].set_index("condition")
+def alignment(table: pd.DataFrame) -> str:
     parts = []
-    for prop, rows in iid.groupby("property"):
-        whole = rows.loc["all"]
-        found = whole[(whole.control == "none") & (whole.weights == "trained")].set_index("layer")
-        layer = found.accuracy.idxmax()
-        best = found.loc[layer]
-        here = rows[rows.layer == layer].set_index(["control", "weights"], append=True).accuracy
+    for reading in readings.alignment(table):
+        if reading.split != "test":
+            continue
+        effect = reading.effect
+        answers = [
+            f"pairs that were same {reading.value('same'):.0%}",
+            f"different {reading.value('different'):.0%}",
+        ]
+        controls = [
+            f"wrong object's {reading.value('wrong_object'):.0%}",
+            f"no edit {effect.floor:.0%}",
+        ]
+        numbers = "; ".join([_where(reading), ", ".join(answers), ", ".join(controls)])
+        claim = "the answer follows the swap more often than in all controls"
         parts.append(
-            f"{prop} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; pairs that were same "
-            f"{here['same', 'none', 'trained']:.0%}, different {here['different', 'none', 'trained']:.0%}; wrong "
-            f"object's {here['all', 'wrong_object', 'trained']:.0%}, no edit {best.floor:.0%})"
+            f"{reading.subject} {effect.value:.0%} ({numbers}): {reading.conclusion(claim)}"
         )
     return f"Best in this model: {'; '.join(parts)}."
 
 
-def novel(frame: pd.DataFrame) -> str:
-    whole = frame[(frame.condition == "all") & (frame.baseline == "subspace")]
+def novel(table: pd.DataFrame) -> str:
     parts = []
-    for prop, rows in whole.groupby("property"):
-        known = rows[rows.method == "known"].set_index("layer")
-        layer = known.accuracy.idxmax()
-        here = rows[rows.layer == layer].set_index("method").accuracy
+    for reading in readings.novel(table):
+        values = [
+            f"another object's {reading.effect.value:.0%}",
+            f"two added {reading.value('added'):.0%}",
+            f"two averaged {reading.value('interpolated'):.0%}",
+            f"sampled {reading.value('sampled'):.0%}",
+            f"random {reading.value('random'):.0%}",
+        ]
+        place = f"{reading.subject}, layer {reading.layer}"
+        effect = reading.effect
         parts.append(
-            f"{prop}, layer {layer}: another object's {here['known']:.0%}, two added {here['added']:.0%}, "
-            f"two averaged {here['interpolated']:.0%}, sampled {here['sampled']:.0%}, random {here['random']:.0%}; "
-            f"no edit {known.floor[layer]:.0%} (n = {known.n[layer]})"
+            f"{place}: {', '.join(values)}; no edit {effect.floor:.0%} (n = {effect.n}); {_abstract(reading)}"
         )
     return f"At the layer where known values work best: {'. '.join(parts)}."
 
 
-def probes(frame: pd.DataFrame) -> str:
-    parts = []
-    for target, rows in frame.groupby("target", sort=False):
-        trained = rows[rows.condition == "trained"].set_index("layer")
-        layer = trained.accuracy.idxmax()
-        best, control = (
-            trained.loc[layer],
-            rows[(rows.condition == "shuffled") & (rows.layer == layer)].iloc[0],
-        )
-        question = TARGET_NAMES[str(target)]
-        parts.append(
-            f"{question} {best.accuracy:.0%} (layer {layer}; {_interval(best)}; shuffled {control.accuracy:.0%})"
-        )
-    return f"Best in this model: {' '.join(parts)}."
-
-
-def steering(frame: pd.DataFrame) -> str:
-    flip = frame[frame.condition == "flip"]
-    best = flip.loc[flip.accuracy.idxmax()]
-    same = frame[
-        (frame.layer == best.layer) & (frame.alpha == best.alpha) & (frame.pair == best.pair)
+def _abstract(reading: Reading) -> str:
+    """Which of the values that no object has work better than random vectors."""
+    methods = {"added": "added", "interpolated": "averaged", "sampled": "sampled"}
+    control = reading.parts["random"]
+    working = [
+        words
+        for method, words in methods.items()
+        if exceeds_controls(reading.parts[method], [control])
     ]
-    control = same.set_index("condition").accuracy["shuffled"]
+    if not working:
+        return (
+            "no kind of new values lies above random vectors and no edit, so no effect is claimed"
+        )
+    return f"above random vectors and no edit: {', '.join(working)}"
+
+
+def probes(table: pd.DataFrame) -> str:
+    parts = []
+    for reading in readings.probes(table):
+        question = TARGET_NAMES[reading.subject]
+        control = f"shuffled {reading.value('shuffled'):.0%}"
+        conclusion = reading.conclusion("it can be read")
+        parts.append(
+            f"{question} {reading.effect.value:.0%} ({_where(reading)}; {control}): {conclusion}."
+        )
+    return f"Best in this model: {' '.join(parts)}"
+
+
+def steering(table: pd.DataFrame) -> str:
+    (reading,) = readings.steering(table)
+    effect = reading.effect
+    place = f"layer {reading.layer}, α = {reading.strength:g}, {reading.subject} pair"
+    conclusion = reading.conclusion("the push along the probe does more than its controls")
     return (
-        f"At best, a push flips {best.accuracy:.0%} of the answers (layer {best.layer}, α = {best.alpha:g}, "
-        f"{best.pair} pair; {_interval(best)}); one of the same length along a shuffled probe flips {control:.0%}, "
-        f"none {best.floor:.0%}."
+        f"At best, a push flips {effect.value:.0%} of the answers ({place}; {_interval(effect)}); one of the same "
+        f"length along a shuffled probe flips {reading.value('shuffled'):.0%}, none {effect.floor:.0%}: {conclusion}."
     )
 
 
-def _interval(row: pd.Series) -> str:
-    return f"95 % interval {row.ci_low:.0%} to {row.ci_high:.0%}, n = {row.n:.0f}"
+SENTENCES = {"alignment": alignment, "novel": novel, "probes": probes, "steering": steering}
+"""Causal analysis -> its reading in words."""
 
 
-CAUSAL = {
-    "alignment": (
-        "Does it hold shape and color apart?",
-        "For each property and layer, a subspace of the object's tokens was learned whose swap from another picture "
-        "should change that property alone (distributed alignment search). Blue: how often the model then gives the "
-        "answer that the changed object calls for. Orange: the same with the wrong object of the other picture, which "
-        "should fail. Green: how often the answer stays where the other property was changed in the source instead. "
-        "Pink: the same search in this network with random weights, which gives one answer to all pictures, so read "
-        "it against its own dots. Gray and black dots: doing nothing, judged by the picture's own answer and by the "
-        "new one.",
-        alignment,
-    ),
-    "novel": (
-        "Is the comparison abstract?",
-        "Both objects of a pair get a value of the property that no object has, in the learned subspace: two values "
-        "added or averaged, a sampled or a random vector. The answer should change as it would with real objects. "
-        "Second row: the whole state of the tokens is replaced; third row: the objects were erased from the picture "
-        "first. Gray and dotted: no edit.",
-        novel,
-    ),
-    "probes": (
-        "What can be read, and where?",
-        "A probe is fitted to the object tokens of each layer: to tell whether a pair is the same, which shape, color "
-        "or object a token belongs to, whether two tokens are of one object. Orange: probes fitted to shuffled "
-        "labels; dotted: always naming the commonest. What can be read need not be used: see the next figure.",
-        probes,
-    ),
-    "steering": (
-        "Is what can be read also used?",
-        "The tokens of a pair are pushed along the probe's direction for the other relation, α times its length; the "
-        "titles say how long that is beside the tokens. Blue: how often the answer flips. Orange: pushed to "
-        "the relation that the pair has. Green: pushed as far along a shuffled probe. Gray and dotted: no push.",
-        steering,
-    ),
-}
-"""Heading, caption and reading of each causal analysis (``tables.CAUSAL``)."""
+def _where(reading: Reading) -> str:
+    return f"layer {reading.layer}; {_interval(reading.effect)}"
+
+
+def _interval(measured: Measurement) -> str:
+    return f"95 % interval {measured.low:.0%} to {measured.high:.0%}, n = {measured.n}"

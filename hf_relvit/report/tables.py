@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ..statistics import wilson
-from ..words import SPLIT_NAMES
+from ..words import split_name
 
 CAUSAL = {
     "alignment": (
@@ -23,22 +23,6 @@ CAUSAL = {
 }
 """Where a run keeps the table of each causal analysis, and what tells its rows apart."""
 MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
-
-CONDITION_NAMES = {
-    "all": "all",
-    "difference_none": "same",
-    "difference_both": "differ in shape and color",
-    "difference_shape": "differ in shape only",
-    "difference_color": "differ in color only",
-}
-
-
-def split_name(split: str) -> str:
-    return SPLIT_NAMES.get(split, split).replace("\n", " ")
-
-
-def condition_name(condition: str) -> str:
-    return CONDITION_NAMES.get(condition, condition.replace("_", " "))
 
 
 def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
@@ -68,12 +52,6 @@ def curves(history: dict) -> pd.DataFrame:
     return pd.DataFrame(
         [(*key, value) for key, value in rows.items()], columns=["split", "images", "accuracy"]
     )
-
-
-def own_alignments(scores: pd.DataFrame) -> pd.DataFrame:
-    """Of the scores of a run's alignments those of the alignments themselves: IID, without controls."""
-    iid = scores[(scores.condition == "all") & (scores.split == "test") & (scores.score == "cause")]
-    return pd.DataFrame(iid[(iid.control == "none") & (iid.weights == "trained")])
 
 
 def setting_of(run: str) -> str:

@@ -82,7 +82,8 @@ def test_the_metadata_round_trips(staged):
     test = staged.results.table("accuracy").query("condition == 'all' and split == 'test'").iloc[0]
     found = scores["relvit/discrimination", "test"]
     assert found.metric_value == pytest.approx(test.accuracy, abs=1e-6)
-    assert found.dataset_revision == "1.0.0"
+    assert found.dataset_revision == "v1.0.0"
+    assert found.metric_name == "accuracy"
     assert found.metric_args["n"] == 32
     assert found.metric_args["ci_low"] == pytest.approx(test.ci_low, abs=1e-6)
     assert found.metric_args["random_weights"] == pytest.approx(test.base_accuracy)

@@ -20,8 +20,13 @@ def table(columns, *rows):
     ("low", "words"),
     [
         (
-            0.51,
+            0.53,
             "answers right on 58.0% of new scenes with known objects (n = 1024; guessing gives 50%, the same ",
+        ),
+        (
+            0.51,
+            "still guesses: 58.0% on new scenes of known objects (n = 1024), which the same network with random "
+            "weights explains",
         ),
         (
             0.50,
@@ -31,7 +36,14 @@ def table(columns, *rows):
 )
 def test_the_summary_admits_guessing(low, words):
     test = pd.Series(
-        {"accuracy": 0.58, "ci_low": low, "floor": 0.5, "n": 1024, "base_accuracy": 0.49},
+        {
+            "accuracy": 0.58,
+            "ci_low": low,
+            "ci_high": 0.61,
+            "floor": 0.5,
+            "n": 1024,
+            "base_accuracy": 0.49,
+        },
         dtype=object,
     )
     overall = pd.DataFrame(
@@ -39,7 +51,7 @@ def test_the_summary_admits_guessing(low, words):
     )
     text = sentences.summary(test, overall, TrainConfig(images=12_800))
     assert words in text and "12,800 images" in text
-    assert ("51.0% of its hardest test, new shapes" in text) == (low > 0.5)
+    assert ("51.0% of its hardest test, new shapes" in text) == (low > 0.52)
 
 
 def test_attention_names_the_strongest_heads():

@@ -1,0 +1,125 @@
+"""One reading of a table for report, card and Space, and one rule of what may be claimed from it."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from hf_relvit.report import readings, sentences
+from hf_relvit.report.card import run_card, sections
+from hf_relvit.report.readings import Measurement, exceeds_controls
+from hf_relvit.report.results import RunResults
+
+
+def measured(low, high, floor=None):
+    return Measurement("effect", (low + high) / 2, low, high, 200, floor=floor)
+
+
+@pytest.mark.parametrize(
+    ("effect", "controls", "holds"),
+    [
+        (measured(0.6, 0.8), [measured(0.3, 0.5)], True),
+        (measured(0.6, 0.8), [measured(0.3, 0.6)], False),  # they touch
+        (measured(0.6, 0.8), [measured(0.3, 0.5), measured(0.5, 0.7)], False),  # one of two
+        (measured(0.55, 0.64), [measured(0.52, 0.66)], False),  # the better value, not above
+        (measured(0.6, 0.8, floor=0.6), [measured(0.3, 0.5)], False),  # doing nothing is a control
+        (measured(0.6, 0.8, floor=0.5), [], True),
+        (measured(0.6, 0.8), [], False),  # nothing to compare with
+        (measured(0.6, 0.8), [measured(math.nan, math.nan)], False),
+    ],
+)
+def test_an_effect_needs_an_interval_above_all_of_its_controls(effect, controls, holds):
+    assert exceeds_controls(effect, controls) is holds
+
+
+def table(columns, rows, control):
+    """Rows whose effect is at .8 and whose named control is at ``control``; all intervals reach .05 to both sides."""
+    frame = pd.DataFrame([dict(zip(columns.split(), row)) for row in rows])
+    frame.loc[frame.accuracy.isna(), "accuracy"] = control
+    around = {"ci_low": frame.accuracy - 0.05, "ci_high": frame.accuracy + 0.05}
+    return frame.assign(**around, n=400, floor=0.2, base_accuracy=0.5)
+
+
+def alignment(control):
+    rows = [
+        ("color", 1, "test", score, name, weights, condition, accuracy)
+        for condition in ("all", "same", "different")
+        for score, name, weights, accuracy in (
+            ("cause", "none", "trained", 0.8),
+            ("cause", "wrong_object", "trained", None),
+            ("cause", "random_tokens", "trained", 0.3),
+            ("cause", "none", "random", 0.3),
+            ("isolate", "none", "trained", 0.9),
+        )
+    ]
+    columns = "property layer split score control weights condition accuracy"
+    return table(columns, rows, control)
+
+
+def novel(control):
+    methods = {"known": 0.8, "added": 0.8, "interpolated": 0.7, "sampled": 0.8, "random": None}
+    rows = [("shape", 0, "all", "subspace", *item) for item in methods.items()]
+    return table("property layer condition baseline method accuracy", rows, control)
+
+
+def probes(control):
+    rows = [("color", "trained", 2, 0.8), ("color", "shuffled", 2, None)]
+    return table("target condition layer accuracy", rows, control)
+
+
+def steering(control):
+    values = {"flip": 0.8, "shuffled": None, "agree": 0.1}
+    rows = [(condition, 3, 1.0, "sample", accuracy) for condition, accuracy in values.items()]
+    return table("condition layer alpha pair accuracy", rows, control)
+
+
+TABLES = {"alignment": alignment, "novel": novel, "probes": probes, "steering": steering}
+RUN = {
+    "config": {"task": "discrimination", "geometry": "quick", "combinations": 32, "images": 64,
+               "backbone": "clip", "fresh": True, "learning_rate": 0.1, "batch_size": 2,
+               "schedule": "cosine", "seed": 0, "disentanglement": None, "pipeline": None},
+    "processor": "0123",
+    "validation": {"accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 32},
+    "versions": {"hf_relvit": "0"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("analysis", TABLES)
+@pytest.mark.parametrize(("control", "holds"), [(0.4, True), (0.72, False)])
+def test_report_and_card_claim_by_the_rule_and_alike(analysis, control, holds):
+    frame = TABLES[analysis](control)
+    (reading,) = readings.READERS[analysis](frame)
+    assert reading.holds() is holds
+    prose = sentences.SENTENCES[analysis](frame)
+    assert ("no effect is claimed" in prose) is not holds
+
+    results = RunResults(**RUN, tables={analysis: frame.to_dict("records")})
+    (section,) = sections(results)
+    assert section.rows == list(reading.parts.values())  # the same objects as the prose is made of
+    (conclusion,) = section.conclusions
+    assert ("no effect is claimed" in conclusion) is not holds
+    effect = f"{reading.effect.value:.0%}"
+    assert effect in prose
+    assert f"| {reading.effect.value:.3f} |" in run_card(results).text
+
+
+def test_random_weights_have_their_own_floor():
+    frame = alignment(0.4)
+    frame.loc[frame.weights == "random", "floor"] = 0.45
+    (reading,) = readings.alignment(frame)
+    assert (reading.effect.floor, reading.effect.base_floor) == (0.2, 0.45)
+    text = run_card(RunResults(**RUN, tables={"alignment": frame.to_dict("records")})).text
+    assert "0.300 (its own floor 0.450)" in text
+    assert readings.alignment(alignment(0.4))[0].effect.base_floor is None
+
+
+@pytest.mark.parametrize("value", ["a|b", "<img src=x>", "[x](y)", "a\nb", "*b*", "`c`"])
+def test_values_cannot_break_the_table_of_a_card(value):
+    config = RUN["config"] | {"geometry": value, "backbone": value, "pipeline": {"x": value}}
+    text = run_card(RunResults(**RUN | {"config": config})).text
+    rows = [line for line in text.splitlines() if line.startswith("| scenes")]
+    assert len(rows) == 1
+    assert rows[0].replace("\\|", "").count("|") == 3
+    assert "<img" not in text.replace("`<img src=x>`", "").replace("'<img src=x>'", "").replace(
+        "`{x: <img src=x>}`", ""
+    )
