@@ -11,8 +11,9 @@ from ..errors import RelViTError
 from ..geometry import SceneGeometry
 from .draws import SplitFilter, identical_pairs, pick, place, uniform_pairs
 from .objects import ObjectSet
-from .scenes import TASKS, SceneTable, check_scenes
+from .scenes import SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
+from .tasks import task_number, task_of
 
 PROPERTIES = ("shape", "color")
 _PER_ROW = (
@@ -110,7 +111,11 @@ def sample_counterfactuals(
     if property not in PROPERTIES:
         raise RelViTError(f"unknown property {property!r}: expected one of {', '.join(PROPERTIES)}")
     objects = objects or ObjectSet.default()
-    step = 8 if task == "rmts" else 2
+    step = task_of(task).swaps
+    if step is None:
+        raise RelViTError(
+            f"task {task!r} has no counterfactual pairs: choose discrimination or rmts"
+        )
     check_scenes(task, geometry, step, seed)
     if n < step or n % step:
         raise RelViTError(
@@ -118,7 +123,7 @@ def sample_counterfactuals(
         )
     allowed = allowed_objects(split, combinations, objects)
     rng = np.random.default_rng(
-        [seed, TASKS.index(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)]
+        [seed, task_number(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)]
     )
 
     row = rng.permutation(n)
@@ -138,7 +143,7 @@ def sample_counterfactuals(
     # (n, 2 objects) places of the pair's objects: the edited (or giving) one first
     own = 2 * pair[:, None] + np.stack([slot, 1 - slot], 1)
     other = own if task == "discrimination" else own + 2 - 4 * pair[:, None]
-    k = 2 if task == "discrimination" else 4
+    k = task_of(task).objects
     base, source = np.empty((n, k, 2), dtype=np.int64), np.empty((n, k, 2), dtype=np.int64)
     base[at, own] = edited_pair
     source[at, own] = edited_pair

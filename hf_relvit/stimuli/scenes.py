@@ -9,23 +9,13 @@ import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
-from .draws import (
-    BOTH,
-    COLOR,
-    DIFFERENCES,
-    NONE,
-    SHAPE,
-    SplitFilter,
-    balanced_pairs,
-    identical_pairs,
-    place,
-    uniform_pairs,
-)
+from .draws import BOTH, COLOR, DIFFERENCES, NONE, SHAPE
 from .objects import ObjectSet
 from .rendering import render
 from .splits import SPLITS, allowed_objects
+from .task import Drawn
+from .tasks import task_number, task_of
 
-TASKS = ("discrimination", "rmts")
 LABELS = ("different", "same")
 _PER_SCENE = (
     "shape",
@@ -89,11 +79,7 @@ class SceneTable:
         kinds = [differs_shape & differs_color, differs_shape, differs_color]
         difference = np.select(kinds, [BOTH, SHAPE, COLOR], NONE)
         relation = difference == NONE
-        label = (
-            relation[:, 0]
-            if origin["task"] == "discrimination"
-            else relation[:, 0] == relation[:, 1]
-        )
+        label = task_of(origin["task"]).answer(relation, corner)
         return cls(
             shape=shape.astype(np.int16),
             color=color.astype(np.int16),
@@ -152,16 +138,15 @@ def sample(
 ) -> SceneTable:
     """Draw ``n`` scenes, exactly balanced (paper, section 3.1; details from the official code).
 
-    Discrimination: half same, half different; the different ones cycle over "both", "shape" and "color"; each has a
-    twin, in which one of its objects is kept, doubled and put at the same two corners. RMTS: a quarter for each
-    combination of sample and display relation; the label is "same" if the two relations are equal. A kind of
-    difference that the combinations of a split cannot show (only "both" is possible with 16 combinations) is left out.
+    How the objects are drawn is the task's (``discrimination.py``, ``rmts.py``). Different pairs cycle over "both",
+    "shape" and "color"; a kind of difference that the combinations of a split cannot show (with 16 combinations only
+    "both" is possible) is left out.
 
     Args:
-        task: "discrimination" or "rmts".
+        task: one of TASKS: "discrimination" or "rmts".
         geometry: image, patches and objects.
         split: one of SPLITS.
-        n: even for discrimination, a multiple of 4 for RMTS.
+        n: a multiple of the task's balance: even for discrimination, a multiple of 4 for RMTS.
         combinations: training combinations of shape and color.
         seed: 0 to 2**63 - 1.
         block: further scenes of the same split: block ``b`` has the indices ``b * n`` to ``b * n + n - 1``.
@@ -173,25 +158,25 @@ def sample(
     objects = objects or ObjectSet.default()
     check_scenes(task, geometry, n, seed)
     allowed = allowed_objects(split, combinations, objects)
-    if task == "rmts" and allowed.sum() < 3:
+    kinds = task_of(task).fewest_kinds
+    if allowed.sum() < kinds:
         raise RelViTError(
             f"split {split!r} has {allowed.sum()} objects for {combinations} combinations: "
-            "rmts needs 3 to show two different pairs; choose more combinations, shapes or colors"
+            f"{task} needs {kinds} to show different pairs; choose more combinations, shapes or colors"
         )
-    rng = np.random.default_rng([seed, TASKS.index(task), SPLITS.index(split), block])
-    draw = _discrimination if task == "discrimination" else _rmts
-    shape, color, corner, twin = draw(rng, allowed, geometry, split, n)
+    rng = np.random.default_rng([seed, task_number(task), SPLITS.index(split), block])
+    drawn = task_of(task).draw(rng, allowed, geometry, split, n)
     order = rng.permutation(n)
     position = np.empty(n, dtype=np.int64)
     position[order] = np.arange(n)
-    shape, color, corner, twin = shape[order], color[order], corner[order], twin[order]
-    twin = np.where(twin >= 0, position[twin] + block * n, -1)
+    drawn = Drawn(*(values[order] for values in drawn))
+    twin = np.where(drawn.twin >= 0, position[drawn.twin] + block * n, -1)
 
     return SceneTable.of(
-        shape=shape,
-        color=color,
-        corner=corner,
-        jitter=rng.integers(0, geometry.max_jitter + 1, (*shape.shape, 2), dtype=np.int16),
+        shape=drawn.shape,
+        color=drawn.color,
+        corner=drawn.corner,
+        jitter=rng.integers(0, geometry.max_jitter + 1, (*drawn.shape.shape, 2), dtype=np.int16),
         index=np.arange(block * n, block * n + n, dtype=np.int64),
         twin=twin,
         task=task,
@@ -228,57 +213,18 @@ def scene_conditions(
 
 def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
     """Raise RelViTError unless ``n`` scenes of this task can be balanced and fit into the image."""
-    if task not in TASKS:
-        raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(TASKS)}")
-    step = 2 if task == "discrimination" else 4
+    step = task_of(task).balance
     if n < step or n % step:
         raise RelViTError(
             f"{n} scenes cannot be balanced for {task}: choose a positive multiple of {step}"
         )
     if not 0 <= seed < 2**63:
         raise RelViTError(f"seed {seed}: expected 0 to 2**63 - 1")
-    fits, needed = geometry.grid // geometry.object_patches, 2 if task == "discrimination" else 4
+    fits = geometry.grid // geometry.object_patches
+    needed = task_of(task).objects
     # Freely placed objects need not tile, so half of the tiles must stay free for a placement to be found always.
     if fits**2 < 2 * needed:
         raise RelViTError(
             f"{needed} objects of {geometry.object_size} pixels have no room in {geometry.image_size} pixels: "
             "choose a larger image or smaller objects"
         )
-
-
-def _discrimination(rng, allowed, geometry, split, n):
-    shape, color = balanced_pairs(rng, allowed, n // 2, same=False)
-    twin = np.repeat(shape[:, :1], 2, 1), np.repeat(color[:, :1], 2, 1)
-    swap = rng.random(n // 2) < 0.5  # the kept object is object 1 or 2 equally often
-    shape[swap], color[swap] = shape[swap, ::-1], color[swap, ::-1]
-    nothing = np.empty((0, 2), dtype=np.int64)
-    corner = place(rng, geometry, nothing, SplitFilter(split, [(shape, color), twin], nothing))
-    rows = np.arange(n // 2)
-    return (
-        np.concatenate([shape, twin[0]]),
-        np.concatenate([color, twin[1]]),
-        np.concatenate([corner, corner]),
-        np.concatenate([rows + n // 2, rows]),
-    )
-
-
-def _rmts(rng, allowed, geometry, split, n):
-    quarter = n // 4
-    fixed = np.array([[0, 0], [0, geometry.object_patches]])
-    cells = []
-    for sample_same in (False, True):
-        for display_same in (False, True):
-            sample_pair = balanced_pairs(rng, allowed, quarter, sample_same)
-            display = uniform_pairs(rng, allowed, quarter, display_same)
-            while (again := identical_pairs(sample_pair, display)).any():
-                for old, new in zip(
-                    display, uniform_pairs(rng, allowed, int(again.sum()), display_same)
-                ):
-                    old[again] = new
-            cells.append([np.concatenate([s, d], 1) for s, d in zip(sample_pair, display)])
-    shape, color = (np.concatenate(parts) for parts in zip(*cells))
-    swap = rng.random(n) < 0.5
-    shape[swap, :2], color[swap, :2] = shape[swap, 1::-1], color[swap, 1::-1]
-    free = place(rng, geometry, fixed, SplitFilter(split, [(shape, color)], fixed))
-    corner = np.concatenate([free, np.broadcast_to(fixed, (n, 2, 2))], 1)
-    return shape, color, corner, np.full(n, -1)

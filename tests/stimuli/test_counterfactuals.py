@@ -10,8 +10,8 @@ from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
-from hf_relvit.stimuli.scenes import TASKS
 from hf_relvit.stimuli.splits import allowed_objects, belongs, split_names
+from hf_relvit.stimuli.tasks import TASKS
 
 DEFAULT = ObjectSet.default()
 QUICK = GEOMETRIES["quick"]

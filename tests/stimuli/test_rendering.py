@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render, render_masks
-from hf_relvit.stimuli.scenes import TASKS, sample
+from hf_relvit.stimuli.scenes import sample
+from hf_relvit.stimuli.tasks import TASKS
 
 DEFAULT = ObjectSet.default()
 

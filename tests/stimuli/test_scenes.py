@@ -11,8 +11,9 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, SceneGeometry
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
-from hf_relvit.stimuli.scenes import DIFFERENCES, TASKS, sample
+from hf_relvit.stimuli.scenes import DIFFERENCES, sample
 from hf_relvit.stimuli.splits import SPLITS, allowed_objects, split_names
+from hf_relvit.stimuli.tasks import TASKS
 
 DEFAULT = ObjectSet.default()
 QUICK = GEOMETRIES["quick"]
@@ -214,7 +215,7 @@ def test_indexing():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    task=st.sampled_from(TASKS),
+    task=st.sampled_from(list(TASKS)),
     split=st.sampled_from(SPLITS),
     name=st.sampled_from(list(GEOMETRIES)),
     quarters=st.integers(1, 40),

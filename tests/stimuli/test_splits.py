@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import ObjectSet
-from hf_relvit.stimuli.scenes import TASKS, sample
+from hf_relvit.stimuli.scenes import sample
 from hf_relvit.stimuli.splits import SPLITS, allowed_objects, belongs, split_names
+from hf_relvit.stimuli.tasks import TASKS
 
 DEFAULT = ObjectSet.default()
 

@@ -15,7 +15,8 @@ from hf_relvit.stimuli.counterfactuals import (
     sample_counterfactuals,
 )
 from hf_relvit.stimuli.png import encode_png
-from hf_relvit.stimuli.scenes import LABELS, TASKS
+from hf_relvit.stimuli.scenes import LABELS
+from hf_relvit.stimuli.tasks import TASKS
 
 from ...building.common import _CHUNK, COMBINATIONS, SceneBuilder, SceneConfig
 from ...building.rows import features
@@ -54,7 +55,8 @@ class Counterfactuals(SceneBuilder):
         CounterfactualConfig(
             f"{task}-{name}-{k}", SceneBuilder.VERSION, geometry=name, combinations=k, task=task
         )
-        for task in TASKS
+        for task, kind in TASKS.items()
+        if kind.swaps is not None
         for name in GEOMETRIES
         for k in COMBINATIONS
         if k > 16

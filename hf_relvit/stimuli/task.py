@@ -1,0 +1,51 @@
+"""The question that a task asks about its scenes, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..geometry import SceneGeometry
+
+
+class Drawn(NamedTuple):
+    """Scenes before their order and jitter.
+
+    Attributes:
+        shape, color: int64 ``(n, k)``, ids.
+        corner: int64 ``(n, k, 2)``, (row, column) of the top-left patch.
+        twin: int64 ``(n,)``, row of the scene of the other label at the same places; -1 for none.
+    """
+
+    shape: np.ndarray
+    color: np.ndarray
+    corner: np.ndarray
+    twin: np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """A relation between objects, and how scenes that ask for it are drawn.
+
+    Attributes:
+        name: as in settings, tables and names of datasets.
+        objects: objects per scene, two per pair.
+        balance: scenes are drawn in multiples of this number, so that all answers are equally frequent.
+        fewest_kinds: how many different objects a split must offer.
+        draw: from a random generator, the allowed combinations bool ``(shapes, colors)``, the geometry, the split and
+            ``n`` to ``n`` scenes.
+        answer: whether the relation that the task asks for holds, bool ``(n,)``: from the relations of the pairs, bool
+            ``(n, pairs)``, 1 same, and the corners ``(n, k, 2)``.
+        swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
+    """
+
+    name: str
+    objects: int
+    balance: int
+    fewest_kinds: int
+    draw: Callable[[np.random.Generator, np.ndarray, SceneGeometry, str, int], Drawn]
+    answer: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    swaps: int | None = None
