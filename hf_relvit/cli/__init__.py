@@ -14,8 +14,8 @@ from .demo import demo, space
 from .diagnose import diagnose
 from .hub import hub, push
 from .models import evaluate, train
-from .photorealistic import analyze_frozen
 from .study import study
+from .usage import usage_line
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -30,7 +30,6 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 app.command()(train)
 app.command()(evaluate)
-analyze.command("frozen")(analyze_frozen)
 app.add_typer(analyze, name="analyze")
 app.command()(diagnose)
 app.add_typer(study, name="study")
@@ -63,12 +62,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.formatwarning = _warning
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="relvit", standalone_mode=False)
     except RelViTError as error:
         print(f"relvit: {error}", file=sys.stderr)
         code = 2
     except typer.TyperException as error:
-        error.show()
+        if error.format_message():  # without one, typer has shown the help page
+            print(f"relvit: {usage_line(error)}", file=sys.stderr)
         code = 2
     if code == INTERRUPTED:
         print(

@@ -1,4 +1,4 @@
-"""`relvit analyze`: measurements on a checkpoint."""
+"""`relvit analyze`: measurements on a checkpoint. The options are the fields of the analyses' settings."""
 
 from __future__ import annotations
 
@@ -7,74 +7,64 @@ from typing import Annotated
 
 import typer
 
-from .options import CheckpointPath, Count, Out, Scenes, Task
+from ..errors import RelViTError
+from .bridge import options, receives
+from .options import Count, Out, PhotorealisticSet, SceneSeed, Split, Subject, TrainScenes, subject
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
-TrainScenes = Annotated[
-    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)
+Layers = Annotated[
+    list[int] | None,
+    typer.Option("--layer", help="Block, from 0; repeat for several, all by default.", min=0),
 ]
-Compat = Annotated[str, typer.Option(help="corrected, or official for the original's quirks.")]
-CacheGb = Annotated[float, typer.Option(help="Memory for activations; the rest goes to disk.")]
+ACCURACY = ["accuracy", "ci_low", "ci_high", "n"]
+READ_AGAINST = ["base_accuracy", "floor"]
 
 
 @analyze.command("attention")
+@receives("subject", subject)
+@options("settings", "analysis.attention:AttentionConfig")
 def analyze_attention(
-    checkpoint: CheckpointPath,
+    subject: Subject,
+    settings,
     out: Out,
-    task: Task = None,
-    config: Scenes = None,
-    split: str = "test",
+    split: Split = "test",
     n: Count = 500,
-    seed: int = 0,
-    compat: Compat = "corrected",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of photorealistic scenes to take instead.")
-    ] = None,
+    data: PhotorealisticSet = None,
 ):
     """Attention stages: tables, heat map, line chart and a viewer of single heads (not of photorealistic scenes).
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
-    from ..analysis.attention import AttentionConfig, measure_attention, save_viewer
-    from ..modeling.checkpoints import Checkpoint
+    from ..analysis.attention import measure_attention, save_viewer
+    from ..study.photorealistic import open_set
 
-    opened = Checkpoint.open(checkpoint, device="auto")
-    if data is None:
-        scenes = opened.distribution(task, config, seed=seed).sample(split, n)
+    photos = open_set(data, subject.config) if data is not None else None
+    checkpoint = subject.open()
+    if photos is None:
+        scenes = subject.distribution(checkpoint).sample(split, n)
     else:
-        from ..study.photorealistic import open_set
-
-        scenes = open_set(data, config).pairs(opened.geometry)[:n]
-    stages = measure_attention(opened, scenes, AttentionConfig(compat), progress=True)
-    stages.save(out)
-    for kind in ("png", "svg"):
-        stages.plot(out / f"attention.{kind}")
-    if data is None:
-        save_viewer(opened, scenes, stages, out / "viewer.png")
+        scenes = photos.pairs(checkpoint.geometry)[:n]
+    stages = measure_attention(checkpoint, scenes, settings, progress=True)
+    _save(stages, out, "attention")
+    if photos is None:
+        save_viewer(checkpoint, scenes, stages, out / "viewer.png")
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
     typer.echo(out / "attention.png")
 
 
 @analyze.command("das")
+@receives("subject", subject)
+@options("settings", "analysis.das:DASConfig", skip=("layer", "bf16"), make=dict)
 def analyze_das(
-    checkpoint: CheckpointPath,
+    subject: Subject,
+    settings: dict,
     out: Out,
-    layer: Annotated[
-        list[int] | None, typer.Option(help="Block, from 0; repeat for several, all by default.")
-    ] = None,
+    layer: Layers = None,
     prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
-    task: Task = None,
-    config: Scenes = None,
-    split: Annotated[str, typer.Option(help="Split to score on.")] = "test",
-    pairs: Annotated[int, typer.Option(help="Pairs to learn on; the paper takes 2000.")] = 2000,
-    test_pairs: Annotated[int, typer.Option(help="Pairs to score on.")] = 1000,
-    epochs: int = 20,
-    method: Annotated[str, typer.Option(help="das, identity, boundless or full_swap.")] = "das",
-    cache_gb: Annotated[
-        float, typer.Option(help="Memory for activations; the rest goes to disk.")
-    ] = 8.0,
-    seed: int = 0,
+    split: Split = "test",
+    pairs: Annotated[int, typer.Option(help="To learn on; the paper takes 2000.", min=1)] = 2000,
+    test_pairs: Annotated[int, typer.Option(help="Pairs to score on.", min=1)] = 1000,
 ):
     """Find the subspaces that carry a property, and how well swapping them changes the answer.
 
@@ -88,63 +78,56 @@ def analyze_das(
     from ..figures.causal import alignment_figure
     from ..figures.style import save_figure
     from ..files import atomic_write
-    from ..modeling.checkpoints import Checkpoint
     from ..training.precision import computes_bf16
 
-    opened = Checkpoint.open(checkpoint, device="auto")
-    distribution = opened.distribution(task, config, seed=seed)
-    layers = list(range(opened.depth)) if layer is None else layer
-    captured = {}
-    for where, n in (("train", pairs), (split, test_pairs)):
-        drawn = distribution.pairs(prop, where, n)
-        sites = [Site("resid_post", number) for number in layers]
-        captured[where] = pair_residuals(
-            opened, drawn, sites, cache_gb=cache_gb / 2, progress=where
+    DASConfig(0, **settings)  # checked before the checkpoint is opened
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
+    layers = layer or list(range(checkpoint.depth))
+    sites = [Site("resid_post", number) for number in layers]
+    cache_gb = settings.get("cache_gb", DASConfig.cache_gb) / 2
+    captured = {
+        where: pair_residuals(
+            checkpoint,
+            distribution.pairs(prop, where, count),
+            sites,
+            cache_gb=cache_gb,
+            progress=where,
         )
+        for where, count in (("train", pairs), (split, test_pairs))
+    }
     frames = []
     for number in layers:
-        settings = DASConfig(number, method=method, epochs=epochs, seed=seed, bf16=computes_bf16())
-        alignment = fit_alignment(opened, captured["train"], settings, progress=True)
+        config = DASConfig(number, **settings, bf16=computes_bf16())
+        alignment = fit_alignment(checkpoint, captured["train"], config, progress=True)
         alignment.save_pretrained(out / f"{prop}-{number}")
         frames += [
-            score_alignment(opened, alignment, captured[split], control)
-            for control in (None, "wrong_object")
+            score_alignment(checkpoint, alignment, captured[split], control)
+            for control in dict.fromkeys((config.control, "wrong_object"))
         ]
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with atomic_write(out / "scores.parquet") as temporary:
         table.to_parquet(temporary)
     for kind in ("png", "svg"):
         save_figure(alignment_figure(table), out / f"alignment.{kind}")
-    columns = [
-        "layer",
-        "control",
-        "accuracy",
-        "ci_low",
-        "ci_high",
-        "n",
-        "base_accuracy",
-        "floor",
-        "size",
-        "divergence",
-    ]
-    typer.echo(table[table.condition == "all"][columns].round(3).to_string(index=False))
+    everywhere = table[table.condition == "all"]
+    _show(everywhere, ["layer", "control", *ACCURACY, *READ_AGAINST, "size", "divergence"])
     typer.echo(out / "alignment.png")
 
 
 @analyze.command("novel")
+@receives("subject", subject)
+@options("settings", "analysis.novel:NovelConfig")
 def analyze_novel(
-    checkpoint: CheckpointPath,
+    subject: Subject,
+    settings,
     alignments: Annotated[
         Path, typer.Option(help="An alignment, or a folder of them, such as that of a study.")
     ],
     out: Out,
-    task: Task = None,
-    config: Scenes = None,
-    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
-    pairs: Annotated[int, typer.Option(help="Pairs to test on.")] = 400,
-    bank: Annotated[int, typer.Option(help="Validation pairs that give the vectors.")] = 400,
-    compat: Compat = "corrected",
-    seed: int = 0,
+    split: Split = "test",
+    pairs: Annotated[int, typer.Option(help="Pairs to test on.", min=1)] = 400,
+    bank: Annotated[int, typer.Option(help="Validation pairs of the vectors.", min=1)] = 400,
 ):
     """Is the comparison abstract? Give both objects a property value that no object ever had.
 
@@ -153,63 +136,44 @@ def analyze_novel(
     import pandas as pd
 
     from ..analysis.alignment import Alignment
-    from ..analysis.novel import Novel, NovelConfig, inject_novel
-    from ..modeling.checkpoints import Checkpoint
+    from ..analysis.novel import Novel, inject_novel
     from ..stimuli.counterfactuals import PROPERTIES
 
-    found = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
-    opened = Checkpoint.open(checkpoint, device="auto")
-    distribution = opened.distribution(task, config, seed=seed)
+    opened = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
     frames, facts = [], {}
-    for prop in [
-        prop for prop in PROPERTIES if any(alignment.property == prop for alignment in found)
-    ]:
+    for prop in PROPERTIES:
+        chosen = [alignment for alignment in opened if alignment.property == prop]
+        if not chosen:
+            continue
         vectors = distribution.pairs(prop, "validation", bank)
         test = distribution.pairs(prop, split, pairs)
-        of = [alignment for alignment in found if alignment.property == prop]
-        settings = NovelConfig(compat=compat, seed=seed)
-        result = inject_novel(opened, of, vectors, test, settings, progress=True)
+        result = inject_novel(checkpoint, chosen, vectors, test, settings, progress=True)
         frames.append(result.frame)
         facts[prop] = result.facts
     novel = Novel(pd.concat(frames, ignore_index=True), facts)
-    _keep(novel, out, "novel")
-    rows = novel.frame[(novel.frame.condition == "all") & (novel.frame.baseline == "subspace")]
-    _table(
-        rows,
-        [
-            "property",
-            "layer",
-            "method",
-            "accuracy",
-            "ci_low",
-            "ci_high",
-            "n",
-            "base_accuracy",
-            "floor",
-        ],
-    )
+    _save(novel, out, "novel")
+    in_subspace = (novel.frame.condition == "all") & (novel.frame.baseline == "subspace")
+    _show(novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST])
     typer.echo(f"the other baselines and both directions: {out / 'novel.parquet'}")
 
 
 @analyze.command("probe")
+@receives("subject", subject)
+@options("settings", "analysis.probes:ProbeConfig", skip=("target",), make=dict)
 def analyze_probe(
-    checkpoint: CheckpointPath,
+    subject: Subject,
+    settings: dict,
     out: Out,
     target: Annotated[
         list[str] | None,
         typer.Option(help="Several: judgement, shape, color, object, same_object."),
     ] = None,
-    form: Annotated[str, typer.Option(help="linear or quadratic.")] = "linear",
-    layer: Annotated[list[int] | None, typer.Option(help="Several; all by default.")] = None,
-    task: Task = None,
-    config: Scenes = None,
-    split: Annotated[str, typer.Option(help="Split to test on.")] = "test",
+    layer: Layers = None,
+    split: Split = "test",
     n_train: TrainScenes = 4000,
     n: Count = 1000,
-    epochs: int = 10,
-    compat: Compat = "corrected",
-    cache_gb: CacheGb = 4.0,
-    seed: int = 0,
 ):
     """What can be read from the tokens of objects, layer by layer, beside a shuffled-label control.
 
@@ -223,90 +187,72 @@ def analyze_probe(
     from ..analysis.probes import ProbeConfig, fit_probes
     from ..figures.causal import probe_figure
     from ..figures.style import save_figure
-    from ..modeling.checkpoints import Checkpoint
 
-    targets = target or (["judgement"] if form == "quadratic" else ["judgement", "shape", "color"])
-    settings = [
-        ProbeConfig(t, form, compat=compat, epochs=epochs, seed=seed, cache_gb=cache_gb)
-        for t in targets
-    ]  # all checked before the first one is fitted
-    opened = Checkpoint.open(checkpoint, device="auto")
-    distribution = opened.distribution(task, config, seed=seed)
-    train, test = (
+    usual = ["judgement", "shape", "color"]
+    if settings.get("form") == "quadratic":
+        usual = ["judgement"]
+    configs = [ProbeConfig(name, **settings) for name in target or usual]
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
+    train, test = [
         object_states(
-            opened,
-            distribution.sample(where, size),
+            checkpoint,
+            distribution.sample(where, count),
             layer,
-            compat=compat,
-            cache_gb=cache_gb / 2,
+            compat=configs[0].compat,
+            cache_gb=configs[0].cache_gb / 2,
             progress=f"{where} scenes",
         )
-        for where, size in (("train", n_train), (split, n))
-    )
+        for where, count in (("train", n_train), (split, n))
+    ]
     frames = []
-    for one in settings:
-        probes = fit_probes(opened, train, test, one, layers=layer, progress=True)
-        probes.save(out / one.target)
+    for config in configs:
+        probes = fit_probes(checkpoint, train, test, config, layers=layer, progress=True)
+        probes.save(out / config.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
     for kind in ("png", "svg"):
         save_figure(probe_figure(frame), out / f"probes.{kind}")
-    _table(frame, ["target", "layer", "condition", "accuracy", "ci_low", "ci_high", "n", "floor"])
+    _show(frame, ["target", "layer", "condition", *ACCURACY, "floor"])
     typer.echo(out / "probes.png")
 
 
 @analyze.command("steer")
+@receives("subject", subject)
+@options("settings", "analysis.steering:SteeringConfig")
+@options("probing", "analysis.probes:ProbeConfig", skip=("target", "form", "unit", "rank"))
 def analyze_steer(
-    checkpoint: CheckpointPath,
+    subject: Subject,
+    settings,
+    probing,
     out: Out,
     probes: Annotated[
         Path | None,
         typer.Option(help="Saved linear probes of the judgement; fitted now if not given."),
     ] = None,
-    alpha: Annotated[
-        list[float] | None, typer.Option(help="Several; the paper's 0.5, 1 and 2 by default.")
-    ] = None,
-    task: Task = None,
-    config: Scenes = None,
-    split: Annotated[str, typer.Option(help="Split to steer.")] = "test",
+    split: Split = "test",
     n_train: TrainScenes = 4000,
     n: Count = 400,
-    compat: Compat = "corrected",
-    seed: int = 0,
 ):
     """Does the model use what the probe reads? Push pairs along its direction and watch the answer.
 
     Example: relvit analyze steer runs/quick/seed0/training/model --probes runs/probes/judgement --out runs/steering
     """
-    from ..analysis.probes import ProbeConfig, Probes, fit_probes
-    from ..analysis.steering import SteeringConfig, steer
-    from ..modeling.checkpoints import Checkpoint
+    from ..analysis.probes import Probes, fit_probes
+    from ..analysis.steering import steer
 
-    settings = SteeringConfig(tuple(alpha) if alpha else SteeringConfig.alphas)
-    found = Probes.load(probes) if probes is not None else None
-    opened = Checkpoint.open(checkpoint, device="auto")
-    distribution = opened.distribution(task, config, seed=seed)
-    train = distribution.sample("train", n_train)
+    fitted = Probes.load(probes) if probes is not None else None
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
     scenes = distribution.sample(split, n)
-    if found is None:
-        fitted = ProbeConfig(compat=compat, seed=seed)
-        found = fit_probes(opened, train, scenes, fitted, progress=True)
-        found.save(out / "judgement")
-    steering = steer(opened, found, scenes, settings, progress=True)
-    _keep(steering, out, "steering")
-    columns = [
-        "pair",
-        "layer",
-        "alpha",
-        "condition",
-        "accuracy",
-        "ci_low",
-        "ci_high",
-        "n",
-        "base_accuracy",
-        "floor",
-    ]
-    _table(steering.frame, [*columns, "relative_norm"])
+    if fitted is None:
+        train = distribution.sample("train", n_train)
+        fitted = fit_probes(checkpoint, train, scenes, probing, progress=True)
+        fitted.save(out / "judgement")
+    steering = steer(checkpoint, fitted, scenes, settings, progress=True)
+    _save(steering, out, "steering")
+    columns = ["pair", "layer", "alpha", "condition", *ACCURACY, *READ_AGAINST, "relative_norm"]
+    _show(steering.frame, columns)
     typer.echo(out / "steering.png")
 
 
@@ -317,7 +263,7 @@ def analyze_correlation(
         typer.Argument(help="Folders of studies or of their runs; or a table (.csv, .parquet)."),
     ],
     out: Out,
-    seed: int = 0,
+    seed: SceneSeed = 0,
 ):
     """Do models that hold shape and color apart generalize better? Over many runs, with intervals.
 
@@ -329,48 +275,70 @@ def analyze_correlation(
     from ..report.collect import collect
 
     correlation = correlate(collect(runs), seed=seed)
-    _keep(correlation, out, "correlation")
-    _table(
-        correlation.frame,
-        [
-            "split",
-            "measure",
-            "value",
-            "ci_low",
-            "ci_high",
-            "n",
-            "groups",
-            "loo_low",
-            "loo_high",
-            "loo_group",
-        ],
-    )
+    _save(correlation, out, "correlation")
+    interval = ["value", "ci_low", "ci_high", "n"]
+    leave_one_out = ["loo_low", "loo_high", "loo_group"]
+    _show(correlation.frame, ["split", "measure", *interval, "groups", *leave_one_out])
     for warning in dict.fromkeys(correlation.frame.warning[correlation.frame.warning != ""]):
         typer.echo(f"warning: {warning}")
     typer.echo(out / "correlation.png")
 
 
+@analyze.command("frozen")
+@receives("subject", subject)
+def analyze_frozen(
+    subject: Subject,
+    out: Out,
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
+    ],
+    base: Annotated[
+        str | None, typer.Option(help="The backbone before fine-tuning: folder or Hub id.")
+    ] = None,
+):
+    """How well untrained likeness of the objects' tokens tells same from different: AUC by layer.
+
+    Example: relvit analyze frozen runs/quick/seed0/training/model --data data/photorealistic --out runs/frozen
+    """
+    from ..analysis.similarity import measure_similarity
+    from ..modeling import RelViTForImageClassification
+    from ..modeling.checkpoints import Checkpoint
+    from ..modeling.processing import fit_processor, load_processor
+    from ..study.photorealistic import open_set
+
+    photos = open_set(data, subject.config)
+    opened = subject.open()
+    models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
+    if base is not None:
+        backbone = RelViTForImageClassification.from_backbone(base).eval()
+        processor = fit_processor(load_processor(base), backbone.config.image_size)
+        models["base"] = Checkpoint(backbone, processor)
+    pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
+    similarity = measure_similarity(models, pairs, progress=True)
+    _save(similarity, out, "frozen")
+    overall = similarity.frame[similarity.frame.level == "all"]
+    best = overall.sort_values("auc").groupby("model", as_index=False).last()
+    _show(best, ["model", "layer", "auc", "ci_low", "ci_high", "n"])
+    typer.echo(out / "frozen.png")
+
+
 def _alignment_folders(folder: Path) -> list[Path]:
     """The folder itself if it is an alignment, else those in it."""
-    from ..errors import RelViTError
-
-    found = sorted(
-        path.parent for path in [*folder.glob("alignment.json"), *folder.glob("*/alignment.json")]
-    )
-    if not found:
+    files = [*folder.glob("alignment.json"), *folder.glob("*/alignment.json")]
+    if not files:
         raise RelViTError(
             f"no alignments in {folder}: expected one, or a folder of them, as `relvit study run` makes in "
             "RUN/das and `relvit analyze das` one by one"
         )
-    return found
+    return sorted(file.parent for file in files)
 
 
-def _keep(result, out: Path, name: str) -> None:
+def _save(result, out: Path, name: str) -> None:
     """The result's files and its figure."""
     result.save(out)
     for kind in ("png", "svg"):
         result.plot(out / f"{name}.{kind}")
 
 
-def _table(frame, columns: list[str]) -> None:
+def _show(frame, columns: list[str]) -> None:
     typer.echo(frame[columns].round(3).to_string(index=False))

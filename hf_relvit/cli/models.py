@@ -7,27 +7,22 @@ from typing import Annotated
 
 import typer
 
-from .options import CheckpointPath, ConfigFile, Count, Labels, Out, Scenes, Seed, Task
+from ..errors import RelViTError
+from .bridge import SEEDS, options, receives
+from .options import ConfigFile, Out, Subject, subject
 
 
+@options(
+    "settings",
+    "training.config:TrainConfig",
+    make=dict,
+    panel="Settings, of the preset unless given",
+)
 def train(
     preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
     out: Out,
+    settings: dict,
     config: ConfigFile = None,
-    task: Annotated[str | None, typer.Option(help="discrimination or rmts.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Folder or Hub id of a pretrained model.")
-    ] = None,
-    combinations: Annotated[
-        int | None, typer.Option(help="Training combinations of shape and color.")
-    ] = None,
-    images: Annotated[int | None, typer.Option(help="Images seen in training.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak.")] = None,
-    seed: Seed = None,
-    report_to: Annotated[
-        str | None, typer.Option(help="Any tracker of transformers, such as trackio.")
-    ] = None,
     push_to_hub: Annotated[
         bool, typer.Option("--push-to-hub", help="Publish the finished run, private.")
     ] = False,
@@ -37,97 +32,98 @@ def train(
 ):
     """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
 
-    Every setting of docs/paper_index.md may stand in the file of --config.
-
     Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
     """
-    from ..errors import RelViTError
-    from ..report.card import write_training_card
     from ..training.config import read_yaml, resolve
-    from ..training.run import train as run
 
     if repo is not None and not push_to_hub:
         raise RelViTError(
             f"--repo {repo} without --push-to-hub: add it, or publish later with relvit push"
         )
-    if push_to_hub and repo is None:
-        from ..hub.runs import own_repo
+    in_file = read_yaml(config) if config is not None else {}
+    resolved = resolve(preset, in_file, **settings)
+    _ = resolved.distribution().splits  # scenes that cannot be drawn are refused before torch loads
 
-        repo = own_repo(out)
-    overrides = dict(
-        task=task,
-        backbone=backbone,
-        combinations=combinations,
-        images=images,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        report_to=report_to,
-    )
-    settings = read_yaml(config) if config is not None else {}
-    resolved = resolve(preset, settings, **overrides)
-    if repo is not None:
-        from ..hub.runs import reserve
+    from ..hub import runs
+    from ..report.card import write_training_card
+    from ..training.run import train as run
 
-        reserve(repo)
+    if push_to_hub:
+        repo = repo or runs.own_repo(out)
+        runs.reserve(repo)
     folder = run(resolved, out)
     write_training_card(folder)
     typer.echo(f"checkpoint: {folder.model}")
     if repo is not None:
-        from ..hub.runs import push
-
-        push(out, repo, say=typer.echo)
+        runs.push(out, repo, say=typer.echo)
 
 
+@receives("subject", subject)
 def evaluate(
-    checkpoint: CheckpointPath,
-    task: Task = None,
-    config: Scenes = None,
-    n: Count = 1024,
-    seed: int = 0,
-    out: Annotated[Path | None, typer.Option("--out", help="Parquet file for the table.")] = None,
-    data_folder: Annotated[
+    subject: Subject,
+    n: Annotated[
+        int | None, typer.Option("-n", help="Scenes of each split; 1024 by default.", min=1)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the scenes; 0 by default.", **SEEDS)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Parquet file for the table."),
+    ] = None,
+    data: Annotated[
         Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")
     ] = None,
-    labels: Labels = None,
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
-    --data with photorealistic scenes: zero-shot, by what differs, occlusion, distance and rotation.
+    --data takes the scenes of a built dataset, all of them: --config names the one of several in the folder.
+    Photorealistic scenes: zero-shot, by what differs, occlusion, distance and rotation.
 
     Example: relvit evaluate runs/quick/seed0/training/model
     """
-    from ..modeling.checkpoints import Checkpoint
+    drawn = {"--task": subject.task, "-n": n, "--seed": seed}
+    ignored = [name for name, value in drawn.items() if value is not None]
+    if data is not None and ignored:
+        raise RelViTError(
+            f"{', '.join(ignored)} with --data {data}: its scenes are drawn already, leave it out"
+        )
     from ..report.tables import accuracy_text
     from ..study.photorealistic import open_set, photo_configs
-    from ..training import evaluation
-    from .photorealistic import conditions_text
+    from ..training.evaluation import PHOTOREALISTIC, scene_splits
 
-    opened = Checkpoint.open(
-        checkpoint, labels=labels.split(",") if labels else None, device="auto"
-    )
-    if data_folder is not None and photo_configs(data_folder):
-        pairs = open_set(data_folder, config).pairs(opened.geometry)
-        table = evaluation.evaluate(opened, {evaluation.PHOTOREALISTIC: pairs}, progress=True)
-        _report(table, out, conditions_text)
-        return
-    distribution = opened.distribution(task, config, seed=seed)
-    if data_folder is None:
-        splits = evaluation.scene_splits(distribution, n)
+    photorealistic = data is not None and photo_configs(data)
+    photos = open_set(data, subject.config) if photorealistic else None
+    checkpoint = subject.open()
+    if photos is not None:
+        splits = {PHOTOREALISTIC: photos.pairs(checkpoint.geometry)}
+        _report(checkpoint, splits, out, conditions_text)
+    elif data is not None:
+        _report(checkpoint, _built_splits(subject, checkpoint, data), out, accuracy_text)
     else:
-        from ..building.build import open_folder
-
-        splits = {
-            name: rows
-            for name, rows in open_folder(data_folder, distribution.name).items()
-            if name != "train"
-        }
-    _report(evaluation.evaluate(opened, splits, progress=True), out, accuracy_text)
+        splits = scene_splits(subject.distribution(checkpoint), n or 1024)
+        _report(checkpoint, splits, out, accuracy_text)
 
 
-def _report(table, out: Path | None, text) -> None:
+def conditions_text(table) -> str:
+    """The table of accuracies by kind of photorealistic scenes for the terminal."""
+    columns = ["condition", "accuracy", "ci_low", "ci_high", "n", "auc", "base_accuracy", "floor"]
+    return table[columns].round(3).to_string(index=False)
+
+
+def _built_splits(subject: Subject, checkpoint, data: Path) -> dict:
+    """The splits of a built dataset that test something."""
+    from ..building.build import open_folder
+
+    splits = open_folder(data, subject.distribution(checkpoint).name)
+    return {name: rows for name, rows in splits.items() if name != "train"}
+
+
+def _report(checkpoint, splits: dict, out: Path | None, text) -> None:
     from ..files import atomic_write
+    from ..training.evaluation import evaluate
 
+    table = evaluate(checkpoint, splits, progress=True)
     if out is not None:
         with atomic_write(out) as temporary:
             table.to_parquet(temporary)

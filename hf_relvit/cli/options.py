@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..errors import RelViTError, nearest
+from ..words import TASK_QUESTIONS
+from .bridge import SEEDS
+
+if TYPE_CHECKING:
+    from ..modeling.checkpoints import Checkpoint
+    from ..stimuli.distribution import SceneDistribution
+
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Of weights, scenes and their order.")]
+SceneSeed = Annotated[int, typer.Option("--seed", help="Of scenes and of chance.", **SEEDS)]
 Count = Annotated[int, typer.Option("-n", help="Scenes.", min=1)]
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of your own mask PNGs (black is object), or 3D objects.")
@@ -21,14 +31,71 @@ Task = Annotated[
     str | None,
     typer.Option(help="discrimination or rmts; by default what the model was trained on."),
 ]
-Scenes = Annotated[
+SceneConfig = Annotated[
     str | None,
-    typer.Option(help="GEOMETRY-COMBINATIONS; by default what the model was trained on."),
+    typer.Option(
+        "--config", help="GEOMETRY-COMBINATIONS; by default what the model was trained on."
+    ),
 ]
-CheckpointPath = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
+Split = Annotated[str, typer.Option(help="Split of the scenes to test on.")]
 Labels = Annotated[
     str | None,
     typer.Option(
         help="What the classes of anybody's classifier mean: different,same or same,different."
     ),
 ]
+TrainScenes = Annotated[
+    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)
+]
+PhotorealisticSet = Annotated[
+    Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
+]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The checkpoint that a command measures, and the scenes that it is measured on.
+
+    Attributes:
+        checkpoint: folder or Hub id.
+        task: None for that of the training.
+        config: GEOMETRY-COMBINATIONS, or the name of a photorealistic set; None for that of the training.
+        seed: of the scenes.
+        labels: of an ordinary classifier; None where it names them itself.
+    """
+
+    checkpoint: str
+    task: str | None = None
+    config: str | None = None
+    seed: int = 0
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.task is not None and self.task not in TASK_QUESTIONS:
+            raise RelViTError(
+                f"unknown task {self.task!r}: expected one of {', '.join(TASK_QUESTIONS)}"
+                f"{nearest(self.task, TASK_QUESTIONS)}"
+            )
+
+    def open(self) -> Checkpoint:
+        """The checkpoint, on the GPU if there is one."""
+        from ..modeling.checkpoints import Checkpoint
+
+        return Checkpoint.open(self.checkpoint, labels=self.labels, device="auto")
+
+    def distribution(self, checkpoint: Checkpoint) -> SceneDistribution:
+        """Where the scenes come from."""
+        return checkpoint.distribution(self.task, self.config, seed=self.seed)
+
+
+def subject(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")],
+    task: Task = None,
+    config: SceneConfig = None,
+    seed: SceneSeed = 0,
+    labels: Labels = None,
+) -> Subject:
+    """The parameters of a command that measures a checkpoint."""
+    return Subject(
+        checkpoint, task, config, seed or 0, tuple(labels.split(",")) if labels else None
+    )

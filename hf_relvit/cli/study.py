@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import RelViTError
-from .options import ConfigFile, Out, Seed
+from .bridge import options, receives
+from .options import ConfigFile, Out
+
+if TYPE_CHECKING:
+    from ..study.plan import Study
 
 study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
 
-Target = Annotated[
-    str, typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml.")
-]
-Images = Annotated[int | None, typer.Option(help="Images seen in training.")]
-Seeds = Annotated[
-    int | None,
-    typer.Option(
-        help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.", min=1
-    ),
-]
-Causal = Annotated[bool, typer.Option(help="Alignments, novel representations, probes, steering.")]
-Photorealistic = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of `relvit data build photorealistic`, to test discrimination models on."
-    ),
-]
+
+@options(
+    "settings",
+    "training.config:TrainConfig",
+    make=dict,
+    panel="Settings, of the study unless given",
+)
+def planned(
+    study: Annotated[
+        str,
+        typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml."),
+    ],
+    settings: dict,
+    config: ConfigFile = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.",
+            min=1,
+        ),
+    ] = None,
+    causal: Annotated[
+        bool, typer.Option(help="Alignments, novel representations, probes, steering.")
+    ] = True,
+    photorealistic: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of `relvit data build photorealistic`, to test discrimination models on."
+        ),
+    ] = None,
+) -> Study:
+    """The parameters of a command about a study, and the study that they plan."""
+    from ..study.plan import plan
+
+    return plan(
+        study, seeds=seeds, file=config, causal=causal, photorealistic=photorealistic, **settings
+    )
 
 
 @study.command("run")
+@receives("plan", planned)
 def study_run(
-    study: Target,
+    plan: Study,
     out: Out,
-    config: ConfigFile = None,
-    images: Images = None,
-    seed: Seed = None,
-    seeds: Seeds = None,
-    causal: Causal = True,
-    photorealistic: Photorealistic = None,
     cell: Annotated[
         int | None, typer.Option(help="Do this cell alone (`relvit study plan` has the numbers).")
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="local, or ray: on the Ray cluster of RAY_ADDRESS.")
+        Literal["local", "ray"],
+        typer.Option(help="Here, or on the Ray cluster of RAY_ADDRESS."),
     ] = "local",
     cpus: Annotated[float, typer.Option(help="With ray: CPUs of a cell.", min=0)] = 1,
     gpus: Annotated[float, typer.Option(help="With ray: GPUs of a cell.", min=0)] = 0,
@@ -57,50 +76,34 @@ def study_run(
 
     Example: relvit study run quick --out runs/quick
     """
-    from ..study.plan import plan
     from ..study.run import run_single, run_study
 
-    given = {"causal": causal, "photorealistic": photorealistic, "images": images, "seed": seed}
-    planned = plan(study, seeds=seeds, file=config, **given)
-    if executor not in ("local", "ray"):
-        raise RelViTError(f"unknown executor {executor!r}: expected local or ray")
     if cell is not None:
-        typer.echo(run_single(planned, out, cell))
+        typer.echo(run_single(plan, out, cell))
     elif executor == "ray":
         from ..study.cluster import run_on_ray
 
-        typer.echo(f"report: {run_on_ray(planned, out, cpus=cpus, gpus=gpus)}")
+        typer.echo(f"report: {run_on_ray(plan, out, cpus=cpus, gpus=gpus)}")
     else:
-        typer.echo(f"report: {run_study(planned, out, say=typer.echo)}")
+        typer.echo(f"report: {run_study(plan, out, say=typer.echo)}")
 
 
 @study.command("plan")
+@receives("plan", planned)
 def study_plan(
-    study: Target,
-    out: Out,
-    config: ConfigFile = None,
-    images: Images = None,
-    seed: Seed = None,
-    seeds: Seeds = None,
-    causal: Causal = True,
-    photorealistic: Photorealistic = None,
+    plan: Study, out: Annotated[Path, typer.Option("--out", help="Folder of the study.")]
 ):
     """List the cells of a study with their numbers: which are finished, and what each needs.
 
     Example: relvit study plan grid.yaml --out runs/grid
     """
     from ..manifest import is_finished
-    from ..study.plan import plan
     from ..study.run import cells_of
 
-    given = {"causal": causal, "photorealistic": photorealistic, "images": images, "seed": seed}
-    planned = plan(study, seeds=seeds, file=config, **given)
-    cells = [
-        (run.name, cell) for run in planned.runs for cell in cells_of(run, planned, out / run.name)
-    ]
+    cells = [(run.name, cell) for run in plan.runs for cell in cells_of(run, plan, out / run.name)]
     numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
-    for (run, name), number in numbers.items():
-        cell = cells[number - 1][1]
-        state = "finished" if is_finished(out / run / name) else "to do"
+    for number, (run, cell) in enumerate(cells, 1):
+        state = "finished" if is_finished(out / run / cell.name) else "to do"
         needs = ", ".join(str(numbers[run, need]) for need in cell.needs)
-        typer.echo(f"{number:4} {state:9} {run}/{name}{f'  (after {needs})' if needs else ''}")
+        after = f"  (after {needs})" if needs else ""
+        typer.echo(f"{number:4} {state:9} {run}/{cell.name}{after}")

@@ -214,7 +214,7 @@ def test_bad_input_is_one_line(checkpoint, alignments, relvit, tmp_path):
             ["probe", checkpoint, "--layer", 2, "--n-train", 8, "-n", 8],
             "the model has blocks 0 to 1",
         ),
-        (["steer", checkpoint, "--alpha", "nan"], "alphas (nan,)"),
+        (["steer", checkpoint, "--alpha", "nan"], "--alpha nan: expected a finite number"),
         (["steer", checkpoint, "--probes", tmp_path / "empty"], "probes.json cannot be read"),
         (["correlation", tmp_path / "empty"], "no runs with alignments in"),
         (["correlation", tmp_path / "bad.csv"], "cannot read the table"),

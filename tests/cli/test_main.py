@@ -73,10 +73,72 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_option_is_exit_code_2(capsys):
-    code, _, err = run("train", "quick", "--out", "x", "--imagess", "3", capsys=capsys)
+TRAIN = ["train", "quick", "--out", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            [*TRAIN, "--imagess", "3"],
+            "No such option: --imagess (Possible options: --images); see relvit train --help",
+        ),
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train"], "Missing argument 'preset'"),
+        ([*TRAIN, "--images", "1.5"], "--images '1.5': expected a valid integer"),
+        ([*TRAIN, "--seed", "-1"], "--seed '-1': expected greater than or equal to 0"),
+        ([*TRAIN, "--seed", "4294967296"], "--seed '4294967296': expected less than"),
+        ([*TRAIN, "--learning-rate", "nan"], "--learning-rate nan: expected a finite number"),
+        ([*TRAIN, "--pipeline", "{a"], "--pipeline '{a': expected a mapping"),
+        (["evaluate", "x", "-n", "nan"], "-n 'nan': expected a valid integer"),
+        (["evaluate", "x", "--seed", "-1"], "--seed '-1'"),
+        (["analyze", "steer", "x", "--out", "x", "--seed", "-1"], "--seed '-1'"),
+        (["analyze", "correlation", "x", "--out", "x", "--seed", "-1"], "--seed '-1'"),
+        (["analyze", "das", "x", "--out", "x", "--layer", "y"], "--layer 'y'"),
+        (
+            ["analyze", "novel", "x", "--alignments", "x", "--out", "x", "--baseline", "blank"],
+            "blank",
+        ),
+        (["diagnose", "x", "--out", "x", "--task", "rmst"], "did you mean 'rmts'?"),
+        (
+            ["study", "run", "quick", "--out", "x", "--executor", "loca"],
+            "--executor 'loca': expected one of local, ray (did you mean 'local'?)",
+        ),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_the_value(arguments, line, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments, capsys=capsys)
     assert code == 2
-    assert "--images" in err
+    assert out == ""
+    assert err.startswith("relvit: ") and err.count("\n") == 1
+    assert line in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given", [["--task", "rmts"], ["-n", "4"], ["--seed", "3"]], ids=lambda given: given[0]
+)
+def test_options_that_a_built_dataset_decides_are_refused(given, capsys):
+    code, _, err = run("evaluate", "x", "--data", "data", *given, capsys=capsys)
+    assert code == 2
+    assert f"{given[0]} with --data data: its scenes are drawn already" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "qick"], ["train", "quick", "--combinations", "17"]]
+)
+def test_a_typo_of_training_is_refused_before_torch_is_loaded(arguments, tmp_path):
+    program = (
+        "import sys\nfrom hf_relvit import cli\n"
+        f"try: cli.main([*{arguments}, '--out', 'x'])\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.stdout == "2 False\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_control_c_is_exit_code_130(capsys, monkeypatch):
