@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,10 +18,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-try:  # a folder saved for the Hub carries this file beside its own copy
-    from hf_relvit.errors import RelViTError
-except ImportError:
-    from .errors import RelViTError
+from ..errors import RelViTError
 
 ATTENTION = "relvit"
 """The name for ``model.set_attn_implementation``."""
@@ -119,9 +117,19 @@ class ObjectAttention:
         return index, weight[:, None, :, :, None], members
 
 
-_active: ContextVar[tuple[ObjectAttention, bool] | None] = ContextVar(
-    "relvit_object_attention", default=None
-)
+def _shared_context() -> ContextVar[tuple[ObjectAttention, bool] | None]:
+    """The context variable of this process: of the copy of this file (package, remote code) that was imported first.
+
+    The attention function has one name per process, so whichever copy registered it must see the recorders of all.
+    """
+    registered = AttentionInterface().get(ATTENTION)
+    shared = getattr(registered, "active", None)
+    if isinstance(shared, ContextVar):
+        return shared
+    return ContextVar("relvit_object_attention", default=None)
+
+
+_active = _shared_context()
 
 
 @contextmanager
@@ -143,6 +151,7 @@ def record_object_attention(
         RelViTError: the model did not use this attention function, or the tokens do not fit its sequence.
     """
     recorder = ObjectAttention(tokens, prefix_tokens, layers)
+    _register()
     with _Activate((recorder, True)):
         yield recorder
     if not recorder.mass:
@@ -230,5 +239,15 @@ def recording_checkpoint(checkpoint: Callable) -> Callable:
     return run
 
 
-AttentionInterface.register(ATTENTION, relvit_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+cast(Any, relvit_attention).active = _active
+
+
+def _register() -> None:
+    """Make the function known, also after a copy that knows nothing of the shared context took its name."""
+    registered = AttentionInterface().get(ATTENTION)
+    if getattr(registered, "active", None) is not _active:
+        AttentionInterface.register(ATTENTION, relvit_attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+_register()

@@ -11,10 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
-try:  # a folder saved for the Hub carries this file beside its own copy
-    from hf_relvit.errors import RelViTError
-except ImportError:
-    from .errors import RelViTError
+from ..errors import RelViTError
 
 
 @contextmanager

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import copy
 import difflib
-import shutil
+import json
+import re
 from collections.abc import Mapping
 from inspect import getfile
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils import CONFIG_NAME
 
+from ..errors import RelViTError
+from ..geometry import PatchGeometry
 from .families import FAMILIES, Family
 from .loss_config import Disentanglement, Pipeline, parse_loss
-
-try:  # a folder saved for the Hub carries these files beside its own copies
-    from hf_relvit.errors import RelViTError
-    from hf_relvit.geometry import PatchGeometry
-except ImportError:
-    from .errors import RelViTError
-    from .geometry import PatchGeometry
 
 LABELS = {0: "different", 1: "same"}
 CODE = (
@@ -112,19 +109,19 @@ class RelViTConfig(PreTrainedConfig):
         self.geometry  # noqa: B018  an image that does not divide into patches fails here
 
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
-        """Save the configuration, with the code that opens the folder where this package is not installed."""
+        """Save the configuration, with the code that opens the folder where this package is not installed.
+
+        Raises:
+            RelViTError: the folder holds files of somebody else that have the names of ours.
+        """
+        folder = Path(save_directory)
+        code = _code()
+        if not _is_ours(folder):
+            _check_free(folder, code)
         self.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, *args, **kwargs)
-        here = Path(__file__).parent
-        sources = [here / f"{name}.py" for name in CODE] + [
-            Path(getfile(PatchGeometry)),
-            Path(getfile(RelViTError)),
-        ]
-        for source in sources:
-            target = Path(save_directory) / source.name
-            # A configuration that was opened alone, as remote code, came with its own files only.
-            if source.exists() and source.resolve() != target.resolve():
-                shutil.copyfile(source, target)
+        for name, text in code.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
     @property
     def family(self) -> Family:
@@ -158,6 +155,41 @@ class RelViTConfig(PreTrainedConfig):
     @property
     def num_attention_heads(self) -> int:
         return self.backbone_config.num_attention_heads
+
+
+def as_remote_code(code: str) -> str:
+    """Source code of this package for a folder that holds all of it: imports from above become imports from beside."""
+    return re.sub(r"^from \.\.(\w+) import", r"from .\1 import", code, flags=re.MULTILINE)
+
+
+def _code() -> dict[str, str]:
+    """File name -> contents of what a saved folder needs where this package is not installed."""
+    here = Path(__file__).parent
+    modules = [here / f"{name}.py" for name in CODE]
+    sources = [*modules, Path(getfile(PatchGeometry)), Path(getfile(RelViTError))]
+    # A configuration that was opened alone, as remote code, came with its own files only.
+    present = [source for source in sources if source.exists()]
+    return {source.name: as_remote_code(source.read_text(encoding="utf-8")) for source in present}
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a model of ours was saved in the folder before."""
+    try:
+        saved = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(saved, dict) and saved.get("model_type") == RelViTConfig.model_type
+
+
+def _check_free(folder: Path, code: dict[str, str]) -> None:
+    """Raise RelViTError if a file that is not a copy of ours would be overwritten."""
+    for name, text in code.items():
+        path = folder / name
+        if path.exists() and path.read_bytes() != text.encode():
+            raise RelViTError(
+                f"{path} is not ours and would be overwritten by code of that name, with which models are saved: "
+                "choose a new folder"
+            )
 
 
 def check_labels(id2label: Mapping) -> None:

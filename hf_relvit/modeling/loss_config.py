@@ -9,10 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-try:  # a folder saved for the Hub carries this file beside its own copy
-    from hf_relvit.errors import RelViTError
-except ImportError:
-    from .errors import RelViTError
+from ..errors import RelViTError
 
 STAGES = ("within_object", "within_pair", "between_pair")
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from ..errors import RelViTError
 from .loss_config import Disentanglement, Pipeline
-
-try:  # a folder saved for the Hub carries this file beside its own copy
-    from hf_relvit.errors import RelViTError
-except ImportError:
-    from .errors import RelViTError
 
 
 class DisentanglementHeads(nn.Module):

@@ -15,19 +15,14 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, logging
 
+from ..errors import RelViTError
+from ..geometry import PatchGeometry
 from .attention_mass import ATTENTION, record_object_attention, recording_checkpoint
 from .checkpoint_errors import as_relvit_error, check_weights
 from .configuration_relvit import LABELS, RelViTConfig
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
 from .plain import from_plain, to_plain
-
-try:  # a folder saved for the Hub carries these files beside its own copies
-    from hf_relvit.errors import RelViTError
-    from hf_relvit.geometry import PatchGeometry
-except ImportError:
-    from .errors import RelViTError
-    from .geometry import PatchGeometry
 
 logger = logging.get_logger(__name__)
 

@@ -9,13 +9,9 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
+from ..errors import RelViTError
 from .configuration_relvit import LABELS, RelViTConfig, check_labels
 from .families import FAMILIES
-
-try:  # a folder saved for the Hub carries this file beside its own copy
-    from hf_relvit.errors import RelViTError
-except ImportError:
-    from .errors import RelViTError
 
 
 def to_plain(model: Any) -> PreTrainedModel:

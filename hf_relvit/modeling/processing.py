@@ -15,8 +15,7 @@ import torch
 import transformers
 from transformers import AutoImageProcessor
 
-from hf_relvit.errors import RelViTError
-
+from ..errors import RelViTError
 from .checkpoint_errors import as_relvit_error
 
 

@@ -3,7 +3,8 @@ import threading
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel
+from transformers import AttentionInterface, AutoModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import (
@@ -79,6 +80,15 @@ def test_works_on_an_ordinary_model_and_on_chosen_layers(backbone, batch):
     ):
         model(batch()["pixel_values"])
     assert recorded.mass[0] is None and recorded.mass[1] is not None
+
+
+def test_recording_works_after_another_copy_took_the_name(backbone, batch):
+    """As remote code of an older version does, which knows nothing of a shared context."""
+    AttentionInterface.register("relvit", sdpa_attention_forward)
+    model = RelViTModel(RelViTConfig(backbone_config=backbone("vit"))).eval()
+    with record_object_attention(model.geometry.tokens(PATCHES), 1) as recorded:
+        model(batch()["pixel_values"])
+    assert len(recorded.mass) == 2
 
 
 def test_an_object_without_tokens_has_no_mass(backbone, batch):
