@@ -28,7 +28,6 @@ from ..stimuli.photorealistic.rendering import choose_variant
 from ..stimuli.png import pixel_checksum
 from .card import check_card, rebuild_command, write_card
 from .common import SceneBuilder
-from .interrupts import interrupted_once
 from .shards import Shard, shards_folder
 
 _Builder = SceneBuilder | Photorealistic
@@ -98,7 +97,7 @@ def build(
         )
     out = Path(out)
     folder = out / config
-    with _one_line_errors(folder), interrupted_once(), contextlib.ExitStack() as stack:
+    with _one_line_errors(folder), contextlib.ExitStack() as stack:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory()
         )  # only the builder's lock goes there
@@ -342,7 +341,6 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         for cause in _causes(error):
-            # Worker processes hand on their errors as text, hence no test of `errno`.
             if os.strerror(errno.ENOSPC) in str(cause):
                 state = f"the disk is full while writing {folder}, nothing half-written is left"
                 raise RelViTError(f"{state}: free some space and run again") from error

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +21,7 @@ from ..stimuli.photorealistic.library import Library
 from ..stimuli.photorealistic.placement import draw_twins, scene_mask
 from ..stimuli.photorealistic.rendering import choose_variant, render_photo
 from ..stimuli.photorealistic.scenes import PhotoScene, SceneOptions, pairings
+from .workers import WorkerLost, Workers
 
 REQUEST = "request.json"
 
@@ -107,24 +103,16 @@ class Farm:
         write_json(path, request)
 
     def _spread(self, missing: list[int], processes: int, bar: tqdm) -> None:
-        # Spawned: a forked copy of a process that runs threads (torch, pyarrow) may hang.
-        context = multiprocessing.get_context("spawn")
-        workers = min(processes, len(missing))
-        with ProcessPoolExecutor(workers, context, initializer=_follow) as pool:
-            try:
-                futures = [
-                    pool.submit(store_pair, self.job, self.stash, number) for number in missing
-                ]
-                for future in as_completed(futures):
-                    future.result()
+        jobs = [(self.job, self.stash, number) for number in missing]
+        try:
+            with Workers(processes) as workers:
+                for _ in workers.run(_stored, jobs):
                     bar.update(2)
-            except BrokenProcessPool as error:
-                raise RelViTError(
-                    f"a rendering process was killed, perhaps for want of memory; {bar.n} of {bar.total} images are "
-                    "kept: run the same command again, with fewer --processes"
-                ) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        except WorkerLost as error:
+            raise RelViTError(
+                f"a rendering process was killed, perhaps for want of memory; {bar.n} of {bar.total} images are "
+                "kept: run the same command again, with fewer --processes"
+            ) from error
 
 
 def pair_file(stash: Path, number: int) -> Path:
@@ -138,6 +126,11 @@ def store_pair(job: Job, stash: Path | None, number: int) -> None:
     scenes = json.dumps([scene.row() for scene in pair.scenes])
     with atomic_write(pair_file(stash, number)) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, scenes=np.array(scenes), images=pair.images, masks=pair.masks)
+
+
+def _stored(job: Job, stash: Path, number: int) -> Iterator[int]:
+    store_pair(job, stash, number)
+    yield number
 
 
 def make_pair(job: Job, number: int) -> Pair:
@@ -166,11 +159,3 @@ def _library(folder: str | None) -> Library:
 
 
 _pairings = lru_cache(maxsize=1)(pairings)
-
-
-def _follow() -> None:
-    """Ctrl-C is for the process that gives out the work; if that is killed, so is this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    giver = multiprocessing.parent_process()
-    assert giver is not None
-    threading.Thread(target=lambda: (giver.join(), os._exit(1)), daemon=True).start()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import multiprocess
 import pyarrow.parquet as pq
 from datasets import SplitGenerator
 
 from ..errors import RelViTError
+from .workers import Workers
 
 _RANGES = 64  # pieces of a split, so the most processes that can share it
 
@@ -73,6 +70,7 @@ class Sharded:
     together = 1
     shard = Shard()
     finished: dict[str, list[Path]] | None = None
+    _workers: Workers | None = None
 
     def check_shard(self) -> None:
         """Raise RelViTError if there is nothing for a shard of some split."""
@@ -105,17 +103,83 @@ class Sharded:
             )  # gives the progress bar its end
         return generators
 
+    def download_and_prepare(self, *arguments, num_proc: int | None = None, **options) -> None:
+        """As in ``datasets``, with its arguments; its processes are forked, ours are spawned (see ``workers``)."""
+        with Workers(num_proc or 1) as workers:
+            self._workers = workers if (num_proc or 1) > 1 else None
+            super().download_and_prepare(*arguments, **options)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_workers": None}
+
+    def _prepare_split_single(
+        self, gen_kwargs: dict, fpath: str, job_id: int, **options
+    ) -> Iterator[tuple[int, bool, Any]]:
+        """Write the rows as files; with workers, each takes some of the ranges, and the files follow each other."""
+        if self._workers is None:
+            yield from super()._prepare_split_single(gen_kwargs, fpath, job_id=job_id, **options)
+            return
+        parts = _shared(gen_kwargs["ranges"], self._workers.count)
+        jobs = [
+            (
+                self,
+                {
+                    **options,
+                    "gen_kwargs": {**gen_kwargs, "ranges": part},
+                    "fpath": fpath,
+                    "job_id": number,
+                },
+            )
+            for number, part in enumerate(parts)
+        ]
+        results = [None] * len(jobs)
+        for number, (_, done, content) in self._workers.run(_prepare, jobs):
+            if done:
+                results[number] = content
+            else:
+                yield job_id, False, content
+        yield job_id, True, self._follow_each_other(fpath, results)
+
+    def _follow_each_other(self, fpath: str, results: list) -> tuple:
+        """Number the files of all jobs as if one job had written them; returns what that job would have."""
+        rows, size, features, files, lengths, sources, source_lengths = zip(*results)
+        for number, own in enumerate(files):
+            before = sum(files[:number])
+            for file in range(own):
+                name = fpath.replace("SSSSS", f"{file:05d}").replace("JJJJJ", f"{number:05d}")
+                final = fpath.replace("SSSSS", f"{before + file:05d}").replace("JJJJJ", "00000")
+                self._rename(name, final)
+        return (
+            sum(rows),
+            sum(size),
+            features[0],
+            sum(files),
+            list(chain.from_iterable(lengths)),
+            sum(sources),
+            list(chain.from_iterable(source_lengths)),
+        )
+
     def _generate_examples(
         self, split: str, n: int, ranges: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict]]:
-        if multiprocess.parent_process() is not None:
-            _end_with_parent()
         if self.finished is None:
             yield from self._make(split, n, ranges)
             return
         for first, last in ranges:
             start, stop = first * self.together, last * self.together
             yield from enumerate(_stored_rows(self.finished[split], start, stop), start)
+
+
+def _prepare(builder: Sharded, options: dict) -> Iterator[tuple[int, bool, Any]]:
+    return builder._prepare_split_single(**options)
+
+
+def _shared(ranges: list, workers: int) -> list[list]:
+    """The ranges in groups that follow each other, one for each worker, the first ones larger by one."""
+    groups = min(workers, len(ranges))
+    least, rest = divmod(len(ranges), groups)
+    ends = [least * number + min(number, rest) for number in range(groups + 1)]
+    return [ranges[start:end] for start, end in pairwise(ends)]
 
 
 def _stored_rows(files: list[Path], start: int, stop: int) -> Iterator[dict]:
@@ -131,16 +195,3 @@ def _stored_rows(files: list[Path], start: int, stop: int) -> Iterator[dict]:
                     .to_pylist()
                 )
             first = last
-
-
-@cache
-def _end_with_parent() -> None:
-    """A worker of a pool whose owner was killed would wait for work forever."""
-    parent = os.getppid()
-
-    def follow() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -271,10 +271,18 @@ def test_a_missing_card_is_written_again(built):
 
 @pytest.mark.parametrize("num_proc", [1, 2])
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, num_proc):
-    def full(*args, **options):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    # Spawned workers are told by a file that Python runs at its start.
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import errno, os\n"
+        "import pyarrow.parquet as pq\n"
+        "def full(*arguments, **options):\n"
+        "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "pq.ParquetWriter.write_table = full\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", pq.ParquetWriter.write_table)
+    exec((tmp_path / "site" / "sitecustomize.py").read_text(), {})
     with pytest.raises(
         RelViTError, match=r"disk is full while writing .*quick-32, .*: free some"
     ) as caught:

@@ -148,10 +148,8 @@ def _program(out, n_train=48, num_proc=1):
     )
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(
-    lacking, tmp_path, signum, code
-):
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(lacking, tmp_path, signum):
     program = _program(tmp_path / "killed", n_train=90_000, num_proc=2)
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
@@ -162,13 +160,11 @@ def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 2
         process.send_signal(signum)
-        assert process.wait(timeout=60) == code
+        assert process.wait(timeout=60) == -signum
         alive = psutil.wait_procs(children, timeout=30)[1]
         for child in alive:
             child.kill()
-        assert len(alive) <= (
-            signum == signal.SIGKILL
-        )  # the idle one through which `datasets` counts rows
+        assert not alive
     finally:
         process.kill()
     assert not (tmp_path / "killed" / "quick-32.shards" / "2-of-3").exists()
