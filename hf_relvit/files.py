@@ -10,8 +10,12 @@ import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import RelViTError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 try:
     import fcntl
@@ -102,6 +106,18 @@ def write_json(path: Path, value) -> None:
     """``value`` as JSON, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text in UTF-8, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """A table as Parquet, whole or not at all."""
+    with atomic_write(path) as temporary:
+        frame.to_parquet(temporary)
 
 
 def read_json(path: Path):

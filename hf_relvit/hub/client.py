@@ -19,11 +19,13 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,  # of the HTTP library that this huggingface_hub uses: no connection, time-outs
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from ..errors import RelViTError
 
@@ -33,17 +35,17 @@ _LOGIN = "run `hf auth login`"
 
 
 def check_id(repo: str) -> str:
-    """``repo``, if it has the form owner/name.
+    """``repo``, if it is a name owner/name that the Hub takes, which is found out without the Hub.
 
     Raises:
-        RelViTError: it has not; among others for ``..``.
+        RelViTError: it is not, for instance for "../x", "a/b/c", a letter that is not ASCII or two hyphens in a row.
     """
-    if (
-        not re.fullmatch(f"{_NAME}/{_NAME}", repo, re.ASCII)
-        or ".." in repo
-        or "--" in repo
-        or len(repo) > 96
-    ):
+    ours = re.fullmatch(f"{_NAME}/{_NAME}", repo, re.ASCII) is not None and len(repo) <= 96
+    try:
+        validate_repo_id(repo)
+    except HFValidationError:
+        ours = False
+    if not ours:
         raise RelViTError(
             f"{repo!r} is no name of a repository: write OWNER/NAME, such as relvit/rmts"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tempfile
 from collections.abc import Callable
@@ -15,8 +16,11 @@ from ..building.sheet import SHEET
 from ..errors import RelViTError
 from ..files import read_json
 from ..report.results import version_tag
-from .client import check_id, check_ours, create, hub_errors, send, signed_in
+from .client import check_id, hub_errors
+from .outgoing import checked_files, checked_text
+from .publish import Files, Publication, Remote, list_files, publish
 
+_CARD = "README.md"
 _FACTS = ("manifest.json", "dataset_info.json")  # of each config: what the card is made of
 
 
@@ -50,36 +54,57 @@ def push_dataset(
         RelViTError: a folder that is damaged, of another task or made by several versions; whatever stands between
             this user and that repository (``client``).
     """
-    data, manifests = Path(data), _checked(Path(data), task)
-    version = version_tag(next(iter(manifests.values()))["version"])
     check_id(repo)
+    data = Path(data)
+    manifests = _checked(data, task)
+    version = version_tag(next(iter(manifests.values()))["version"])
     with tempfile.TemporaryDirectory() as scratch:
-        stage = Path(scratch)
-        for config in manifests:
-            (stage / config).mkdir()
-            for name in _FACTS:
-                (stage / config / name).write_bytes((data / config / name).read_bytes())
-        write_sheet_of(data, default_config(list(manifests)), stage / SHEET)
-        files: dict[str, Path | bytes] = {SHEET: stage / SHEET}
-        for config, manifest in manifests.items():
-            files |= {
-                f"{config}/{name}": data / config / name for name in (*manifest["files"], *_FACTS)
-            }
+        facts = Path(scratch)
+        files = _collect_files(data, manifests, facts)
+
+        def complete(files: Files, remote: Remote) -> Files:
+            if remote.head is not None:
+                _fetch_facts(remote, repo, facts, manifests)
+            return {**files, _CARD: checked_text(_CARD, render_card(facts, repo))}
+
+        publication = Publication(
+            repo,
+            "dataset",
+            MARK,
+            files,
+            f"{task} {version}: {', '.join(manifests)}",
+            complete=complete,
+            replaced=lambda name: name.split("/")[0] in manifests,
+        )
         if dry_run:
-            files["README.md"] = render_card(stage, repo).encode()
-            return _list(files, repo, version, public, say)
-        api = signed_in(repo)
-        head = check_ours(api, repo, "dataset", MARK)
-        there = _published(api, repo, head, stage, manifests) if head else []
-        files["README.md"] = render_card(stage, repo).encode()
-        create(api, repo, "dataset", public)
-        stale = {path for path in there if path.split("/")[0] in manifests} - files.keys()
-        message = f"{task} {version}: {', '.join(manifests)}"
-        commit = send(api, repo, "dataset", files, message, delete=stale, head=head)
-        _tag(api, repo, version, commit)
-    state = "is up to date" if commit == head else f"published as {version}"
+            card = checked_text(_CARD, render_card(facts, repo))
+            listed = dataclasses.replace(publication, files={**files, _CARD: card})
+            list_files(listed, public=public, say=say)
+            say(f"its tag would be {version}")
+            return None
+        published = publish(publication, public=public)
+        _tag(published.api, repo, version, published.commit)
+    state = f"published as {version}" if published.changed else "is up to date"
     say(f'{repo} {state}: load_dataset("{repo}", revision="{version}")')
-    return commit
+    return published.commit
+
+
+def _collect_files(data: Path, manifests: dict[str, dict], facts: Path) -> Files:
+    """The checked files of all configs; what the card is made of is put into ``facts``, cleaned."""
+    chosen = {
+        f"{config}/{name}": data / config / name
+        for config, manifest in manifests.items()
+        for name in (*manifest["files"], *_FACTS)
+    }
+    files = checked_files(chosen, data)
+    for config in manifests:
+        (facts / config).mkdir()
+        for name in _FACTS:
+            content = files[f"{config}/{name}"]
+            cleaned = content if isinstance(content, bytes) else content.read_bytes()
+            (facts / config / name).write_bytes(cleaned)
+    write_sheet_of(data, default_config(list(manifests)), facts / SHEET)
+    return {**files, SHEET: facts / SHEET}
 
 
 def _checked(data: Path, task: str) -> dict[str, dict]:
@@ -102,36 +127,22 @@ def _checked(data: Path, task: str) -> dict[str, dict]:
     return manifests
 
 
-def _list(files: dict, repo: str, version: str, public: bool, say: Callable[[str], object]) -> None:
-    sizes = {
-        name: len(f) if isinstance(f, bytes) else f.stat().st_size
-        for name, f in sorted(files.items())
-    }
-    for name, size in sizes.items():
-        say(f"{size:>14,}  {name}")
-    visible = "public" if public else "private if it is new"
-    say(
-        f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, for {repo} ({visible}) and its tag {version}"
-    )
-
-
-def _published(
-    api: HfApi, repo: str, head: str, stage: Path, manifests: dict[str, dict]
-) -> list[str]:
-    """The files that are there; the facts of configs that only the Hub has are put into ``stage``."""
-    with hub_errors(repo):
-        files = api.list_repo_files(repo, repo_type="dataset", revision=head)
-        for path in files:
-            config, _, name = path.partition("/")
-            if name not in _FACTS or not re.fullmatch(r"\w[\w-]*", config):
-                continue
-            local = Path(api.hf_hub_download(repo, path, repo_type="dataset", revision=head))
-            if config not in manifests:
-                (stage / config).mkdir(exist_ok=True)
-                (stage / config / name).write_bytes(local.read_bytes())
-            elif name == "manifest.json":
-                _check_rows(repo, read_json(local), manifests[config])
-    return files
+def _fetch_facts(remote: Remote, repo: str, folder: Path, manifests: dict[str, dict]) -> None:
+    """Put the facts of configs that only the Hub has into ``folder``; check the rows of those that both have."""
+    for path in remote.files:
+        config, _, name = path.partition("/")
+        if name not in _FACTS or not re.fullmatch(r"\w[\w-]*", config):
+            continue
+        with hub_errors(repo):
+            fetched = remote.api.hf_hub_download(
+                repo, path, repo_type="dataset", revision=remote.head
+            )
+        local = Path(fetched)
+        if config not in manifests:
+            (folder / config).mkdir(exist_ok=True)
+            (folder / config / name).write_bytes(local.read_bytes())
+        elif name == _FACTS[0]:
+            _check_rows(repo, read_json(local), manifests[config])
 
 
 def _check_rows(repo: str, published: dict, own: dict) -> None:

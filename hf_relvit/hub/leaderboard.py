@@ -12,13 +12,13 @@ from huggingface_hub import HfApi
 
 from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglement
 from ..errors import RelViTError
-from ..files import atomic_write
+from ..files import write_table
+from ..report.folder import RunFolder
 from ..report.pages import embedded, write_page
 from ..report.readings import own_alignments
-from ..report.results import FILE, RunResults
+from ..report.results import RESULTS_FILE, RunResults, collect_results
 from ..words import TASK_QUESTIONS, split_name
 from .client import check_id, hub_errors
-from .runs import stage
 
 MAX_BYTES = 20_000_000
 """Of a results file. Ours have 50 to 500 kB."""
@@ -85,9 +85,9 @@ def compare(ids: Sequence[str], *, say: Callable[[str], object] = print) -> list
     found: dict[str, RunResults] = {}
     for run in dict.fromkeys(ids):
         if Path(run).is_dir():
-            results = stage(Path(run), run).results
+            results = collect_results(RunFolder.open(run))
         elif (published := read_published(run)) is None:
-            say(f"{run} has no {FILE}: it was not published with relvit push; left out")
+            say(f"{run} has no {RESULTS_FILE}: it was not published with relvit push; left out")
             continue
         else:
             results = published
@@ -115,14 +115,14 @@ def read_published(repo: str) -> RunResults | None:
     api = HfApi(library_name="hf_relvit")
     with hub_errors(repo):
         revision = api.model_info(check_id(repo)).sha
-        listed = api.get_paths_info(repo, [FILE], revision=revision)
+        listed = api.get_paths_info(repo, [RESULTS_FILE], revision=revision)
         if not listed:
             return None
         if (size := getattr(listed[0], "size", 0)) > MAX_BYTES:  # before anything is fetched
             raise RelViTError(
-                f"{FILE} of {repo} has {size / 1e6:,.0f} MB: expected at most {MAX_BYTES / 1e6:.0f} MB"
+                f"{RESULTS_FILE} of {repo} has {size / 1e6:,.0f} MB: expected at most {MAX_BYTES / 1e6:.0f} MB"
             )
-        text = Path(api.hf_hub_download(repo, FILE, revision=revision)).read_text(
+        text = Path(api.hf_hub_download(repo, RESULTS_FILE, revision=revision)).read_text(
             "utf-8", errors="replace"
         )
     return RunResults.from_json(text, repo)
@@ -136,8 +136,7 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
     """
     plots = {}
     for board in boards:
-        with atomic_write(out / board.task / "comparison.parquet") as temporary:
-            board.frame.to_parquet(temporary)
+        write_table(out / board.task / "comparison.parquet", board.frame)
         if board.correlation is not None:
             board.correlation.save(out / board.task)
             for kind in ("svg", "png"):

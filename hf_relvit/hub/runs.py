@@ -2,103 +2,104 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard, ModelCardData
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from .. import __version__
 from ..errors import RelViTError
 from ..manifest import MANIFEST, check_manifest
-from ..report.card import MARK, eval_results, run_card
-from ..report.redaction import without_paths
-from ..report.results import FILE, RunResults, collect
-from .allowed import cell_file, check_size, checked, model_file
-from .client import check_id, check_ours, create, hub_errors, send, signed_in
+from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
+from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
+from ..report.results import RESULTS_FILE, RunResults, collect_results
+from .client import check_id, check_ours, create, hub_errors, signed_in
+from .outgoing import cell_file, check_size, checked_files, checked_text, model_file
+from .publish import Files, Publication, Remote, list_files, publish
 
 EVAL_RESULTS = ".eval_results/relvit.yaml"
+RESULT_MARK = "relvit"
+"""The tag of every model card of ours: of runs, and of repositories with single results."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What would be published.
+class RunFiles:
+    """What would be published of a run.
 
     Attributes:
         files: path in the repository -> the file, or its text where that is generated or cleaned.
         results: of the run.
         left_out: files of the run that stay here.
-        notes: what is worth saying, a line each.
+        notes: what is worth saying, one line each.
     """
 
-    files: dict[str, Path | bytes]
+    files: Files
     results: RunResults
     left_out: list[str]
     notes: list[str]
 
-    def sizes(self) -> dict[str, int]:
-        return {
-            name: len(f) if isinstance(f, bytes) else f.stat().st_size
-            for name, f in self.files.items()
-        }
 
-
-def stage(run: Path, repo: str) -> Stage:
+def collect_files(path: Path, repo: str) -> RunFiles:
     """Choose, check and clean the files of a run; nothing is copied or sent.
 
     Args:
-        run: a run of a study (``runs/quick/seed0``), a study with one run, or what ``relvit train`` wrote.
+        path: a run of a study (``runs/quick/seed0``), a study with one run, or what ``relvit train`` wrote.
         repo: name of the repository, for the card.
 
     Raises:
         RelViTError: no such run, not finished, files that changed since they were made, a token in a file, links that
             lead out of the run, or a file above the limit of size.
     """
-    run, training, cells, notes = _open(Path(run))
-    found: dict[str, Path] = {p.name: p for p in (training / "model").iterdir()}
-    files = {name: path for name, path in found.items() if model_file(name)}
-    left_out = [
-        f"training/model/{name}" for name in found if name not in files and name != "README.md"
-    ]
-    files |= {f"training/{name}": training / name for name in ("config.json", "history.json")}
-    left_out += [str(p.relative_to(run)) for p in _files(training) if p.parent != training / "model"
-                 and p.name not in ("config.json", "history.json", MANIFEST)]  # fmt: skip
-    kept = {}
-    for folder in cells:
-        for path in _files(folder):
-            name = path.relative_to(run).as_posix()
+    run = RunFolder.open(path)
+    cells = _finished_cells(run)
+    chosen = _training_files(run)
+    left_out = _left_in_training(run, chosen)
+    for cell in cells:
+        for file in _files(cell):
+            name = run.in_run(file)
             if cell_file(name):
-                kept[name] = path
-            elif path.name != MANIFEST:
+                chosen[name] = file
+            elif file.name != MANIFEST:
                 left_out.append(name)
-    files |= kept
-    files |= {
-        f"figures/{p.name}": p for p in _files(run / "figures") if p.suffix in (".png", ".svg")
-    }
-    report = next(
-        (p for p in (run / "report.html", run.parent / "report.html") if p.is_file()), None
-    )
-    if report is not None and (report.parent == run or len(_runs(run.parent)) == 1):
-        files["report.html"] = report
-
-    root = run.parent if report is not None and report.parent != run else run
-    published: dict[str, Path | bytes] = {}
-    for name, path in sorted(files.items()):
-        published[name] = checked(name, path, root)
-        if isinstance(published[name], bytes):
+    for file in _files(run.figures):
+        if file.suffix in (".png", ".svg"):
+            chosen[f"{run.figures.name}/{file.name}"] = file
+    root = run.path
+    report = _report(run)
+    if report is not None:
+        chosen[report.name] = report
+        root = report.parent
+    published = checked_files(chosen, root)
+    notes = [f"{run.in_run(cell)}: not finished, left out" for cell in _unfinished(run, cells)]
+    for name, content in published.items():
+        if isinstance(content, bytes):
             notes.append(f"{name}: paths of this machine cut to their last part")
-    manifest = next(iter(sorted(run.glob("data/*/manifest.json"))), None)
-    results = collect(training, kept, manifest)
-    generated = {
-        FILE: results.to_json(),
-        "README.md": str(run_card(results, repo, list(published))),
+    results = collect_results(run)
+    files = {**published, **_generated(results, repo, published)}
+    return RunFiles(files, results, sorted(left_out), notes)
+
+
+def _generated(
+    results: RunResults,
+    repo: str,
+    published: Collection[str],
+    absent: Collection[Reference] = (),
+) -> dict[str, bytes]:
+    """Card and results; without links to datasets that are ``absent`` from the Hub."""
+    texts = {
+        RESULTS_FILE: results.to_json(),
+        "README.md": str(run_card(results, repo, list(published), absent)),
+        EVAL_RESULTS: eval_results(results, absent),
     }
-    if scores := eval_results(results):
-        generated[EVAL_RESULTS] = scores
-    for name, text in generated.items():
-        published[name] = (without_paths(name, text) or text).encode()
-    return Stage(published, results, sorted(left_out), notes)
+    return {name: checked_text(name, text) for name, text in texts.items() if text}
 
 
 def push(
@@ -112,11 +113,12 @@ def push(
     """Publish a run in one commit, so that the repository never holds half of it.
 
     Files that are there already are not sent again: after an interruption the same call goes on, and a second push of
-    the same run changes nothing. Files of an earlier run that this one does not have are removed.
+    the same run changes nothing. Files of an earlier run that this one does not have are removed. Datasets that the
+    card would name are looked up first; it links only those that are on the Hub.
 
     Args:
-        run: see :func:`stage`.
-        repo: "name" (of your own) or "owner/name" of a model repository; made if it does not exist.
+        run: see :func:`collect_files`.
+        repo: "owner/name" of a model repository; made if it does not exist.
         public: for everybody to see; a new repository is private by default, an existing one stays as it is.
         dry_run: say what would be sent, and send nothing.
         say: is told what happens.
@@ -125,21 +127,136 @@ def push(
         The address of the repository; in a dry run its name.
 
     Raises:
-        RelViTError: as in :func:`stage`; no token or one that is not accepted; a repository that is not ours.
+        RelViTError: as in :func:`collect_files`; no token or one that is not accepted; a repository that is not ours.
     """
-    staged = stage(run, repo)
-    for note in staged.notes:
+    check_id(repo)
+    collected = collect_files(run, repo)
+    for note in collected.notes:
         say(note)
+    config = collected.results.config
+    about = f"{config['task']}, {config['geometry']}, seed {config['seed']}"
+
+    def complete(files: Files, remote: Remote) -> Files:
+        absent = _absent(remote.api, collected.results, say)
+        return {**files, **_generated(collected.results, repo, files, absent)}
+
+    publication = Publication(
+        repo,
+        "model",
+        MARK,
+        collected.files,
+        f"{about} (hf_relvit {__version__})",
+        complete=complete,
+        replaced=is_run_file,
+    )
     if dry_run:
-        sizes = staged.sizes()
-        for name, size in sizes.items():
-            say(f"{size / 1e6:10.3f} MB  {name}")
-        say(f"{sum(sizes.values()) / 1e6:10.3f} MB  {len(sizes)} files for {repo}, "
-            f"{'public' if public else 'private'} if it is new; nothing was sent")  # fmt: skip
-        if staged.left_out:
-            say(f"these stay here: {', '.join(staged.left_out)}")
+        list_files(publication, public=public, say=say)
+        for reference in references(collected.results):
+            say(f"the card names {_named(reference)}, if it is on the Hub then")
+        if collected.left_out:
+            say(f"these stay here: {', '.join(collected.left_out)}")
         return repo
-    return _send(staged, repo, public, say)
+    published = publish(publication, public=public)
+    done = "published" if published.changed else "nothing has changed"
+    visible = "private" if published.private else "public"
+    say(f"{done}: {published.address} ({published.files} files, {visible})")
+    return published.address
+
+
+def _absent(api: HfApi, results: RunResults, say: Callable[[str], object]) -> list[Reference]:
+    """Datasets that the card would name and that are not on the Hub."""
+    absent = [reference for reference in references(results) if not _exists(api, reference)]
+    for reference in absent:
+        say(
+            f"{_named(reference)} is not on the Hub, so the card does not link it: relvit data push"
+        )
+    base = base_model(results.config)
+    if base is not None:
+        with hub_errors(base):
+            if not api.repo_exists(base):
+                say(f"the backbone {base} is not on the Hub: the card names it all the same")
+    return absent
+
+
+def _exists(api: HfApi, reference: Reference) -> bool:
+    """Whether a published dataset has this config at this revision."""
+    with hub_errors(reference.dataset):
+        try:
+            files = api.list_repo_files(
+                reference.dataset, repo_type="dataset", revision=reference.revision
+            )
+        except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
+            return False
+    return any(PurePosixPath(name).parts[0] == reference.config for name in files)
+
+
+def _named(reference: Reference) -> str:
+    return f"dataset {reference.dataset}, config {reference.config}, tag {reference.revision}"
+
+
+class Result(Protocol):
+    """What analyses return: it saves itself into a folder."""
+
+    def save(self, folder: Path) -> Any: ...
+
+
+def push_result(
+    result: Result,
+    repo: str,
+    *,
+    subfolder: str,
+    public: bool = False,
+    dry_run: bool = False,
+    say: Callable[[str], object] = print,
+) -> str:
+    """Publish the result of an analysis, in a folder of a repository of ours or of a new one.
+
+    Args:
+        result: of an analysis.
+        repo: "owner/name" of a model repository, such as that of the run; made if it does not exist.
+        subfolder: for its files, such as "probes/judgement".
+        public: for everybody to see; a new repository is private by default, an existing one stays as it is.
+        dry_run: say what would be sent, and send nothing.
+        say: is told what happens.
+
+    Returns:
+        The address of the repository; in a dry run its name.
+
+    Raises:
+        RelViTError: a subfolder that leads out of the repository; a token in a file; what ``publish`` refuses.
+    """
+    place = PurePosixPath(subfolder)
+    if place.is_absolute() or ".." in place.parts or not place.parts:
+        raise RelViTError(f"subfolder {subfolder!r}: expected a folder such as probes/judgement")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        result.save(folder)
+        saved = {f"{place}/{file.relative_to(folder).as_posix()}": file for file in _files(folder)}
+        publication = Publication(
+            repo,
+            "model",
+            RESULT_MARK,
+            checked_files(saved, folder),
+            f"{place} (hf_relvit {__version__})",
+            complete=_with_card,
+        )
+        if dry_run:
+            list_files(publication, public=public, say=say)
+            return repo
+        published = publish(publication, public=public)
+    say(f"published: {published.address} ({place})")
+    return published.address
+
+
+def _with_card(files: Files, remote: Remote) -> Files:
+    """With a card of its own for a repository that has none yet."""
+    if "README.md" in remote.files:
+        return files
+    data = ModelCardData(library_name="hf_relvit", tags=[RESULT_MARK, "interpretability"])
+    text = (
+        f"---\n{data.to_yaml()}\n---\n# Results of hf_relvit\n\nEach folder holds one analysis.\n"
+    )
+    return {**files, "README.md": str(ModelCard(text)).encode()}
 
 
 def reserve(repo: str) -> None:
@@ -156,85 +273,70 @@ def reserve(repo: str) -> None:
 def own_repo(out: Path) -> str:
     """The repository that a folder's name stands for, of the user who is signed in."""
     with hub_errors(out.name):
-        return check_id(f"{HfApi(library_name='hf_relvit').whoami()['name']}/{out.resolve().name}")
+        user = HfApi(library_name="hf_relvit").whoami()
+    return check_id(f"{user['name']}/{out.resolve().name}")
 
 
-def _send(staged: Stage, repo: str, public: bool, say: Callable[[str], object]) -> str:
-    api = signed_in(repo)
-    head = check_ours(api, repo, "model", MARK)
-    create(api, repo, "model", public)
-    with hub_errors(repo):
-        facts = api.repo_info(repo)
-    present = [file.rfilename for file in facts.siblings or []]
-    config = staged.results.config
-    with warnings.catch_warnings():
-        # Tables in a repository of a model are meant: the analyses that are published open them again.
-        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-        commit = send(
-            api,
-            repo,
-            "model",
-            staged.files,
-            f"{config['task']}, {config['geometry']}, seed {config['seed']} (hf_relvit {__version__})",
-            delete=[name for name in present if ours(name) and name not in staged.files],
-            head=head,
-        )
-    address = f"{api.endpoint}/{repo}"
-    done = "nothing has changed" if commit == head else "published"
-    say(
-        f"{done}: {address} ({len(staged.files)} files, {'private' if facts.private else 'public'})"
-    )
-    return address
-
-
-def ours(name: str) -> bool:
+def is_run_file(name: str) -> bool:
     """Whether a file of a repository is one that a push of a run makes, so that the next one may remove it."""
-    parts = PurePosixPath(name).parts
-    return (
-        (len(parts) == 1 and (model_file(name) or name in (FILE, "report.html")))
-        or parts[0] in ("figures", "training")
-        or (len(parts) > 1 and cell_file(name) and not parts[0].startswith("."))
-    )
+    path = PurePosixPath(name)
+    top = path.parts[0]
+    if len(path.parts) == 1:
+        return model_file(name) or name in (RESULTS_FILE, "report.html")
+    if top in ("figures", TRAINING):
+        return True
+    return cell_file(name) and not top.startswith(".")
 
 
-def _open(run: Path) -> tuple[Path, Path, list[Path], list[str]]:
-    """The folder of the run, of its training, of its finished cells, and notes on those that are not."""
-    if not (run / "training").is_dir() and len(runs := _runs(run)) == 1:
-        run = runs[0]
-    elif len(runs := _runs(run)) > 1:
+def _training_files(run: RunFolder) -> dict[str, Path]:
+    training = run.training
+    files = {file.name: file for file in training.model.iterdir() if model_file(file.name)}
+    for file in (training.config_file, training.history_file):
+        files[f"{TRAINING}/{file.name}"] = file
+    return files
+
+
+def _left_in_training(run: RunFolder, chosen: dict[str, Path]) -> list[str]:
+    training = run.training
+    known = {*chosen.values(), training.card}
+    left = [f for f in _files(training.path) if f not in known and f.name != MANIFEST]
+    return [run.in_run(file) for file in left]
+
+
+def _finished_cells(run: RunFolder) -> list[Path]:
+    """The finished cells that are published, each looked at for changes."""
+    if run.training_alone:
+        return []
+    if not run.finished(TRAINING):
         raise RelViTError(
-            f"{run} holds {len(runs)} runs: push them one by one, for instance relvit push {runs[0]} --repo NAME"
+            f"the training of {run.path} is not finished: run the study again to go on with it"
         )
-    training = run / "training" if (run / "training").is_dir() else run
-    needed = [training / name for name in ("model/config.json", "config.json", "history.json")]
-    if missing := [path for path in needed if not path.is_file()]:
-        raise RelViTError(
-            f"{run} holds no finished run ({missing[0].name} is missing): expected a run of a study, such as "
-            "runs/quick/seed0, or what relvit train wrote; finish it with the command that began it"
-        )
-    if training == run:
-        return run, training, [], []
-    done = sorted(path.parent for path in run.rglob(MANIFEST))
-    unfinished = {
-        p.parent for p in run.rglob("*.parquet") if "data" not in p.relative_to(run).parts
-    } - set(done)
-    if not (training / MANIFEST).is_file():
-        raise RelViTError(
-            f"the training of {run} is not finished: run the study again to go on with it"
-        )
-    data = run / "data"
-    for cell in done:
-        if cell != data:  # the stimuli are not published, and large
-            for path in _files(cell):
-                check_size(path)
-            check_manifest(cell)
-    notes = [f"{cell.relative_to(run)}: not finished, left out" for cell in sorted(unfinished)]
-    return run, training, [cell for cell in done if cell not in (data, training)], notes
+    cells = [cell for cell in run.finished_cells() if cell != run.cell(DATA)]  # large, stays here
+    for cell in cells:
+        for file in _files(cell):
+            check_size(file)
+        check_manifest(cell)
+    return [cell for cell in cells if cell != run.cell(TRAINING)]
 
 
-def _runs(study: Path) -> list[Path]:
-    return sorted(path.parents[1] for path in study.glob("*/training/config.json"))
+def _unfinished(run: RunFolder, finished: list[Path]) -> list[Path]:
+    if run.training_alone:
+        return []
+    tables = {file.parent for file in run.path.rglob("*.parquet")}
+    data = run.cell(DATA)
+    return sorted(cell for cell in tables - set(finished) if not cell.is_relative_to(data))
+
+
+def _report(run: RunFolder) -> Path | None:
+    """The report of the run; that of its study if it is the only run there."""
+    if run.report.is_file():
+        return run.report
+    study = StudyFolder(run.path.parent)
+    alone = len(study.runs()) == 1
+    return study.report if alone and study.report.is_file() else None
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -20,11 +20,12 @@ from huggingface_hub import (
 from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
-from ..files import atomic_write, read_json
+from ..files import write_text
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from . import readings
 from .captions import CAPTIONS
+from .folder import VIEWER, figure_path
 from .readings import Measurement, Reading
 from .results import RunResults, of_training, version_tag
 
@@ -33,15 +34,15 @@ MARK = "relvit-run"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 FIGURES = {
-    "figures/accuracy.png": ("accuracy", "Accuracy by test set"),
-    "figures/attention.png": ("attention", "Attention stages by layer"),
-    "attention/viewer.png": ("attention", "Attention of single heads on one scene"),
-    "figures/alignment.png": ("alignment", "Interchange interventions by layer"),
-    "figures/novel.png": ("novel", "Novel representations by layer"),
-    "figures/probes.png": ("probes", "Probes by layer"),
-    "figures/steering.png": ("steering", "Steering by layer"),
-    "figures/stimuli.png": (None, "Example scenes with their answers"),
-    "figures/history.png": (None, "Loss and validation accuracy in training"),
+    figure_path("accuracy"): ("accuracy", "Accuracy by test set"),
+    figure_path("attention"): ("attention", "Attention stages by layer"),
+    VIEWER: ("attention", "Attention of single heads on one scene"),
+    figure_path("alignment"): ("alignment", "Interchange interventions by layer"),
+    figure_path("novel"): ("novel", "Novel representations by layer"),
+    figure_path("probes"): ("probes", "Probes by layer"),
+    figure_path("steering"): ("steering", "Steering by layer"),
+    figure_path("stimuli"): (None, "Example scenes with their answers"),
+    figure_path("history"): (None, "Loss and validation accuracy in training"),
 }
 """Figures of a run -> the analysis beside whose numbers they stand, and what they show."""
 
@@ -145,10 +146,7 @@ def code(text: object) -> str:
 
 def write_training_card(folder: TrainingFolder) -> None:
     """The card of a finished training beside its model: what training alone says."""
-    processor = read_json(folder.model / "config.json")["processor_fingerprint"]
-    card = run_card(of_training(folder.config, folder.history, processor))
-    with atomic_write(folder.model / "README.md") as temporary:
-        temporary.write_text(str(card), encoding="utf-8")
+    write_text(folder.card, str(run_card(of_training(folder))))
 
 
 def eval_results(results: RunResults, absent: Collection[Reference] = ()) -> str:

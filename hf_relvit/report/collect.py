@@ -8,10 +8,9 @@ import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
+from .folder import RunFolder, read_table
 from .readings import own_alignments
-from .tables import causal_tables, setting_of
-
-_SCORES, _ACCURACY = "das/*/scores.parquet", "evaluation/accuracy.parquet"
+from .tables import setting_of
 
 
 def collect(sources: list[Path]) -> pd.DataFrame:
@@ -22,9 +21,9 @@ def collect(sources: list[Path]) -> pd.DataFrame:
             and ``.parquet`` files of such a table.
 
     Returns:
-        A row a run and split: ``run, group, disentanglement, split, accuracy``. Runs are named by their folders; runs
-        of one study that differ only in the seed share a ``group``. The validation split is left out, as training
-        may have chosen by it.
+        One row per run and split: ``run, group, disentanglement, split, accuracy``. Runs are named by their folders;
+        runs of one study that differ only in the seed share a ``group``. The validation split is left out, as
+        training may have chosen by it.
 
     Raises:
         RelViTError: a file that is no table, or a folder without runs that have both alignments and an evaluation.
@@ -34,7 +33,8 @@ def collect(sources: list[Path]) -> pd.DataFrame:
         if source.suffix in (".csv", ".parquet"):
             frames.append(_read(source))
             continue
-        runs = [run for run in [source, *sorted(source.glob("*/"))] if any(run.glob(_SCORES))]
+        folders = [RunFolder(path) for path in (source, *sorted(source.glob("*/")))]
+        runs = [run for run in folders if run.alignment_folders()]
         if not runs:
             raise RelViTError(
                 f"no runs with alignments in {source}: expected the folder of a study or of one of its runs, made "
@@ -45,8 +45,10 @@ def collect(sources: list[Path]) -> pd.DataFrame:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return read_table(path)
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return pd.read_csv(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RelViTError(
@@ -54,15 +56,13 @@ def _read(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _run(run: Path) -> pd.DataFrame:
-    if not (run / _ACCURACY).exists():
-        raise RelViTError(f"{run} has no {_ACCURACY}: let relvit study run finish it")
-    value = disentanglement(own_alignments(causal_tables(run)["alignment"]))
-    table = pd.read_parquet(run / _ACCURACY)
-    table = pd.DataFrame(
-        table[(table.condition == "all") & (table.split != "validation")],
-        columns=["split", "accuracy"],
+def _run(run: RunFolder) -> pd.DataFrame:
+    table = run.table("accuracy")
+    value = disentanglement(own_alignments(run.table("alignment")))
+    tests = table[(table.condition == "all") & (table.split != "validation")]
+    study, name = run.path.resolve().parts[-2:]
+    return pd.DataFrame(tests, columns=["split", "accuracy"]).assign(
+        run=f"{study}/{name}",
+        group=f"{study}/{setting_of(name)}".rstrip("/"),
+        disentanglement=value,
     )
-    study, name = run.resolve().parts[-2:]
-    group = f"{study}/{setting_of(name)}".rstrip("/")
-    return table.assign(run=f"{study}/{name}", group=group, disentanglement=value)

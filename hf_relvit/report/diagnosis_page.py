@@ -10,9 +10,9 @@ import yaml
 from ..analysis.diagnosis import Diagnosis
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure
-from ..figures.style import accuracy_figure, attention_figure, save_figure
+from ..figures.style import accuracy_figure, attention_figure
 from ..words import condition_name, split_name
-from .pages import embedded, write_page
+from .pages import embedded, save_figures, write_page
 
 HEADLINES = {
     "none": "No stage fails",
@@ -55,9 +55,9 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         drawn["attention"] = attention_figure(stages.frame)
     if len(tables["steering"]):
         drawn["steering"] = steering_figure(tables["steering"])
-    for kind in ("png", "svg"):
-        for title, figure in drawn.items():
-            save_figure(figure, out / "figures" / f"{title}.{kind}")
+    images = {
+        title: save_figures(figure, out / "figures" / title) for title, figure in drawn.items()
+    }
     test = frame[(frame.name == "answers are right") & (frame.split == "test")].iloc[0]
     cards = [
         (
@@ -86,7 +86,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         title=HEADLINES[verdict.verdict],
         lead=LEADS[verdict.verdict],
         cards=cards,
-        images={title: embedded(out / "figures" / f"{title}.png") for title in drawn},
+        images={title: embedded(file) for title, file in images.items()},
         reasons=verdict.reasons,
         advice=verdict.advice,
         settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)

@@ -7,9 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from .. import __version__
-from ..files import atomic_write
+from ..figures.style import save_figure
+from ..files import write_text
 
 
 def write_page(path: Path, template: str, **values) -> Path:
@@ -28,9 +30,23 @@ def write_page(path: Path, template: str, **values) -> Path:
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read)
     )
     text = environment.get_template(template).render(version=__version__, **values)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
+
+
+def save_figures(figure: Figure, path: Path) -> Path:
+    """Write a figure to ``path`` with the endings .svg and .png.
+
+    Args:
+        figure: to save.
+        path: without an ending.
+
+    Returns:
+        The path of the PNG file.
+    """
+    for kind in ("svg", "png"):
+        save_figure(figure, path.with_name(f"{path.name}.{kind}"))
+    return path.with_name(f"{path.name}.png")
 
 
 def embedded(path: Path) -> str:

@@ -11,10 +11,10 @@ import pandas as pd
 from ..analysis.attention import AttentionStages
 from ..analysis.similarity import Similarity
 from ..figures.photorealistic import CONDITIONS, photorealistic_figure
-from ..figures.style import attention_figure, save_figure
-from ..files import read_json
-from ..manifest import is_finished
-from .pages import embedded
+from ..figures.style import attention_figure
+from .folder import PHOTOREALISTIC, RunFolder
+from .pages import embedded, save_figures
+from .readings import Measurement, exceeds_controls, random_weights
 
 ONE_PAIR = (
     "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "
@@ -48,16 +48,17 @@ class PhotoResults:
     data: dict[str, str]
 
     @classmethod
-    def load(cls, run: Path) -> PhotoResults | None:
-        """The results of a run, from its folder; None unless all of its photorealistic cells are finished."""
-        folder = run / "photorealistic"
-        if not all(is_finished(folder / name) for name in ("accuracy", "frozen", "attention")):
+    def load(cls, run: RunFolder) -> PhotoResults | None:
+        """The results of a run; None unless all of its photorealistic cells are finished."""
+        cells = [PHOTOREALISTIC.format(name) for name in ("accuracy", "frozen", "attention")]
+        if not all(run.finished(cell) for cell in cells):
             return None
+        _, frozen, attention = cells
         return cls(
-            pd.read_parquet(folder / "accuracy" / "accuracy.parquet"),
-            Similarity.load(folder / "frozen").frame,
-            AttentionStages.load(folder / "attention"),
-            read_json(folder / "accuracy" / "provenance.json")["data"],
+            run.table("photorealistic"),
+            Similarity.load(run.cell(frozen)).frame,
+            AttentionStages.load(run.cell(attention)),
+            run.photorealistic_provenance["data"],
         )
 
 
@@ -79,11 +80,9 @@ def photorealistic_section(
         "photorealistic": photorealistic_figure(results.accuracy, results.frozen),
         "photorealistic_attention": attention_figure(results.stages.frame),
     }
-    for name, figure in drawn.items():
-        for kind in ("png", "svg"):
-            save_figure(figure, figures / f"{name}.{kind}")
+    images = {name: save_figures(figure, figures / name) for name, figure in drawn.items()}
     return {
-        "images": {name: embedded(figures / f"{name}.png") for name in drawn},
+        "images": {name: embedded(file) for name, file in images.items()},
         "data": results.data,
         "accuracy": accuracy(results.accuracy, test),
         "frozen": frozen(results.frozen),
@@ -131,7 +130,8 @@ def accuracy(table: pd.DataFrame, test: pd.Series) -> str:
         )
     if row.ci_low <= row.floor:
         return f"{found} That is no better than guessing: {learned} does not carry over to these pictures."
-    if row.ci_low <= row.base_accuracy:
+    independent = int(row.n) // 2  # a scene and its twin
+    if not exceeds_controls(Measurement.from_row(row, "all"), [random_weights(row, independent)]):
         return f"{found} That is better than guessing, but random weights may do as well."
     return f"{found} That is better than guessing: {learned} carries over, at least in part."
 

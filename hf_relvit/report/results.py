@@ -6,24 +6,22 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
 from ..errors import RelViTError
-from ..files import read_json
 from ..provenance import dataset_checksum
+from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
+from .folder import CAUSAL_KEYS, RunFolder
 from .redaction import without_local
-from .tables import CAUSAL
 
-FILE = "results.json"
-FORMAT = 1
+RESULTS_FILE = "results.json"
+FORMAT_VERSION = 1
 _WORD = re.compile(r"[\w.-]{1,64}")  # what is shown in terminals may hold no control characters
-WHOLE = ("all", "trained", "shuffled", "flip", "agree")
+WHOLE_CONDITIONS = ("all", "trained", "shuffled", "flip", "agree")
 """Conditions over all scenes; the rows of single kinds of scenes stay in the Parquet tables."""
 
 
@@ -37,7 +35,7 @@ class RunResults:
         validation: ``accuracy, ci_low, ci_high, n`` at the end of training.
         versions: package -> version, of the training.
         data: what was evaluated on: ``task, config, version, seed, checksum, generator``; None without evaluation.
-        tables: "accuracy", "photorealistic", the causal analyses (``study.tables.CAUSAL``) -> rows; those there are.
+        tables: "accuracy", "photorealistic", the causal analyses (``folder.CAUSAL_KEYS``) -> rows; those there are.
         attention: scores of the attention stages, with ``n`` (scenes); empty if not measured.
     """
 
@@ -54,7 +52,7 @@ class RunResults:
         return pd.DataFrame(self.tables.get(name, []))
 
     def to_json(self) -> str:
-        values = {"format": FORMAT, **dataclasses.asdict(self)}
+        values = {"format": FORMAT_VERSION, **dataclasses.asdict(self)}
         return json.dumps(_plain(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -67,8 +65,8 @@ class RunResults:
         cure = "publish the run again with relvit push"
         try:
             values = json.loads(text)
-            if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
-                raise ValueError(f"expected format {FORMAT}")
+            if not isinstance(values, dict) or values.pop("format", None) != FORMAT_VERSION:
+                raise ValueError(f"expected format {FORMAT_VERSION}")
             results = cls(**values)
             if results.config["task"] not in TASK_QUESTIONS or not isinstance(results.tables, dict):
                 raise ValueError(
@@ -76,7 +74,7 @@ class RunResults:
                 )
             for table in ("accuracy", "photorealistic"):
                 _check_rows(results.tables.get(table, []), ("split", "condition"))
-            _check_rows(results.tables.get("alignment", []), CAUSAL["alignment"][1])
+            _check_rows(results.tables.get("alignment", []), CAUSAL_KEYS["alignment"])
             if results.data and not all(
                 _WORD.fullmatch(results.data[key]) for key in ("config", "version")
             ):
@@ -104,54 +102,36 @@ def _check_rows(rows: Any, keys: tuple[str, ...]) -> None:
             raise ValueError(f"n {row['n']!r}")
 
 
-def collect(training: Path, cells: Mapping[str, Path], data: Path | None) -> RunResults:
-    """The results of a run from its files.
-
-    Args:
-        training: the folder with ``config.json``, ``history.json`` and ``model/``.
-        cells: path in the run -> file, of the finished cells only.
-        data: the manifest of the stimuli.
-    """
+def collect_results(run: RunFolder) -> RunResults:
+    """The results of a run from its finished cells."""
+    trained = of_training(run.training)
+    if run.training_alone:
+        return trained
     tables: dict[str, list[dict[str, Any]]] = {}
-    for analysis, pattern in {
-        "accuracy": "evaluation/accuracy.parquet",
-        "photorealistic": "photorealistic/accuracy/accuracy.parquet",
-        **{k: v[0] for k, v in CAUSAL.items()},
-    }.items():
-        found = [path for name, path in sorted(cells.items()) if PurePosixPath(name).match(pattern)]
-        if found:
-            rows = pd.concat([pd.read_parquet(path) for path in found], ignore_index=True)
-            whole = rows[rows.condition.isin(WHOLE)] if analysis != "accuracy" else rows
-            tables[analysis] = whole.astype(object).to_dict("records")
-    attention: dict[str, float] = {}
-    if (scores := cells.get("attention/attention.json")) is not None:
-        stages = read_json(scores)
-        attention = {**stages["scores"], "n": stages["facts"]["n"]}
-    processor = read_json(training / "model" / "config.json")["processor_fingerprint"]
+    for name in ("accuracy", "photorealistic", *CAUSAL_KEYS):
+        if run.table_files(name, finished=True):
+            rows = run.table(name, finished=True)
+            whole = rows if name == "accuracy" else rows[rows.condition.isin(WHOLE_CONDITIONS)]
+            tables[name] = whole.astype(object).to_dict("records")
+    manifest = run.data_manifest
     return dataclasses.replace(
-        of_training(
-            read_json(training / "config.json"), read_json(training / "history.json"), processor
-        ),
-        data=None if data is None else _data(read_json(data)),
+        trained,
+        data=None if manifest is None else _data(manifest),
         tables=tables,
-        attention=attention,
+        attention=run.attention_scores,
     )
 
 
-def of_training(config: dict[str, Any], history: dict[str, Any], processor: str) -> RunResults:
-    """What the training alone says.
-
-    Args:
-        config: its settings.
-        history: what it logged, with provenance (``history.json``).
-        processor: fingerprint of the image processor.
-    """
+def of_training(folder: TrainingFolder) -> RunResults:
+    """What the training alone says."""
+    config = folder.config
+    history = folder.history
     last = [row for row in history["log"] if "eval_validation_accuracy" in row][-1]
     validation = {key: last[f"eval_validation_{key}"] for key in ("accuracy", "ci_low", "ci_high")}
     return RunResults(
         without_local(config),
-        processor,
-        validation | {"n": config["n_eval"]},
+        folder.processor_fingerprint,
+        {**validation, "n": config["n_eval"]},
         history["provenance"]["versions"],
     )
 

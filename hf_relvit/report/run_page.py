@@ -9,24 +9,18 @@ from pathlib import Path
 import pandas as pd
 
 from ..analysis.attention import AttentionStages
-from ..figures.style import (
-    accuracy_figure,
-    attention_figure,
-    head_reach,
-    history_figure,
-    save_figure,
-)
-from ..files import atomic_write, read_json
+from ..figures.style import accuracy_figure, attention_figure, head_reach, history_figure
+from ..files import atomic_write
 from ..stimuli.preview import contact_sheet
 from ..training.config import TrainConfig
 from ..words import TASK_QUESTIONS, condition_name, split_name
 from . import sentences
 from .captions import CAPTIONS
-from .pages import embedded, write_page
+from .folder import DATA, RunFolder, StudyFolder
+from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .seeds import compare, save_causal
 from .sentences import SENTENCES
-from .tables import causal_tables
 
 
 def write_report(
@@ -43,61 +37,47 @@ def write_report(
     Returns:
         Its path.
     """
-    single = len(runs) == 1
+    folder = StudyFolder(out)
+    if len(runs) == 1:
+        ((name, config),) = runs.items()
+        return _run_page(study, config, folder.run(name), folder.report, photorealistic)
     pages = {}
-    for run, config in runs.items():
-        page = (out if single else out / run) / "report.html"
-        pages[run] = _run_page(study, config, out / run, page, photorealistic)
-    if single:
-        return out / "report.html"
+    for name, config in runs.items():
+        run = folder.run(name)
+        pages[name] = _run_page(study, config, run, run.report, photorealistic)
     comparison = compare(list(runs), out)
+    settings = {
+        setting: {analysis: embedded(file) for analysis, file in figures.items()}
+        for setting, figures in comparison.figures.items()
+    }
     return write_page(
-        out / "report.html",
+        folder.report,
         "comparison.html",
         study=study,
         title=f"{len(pages)} runs, side by side",
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=[
-            row | {"split": split_name(row["split"])}
-            for row in comparison.accuracy.to_dict("records")
-        ],
+        rows=_named(comparison.accuracy),
         overview={name: embedded(figure) for name, figure in comparison.overview.items()},
-        settings={
-            setting: {k: embedded(f) for k, f in of.items()}
-            for setting, of in comparison.figures.items()
-        },
+        settings=settings,
         correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),
         captions=CAPTIONS,
     )
 
 
-def _run_page(study: str, config: TrainConfig, out: Path, path: Path, photorealistic: bool) -> Path:
-    """The page of one run, and its figures in ``out / "figures"``."""
-    table = pd.read_parquet(out / "evaluation" / "accuracy.parquet")
-    history = read_json(out / "training" / "history.json")
-    stages = AttentionStages.load(out / "attention")
-    figures = out / "figures"
-    scenes = config.distribution().sample("test", config.n_eval)
-    sheet = contact_sheet(scenes[:9], columns=3)
-    with atomic_write(figures / "stimuli.png") as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
-    for kind in ("png", "svg"):
-        save_figure(accuracy_figure(table), figures / f"accuracy.{kind}")
-        save_figure(history_figure(history["log"]), figures / f"history.{kind}")
-        save_figure(attention_figure(stages.frame), figures / f"attention.{kind}")
-
-    causal = causal_tables(out)
-    reach = head_reach(stages.frame).mean(1)
-    save_causal(causal, figures, reach)
-    images = {"viewer": out / "attention" / "viewer.png"}
-    images |= {
-        kind: figures / f"{kind}.png"
-        for kind in ("stimuli", "history", "accuracy", "attention", *causal)
-    }
+def _run_page(
+    study: str, config: TrainConfig, run: RunFolder, path: Path, photorealistic: bool
+) -> Path:
+    """The page of one run, and its figures in the run's folder."""
+    table = run.table("accuracy")
+    stages = run.stages
+    causal = run.causal_tables()
+    images = _draw(config, run, table, stages, causal)
     overall = table[table.condition == "all"].set_index("split")
     test = overall.loc["test"]
-    photos = PhotoResults.load(out)
+    photos = PhotoResults.load(run)
+    provenance = run.history["provenance"]
+    settings = {"settings": config.to_dict(), **stages.facts["provenance"]}
     return write_page(
         path,
         "report.html",
@@ -105,47 +85,90 @@ def _run_page(study: str, config: TrainConfig, out: Path, path: Path, photoreali
         preset=study,
         config=config,
         lead=sentences.summary(test, overall, config),
-        cards=[
-            (
-                f"{test.accuracy:.1%}",
-                f"IID test accuracy ({test.ci_low:.1%} to {test.ci_high:.1%})",
-            ),
-            (
-                f"{overall.accuracy.min():.1%}",
-                f"hardest test: {split_name(str(overall.accuracy.idxmin()))}",
-            ),
-            (f"{stages.scores['perceptual_score']:.2f}", "perceptual score (ours, 0 to 1)"),
-            (f"{stages.scores['relational_score']:.2f}", "relational score (ours, 0 to 1)"),
-        ],
-        images={kind: embedded(path) for kind, path in images.items()},
+        cards=_cards(overall, stages),
+        images={name: embedded(file) for name, file in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
         causal={name: (*CAPTIONS[name], SENTENCES[name](frame)) for name, frame in causal.items()},
-        photorealistic=photos and photorealistic_section(photos, stages, test, figures),
+        photorealistic=photos and photorealistic_section(photos, stages, test, run.figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
-        rows=[
-            row | {"split": split_name(row["split"]), "pairs": condition_name(row["condition"])}
-            for row in table.to_dict("records")
-        ],
-        code=_CODE.format(
-            out=Path(out.parent.name) / out.name, config=f"{config.geometry}-{config.combinations}"
-        ),
+        rows=_named(table),
+        code=_code(config, run),
         foot=[
             f"seed {config.seed}",
             f"{config.images:,} training images",
-            f"processor {read_json(out / 'evaluation' / 'provenance.json')['processor']}",
-            *(
-                f"{package} {number}"
-                for package, number in history["provenance"]["versions"].items()
-            ),
-            history["provenance"]["machine"],
+            f"processor {run.evaluation_provenance['processor']}",
+            *(f"{package} {number}" for package, number in provenance["versions"].items()),
+            provenance["machine"],
         ],
-        details=json.dumps({"settings": config.to_dict(), **stages.facts["provenance"]}, indent=1),
+        details=json.dumps(settings, indent=1),
+    )
+
+
+def _draw(
+    config: TrainConfig,
+    run: RunFolder,
+    table: pd.DataFrame,
+    stages: AttentionStages,
+    causal: dict[str, pd.DataFrame],
+) -> dict[str, Path]:
+    """The figures of a run, name -> PNG file."""
+    scenes = config.distribution().sample("test", config.n_eval)
+    sheet = contact_sheet(scenes[:9], columns=3)
+    stimuli = run.figure("stimuli")
+    with atomic_write(stimuli) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+    drawn = {
+        "history": history_figure(run.history["log"]),
+        "accuracy": accuracy_figure(table),
+        "attention": attention_figure(stages.frame),
+    }
+    saved = {name: save_figures(figure, run.figures / name) for name, figure in drawn.items()}
+    reach = head_reach(stages.frame).mean(1)
+    return {
+        "viewer": run.viewer,
+        "stimuli": stimuli,
+        **saved,
+        **save_causal(causal, run.figures, reach),
+    }
+
+
+def _cards(overall: pd.DataFrame, stages: AttentionStages) -> list[tuple[str, str]]:
+    """The numbers at the head of the page, with their words."""
+    test = overall.loc["test"]
+    hardest = split_name(str(overall.accuracy.idxmin()))
+    interval = f"{test.ci_low:.1%} to {test.ci_high:.1%}"
+    perceptual = stages.scores["perceptual_score"]
+    relational = stages.scores["relational_score"]
+    return [
+        (f"{test.accuracy:.1%}", f"IID test accuracy ({interval})"),
+        (f"{overall.accuracy.min():.1%}", f"hardest test: {hardest}"),
+        (f"{perceptual:.2f}", "perceptual score (ours, 0 to 1)"),
+        (f"{relational:.2f}", "relational score (ours, 0 to 1)"),
+    ]
+
+
+def _named(table: pd.DataFrame) -> list[dict]:
+    """The rows of a table of accuracies, with splits and conditions as people read them."""
+    rows = []
+    for row in table.to_dict("records"):
+        pairs = condition_name(row.get("condition", "all"))
+        rows.append({**row, "split": split_name(row["split"]), "pairs": pairs})
+    return rows
+
+
+def _code(config: TrainConfig, run: RunFolder) -> str:
+    study = run.path.parent.name
+    shown = RunFolder(Path(study) / run.name)
+    return _CODE.format(
+        model=shown.training.model,
+        data=shown.cell(DATA),
+        config=f"{config.geometry}-{config.combinations}",
     )
 
 
 _CODE = """from datasets import load_dataset
 from hf_relvit import Checkpoint
 
-checkpoint = Checkpoint.open("{out}/training/model")
-scenes = load_dataset("{out}/data", "{config}", split="test")"""
+checkpoint = Checkpoint.open("{model}")
+scenes = load_dataset("{data}", "{config}", split="test")"""

@@ -12,11 +12,13 @@ import pandas as pd
 from ..analysis.correlation import MINIMUM, correlate
 from ..figures.causal import alignment_figure, novel_figure, probe_figure, steering_figure
 from ..figures.comparison import curves_figure, settings_figure
-from ..figures.style import accuracy_figure, save_figure
-from ..files import atomic_write, read_json
+from ..figures.style import accuracy_figure
+from ..files import write_table
 from .collect import collect
+from .folder import CAUSAL_KEYS, RunFolder, StudyFolder
+from .pages import save_figures
 from .photorealistic_page import PhotoResults
-from .tables import CAUSAL, causal_tables, curves, over_seeds, setting_of
+from .tables import curves, over_seeds, setting_of
 
 FIGURES = {
     "alignment": alignment_figure,
@@ -50,73 +52,86 @@ def compare(runs: list[str], out: Path) -> Comparison:
         runs: their names, which end in "seed" and a number.
         out: folder of the study, with a folder for each.
     """
-    accuracy = _stacked({run: _accuracy(out / run) for run in runs})
-    accuracy = accuracy.assign(setting=accuracy.run.map(setting_of))
-    training = _stacked(
-        {run: curves(read_json(out / run / "training" / "history.json")) for run in runs}
-    )
-    training = training.assign(setting=training.run.map(setting_of))
-    tables = {"accuracy": over_seeds(accuracy), "seeds": accuracy, "curves": training}
-    of_runs = {run: causal_tables(out / run) for run in runs}
-    for analysis, (_, by) in CAUSAL.items():
-        if found := {
-            run: tables_[analysis] for run, tables_ in of_runs.items() if analysis in tables_
-        }:
-            tables[analysis] = over_seeds(_stacked(found), by)
+    study = StudyFolder(out)
+    folders = [study.run(run) for run in runs]
+    tables = _over_runs(folders)
     for name, table in tables.items():
-        with atomic_write(out / "tables" / f"{name}.parquet") as temporary:
-            table.to_parquet(temporary)
+        write_table(study.table_file(name), table)
 
-    overview = {"curves": curves_figure(training)}
+    overview = {"curves": curves_figure(tables["curves"])}
     if tables["accuracy"].setting.nunique() > 1:
-        overview = {"settings": settings_figure(tables["accuracy"], accuracy), **overview}
-    for name, figure in overview.items():
-        for kind in ("png", "svg"):
-            save_figure(figure, out / "figures" / f"{name}.{kind}")
-
-    figures: dict[str, dict[str, Path]] = {}
+        settings = settings_figure(tables["accuracy"], tables["seeds"])
+        overview = {"settings": settings, **overview}
+    shown = {name: save_figures(figure, study.figures / name) for name, figure in overview.items()}
+    figures = {}
     for setting in tables["accuracy"].setting.unique():
-        folder = out / "figures" / (setting or "seeds")
         own = {name: table[table.setting == setting] for name, table in tables.items()}
-        for kind in ("png", "svg"):
-            save_figure(
-                accuracy_figure(own["accuracy"].assign(condition="all")),
-                folder / f"accuracy.{kind}",
-            )
-        causal = {name: table for name, table in own.items() if name in FIGURES and len(table)}
-        save_causal(causal, folder)
-        figures[setting] = {name: folder / f"{name}.png" for name in ("accuracy", *causal)}
-    shown = {name: out / "figures" / f"{name}.png" for name in overview}
-    return Comparison(tables["accuracy"], shown, figures, _correlation(runs, out))
+        figures[setting] = _setting_figures(own, study.figures / (setting or "seeds"))
+    return Comparison(tables["accuracy"], shown, figures, _correlation(folders, study))
+
+
+def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
+    """The tables of all runs: "accuracy" and the causal ones over seeds, "seeds" and "curves" run by run."""
+    seeds = _stacked({run.name: _accuracy(run) for run in folders})
+    training = _stacked({run.name: curves(run.history) for run in folders})
+    tables = {"accuracy": over_seeds(seeds), "seeds": seeds, "curves": training}
+    causal = {run.name: run.causal_tables() for run in folders}
+    for analysis, columns in CAUSAL_KEYS.items():
+        parts = {run: table[analysis] for run, table in causal.items() if analysis in table}
+        if parts:
+            tables[analysis] = over_seeds(_stacked(parts), columns)
+    return tables
+
+
+def _setting_figures(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
+    """Draw the tables of one setting: analysis -> PNG file."""
+    whole = tables["accuracy"].assign(condition="all")
+    accuracy = save_figures(accuracy_figure(whole), folder / "accuracy")
+    causal = {name: table for name, table in tables.items() if name in FIGURES and len(table)}
+    return {"accuracy": accuracy, **save_causal(causal, folder)}
 
 
 def save_causal(
     tables: Mapping[str, pd.DataFrame], folder: Path, reach: np.ndarray | None = None
-) -> None:
-    """Draw the causal tables to ``folder / "<analysis>.png"`` and ".svg"; ``reach`` as in ``figures.tint``."""
-    for analysis, table in tables.items():
-        for kind in ("png", "svg"):
-            save_figure(FIGURES[analysis](table, reach), folder / f"{analysis}.{kind}")
+) -> dict[str, Path]:
+    """Draw the causal tables to ``folder / "<analysis>.png"`` and ".svg".
+
+    Args:
+        tables: by analysis.
+        folder: for the figures.
+        reach: see ``figures.tint``.
+
+    Returns:
+        Analysis -> PNG file.
+    """
+    return {
+        analysis: save_figures(FIGURES[analysis](table, reach), folder / analysis)
+        for analysis, table in tables.items()
+    }
 
 
-def _accuracy(run: Path) -> pd.DataFrame:
+def _accuracy(run: RunFolder) -> pd.DataFrame:
     """Of whole splits, and of the photorealistic set where the run was tested on one."""
-    table = pd.read_parquet(run / "evaluation" / "accuracy.parquet").assign(shared=False)
-    if photos := PhotoResults.load(run):
+    table = run.table("accuracy").assign(shared=False)
+    photos = PhotoResults.load(run)
+    if photos is not None:
         table = pd.concat([table, photos.accuracy.assign(shared=True)], ignore_index=True)
     return pd.DataFrame(table[table.condition == "all"])
 
 
 def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
+    """The tables of several runs as one, with ``run`` and ``setting``."""
+    parts = [table.assign(run=run, setting=setting_of(run)) for run, table in tables.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _correlation(runs: list[str], out: Path) -> Path | None:
-    aligned = [out / run for run in runs if "alignment" in causal_tables(out / run)]
-    if len({setting_of(run.name) for run in aligned}) < MINIMUM:
+def _correlation(folders: list[RunFolder], study: StudyFolder) -> Path | None:
+    aligned = [run.path for run in folders if run.table_files("alignment")]
+    if len({setting_of(path.name) for path in aligned}) < MINIMUM:
         return None
     result = correlate(collect(aligned))
-    result.save(out / "tables")
-    for kind in ("png", "svg"):
-        result.plot(out / "figures" / f"correlation.{kind}")
-    return out / "figures" / "correlation.png"
+    result.save(study.tables)
+    for kind in ("svg", "png"):
+        file = study.figures / f"correlation.{kind}"
+        result.plot(file)
+    return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,28 +11,7 @@ from scipy.special import stdtrit
 from ..statistics import wilson
 from ..words import split_name
 
-CAUSAL = {
-    "alignment": (
-        "das*/*/scores.parquet",
-        ("property", "layer", "split", "score", "control", "weights", "condition"),
-    ),
-    "novel": ("novel/*/novel.parquet", ("property", "layer", "baseline", "method", "condition")),
-    "probes": ("probes/*/probes.parquet", ("layer", "target", "form", "condition")),
-    "steering": ("steering/steering.parquet", ("layer", "alpha", "pair", "condition")),
-}
-"""Where a run keeps the table of each causal analysis, and what tells its rows apart."""
 MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
-
-
-def causal_tables(run: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a run's finished causal cells, by analysis, in the order of ``CAUSAL``; those there are."""
-    tables = {}
-    for analysis, (pattern, _) in CAUSAL.items():
-        if found := sorted(run.glob(pattern)):
-            tables[analysis] = pd.concat(
-                [pd.read_parquet(path) for path in found], ignore_index=True
-            )
-    return tables
 
 
 def curves(history: dict) -> pd.DataFrame:

@@ -9,14 +9,15 @@ from pathlib import Path
 from ..analysis.attention import measure_attention
 from ..analysis.similarity import measure_similarity
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
+from ..files import read_json
 from ..geometry import PatchGeometry
 from ..modeling.checkpoints import Checkpoint
-from ..provenance import dataset_checksum, provenance
+from ..provenance import dataset_checksum
+from ..report.folder import PHOTOREALISTIC as CELL
+from ..report.folder import TRAINING, RunFolder, write_accuracy
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
 from ..training.evaluation import PHOTOREALISTIC, evaluate
-from ..training.folder import TrainingFolder
 from ..training.precision import training_autocast
 from ..training.run import build_model
 from .cells import Cell
@@ -92,30 +93,28 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
         return []
     settings = config.to_dict() | {"photorealistic": photos.checksum}
     return [
-        Cell(f"photorealistic/{name}", partial(work, config, photos, run), ("training",), settings)
+        Cell(
+            CELL.format(name), partial(work, config, photos, RunFolder(run)), (TRAINING,), settings
+        )
         for name, work in _WORKS.items()
     ]
 
 
-def _opened(photos: PhotoSet, run: Path) -> tuple[Checkpoint, PhotoPairs]:
-    checkpoint = TrainingFolder(run / "training").checkpoint()
+def _opened(photos: PhotoSet, run: RunFolder) -> tuple[Checkpoint, PhotoPairs]:
+    checkpoint = run.checkpoint()
     return checkpoint, photos.pairs(checkpoint.geometry)
 
 
-def _accuracy(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
+def _accuracy(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
     checkpoint, pairs = _opened(photos, run)
     with training_autocast(config):
         table = evaluate(checkpoint, {PHOTOREALISTIC: pairs}, progress=True)
-    with atomic_write(folder / "accuracy.parquet") as temporary:
-        table.to_parquet(temporary)
     data = {"config": photos.config, "checksum": photos.checksum}
-    write_json(
-        folder / "provenance.json",
-        provenance(seed=pairs.seed, processor=checkpoint.processor.fingerprint, data=data),
-    )
+    processor = checkpoint.processor.fingerprint
+    write_accuracy(folder, table, seed=pairs.seed, processor=processor, data=data)
 
 
-def _frozen(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
+def _frozen(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
     """Of the checkpoint, of a pretrained backbone as it was before training, and of random weights."""
     checkpoint, pairs = _opened(photos, run)
     models = {"checkpoint": checkpoint}
@@ -127,7 +126,7 @@ def _frozen(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> N
         measure_similarity(models, pairs, progress=True).save(folder)
 
 
-def _attention(config: TrainConfig, photos: PhotoSet, run: Path, folder: Path) -> None:
+def _attention(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
     checkpoint, pairs = _opened(photos, run)
     with training_autocast(config):
         measure_attention(checkpoint, pairs[:SCENES], progress=True).save(folder)

@@ -9,11 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..files import atomic_write, write_json
 from ..manifest import is_finished
-from ..provenance import provenance
+from ..report.folder import ATTENTION, DATA, EVALUATION, TRAINING, RunFolder, write_accuracy
 from ..training.config import TrainConfig
-from ..training.folder import TrainingFolder
 from .cells import Cell, run_cell
 from .plan import Run, Study
 
@@ -87,14 +85,15 @@ def run_single(study: Study, out: Path, number: int) -> Path:
     return folder
 
 
-def cells_of(run: Run, study: Study, folder: Path) -> list[Cell]:
+def cells_of(plan: Run, study: Study, folder: Path) -> list[Cell]:
     """The cells of a run in the order of their needs; ``folder`` is the run's."""
-    config = run.config
+    config = plan.config
+    run = RunFolder(folder)
     cells = [
-        Cell("data", partial(_data, config)),
-        Cell("training", partial(_training, config)),
-        Cell("evaluation", partial(_evaluation, config), ("data", "training")),
-        Cell("attention", partial(_attention, config), ("training",)),
+        Cell(DATA, partial(_data, config)),
+        Cell(TRAINING, partial(_training, config)),
+        Cell(EVALUATION, partial(_evaluation, config, run), (DATA, TRAINING)),
+        Cell(ATTENTION, partial(_attention, config, run), (TRAINING,)),
     ]
     cells = [dataclasses.replace(cell, settings=config.to_dict()) for cell in cells]
     if study.photorealistic is not None:
@@ -133,34 +132,28 @@ def _training(config: TrainConfig, folder: Path) -> None:
     write_training_card(train(config, folder))
 
 
-def _evaluation(config: TrainConfig, folder: Path) -> None:
+def _evaluation(config: TrainConfig, run: RunFolder, folder: Path) -> None:
     from ..building.build import open_folder
     from ..training.evaluation import evaluate
     from ..training.precision import training_autocast
 
-    checkpoint = TrainingFolder(folder.parent / "training").checkpoint()
-    splits = open_folder(folder.parent / "data", f"{config.geometry}-{config.combinations}")
+    checkpoint = run.checkpoint()
+    splits = open_folder(run.cell(DATA), f"{config.geometry}-{config.combinations}")
+    tests = {split: scenes for split, scenes in splits.items() if split != "train"}
     with training_autocast(config):
-        table = evaluate(
-            checkpoint, {k: v for k, v in splits.items() if k != "train"}, progress=True
-        )
-    with atomic_write(folder / "accuracy.parquet") as temporary:
-        table.to_parquet(temporary)
-    write_json(
-        folder / "provenance.json",
-        provenance(seed=config.seed, processor=checkpoint.processor.fingerprint),
-    )
+        table = evaluate(checkpoint, tests, progress=True)
+    write_accuracy(folder, table, seed=config.seed, processor=checkpoint.processor.fingerprint)
 
 
-def _attention(config: TrainConfig, folder: Path) -> None:
+def _attention(config: TrainConfig, run: RunFolder, folder: Path) -> None:
     from ..analysis.attention import measure_attention, save_viewer
     from ..training.precision import training_autocast
 
-    checkpoint = TrainingFolder(folder.parent / "training").checkpoint()
+    checkpoint = run.checkpoint()
     scenes = config.distribution().sample("test", ATTENTION_SCENES)
     with training_autocast(config):
         stages = measure_attention(checkpoint, scenes, progress=True)
     stages.save(folder)
     for kind in ("png", "svg"):
         stages.plot(folder / f"attention.{kind}")
-    save_viewer(checkpoint, scenes, stages, folder / "viewer.png")
+    save_viewer(checkpoint, scenes, stages, folder / run.viewer.name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import RelViTError
 from ..files import read_json
 from ..modeling.checkpoints import Checkpoint
 
@@ -34,6 +35,25 @@ class TrainingFolder:
     def model(self) -> Path:
         """The checkpoint: weights, configuration, image processor and card."""
         return self.path / "model"
+
+    @property
+    def weights(self) -> Path:
+        """Of the checkpoint, if they are in one file."""
+        return self.model / "model.safetensors"
+
+    @property
+    def card(self) -> Path:
+        """The card of the checkpoint."""
+        return self.model / "README.md"
+
+    @property
+    def processor_fingerprint(self) -> str:
+        """Of the image processor; RelViTError if the model's configuration does not say."""
+        file = self.model / "config.json"
+        fingerprint = read_json(file).get("processor_fingerprint")
+        if fingerprint is None:
+            raise RelViTError(f"{file} names no image processor: expected a model of relvit train")
+        return fingerprint
 
     @property
     def checkpoints(self) -> Path:

@@ -6,14 +6,16 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from hf_relvit.hub.runs import stage
+from hf_relvit.hub.runs import collect_files
+from hf_relvit.manifest import write_manifest
 from hf_relvit.report.card import MARK, run_card
-from hf_relvit.report.results import RunResults, collect
+from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.results import RunResults, collect_results
 
 
 @pytest.fixture
 def staged(study):
-    return stage(study, "relvit/tiny")
+    return collect_files(study, "relvit/tiny")
 
 
 def test_every_accuracy_stands_with_interval_n_and_seeds_beside_random_weights_and_floor(staged):
@@ -108,17 +110,18 @@ def test_the_base_model_is_named_if_it_is_on_the_hub(staged):
         assert f"fine-tuned from `{backbone}`" in card.text
 
 
-def test_photorealistic_pairs_have_a_section_if_the_run_was_tested_on_them(staged, study, tmp_path):
+def test_photorealistic_pairs_have_a_section_if_the_run_was_tested_on_them(staged, run):
     assert "photorealistic" not in staged.files["README.md"].decode().lower()
     rows = staged.results.table("accuracy").query("split == 'test'").assign(split="photorealistic")
-    (tmp_path / "photorealistic" / "accuracy").mkdir(parents=True)
-    path = tmp_path / "photorealistic" / "accuracy" / "accuracy.parquet"
-    rows.to_parquet(path)
-    results = collect(
-        study / "seed0" / "training", {"photorealistic/accuracy/accuracy.parquet": path}, None
-    )
+    cell = run / "photorealistic" / "accuracy"
+    cell.mkdir(parents=True)
+    rows.to_parquet(cell / "accuracy.parquet")
+    assert "photorealistic" not in collect_results(RunFolder(run)).tables  # not finished
+    write_manifest(cell, {})
+    results = collect_results(RunFolder(run))
     assert [row["condition"] for row in results.tables["photorealistic"]] == ["all"]
-    assert RunResults.from_json(results.to_json(), "relvit/tiny").tables == results.tables
+    again = RunResults.from_json(results.to_json(), "relvit/tiny")
+    assert again.to_json() == results.to_json()
     (row,) = (
         line for line in run_card(results).text.splitlines() if line.startswith("| photorealistic")
     )

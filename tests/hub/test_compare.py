@@ -8,12 +8,12 @@ from huggingface_hub import HfApi
 from hf_relvit import cli
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub import leaderboard as compare
-from hf_relvit.hub.runs import stage
+from hf_relvit.hub.runs import collect_files
 
 
 @pytest.fixture
 def results(study):
-    return stage(study, "relvit/tiny").results
+    return collect_files(study, "relvit/tiny").results
 
 
 def variant(results, kind, seed, accuracy, swap):

@@ -165,13 +165,15 @@ def test_a_dry_run_sends_nothing_and_needs_no_account(hub, built, monkeypatch, c
     assert end.value.code == 0
     assert hub.requests == []
     lines = capsys.readouterr().out.splitlines()
-    listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines[:-1]}
+    listed = {line.split()[2]: float(line.split()[0]) for line in lines[:-2]}
     for name, size in listed.items():
         if name not in ("README.md", "columns.png"):
-            assert (built / name).stat().st_size == size
+            assert round((built / name).stat().st_size / 1e6, 3) == size
     assert {"README.md", "columns.png", "quick-32/manifest.json"} <= listed.keys()
-    assert lines[-1].split()[0] == f"{sum(listed.values()):,}"
-    assert "relvit/rmts (private if it is new) and its tag v1.0.0" in lines[-1]
+    assert (
+        f"{len(listed)} files for relvit/rmts, private if it is new; nothing was sent" in lines[-2]
+    )
+    assert lines[-1] == "its tag would be v1.0.0"
 
 
 def test_configs_of_two_folders_meet_on_the_hub(hub, tmp_path):

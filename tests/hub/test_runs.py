@@ -9,7 +9,7 @@ from tiny import TINY
 
 from hf_relvit import cli
 from hf_relvit.errors import RelViTError
-from hf_relvit.hub.runs import push, stage
+from hf_relvit.hub.runs import collect_files, push
 from hf_relvit.manifest import MANIFEST, _digest
 
 TOKEN = "hf_" + "aB3" * 12
@@ -37,7 +37,10 @@ def commits(hub, repo="relvit/tiny"):
 
 
 def test_a_run_is_found_from_its_folder_and_from_its_study(study):
-    of_run, of_study = stage(study / "seed0", "relvit/tiny"), stage(study, "relvit/tiny")
+    of_run, of_study = (
+        collect_files(study / "seed0", "relvit/tiny"),
+        collect_files(study, "relvit/tiny"),
+    )
     assert list(of_run.files) == list(of_study.files)
     expected = {
         "model.safetensors",
@@ -87,7 +90,7 @@ def test_only_what_is_allowed_leaves(run):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_bytes(b"x")
     (run / "token").write_text(TOKEN)
-    staged = stage(run, "relvit/tiny")
+    staged = collect_files(run, "relvit/tiny")
     assert set(planted) <= set(staged.left_out)
     endings = {name.rsplit(".", 1)[-1] for name in staged.files}
     assert endings == {"safetensors", "json", "parquet", "png", "svg", "py", "md", "yaml"}
@@ -105,7 +108,7 @@ def test_paths_of_the_author_are_cut_everywhere(run, tmp_path):
     (run / "report.html").write_text(
         f'<a href="{tmp_path}/model">/home/alice/run</a> https://x.org/home/page'
     )
-    staged = stage(run, "relvit/tiny")
+    staged = collect_files(run, "relvit/tiny")
     text = {name: f if isinstance(f, bytes) else f.read_bytes() for name, f in staged.files.items()}
     for secret in (b"alice", str(tmp_path).encode(), b"~/secret", str(os.getcwd()).encode()):
         assert not [name for name, content in text.items() if secret in content]
@@ -126,7 +129,7 @@ def test_a_token_stops_the_push_and_is_not_shown(run, name):
     (run / name).write_bytes(content[:1] + TOKEN.encode() + b" " + content[1:])
     reseal((run / name).parent)
     with pytest.raises(RelViTError, match="holds what looks like a token of the Hub") as error:
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
     assert TOKEN not in str(error.value)
 
 
@@ -134,7 +137,7 @@ def test_nothing_outside_of_the_run_is_read(run, tmp_path):
     (tmp_path / "secret.json").write_text("{}")
     (run / "das" / "color-0" / "extra.json").symlink_to(tmp_path / "secret.json")
     with pytest.raises(RelViTError, match=r"extra\.json leads out of"):
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
     (run / "das" / "color-0" / "extra.json").unlink()
     manifest = run / "das" / "color-0" / MANIFEST
     values = json.loads(manifest.read_text())
@@ -143,30 +146,30 @@ def test_nothing_outside_of_the_run_is_read(run, tmp_path):
     with pytest.raises(
         RelViTError, match=r"names \.\./\.\./\.\./secret\.json, outside of its cell"
     ):
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
 
 
 def test_a_huge_file_is_refused_by_its_size(run):
     with (run / "training" / "model" / "model.safetensors").open("wb") as file:
         file.truncate(10_000_000_000)  # sparse: takes no space
     with pytest.raises(RelViTError, match=r"has 10\.0 GB: expected at most 5 GB a file"):
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
 
 
 def test_a_changed_file_and_an_unfinished_run_are_refused(run):
     (run / "steering" / MANIFEST).unlink()
-    assert stage(run, "relvit/tiny").notes == ["steering: not finished, left out"]
+    assert collect_files(run, "relvit/tiny").notes == ["steering: not finished, left out"]
     (run / "evaluation" / "accuracy.parquet").write_bytes(b"better")
     with pytest.raises(RelViTError, match=r"accuracy\.parquet changed since it was made"):
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
     (run / "training" / MANIFEST).unlink()
     with pytest.raises(RelViTError, match="is not finished: run the study again"):
-        stage(run, "relvit/tiny")
+        collect_files(run, "relvit/tiny")
     shutil.copytree(run, run.parent / "seed1")
-    with pytest.raises(RelViTError, match="holds 2 runs: push them one by one"):
-        stage(run.parent, "relvit/tiny")
+    with pytest.raises(RelViTError, match="holds 2 runs: name one of them"):
+        collect_files(run.parent, "relvit/tiny")
     with pytest.raises(RelViTError, match="holds no finished run"):
-        stage(run / "das", "relvit/tiny")
+        collect_files(run / "das", "relvit/tiny")
 
 
 def test_a_dry_run_lists_and_sends_nothing(study, hub, capsys):
@@ -181,7 +184,7 @@ def test_a_dry_run_lists_and_sends_nothing(study, hub, capsys):
 def test_a_push_is_private_whole_and_the_same_only_once(study, hub, capsys):
     assert command("push", study / "seed0", "--repo", "relvit/tiny") == 0
     assert f"published: {hub.url}/relvit/tiny" in capsys.readouterr().out
-    assert names(hub) - {".gitattributes"} == set(stage(study, "relvit/tiny").files)
+    assert names(hub) - {".gitattributes"} == set(collect_files(study, "relvit/tiny").files)
     assert HfApi(hub.url, token="local-relvit").model_info("relvit/tiny").private
     before = commits(hub)
     assert command("push", study / "seed0", "--repo", "relvit/tiny") == 0
@@ -218,7 +221,10 @@ def test_another_run_replaces_the_first_and_leaves_what_is_not_ours(run, hub):
     )
     shutil.rmtree(run / "novel")
     push(run, "relvit/tiny", say=lambda line: None)
-    assert names(hub) - {".gitattributes"} == {*stage(run, "relvit/tiny").files, "notes.txt"}
+    assert names(hub) - {".gitattributes"} == {
+        *collect_files(run, "relvit/tiny").files,
+        "notes.txt",
+    }
 
 
 def test_another_project_of_that_name_stays_as_it_is(study, hub, capsys):

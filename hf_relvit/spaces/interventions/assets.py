@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from hf_relvit.analysis.activations import Site
@@ -22,12 +21,14 @@ from hf_relvit.analysis.probes import fit_probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.errors import RelViTError
-from hf_relvit.files import read_json, write_json
+from hf_relvit.files import write_json
 from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.provenance import provenance
+from hf_relvit.report.folder import RunFolder
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
 from hf_relvit.stimuli.scenes import LABELS
+from hf_relvit.training.folder import TrainingFolder
 
 from .examples import find_examples
 from .served import open_served
@@ -56,19 +57,16 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     Raises:
         RelViTError: no finished run there, no alignments, or shapes and colors other than ours.
     """
-    source = Path(run) / "training" / "model"
-    if not (source / "config.json").is_file():
+    trained = RunFolder(Path(run))
+    source = trained.training.model
+    if not trained.training.finished():
         raise RelViTError(
             f"no checkpoint in {source}: expected a run of a study, such as runs/quick/seed0"
         )
-    cells = sorted(path.parent for path in (Path(run) / "das").glob("*/alignment.json"))
+    cells = trained.alignment_folders()
     if not cells:
-        raise RelViTError(
-            f"no alignments in {Path(run) / 'das'}: run the study with --causal first"
-        )
-    if (config := Path(run) / "training" / "config.json").is_file() and read_json(config).get(
-        "objects"
-    ):
+        raise RelViTError(f"no alignments in {run}: run the study with --causal first")
+    if trained.config.get("objects"):
         raise RelViTError(
             f"{run} was trained on shapes of your own: expected ours, the demo draws no others"
         )
@@ -98,7 +96,7 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
         "task": distribution.task,
         "geometry": distribution.geometry.name,
         "combinations": distribution.combinations,
-        "accuracy": _accuracy(Path(run)),
+        "accuracy": _accuracy(trained),
         "measured": measured,
         "provenance": provenance(pairs=PAIRS, probe_scenes=PROBE_SCENES),
     }
@@ -111,8 +109,9 @@ def fresh(folder: Path, run: Path) -> bool:
     """Whether the folder is complete, and of the run's present weights."""
     if not (folder / "about.json").is_file():
         return False
-    one, other = (path / "model" / "model.safetensors" for path in (folder, Path(run) / "training"))
-    return other.is_file() and one.read_bytes() == other.read_bytes()
+    served = TrainingFolder(folder).weights
+    trained = RunFolder(Path(run)).training.weights
+    return trained.is_file() and served.read_bytes() == trained.read_bytes()
 
 
 def _slim(alignment: Alignment) -> Alignment:
@@ -194,11 +193,10 @@ def _steering(checkpoint: Checkpoint, probes, scenes) -> list[dict[str, Any]]:
     return rows
 
 
-def _accuracy(run: Path) -> dict[str, float]:
-    path = run / "evaluation" / "accuracy.parquet"
-    if not path.is_file():
+def _accuracy(run: RunFolder) -> dict[str, float]:
+    if not run.table_files("accuracy"):
         return {}
-    table = pd.read_parquet(path)
+    table = run.table("accuracy")
     chosen = table[table.condition == "all"]
     return {
         str(split): round(float(value), 4) for split, value in zip(chosen.split, chosen.accuracy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -48,25 +47,22 @@ def push_space(
     Raises:
         RelViTError: no token, no right to write there, a Space of another project, no connection.
     """
-    from hf_relvit.hub.client import check_ours, create, send, signed_in
+    from hf_relvit.hub.outgoing import checked
+    from hf_relvit.hub.publish import Publication, list_files, publish
 
-    chosen = space_files()
-    for name, path in chosen.items():
-        if dry_run:
-            say(f"{path.stat().st_size:>10,} {name}")
-    size = sum(path.stat().st_size for path in chosen.values())
-    if dry_run:
-        say(f"{len(chosen)} files, {size / 1e6:.1f} MB: nothing was sent")
-        return
-    api = signed_in(repo)
-    head = check_ours(api, repo, "space", MARK)
-    create(api, repo, "space", public, space_sdk="gradio")
-    old = (
-        set() if head is None else set(api.list_repo_files(repo, repo_type="space", revision=head))
+    sources = space_files()
+    chosen = {name: checked(name, path, path.parent) for name, path in sources.items()}
+    publication = Publication(
+        repo,
+        "space",
+        MARK,
+        chosen,
+        "Publish the Space",
+        replaced=lambda name: name != ".gitattributes",
+        options={"space_sdk": "gradio"},
     )
-    gone = sorted(old - set(chosen) - {".gitattributes"})
-    with warnings.catch_warnings():
-        # huggingface_hub thinks that a table belongs into a data set
-        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-        commit = send(api, repo, "space", dict(chosen), "Publish the Space", delete=gone, head=head)
-    say(f"{len(chosen)} files, {size / 1e6:.1f} MB: {api.endpoint}/spaces/{repo} at {commit[:12]}")
+    if dry_run:
+        list_files(publication, public=public, say=say)
+        return
+    published = publish(publication, public=public)
+    say(f"{published.files} files: {published.address} at {published.commit[:12]}")

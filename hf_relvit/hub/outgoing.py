@@ -1,12 +1,15 @@
-"""What may leave this machine: an allow-list of files, and a look into each for tokens and local paths."""
+"""The one gate for all that leaves this machine: which files, and a look into each for tokens and local paths."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import RelViTError
+from ..manifest import MANIFEST
 from ..modeling.configuration_relvit import CODE
+from ..report.folder import DATA, TRAINING, is_of_random_weights
 from ..report.redaction import without_paths
 
 MODEL_FILES = frozenset(
@@ -20,6 +23,8 @@ MAX_BYTES = 5_000_000_000
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{20,}")
 _HEADER = 1_000_000  # bytes of a file of tensors that are looked at: its header is at the start
+_CHUNK = 16_000_000  # bytes of any other file that are looked at together
+_OVERLAP = 100  # bytes: a token at the seam of two chunks is seen whole
 _TEXT = frozenset({".json", ".svg", ".html", ".md", ".yaml", ".py"})
 
 
@@ -31,19 +36,18 @@ def model_file(name: str) -> bool:
 def cell_file(name: str) -> bool:
     """Whether a file of a finished cell, by its path in the run, may be published."""
     path = PurePosixPath(name)
+    if path.suffix not in CELL_FILES or path.name == MANIFEST:
+        return False
+    if path.parts[0] in (DATA, TRAINING):
+        return False
     # The alignments of the random-weights control fit no published weights: their scores are what counts.
-    fits = path.parts[0] != "das_random" or path.suffix == ".parquet"
-    return (
-        path.suffix in CELL_FILES
-        and path.name != "DONE.json"
-        and path.parts[0] not in ("data", "training")
-        and fits
-    )
+    return path.suffix == ".parquet" or not is_of_random_weights(name)
 
 
 def check_size(path: Path) -> None:
     """Raise RelViTError for a file above the limit, before anything reads it."""
-    if (size := path.stat().st_size) > MAX_BYTES:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
         raise RelViTError(
             f"{path} has {size / 1e9:.1f} GB: expected at most {MAX_BYTES / 1e9:.0f} GB a file; "
             "save the checkpoint in shards, or publish it with `hf upload`"
@@ -53,7 +57,7 @@ def check_size(path: Path) -> None:
 def checked(name: str, path: Path, root: Path) -> Path | bytes:
     """A file as it may be published: itself, or its text with the paths of this machine cut to their last part.
 
-    Files are looked at by size first, and files of tensors at their start only, so that none fills the memory.
+    Files are looked at piece by piece, and files of tensors at their start only, so that none fills the memory.
 
     Args:
         name: its path in the repository.
@@ -61,23 +65,23 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
         root: the folder that it must lie in.
 
     Raises:
-        RelViTError: a link that leads out of the run, a file that is too large, a token of the Hub, or code with paths
-            of this machine.
+        RelViTError: a link that leads out of the folder, a file that is missing or too large, a token of the Hub, or
+            code with paths of this machine.
     """
     if not path.resolve().is_relative_to(root.resolve()):
         raise RelViTError(
-            f"{path} leads out of {root}: expected a file of the run; replace the link by the file"
+            f"{path} leads out of {root}: expected a file of that folder; replace the link by the file"
         )
+    if not path.is_file():
+        raise RelViTError(f"{path} is missing: make it again")
     check_size(path)
-    with path.open("rb") as file:
-        content = file.read(_HEADER if path.suffix == ".safetensors" else -1)
-    if _TOKEN.search(content):
+    if _holds_token(path):
         raise RelViTError(
             f"{path} holds what looks like a token of the Hub: remove it, and revoke the token"
         )
     if path.suffix not in _TEXT:
         return path
-    cleaned = without_paths(name, content.decode("utf-8", errors="replace"))
+    cleaned = without_paths(name, path.read_text("utf-8", errors="replace"))
     if cleaned is None:
         return path
     if path.suffix == ".py":
@@ -85,3 +89,32 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
             f"{path} names a path of this machine: expected the code that was saved with the model"
         )
     return cleaned.encode()
+
+
+def checked_files(files: Mapping[str, Path], root: Path) -> dict[str, Path | bytes]:
+    """``checked`` for each of some files: path in the repository -> the file or its cleaned content."""
+    return {name: checked(name, path, root) for name, path in sorted(files.items())}
+
+
+def checked_text(name: str, text: str) -> bytes:
+    """A generated text as it may be published.
+
+    Raises:
+        RelViTError: it holds a token of the Hub.
+    """
+    content = (without_paths(name, text) or text).encode()
+    if _TOKEN.search(content):
+        raise RelViTError(f"{name} would hold what looks like a token of the Hub: look for it")
+    return content
+
+
+def _holds_token(path: Path) -> bool:
+    with path.open("rb") as file:
+        if path.suffix == ".safetensors":
+            return _TOKEN.search(file.read(_HEADER)) is not None
+        end = b""
+        while chunk := file.read(_CHUNK):
+            if _TOKEN.search(end + chunk):
+                return True
+            end = chunk[-_OVERLAP:]
+    return False

@@ -1,0 +1,186 @@
+"""The one way of publishing: sign in, look whether the repository is ours, create it, send one commit, look it up.
+
+Runs, datasets, results of analyses and the Space differ in their files only; see ``Publication``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from huggingface_hub import HfApi
+
+from ..errors import RelViTError
+from .client import check_id, check_ours, create, hub_errors, send, signed_in
+
+Files = dict[str, Path | bytes]
+"""Path in the repository -> the file or its content."""
+
+_CARD = "README.md"
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository as it was before a push.
+
+    Attributes:
+        api: of the user who is signed in.
+        head: its last commit; None if it does not exist.
+        files: that are there.
+    """
+
+    api: HfApi
+    head: str | None
+    files: tuple[str, ...]
+
+
+def _same(files: Files, remote: Remote) -> Files:
+    return files
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published.
+
+    Attributes:
+        repo: "owner/name".
+        repo_type: "model", "dataset" or "space".
+        mark: the tag of the card by which we know the repository as ours.
+        files: as far as this machine knows them.
+        message: of the commit.
+        complete: gives the files that also depend on what is on the Hub.
+        replaced: whether a file that is there and not sent again is removed.
+        options: for the making of the repository.
+    """
+
+    repo: str
+    repo_type: Literal["model", "dataset", "space"]
+    mark: str
+    files: Files
+    message: str
+    complete: Callable[[Files, Remote], Files] = _same
+    replaced: Callable[[str], bool] = _nothing
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A finished push.
+
+    Attributes:
+        api: of the user who is signed in.
+        commit: the last one of the repository.
+        changed: whether the push made it.
+        private: whether only its owner sees the repository.
+        files: number of files sent or found there.
+        address: for a browser.
+    """
+
+    api: HfApi
+    commit: str
+    changed: bool
+    private: bool
+    files: int
+    address: str
+
+
+def publish(publication: Publication, *, public: bool = False) -> Published:
+    """Publish in one commit, so that the repository never holds half of it.
+
+    What is there already is not sent again: after an interruption the same call goes on, and a second one changes
+    nothing.
+
+    Args:
+        publication: what.
+        public: for everybody to see; a new repository is private by default, an existing one stays as it is.
+
+    Raises:
+        RelViTError: no token or one that is not accepted; a repository that is not ours; a card with dead links.
+    """
+    repo = publication.repo
+    kind = publication.repo_type
+    api = signed_in(repo)
+    head = check_ours(api, repo, kind, publication.mark)
+    present: list[str] = []
+    if head is not None:
+        with hub_errors(repo):
+            present = api.list_repo_files(repo, repo_type=kind, revision=head)
+    files = publication.complete(publication.files, Remote(api, head, tuple(present)))
+    gone = [name for name in present if publication.replaced(name) and name not in files]
+    check_links(files, set(present) - set(gone))
+    create(api, repo, kind, public, **publication.options)
+    with warnings.catch_warnings():
+        # Tables beside a model or an app are meant: the analyses that are published open them again.
+        warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+        commit = send(api, repo, kind, files, publication.message, delete=gone, head=head)
+    with hub_errors(repo):
+        facts = api.repo_info(repo, repo_type=kind, revision=commit)
+    _check_arrived(repo, files, {file.rfilename for file in facts.siblings or []})
+    folder = {"model": "", "dataset": "datasets/", "space": "spaces/"}[kind]
+    return Published(
+        api=api,
+        commit=commit,
+        changed=commit != head,
+        private=bool(facts.private),
+        files=len(files),
+        address=f"{api.endpoint}/{folder}{repo}",
+    )
+
+
+def list_files(
+    publication: Publication, *, public: bool = False, say: Callable[[str], object]
+) -> None:
+    """What ``publish`` would send; nothing is sent, and no account is needed.
+
+    Raises:
+        RelViTError: a name that the Hub refuses, or a card with dead links.
+    """
+    check_id(publication.repo)
+    check_links(publication.files)
+    sizes = {name: _size(content) for name, content in sorted(publication.files.items())}
+    for name, size in sizes.items():
+        say(f"{size / 1e6:10.3f} MB  {name}")
+    visible = "public" if public else "private"
+    say(
+        f"{sum(sizes.values()) / 1e6:10.3f} MB  {len(sizes)} files for {publication.repo}, "
+        f"{visible} if it is new; nothing was sent"
+    )
+
+
+def check_links(files: Mapping[str, Path | bytes], present: Iterable[str] = ()) -> None:
+    """Raise RelViTError if the card shows or links a file that is not published with it.
+
+    Args:
+        files: to be sent; without a card there is nothing to check.
+        present: further files of the repository, which stay.
+    """
+    if _CARD not in files:
+        return
+    content = files[_CARD]
+    text = (content if isinstance(content, bytes) else content.read_bytes()).decode()
+    there = {*files, *present}
+    folders = {str(parent) for name in there for parent in PurePosixPath(name).parents}
+    for link in _LINK.findall(text):
+        target = link.split("#")[0].removeprefix("./").rstrip("/")
+        inside = target and not re.match(r"[a-z]+:", target)
+        if inside and target not in there and target not in folders:
+            raise RelViTError(f"the card names {target}, which is not published with it")
+
+
+def _check_arrived(repo: str, files: Files, there: set[str]) -> None:
+    missing = sorted(files.keys() - there)
+    if missing:
+        raise RelViTError(f"{repo} lacks {missing[0]} after the push: run the same command again")
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
