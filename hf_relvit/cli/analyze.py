@@ -9,6 +9,7 @@ import typer
 
 from ..errors import RelViTError
 from .bridge import options, receives
+from .connection import check_reachable
 from .options import Count, Out, PhotorealisticSet, SceneSeed, Split, Subject, TrainScenes, subject
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
@@ -300,6 +301,8 @@ def analyze_frozen(
 
     Example: relvit analyze frozen runs/quick/seed0/training/model --data data/photorealistic --out runs/frozen
     """
+    if base is not None:
+        check_reachable(base)
     from ..analysis.similarity import measure_similarity
     from ..modeling import RelViTForImageClassification
     from ..modeling.checkpoints import Checkpoint

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Count, Masks, Out, Palette
+from .options import Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
 
 data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def data_build(
     n_eval: Annotated[
         int | None, typer.Option(help="Scenes in each other split; likewise, or 1024 images.")
     ] = None,
-    seed: int = 0,
+    seed: SceneSeed = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
     masks: Masks = None,
     palette: Palette = None,
@@ -96,7 +96,7 @@ def data_preview(
     out: Annotated[Path, typer.Option("--out", help="PNG file.")] = Path("preview.png"),
     split: str = "train",
     n: Count = 16,
-    seed: int = 0,
+    seed: SceneSeed = 0,
     masks: Masks = None,
     palette: Palette = None,
 ):
@@ -129,11 +129,9 @@ def data_push(
     data: Annotated[
         Path, typer.Option("--data", help="Folder that `relvit data build` made: all its configs.")
     ],
-    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub; made if it is not there.")],
-    public: Annotated[
-        bool, typer.Option("--public", help="Visible to all; otherwise a new one is private.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list files and sizes.")] = False,
+    repo: Repo,
+    public: Public = False,
+    dry_run: DryRun = False,
 ):
     """Publish a built dataset with its card, and tag it with the version of the generator.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .options import DryRun, Public, Repo
+
 space = typer.Typer(help="The demo as a Space on the Hugging Face Hub.", no_args_is_help=True)
 
 
@@ -28,8 +30,9 @@ def demo(
 
     Example: relvit demo --run runs/quick/seed0
     """
-    from hf_relvit.spaces.interventions.app import models, start
+    from hf_relvit.spaces.interventions.app import check_gradio, models, start
 
+    check_gradio()
     folders = models()
     if run is not None:
         from hf_relvit.spaces.interventions.assets import build_assets, fresh
@@ -44,13 +47,9 @@ def demo(
 
 @space.command("push")
 def space_push(
-    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
-    public: Annotated[
-        bool, typer.Option("--public", help="For everybody to see; private without it.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")
-    ] = False,
+    repo: Repo,
+    public: Public = False,
+    dry_run: DryRun = False,
 ):
     """Publish the demo with the models that come with the package. A second push of the same changes nothing.
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .options import DryRun, Public, Repo
+
 hub = typer.Typer(help="Published runs.", no_args_is_help=True)
 
 
@@ -15,13 +17,9 @@ def push(
         Path,
         typer.Argument(help="A run of a study, such as runs/quick/seed0, or what train wrote."),
     ],
-    repo: Annotated[str, typer.Option(help="OWNER/NAME on the Hub.")],
-    public: Annotated[
-        bool, typer.Option("--public", help="For everybody to see; private without it.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")
-    ] = False,
+    repo: Repo,
+    public: Public = False,
+    dry_run: DryRun = False,
 ):
     """Publish a run: checkpoint, tables, figures, alignments, probes and a card. The same command goes on if it was
     interrupted, and changes nothing the second time.

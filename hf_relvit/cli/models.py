@@ -9,7 +9,8 @@ import typer
 
 from ..errors import RelViTError
 from .bridge import SEEDS, options, receives
-from .options import ConfigFile, Out, Subject, subject
+from .connection import check_reachable
+from .options import ConfigFile, Out, Subject, hub_name, subject
 
 
 @options(
@@ -27,7 +28,10 @@ def train(
         bool, typer.Option("--push-to-hub", help="Publish the finished run, private.")
     ] = False,
     repo: Annotated[
-        str | None, typer.Option(help="OWNER/NAME to push to; by default you and the folder.")
+        str | None,
+        typer.Option(
+            help="OWNER/NAME to push to; by default you and the folder.", callback=hub_name
+        ),
     ] = None,
 ):
     """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
@@ -44,6 +48,8 @@ def train(
     resolved = resolve(preset, in_file, **settings)
     _ = resolved.distribution().splits  # scenes that cannot be drawn are refused before torch loads
 
+    if isinstance(resolved.backbone, str):
+        check_reachable(resolved.backbone)
     from ..hub import runs
     from ..report.card import write_training_card
     from ..training.run import train as run

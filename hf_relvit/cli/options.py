@@ -11,13 +11,28 @@ import typer
 from ..errors import RelViTError, nearest
 from ..words import TASK_QUESTIONS
 from .bridge import SEEDS
+from .connection import check_reachable
 
 if TYPE_CHECKING:
     from ..modeling.checkpoints import Checkpoint
     from ..stimuli.distribution import SceneDistribution
 
 
+def hub_name(repo: str | None) -> str | None:
+    """The name of a repository; RelViTError for one that the Hub would refuse."""
+    from ..hub.client import check_id
+
+    return repo if repo is None else check_id(repo)
+
+
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+Repo = Annotated[
+    str, typer.Option("--repo", help="OWNER/NAME on the Hub; made if it is new.", callback=hub_name)
+]
+Public = Annotated[
+    bool, typer.Option("--public", help="Visible to all; otherwise a new one is private.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
 ]
@@ -79,6 +94,7 @@ class Subject:
 
     def open(self) -> Checkpoint:
         """The checkpoint, on the GPU if there is one."""
+        check_reachable(self.checkpoint)
         from ..modeling.checkpoints import Checkpoint
 
         return Checkpoint.open(self.checkpoint, labels=self.labels, device="auto")

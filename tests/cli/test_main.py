@@ -116,6 +116,26 @@ def test_a_wrong_option_is_one_line_with_the_value(arguments, line, capsys, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b/c", "ü/x", "x", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["push", "x", "--dry-run"],
+        ["data", "push", "rmts", "--data", "x", "--dry-run"],
+        ["space", "push", "--dry-run"],
+        ["train", "quick", "--out", "x", "--push-to-hub"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_name_that_the_hub_refuses_is_refused_here(command, name, capsys):
+    code, _, err = run(*command, "--repo", name, capsys=capsys)
+    assert code == 2
+    assert (
+        err
+        == f"relvit: {name!r} is no name of a repository: write OWNER/NAME, such as relvit/rmts\n"
+    )
+
+
 @pytest.mark.parametrize(
     "given", [["--task", "rmts"], ["-n", "4"], ["--seed", "3"]], ids=lambda given: given[0]
 )

@@ -55,10 +55,10 @@ def test_no_run_is_one_line(capsys, tmp_path):
     assert said.count("\n") == 1 and "expected a run of a study" in said
 
 
-def test_without_gradio_it_says_what_to_install():
-    code = (
-        "import sys; sys.modules['gradio'] = None; from hf_relvit.cli import main; main(['demo'])"
-    )
+@pytest.mark.parametrize("arguments", [["demo"], ["demo", "--run", "runs/quick/seed0"]])
+def test_without_gradio_it_says_what_to_install_before_it_prepares_anything(arguments):
+    code = f"import sys; sys.modules['gradio'] = None; from hf_relvit.cli import main; main({arguments})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
+    assert done.stdout == ""
     assert "pip install 'hf_relvit[demo]'" in done.stderr and "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,12 @@ from hf_relvit.errors import RelViTError
 
 MODELS = Path(package.__file__).parent / "models"
 """The allow-list: every folder here is a model of the menu."""
+
+
+def check_gradio() -> None:
+    """RelViTError unless gradio is installed; before a run is prepared for minutes."""
+    if importlib.util.find_spec("gradio") is None:
+        raise RelViTError("the demo needs gradio: install it with pip install 'hf_relvit[demo]'")
 
 
 def start(
@@ -31,12 +38,9 @@ def start(
         RelViTError: no Gradio, no models, models that do not open, a port that is taken.
     """
     on_gpu = _zero_gpu()
-    try:
-        import gradio as gr
-    except ImportError as error:
-        raise RelViTError(
-            "the demo needs gradio: install it with pip install 'hf_relvit[demo]'"
-        ) from error
+    check_gradio()
+    import gradio as gr
+
     # not relative: on the Hub this file runs as a program, beside the package
     from hf_relvit.spaces.interventions import picture, served, style, view
 
