@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
-from huggingface_hub import snapshot_download
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.blocks import blocks
-from ..modeling.checkpoint_errors import as_relvit_error
 from ..modeling.checkpoints import Checkpoint, Pictured
 from ..stimuli.counterfactuals import PROPERTIES
 from .activations import Site, at_tokens, capture, patch
 from .interchange import intervene
+from .result import Contents, Result
 from .subspaces import interchange
 
-_FILES = ("alignment.safetensors", "alignment.json")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
+class Alignment(Result):
     """A subspace of the residual stream at one site that is held to carry one property of an object.
 
     Example, with any transformers classifier that has the weights it was found on::
 
-        color = Alignment.from_pretrained("folder or Hub id")
+        color = Alignment.load("folder or Hub id")
         source = color.read(checkpoint, source_scenes, source_tokens)      # (batch, p, hidden)
         with color.attach(model, base_tokens, source):
             logits = model(pixel_values=base_pixels).logits                # as if the object had the source's color
@@ -54,6 +51,11 @@ class Alignment:
     Raises:
         RelViTError: shapes that do not fit, or rows that are not orthonormal.
     """
+
+    TITLE: ClassVar[str] = "alignment"
+    STEM: ClassVar[str] = "alignment"
+    TENSORS: ClassVar[bool] = True
+    EXAMPLE: ClassVar[str] = "das/color-2"
 
     rotation: torch.Tensor
     mask: torch.Tensor
@@ -172,62 +174,30 @@ class Alignment:
                 f"an alignment for weights {self.model}, the model has {found} at {self.site}: {cure}"
             )
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Save as ``alignment.safetensors`` and ``alignment.json``; the latter comes last, and only if all went well.
+    def to_frame(self) -> pd.DataFrame:
+        """The search: one row per epoch, ``epoch, loss, mask`` (soft size); empty where nothing was learned."""
+        frame = pd.DataFrame(self.facts.get("history", []), columns=["loss", "mask"])
+        frame.insert(0, "epoch", range(1, len(frame) + 1))
+        return frame
 
-        Raises:
-            RelViTError: the files cannot be written.
-        """
-        tensors, facts = (Path(folder) / name for name in _FILES)
-        with as_relvit_error(
-            f"cannot save the alignment {folder}", "free some space or choose another folder"
-        ):
-            facts.unlink(missing_ok=True)
-            with atomic_write(tensors) as temporary:
-                save_file({"rotation": self.rotation, "mask": self.mask}, temporary)
-            named = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
-            write_json(
-                facts, named | {"site": str(self.site), "width": self.width, "size": self.size}
-            )
+    def figure(self) -> Figure:
+        """Loss and size of the mask by epoch."""
+        from ..figures.causal import search_figure
+
+        return search_figure(self.to_frame())
+
+    def contents(self) -> Contents:
+        values = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
+        values |= {"site": str(self.site), "width": self.width, "size": self.size}
+        return Contents(values, tensors={"rotation": self.rotation, "mask": self.mask})
 
     @classmethod
-    def from_pretrained(
-        cls, path_or_id: str | os.PathLike, *, subfolder: str = "", revision: str | None = None
-    ) -> Alignment:
-        """Open a saved alignment.
-
-        Args:
-            path_or_id: folder or Hub id, of the alignment or of a run.
-            subfolder: of a run, "das/<property>-<layer>", such as "das/color-2".
-            revision: on the Hub.
-
-        Raises:
-            RelViTError: missing or broken files; a subfolder that leads out of the run.
-        """
-        if ".." in Path(subfolder).parts or Path(subfolder).is_absolute():
-            raise RelViTError(
-                f"subfolder {subfolder!r} leads out of {path_or_id}: expected one such as das/color-2"
-            )
-        named = f"{path_or_id}/{subfolder}" if subfolder else path_or_id
-        with as_relvit_error(
-            f"cannot open the alignment {named}", "check the path or Hub id, or save it again"
-        ):
-            if not os.path.isdir(path_or_id):
-                wanted = [f"{subfolder}/{name}".lstrip("/") for name in _FILES]
-                path_or_id = snapshot_download(
-                    str(path_or_id), revision=revision, allow_patterns=wanted
-                )
-            folder = Path(path_or_id) / subfolder
-            if not (folder / _FILES[1]).is_file():
-                raise RelViTError(
-                    f"no alignment in {named}: of a run, name one of its alignments, for instance "
-                    "subfolder='das/color-2'; else save it again"
-                )
-            values = read_json(folder / _FILES[1])
-            tensors = load_file(folder / _FILES[0])
-            kind, _, layer = values["site"].rpartition(".")
-            named = {name: values[name] for name in ("property", "method", "model", "facts")}
-            return cls(tensors["rotation"], tensors["mask"], Site(kind, int(layer)), **named)
+    def restore(cls, contents: Contents) -> Alignment:
+        values = contents.values
+        kind, _, layer = values["site"].rpartition(".")
+        known = {name: values[name] for name in ("property", "method", "model", "facts")}
+        tensors = contents.tensors
+        return cls(tensors["rotation"], tensors["mask"], Site(kind, int(layer)), **known)
 
 
 def fingerprint(module: nn.Module) -> str:

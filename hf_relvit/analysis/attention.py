@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,17 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..figures.style import attention_figure, attention_grid, save_figure
-from ..files import atomic_write, read_json, write_json
+from ..figures.style import attention_figure, attention_grid
 from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
+from .result import Contents, TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
 _Z = 1.959963984540054
@@ -40,7 +44,7 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
-class AttentionStages:
+class AttentionStages(TableResult):
     """Where the object tokens of each layer and head look.
 
     Attributes:
@@ -52,33 +56,30 @@ class AttentionStages:
         facts: config and provenance.
     """
 
+    TITLE: ClassVar[str] = "attention stages"
+    STEM: ClassVar[str] = "attention"
+    TABLES: ClassVar[tuple[str, ...]] = ("attention",)
+    EXAMPLE: ClassVar[str] = "attention"
+
     frame: pd.DataFrame
     scores: dict[str, float]
-    facts: dict = field(default_factory=dict)
-
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def grid(self, kind: str) -> np.ndarray:
         """Means of one kind, float64 ``(layers, heads)``."""
         return attention_grid(self.frame, kind)
 
-    def plot(self, path: Path) -> None:
-        """Heat map and line chart, as in the paper's Fig. 2, to a PNG or SVG file."""
-        save_figure(attention_figure(self.frame), path)
+    def figure(self) -> Figure:
+        """Heat map and line chart, as in the paper's Fig. 2."""
+        return attention_figure(self.frame)
 
-    def save(self, folder: Path) -> None:
-        folder = Path(folder)
-        with atomic_write(folder / "attention.parquet") as temporary:
-            self.frame.to_parquet(temporary)
-        write_json(folder / "attention.json", {"scores": self.scores, "facts": self.facts})
+    def contents(self) -> Contents:
+        return Contents({"scores": self.scores, "facts": self.facts}, {self.STEM: self.frame})
 
     @classmethod
-    def load(cls, folder: Path) -> AttentionStages:
-        facts = read_json(Path(folder) / "attention.json")
-        return cls(
-            pd.read_parquet(Path(folder) / "attention.parquet"), facts["scores"], facts["facts"]
-        )
+    def restore(cls, contents: Contents) -> AttentionStages:
+        values = contents.values
+        return cls(contents.tables[cls.STEM], values["scores"], values["facts"])
 
 
 @torch.inference_mode()

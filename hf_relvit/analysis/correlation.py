@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
+from .result import Contents, TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MINIMUM = 3
 """Independent runs without which nothing can be computed."""
@@ -48,7 +51,7 @@ def disentanglement(das: pd.DataFrame) -> float:
 
 
 @dataclass(frozen=True)
-class Correlation:
+class Correlation(TableResult):
     """How disentanglement goes with accuracy.
 
     Attributes:
@@ -59,36 +62,29 @@ class Correlation:
         facts: provenance.
     """
 
+    TITLE: ClassVar[str] = "correlation"
+    STEM: ClassVar[str] = "correlation"
+    TABLES: ClassVar[tuple[str, ...]] = ("correlation", "correlation_runs")
+    EXAMPLE: ClassVar[str] = "tables"
+
     frame: pd.DataFrame
     runs: pd.DataFrame
-    facts: dict = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
-
-    def plot(self, path: Path) -> None:
-        """A scatter for each split, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """A scatter per split."""
         from ..figures.causal import correlation_figure
-        from ..figures.style import save_figure
 
-        save_figure(correlation_figure(self.frame, self.runs), path)
+        return correlation_figure(self.frame, self.runs)
 
-    def save(self, folder: Path) -> None:
-        folder = Path(folder)
-        for name, frame in (("correlation", self.frame), ("correlation_runs", self.runs)):
-            with atomic_write(folder / f"{name}.parquet") as temporary:
-                frame.to_parquet(temporary)
-        write_json(folder / "correlation.json", {"facts": self.facts})
+    def contents(self) -> Contents:
+        tables = {"correlation": self.frame, "correlation_runs": self.runs}
+        return Contents({"facts": self.facts}, tables)
 
     @classmethod
-    def load(cls, folder: Path) -> Correlation:
-        folder = Path(folder)
-        facts = read_json(folder / "correlation.json")["facts"]
-        return cls(
-            pd.read_parquet(folder / "correlation.parquet"),
-            pd.read_parquet(folder / "correlation_runs.parquet"),
-            facts,
-        )
+    def restore(cls, contents: Contents) -> Correlation:
+        tables = contents.tables
+        return cls(tables["correlation"], tables["correlation_runs"], contents.values["facts"])
 
 
 def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:

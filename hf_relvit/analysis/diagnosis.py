@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
@@ -25,10 +24,12 @@ from .attention import AttentionStages, measure_attention
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, fit_probes
+from .result import Contents, Result
 from .steering import SteeringConfig, steer
 from .verdict import Criterion, Verdict, judge
 
-TABLES = ("accuracy", "probes", "alignments", "steering")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class DiagnosisConfig:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Result):
     """The verdict with everything behind it.
 
     Attributes:
@@ -77,6 +78,11 @@ class Diagnosis:
         stages: attention stages; None where the model records no attention.
         facts: config, task, geometry, settings for training with the losses that the verdict prescribes, provenance.
     """
+
+    TITLE: ClassVar[str] = "diagnosis"
+    STEM: ClassVar[str] = "verdict"
+    TABLES: ClassVar[tuple[str, ...]] = ("accuracy", "probes", "alignments", "steering")
+    EXAMPLE: ClassVar[str] = "diagnosis"
 
     verdict: Verdict
     tables: dict[str, pd.DataFrame]
@@ -87,47 +93,56 @@ class Diagnosis:
         """The criteria, a row each."""
         return pd.DataFrame([asdict(criterion) for criterion in self.verdict.criteria])
 
-    def plot(self, path: Path) -> None:
-        """Each criterion with its interval, threshold and control, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """Each criterion with its interval, threshold and control."""
         from ..figures.diagnosis import diagnosis_figure
-        from ..figures.style import save_figure
 
-        save_figure(diagnosis_figure(self.to_frame()), path)
-
-    def save(self, folder: Path) -> None:
-        """``verdict.json``, and the tables as parquet; the former comes last, and only if all went well."""
-        folder = Path(folder)
-        (folder / "verdict.json").unlink(missing_ok=True)
-        for name, table in self.tables.items():
-            with atomic_write(folder / f"{name}.parquet") as temporary:
-                table.to_parquet(temporary)
-        if self.stages is not None:
-            self.stages.save(folder)
-        missing_as_null = [
-            {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in asdict(c).items()}
-            for c in self.verdict.criteria
-        ]
-        write_json(
-            folder / "verdict.json",
-            asdict(self.verdict)
-            | {"criteria": missing_as_null, "facts": self.facts}
-            | {"attention": self.stages.scores if self.stages is not None else None},
-        )
+        return diagnosis_figure(self.to_frame())
 
     @classmethod
-    def load(cls, folder: Path) -> Diagnosis:
-        """RelViTError if files are missing or broken."""
-        folder = Path(folder)
-        values = read_json(folder / "verdict.json")
-        criteria = tuple(
-            Criterion(**{k: np.nan if v is None else v for k, v in row.items()})
-            for row in values["criteria"]
+    def files(cls) -> tuple[str, ...]:
+        return (*AttentionStages.files(), *super().files())
+
+    def contents(self) -> Contents:
+        values = asdict(self.verdict)
+        values["criteria"] = [_without_nan(criterion) for criterion in values["criteria"]]
+        values["facts"] = self.facts
+        values["attention"] = None
+        contents = Contents(values, self.tables)
+        if self.stages is not None:
+            values["attention"] = self.stages.scores
+            contents.parts["."] = self.stages
+        return contents
+
+    @classmethod
+    def read_contents(cls, folder: Path) -> Contents:
+        contents = super().read_contents(folder)
+        if contents.values["attention"] is not None:
+            contents.parts["."] = AttentionStages.load(folder)
+        return contents
+
+    @classmethod
+    def restore(cls, contents: Contents) -> Diagnosis:
+        values = contents.values
+        verdict = Verdict(
+            values["verdict"],
+            values["by_split"],
+            criteria=tuple([_with_nan(row) for row in values["criteria"]]),
+            reasons=tuple(values["reasons"]),
+            losses=tuple(values["losses"]),
+            advice=tuple(values["advice"]),
         )
-        named = {name: tuple(values[name]) for name in ("reasons", "losses", "advice")}
-        verdict = Verdict(values["verdict"], values["by_split"], criteria, **named)
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-        stages = AttentionStages.load(folder) if values["attention"] is not None else None
-        return cls(verdict, tables, stages, values["facts"])
+        stages: Any = contents.parts.get(".")
+        return cls(verdict, contents.tables, stages, values["facts"])
+
+
+def _without_nan(criterion: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a number that is missing is null."""
+    return {name: None if value != value else value for name, value in criterion.items()}
+
+
+def _with_nan(row: dict[str, Any]) -> Criterion:
+    return Criterion(**{name: np.nan if value is None else value for name, value in row.items()})
 
 
 def diagnose(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
@@ -22,6 +20,10 @@ from ..stimuli.scenes import SceneTable
 from .activations import capture, forward_from, residuals
 from .alignment import Alignment
 from .interchange import intervene
+from .result import TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 METHODS = ("known", "added", "interpolated", "sampled", "random")
 BASELINES = ("subspace", "full_residual", "blank_image")
@@ -69,7 +71,7 @@ class NovelConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Novel:
+class Novel(TableResult):
     """How often a pair with an injected property value is judged as it should be.
 
     Attributes:
@@ -80,28 +82,19 @@ class Novel:
         facts: config, provenance.
     """
 
+    TITLE: ClassVar[str] = "novel representations"
+    STEM: ClassVar[str] = "novel"
+    TABLES: ClassVar[tuple[str, ...]] = ("novel",)
+    EXAMPLE: ClassVar[str] = "novel/color"
+
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
-
-    def plot(self, path: Path) -> None:
-        """Accuracy by layer, a panel for each baseline and property, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """Accuracy by layer, a panel per baseline and property."""
         from ..figures.causal import novel_figure
-        from ..figures.style import save_figure
 
-        save_figure(novel_figure(self.frame), path)
-
-    def save(self, folder: Path) -> None:
-        with atomic_write(Path(folder) / "novel.parquet") as temporary:
-            self.frame.to_parquet(temporary)
-        write_json(Path(folder) / "novel.json", self.facts)
-
-    @classmethod
-    def load(cls, folder: Path) -> Novel:
-        facts = read_json(Path(folder) / "novel.json")
-        return cls(pd.read_parquet(Path(folder) / "novel.parquet"), facts)
+        return novel_figure(self.frame)
 
 
 @torch.no_grad()

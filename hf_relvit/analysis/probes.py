@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import wilson
@@ -22,12 +19,15 @@ from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import SPLITS
 from .activations import COMPATS, ObjectStates, object_states
 from .alignment import fingerprint
+from .result import Contents, TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TARGETS = ("judgement", "shape", "color", "object", "same_object")
 FORMS = ("linear", "quadratic")
 UNITS = ("object", "token")
 CONDITIONS = ("trained", "shuffled")
-_FILES = ("probes.parquet", "probes.safetensors", "probes.json")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ProbeConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Probes:
+class Probes(TableResult):
     """A probe and its control for each layer.
 
     Attributes:
@@ -93,6 +93,12 @@ class Probes:
             probes also ``.form (2 * rank, inputs / 2)``, S's positive directions first.
         facts: config, classes, tokens and hidden size, task, fingerprints of the processor and the blocks, provenance.
     """
+
+    TITLE: ClassVar[str] = "probes"
+    STEM: ClassVar[str] = "probes"
+    TABLES: ClassVar[tuple[str, ...]] = ("probes",)
+    TENSORS: ClassVar[bool] = True
+    EXAMPLE: ClassVar[str] = "probes/judgement"
 
     frame: pd.DataFrame
     weights: dict[str, torch.Tensor]
@@ -115,32 +121,18 @@ class Probes:
             )
         return self.weights[key].unflatten(1, (self.facts["tokens"], self.facts["hidden_size"]))
 
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
-
-    def plot(self, path: Path) -> None:
-        """Accuracy by layer, with control and floor, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """Accuracy by layer, with control and floor."""
         from ..figures.causal import probe_figure
-        from ..figures.style import save_figure
 
-        save_figure(probe_figure(self.frame), path)
+        return probe_figure(self.frame)
 
-    def save(self, folder: Path) -> None:
-        table, tensors, facts = (Path(folder) / name for name in _FILES)
-        with atomic_write(table) as temporary:
-            self.frame.to_parquet(temporary)
-        with atomic_write(tensors) as temporary:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in self.weights.items()}, temporary
-            )
-        write_json(facts, self.facts)
+    def contents(self) -> Contents:
+        return Contents(self.facts, {self.STEM: self.frame}, self.weights)
 
     @classmethod
-    def load(cls, folder: Path) -> Probes:
-        """RelViTError if files are missing or broken."""
-        table, tensors, facts = (Path(folder) / name for name in _FILES)
-        values = read_json(facts)
-        return cls(pd.read_parquet(table), load_file(tensors), values)
+    def restore(cls, contents: Contents) -> Probes:
+        return cls(contents.tables[cls.STEM], contents.tensors, contents.values)
 
 
 def fit_probes(

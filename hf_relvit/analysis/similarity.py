@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,17 +14,20 @@ from torch.nn.functional import cosine_similarity
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.photorealistic.pairs import PhotoPairs
+from .result import TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _DRAWS = 500
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Similarity(TableResult):
     """AUC of the cosine of the objects' mean tokens.
 
     Attributes:
@@ -33,30 +36,19 @@ class Similarity:
         facts: provenance.
     """
 
+    TITLE: ClassVar[str] = "object similarity"
+    STEM: ClassVar[str] = "frozen"
+    TABLES: ClassVar[tuple[str, ...]] = ("frozen",)
+    EXAMPLE: ClassVar[str] = "photorealistic/frozen"
+
     frame: pd.DataFrame
-    facts: dict = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
-
-    def plot(self, path: Path) -> None:
-        """AUC over layers, a line for each model, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """AUC by layer, a line per model."""
         from ..figures.photorealistic import frozen_figure
-        from ..figures.style import save_figure
 
-        save_figure(frozen_figure(self.frame), path)
-
-    def save(self, folder: Path) -> None:
-        with atomic_write(Path(folder) / "frozen.parquet") as temporary:
-            self.frame.to_parquet(temporary)
-        write_json(Path(folder) / "frozen.json", self.facts)
-
-    @classmethod
-    def load(cls, folder: Path) -> Similarity:
-        return cls(
-            pd.read_parquet(Path(folder) / "frozen.parquet"),
-            read_json(Path(folder) / "frozen.json"),
-        )
+        return frozen_figure(self.frame)
 
 
 def measure_similarity(

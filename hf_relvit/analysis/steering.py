@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import wilson
@@ -20,6 +18,10 @@ from ..stimuli.scenes import SceneTable
 from .activations import Site, capture, forward_from
 from .alignment import fingerprint
 from .probes import Probes
+from .result import TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAIRS = ("sample", "display")
 CONDITIONS = ("flip", "agree", "shuffled")
@@ -50,7 +52,7 @@ class SteeringConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Steering:
+class Steering(TableResult):
     """How often a push flips the model's answer.
 
     Attributes:
@@ -64,28 +66,19 @@ class Steering:
         facts: config, probes, provenance.
     """
 
+    TITLE: ClassVar[str] = "steering"
+    STEM: ClassVar[str] = "steering"
+    TABLES: ClassVar[tuple[str, ...]] = ("steering",)
+    EXAMPLE: ClassVar[str] = "steering"
+
     frame: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def to_frame(self) -> pd.DataFrame:
-        return self.frame
-
-    def plot(self, path: Path) -> None:
-        """Success by layer, a panel for each pair and alpha, to a PNG or SVG file."""
+    def figure(self) -> Figure:
+        """Success by layer, a panel per pair and alpha."""
         from ..figures.causal import steering_figure
-        from ..figures.style import save_figure
 
-        save_figure(steering_figure(self.frame), path)
-
-    def save(self, folder: Path) -> None:
-        with atomic_write(Path(folder) / "steering.parquet") as temporary:
-            self.frame.to_parquet(temporary)
-        write_json(Path(folder) / "steering.json", self.facts)
-
-    @classmethod
-    def load(cls, folder: Path) -> Steering:
-        facts = read_json(Path(folder) / "steering.json")
-        return cls(pd.read_parquet(Path(folder) / "steering.parquet"), facts)
+        return steering_figure(self.frame)
 
 
 @torch.no_grad()

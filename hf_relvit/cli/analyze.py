@@ -109,8 +109,7 @@ def analyze_das(
     table = pd.concat(frames, ignore_index=True).assign(weights="trained")
     with atomic_write(out / "scores.parquet") as temporary:
         table.to_parquet(temporary)
-    for kind in ("png", "svg"):
-        save_figure(alignment_figure(table), out / f"alignment.{kind}")
+    save_figure(alignment_figure(table), out / "alignment")
     everywhere = table[table.condition == "all"]
     _show(everywhere, ["layer", "control", *ACCURACY, *READ_AGAINST, "size", "divergence"])
     typer.echo(out / "alignment.png")
@@ -212,8 +211,7 @@ def analyze_probe(
         probes.save(out / config.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
-    for kind in ("png", "svg"):
-        save_figure(probe_figure(frame), out / f"probes.{kind}")
+    save_figure(probe_figure(frame), out / "probes")
     _show(frame, ["target", "layer", "condition", *ACCURACY, "floor"])
     typer.echo(out / "probes.png")
 
@@ -339,8 +337,7 @@ def _alignment_folders(folder: Path) -> list[Path]:
 def _save(result, out: Path, name: str) -> None:
     """The result's files and its figure."""
     result.save(out)
-    for kind in ("png", "svg"):
-        result.plot(out / f"{name}.{kind}")
+    result.plot(out / name)
 
 
 def _show(frame, columns: list[str]) -> None:

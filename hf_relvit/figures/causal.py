@@ -91,6 +91,26 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
         return figure
 
 
+def search_figure(history: pd.DataFrame) -> Figure:
+    """Loss and size of the soft mask of an alignment search, by epoch.
+
+    Args:
+        history: one row per epoch, ``epoch, loss, mask``.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
+        left = figure.subplots()
+        right = left.twinx()
+        left.plot(history.epoch, history.loss, "o-", color=COLORS["within_object"], ms=4)
+        right.plot(history.epoch, history["mask"], "s--", color=COLORS["within_pair"], ms=4)
+        left.set(xlabel="epoch", ylim=(0, None))
+        left.set_ylabel("loss", color=COLORS["within_object"])
+        right.set_ylabel("directions in the mask", color=COLORS["within_pair"])
+        right.set_ylim(0, None)
+        right.spines["right"].set_visible(True)
+        return figure
+
+
 def correlation_figure(frame: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Accuracy against disentanglement, a panel for each split, one mark a run (paper, Fig. 6)."""
     with mpl.rc_context(STYLE):

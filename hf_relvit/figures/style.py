@@ -43,18 +43,28 @@ STYLE = {
     "svg.hashsalt": "hf_relvit",
 }
 
+METADATA = {".png": {"Software": None}, ".svg": {"Date": None}}
+"""Per format of figures, what matplotlib would write into them that differs from machine to machine."""
+
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """PNG at 150 dots an inch, or SVG, by the file's ending; no date inside, so equal tables give equal files."""
-    path = Path(path)
-    with mpl.rc_context(STYLE), atomic_write(path) as temporary:
-        kind = path.suffix.lstrip(".") or "png"
-        figure.savefig(
-            temporary,
-            format=kind,
-            dpi=150,
-            metadata={"Date": None} if kind == "svg" else {"Software": None},
-        )
+    """Write PNG (150 dots per inch) and SVG; no date inside, so equal tables give equal files.
+
+    Args:
+        figure: any.
+        path: with the ending .png or .svg, that one; without, both are written beside each other.
+    """
+    for file in paths_by_format(Path(path)):
+        with mpl.rc_context(STYLE), atomic_write(file) as temporary:
+            kind = file.suffix.lstrip(".")
+            figure.savefig(temporary, format=kind, dpi=150, metadata=METADATA[file.suffix])
+
+
+def paths_by_format(path: Path) -> list[Path]:
+    """The files that a figure is written to: ``path`` if it ends in .png or .svg, else one file per format."""
+    if path.suffix in METADATA:
+        return [path]
+    return [path.with_name(path.name + ending) for ending in METADATA]
 
 
 def attention_figure(frame: pd.DataFrame) -> Figure:

@@ -139,8 +139,7 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
         write_table(out / board.task / "comparison.parquet", board.frame)
         if board.correlation is not None:
             board.correlation.save(out / board.task)
-            for kind in ("svg", "png"):
-                board.correlation.plot(out / board.task / f"correlation.{kind}")
+            board.correlation.plot(out / board.task / "correlation")
             plots[board.task] = embedded(out / board.task / "correlation.png")
     return write_page(
         out / "comparison.html",

@@ -116,7 +116,7 @@ def test_an_interrupted_save_is_not_taken_for_a_whole_one(fitted, tmp_path, monk
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hf_relvit.analysis.alignment.save_file", fail)
+    monkeypatch.setattr("hf_relvit.analysis.result.save_file", fail)
     with pytest.raises(RelViTError, match="free some space"):
         alignment.save_pretrained(tmp_path)
     with pytest.raises(RelViTError, match="no alignment in"):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from hf_relvit.analysis.diagnosis import TABLES, Diagnosis, DiagnosisConfig, diagnose, loss_settings
+from hf_relvit.analysis.diagnosis import Diagnosis, DiagnosisConfig, diagnose, loss_settings
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, PatchGeometry
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -160,7 +160,7 @@ def test_it_is_kept_whole(perfect, tmp_path):
     again = Diagnosis.load(tmp_path)
     pd.testing.assert_frame_equal(again.to_frame(), perfect.to_frame())
     assert again.verdict.reasons == perfect.verdict.reasons
-    for name in TABLES:
+    for name in Diagnosis.TABLES:
         pd.testing.assert_frame_equal(again.tables[name], perfect.tables[name])
     values = json.loads(
         (tmp_path / "verdict.json").read_text(), parse_constant=pytest.fail

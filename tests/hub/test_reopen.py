@@ -283,7 +283,7 @@ def test_alignments_of_a_run_are_named_by_their_subfolder(study, hub):
     assert np.array_equal(
         alignment.rotation, Alignment.from_pretrained(study / "seed0" / "das" / "shape-0").rotation
     )
-    with pytest.raises(RelViTError, match="of a run, name one of its alignments"):
+    with pytest.raises(RelViTError, match="of a run, name where it is"):
         Alignment.from_pretrained("relvit/tiny")
     with pytest.raises(RelViTError, match=r"subfolder '\.\./secret' leads out of relvit/tiny"):
         Alignment.from_pretrained("relvit/tiny", subfolder="../secret")
