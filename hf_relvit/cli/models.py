@@ -126,11 +126,12 @@ def _built_splits(subject: Subject, checkpoint, data: Path) -> dict:
 
 
 def _report(checkpoint, splits: dict, out: Path | None, text) -> None:
-    from ..files import atomic_write
+    from ..files import write_table
     from ..training.evaluation import evaluate
+    from ..training.precision import checkpoint_autocast
 
-    table = evaluate(checkpoint, splits, progress=True)
+    with checkpoint_autocast(checkpoint):
+        table = evaluate(checkpoint, splits, progress=True)
     if out is not None:
-        with atomic_write(out) as temporary:
-            table.to_parquet(temporary)
+        write_table(out, table)
     typer.echo(text(table))

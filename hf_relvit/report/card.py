@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -145,8 +146,15 @@ def code(text: object) -> str:
 
 
 def write_training_card(folder: TrainingFolder) -> None:
-    """The card of a finished training beside its model: what training alone says."""
-    write_text(folder.card, str(run_card(of_training(folder))))
+    """The card of a finished training beside its model: what training alone says.
+
+    It comes after hours of work and must not cost them: a card that cannot be written is a warning.
+    """
+    try:
+        write_text(folder.card, str(run_card(of_training(folder))))
+    except Exception as error:  # whatever it is: the training is finished, and its files are whole
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        warnings.warn(f"no card of {folder.model} ({reason}); the model is whole", stacklevel=2)
 
 
 def eval_results(results: RunResults, absent: Collection[Reference] = ()) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import RelViTError
 from .cells import Cell, run_cell
 from .plan import Study
-from .run import cells_of
+from .run import cells_of, report_study
 
 _PATIENCE = 180  # seconds: a shared disk keeps a lost machine's lock for a while (NFS: 90)
 _here: dict[
@@ -71,10 +71,7 @@ def run_on_ray(
             f"{len(failed)} of {len(names)} cells failed, first {run}/{cell}: {_cause(error)}; what is finished is "
             "kept, mend it and run the same command"
         )
-    from ..report.run_page import write_report
-
-    runs = {run.name: run.config for run in study.runs}
-    return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
+    return report_study(study, out)
 
 
 def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:

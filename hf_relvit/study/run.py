@@ -48,10 +48,29 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
             if not run_cell(out / run.name / cell.name, cell.settings, announced):
                 say(f"{heading}: finished before")
     say("report ...")
+    return report_study(study, out)
+
+
+def report_study(study: Study, out: Path) -> Path:
+    """Write the report of a study whose cells are finished.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        RelViTError: it could not be written; nothing of what is finished is lost by that.
+    """
     from ..report.run_page import write_report
 
     runs = {run.name: run.config for run in study.runs}
-    return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
+    try:
+        return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RelViTError(
+            f"all cells in {out} are finished and kept, but the report cannot be drawn ({reason}): run the same "
+            "command again, and if that does not help report this line as a fault of hf_relvit"
+        ) from error
 
 
 def run_single(study: Study, out: Path, number: int) -> Path:

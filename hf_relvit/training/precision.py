@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from ..modeling.checkpoints import Checkpoint
 from .config import TrainConfig
+
+BF16 = "bf16 autocast"
+FLOAT32 = "float32"
+"""What a checkpoint says about the precision of its training."""
 
 
 def computes_bf16() -> bool:
@@ -22,8 +27,19 @@ def trains_in_bf16(config: TrainConfig) -> bool:
 def training_autocast(config: TrainConfig) -> torch.autocast:
     """The context in which a study measures a run: the precision of its training, on the device at hand.
 
-    On a CPU ViT-B/16 takes a tenth of the time under bf16 autocast. Without this context, as in `relvit evaluate`, all
-    is measured in float32.
+    On a CPU ViT-B/16 takes a tenth of the time under bf16 autocast. Without this context all is measured in float32.
     """
+    return _autocast(trains_in_bf16(config))
+
+
+def checkpoint_autocast(checkpoint: Checkpoint) -> torch.autocast:
+    """The context in which the study of a checkpoint measured it, so that its published numbers come out again.
+
+    A checkpoint that does not say how it was trained is measured in float32.
+    """
+    return _autocast(getattr(checkpoint.config, "trained_in", None) == BF16)
+
+
+def _autocast(enabled: bool) -> torch.autocast:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    return torch.autocast(device.type, torch.bfloat16, enabled=trains_in_bf16(config))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

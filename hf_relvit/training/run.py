@@ -21,7 +21,7 @@ from .config import TrainConfig
 from .data import RelViTCollator, SceneDataset
 from .folder import TrainingFolder
 from .metrics import relational_accuracy
-from .precision import trains_in_bf16
+from .precision import BF16, FLOAT32, trains_in_bf16
 from .trainer import RelViTTrainer, last_complete_checkpoint
 
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
@@ -56,6 +56,7 @@ def build_model(config: TrainConfig) -> Checkpoint:
         processor = default_processor(scenes.image_size, STIMULUS_MEAN, STIMULUS_SPREAD)
     model.config.geometry.check(scenes)
     processor = PixelProcessor(processor, scenes.image_size)
+    model.config.trained_in = BF16 if trains_in_bf16(config) else FLOAT32
     model.config.processor_fingerprint = processor.fingerprint
     model.config.scenes = {
         key: getattr(config, key) for key in ("task", "geometry", "combinations")
