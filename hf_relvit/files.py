@@ -7,12 +7,14 @@ import errno
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import RelViTError
+from .owned import check_free, clear_partials, partial_path, put_in_place, release
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,18 +26,30 @@ except ImportError:  # Windows
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, owned: bool = False) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` only if the block ends well.
 
+    The file follows the umask, whatever mode the writer chose, and never takes the place of somebody else's.
+
+    Args:
+        path: of the file.
+        owned: the caller knows by a manifest of the folder that this name is ours; see ``owned``.
+
     Raises:
-        RelViTError: the disk is full; nothing is left behind.
+        RelViTError: the disk is full, or the name is taken by a file that we did not write; nothing is left behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not owned:
+        check_free(path)
+    clear_partials(path.parent, path.name)
+    temporary = partial_path(path)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        put_in_place(temporary, path, owned=owned)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise RelViTError(
@@ -43,7 +57,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        release(temporary)
 
 
 @contextlib.contextmanager
@@ -60,8 +74,10 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
     Raises:
         RelViTError: another process is at it.
     """
-    path, deadline = folder.with_name(f".{folder.name}.lock"), time.monotonic() + patience
+    path = lock_path(folder)
+    deadline = time.monotonic() + patience
     path.parent.mkdir(parents=True, exist_ok=True)
+    _check_lock(path)
     while True:
         with path.open("a+", encoding="utf-8") as file:
             if _lock(file):
@@ -73,7 +89,7 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    release(path)
                 return
             file.seek(0)
             owner = file.read()
@@ -82,6 +98,19 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
                 f"{folder} is being made by {owner or 'another process'}: wait for it, or end it"
             )
         time.sleep(1)
+
+
+def lock_path(folder: Path) -> Path:
+    """The file that ``file_lock`` locks."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _check_lock(path: Path) -> None:
+    if not path.exists():
+        return
+    content = path.read_bytes()[:200]
+    if content and re.fullmatch(rb"process \d+ on .*", content, re.DOTALL) is None:
+        raise RelViTError(f"{path} is no lock of ours: move it away, or choose another --out")
 
 
 def _is_at(file, path: Path) -> bool:
@@ -102,10 +131,11 @@ def _lock(file) -> bool:
     return True
 
 
-def write_json(path: Path, value) -> None:
-    """``value`` as JSON, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def write_json(path: Path, value, *, owned: bool = False) -> None:
+    """``value`` as JSON, whole or not at all; see ``atomic_write``."""
+    text = json.dumps(value, indent=1, sort_keys=True)
+    with atomic_write(path, owned=owned) as temporary:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,18 +7,14 @@ from pathlib import Path
 
 from .errors import RelViTError
 from .files import read_json, write_json
-
-MANIFEST = "DONE.json"
+from .owned import MANIFEST, STARTED, results_in
 
 
 def write_manifest(folder: Path, settings: dict) -> None:
-    """Declare a folder finished: its settings, and the checksum of every file in it."""
-    files = {
-        str(path.relative_to(folder)): _digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    write_json(folder / MANIFEST, {"settings": settings, "files": files})
+    """Declare a folder finished: its settings, and the checksum of every result in it."""
+    results = [path for path in results_in(folder) if path != folder / STARTED]
+    files = {str(path.relative_to(folder)): _digest(path) for path in results}
+    write_json(folder / MANIFEST, {"settings": settings, "files": files}, owned=True)
 
 
 def is_finished(folder: Path) -> bool:

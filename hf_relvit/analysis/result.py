@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from ..errors import RelViTError
 from ..files import atomic_write, read_json, write_json
 from ..modeling.checkpoint_errors import as_relvit_error
+from ..owned import withdraw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ class Result(ABC):
         with as_relvit_error(problem, "free some space or choose another folder"):
             contents = self.contents()
             last = folder / f"{self.STEM}.json"
-            last.unlink(missing_ok=True)
+            withdraw(last)
             for name, part in contents.parts.items():
                 part.save(folder / name)
             for name, table in contents.tables.items():

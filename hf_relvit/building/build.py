@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -24,10 +23,12 @@ from ..dataset_builders.photorealistic.builder import Photorealistic
 from ..dataset_builders.rmts.builder import RMTS
 from ..errors import RelViTError
 from ..files import file_lock, read_json, write_json
+from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..stimuli.photorealistic.rendering import choose_variant
 from ..stimuli.png import pixel_checksum
 from .card import check_card, rebuild_command, write_card
 from .common import SceneBuilder
+from .farm import STASH_FILES
 from .shards import Shard, shards_folder
 
 _Builder = SceneBuilder | Photorealistic
@@ -98,9 +99,8 @@ def build(
     out = Path(out)
     folder = out / config
     with _one_line_errors(folder), contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(
-            tempfile.TemporaryDirectory()
-        )  # only the builder's lock goes there
+        # only the builder's lock goes there
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
         given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
         if task == Photorealistic.task:
             given |= changed | {"variant": choose_variant(variant or "scalar")}
@@ -113,7 +113,10 @@ def build(
         request |= {"variant": given["variant"], "options": changed} if "variant" in given else {}
         check_card(out, task)
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
-            write_card(out, config)  # in case the last build was killed before it
+            with file_lock(folder):  # in case the last build was killed before these
+                clear_partials(folder.parent, folder.name)
+                write_card(out, config)
+                _remove_shards(shards_folder(out, config))
             return folder
         shards = _shards(out, config, request)
         if shard is not None:
@@ -123,12 +126,7 @@ def build(
         elif shards_folder(out, config).exists():
             builder.finished = _complete(builder, out, request, shards)
         stack.enter_context(file_lock(folder))
-        for left_behind in folder.parent.glob(f".{folder.name}.*.incomplete"):
-            shutil.rmtree(left_behind, ignore_errors=True)
-        work = Path(
-            tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".incomplete", dir=folder.parent)
-        )
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        work = stack.enter_context(partial_folder(folder))
         stash = folder.parent / f".{folder.name}.rendered"
         if isinstance(builder, Photorealistic) and builder.finished is None:
             builder.render(str(stash), num_proc)
@@ -136,14 +134,32 @@ def build(
             str(work / "parquet"), file_format="parquet", num_proc=num_proc
         )
         _collect(builder, work / "parquet", work / "whole", request)
-        if folder.exists():
-            os.replace(folder, work / "replaced")
-        os.replace(work / "whole", folder)
-        shutil.rmtree(stash, ignore_errors=True)
+        replace_folder(
+            work / "whole",
+            folder,
+            last="manifest.json",
+            ours=dataset_files(folder / "manifest.json"),
+        )
+        remove_ours(stash, STASH_FILES)
         if shard is None:
             write_card(out, config)
-            shutil.rmtree(shards_folder(out, config), ignore_errors=True)
+            _remove_shards(shards_folder(out, config))
     return folder
+
+
+def dataset_files(manifest: Path) -> list[str]:
+    """The files of ours in a built folder, by its manifest; none if it has no manifest."""
+    if not manifest.is_file():
+        return []
+    return [*read_json(manifest)["files"], manifest.name, "dataset_info.json"]
+
+
+def _remove_shards(shards: Path) -> None:
+    """Remove the shards that were joined, and their folder if nothing of others is in it."""
+    for manifest in sorted(shards.glob("*/manifest.json")):
+        clear_partials(shards, manifest.parent.name)
+        remove_ours(manifest.parent, dataset_files(manifest))
+    remove_ours(shards, ())
 
 
 def _shards(out: Path, config: str, request: dict) -> dict[Shard, dict]:
@@ -283,7 +299,7 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
         )
         names = [f"{split}-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
         for shard, name in zip(shards, names):
-            os.replace(shard, whole / name)
+            move(shard, whole / name)
             rows = pq.read_metadata(whole / name).num_rows
             files[name] = {
                 "rows": rows,
@@ -304,7 +320,7 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
         "splits": splits,
         "files": files,
     }
-    write_json(whole / "manifest.json", manifest)
+    write_json(whole / "manifest.json", manifest, owned=True)
 
 
 def _sha256(path: Path) -> str:

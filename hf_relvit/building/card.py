@@ -15,6 +15,7 @@ from hf_relvit import dataset_builders
 from hf_relvit.errors import RelViTError
 
 from ..files import atomic_write, read_json
+from ..owned import check_replaceable
 from ..provenance import dataset_checksum
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
@@ -26,7 +27,10 @@ def check_card(out: Path, task: str) -> None:
     """Raise RelViTError if ``out`` is another dataset's folder."""
     if (out / "README.md").exists() and MARK not in (out / "README.md").read_text(encoding="utf-8"):
         raise RelViTError(f"{out} holds another project's README.md: choose another --out")
-    for manifest in _manifests(out):
+    manifests = _manifests(out)
+    if not manifests and not (out / "README.md").exists():
+        check_replaceable(out, [SHEET])
+    for manifest in manifests:
         if manifest["task"] != task:
             raise RelViTError(
                 f"{out} holds {manifest['task']} scenes, not {task}: choose another --out"
@@ -40,7 +44,7 @@ def write_card(out: Path, config: str) -> None:
         or not (out / SHEET).exists()
     ):
         write_sheet_of(out, config, out / SHEET)
-    with atomic_write(out / "README.md") as temporary:
+    with atomic_write(out / "README.md", owned=True) as temporary:
         temporary.write_text(render_card(out), encoding="utf-8")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ..errors import RelViTError, RelViTWarning
 from ..files import atomic_write, read_json, write_json
+from ..owned import check_empty, remove_ours
 from ..stimuli.photorealistic.library import Library
 from ..stimuli.photorealistic.placement import draw_twins, scene_mask
 from ..stimuli.photorealistic.rendering import choose_variant, render_photo
@@ -24,6 +24,7 @@ from ..stimuli.photorealistic.scenes import PhotoScene, SceneOptions, pairings
 from .workers import WorkerLost, Workers
 
 REQUEST = "request.json"
+STASH_FILES = (REQUEST, "pair-*.npz")
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ class Farm:
     def _claim(self, request: dict) -> None:
         assert self.stash is not None
         path = self.stash / REQUEST
-        if self.stash.exists() and not (path.exists() and read_json(path) == request):
-            shutil.rmtree(self.stash)
-        write_json(path, request)
+        if path.exists() and read_json(path) != request:
+            remove_ours(self.stash, STASH_FILES)
+        elif not path.exists():
+            check_empty(self.stash)
+        write_json(path, request, owned=True)
 
     def _spread(self, missing: list[int], processes: int, bar: tqdm) -> None:
         jobs = [(self.job, self.stash, number) for number in missing]
@@ -124,7 +127,8 @@ def store_pair(job: Job, stash: Path | None, number: int) -> None:
     assert stash is not None
     pair = make_pair(job, number)
     scenes = json.dumps([scene.row() for scene in pair.scenes])
-    with atomic_write(pair_file(stash, number)) as temporary, temporary.open("wb") as file:
+    path = pair_file(stash, number)
+    with atomic_write(path, owned=True) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, scenes=np.array(scenes), images=pair.images, masks=pair.masks)
 
 

@@ -62,5 +62,5 @@ def write_montage(folder: Path, files: list[str], out: Path) -> None:
     montage(data, columns=8).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(
         held, "PNG", optimize=True
     )
-    with atomic_write(out) as temporary:
+    with atomic_write(out, owned=True) as temporary:
         temporary.write_bytes(held.getvalue())

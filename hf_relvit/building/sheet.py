@@ -46,7 +46,7 @@ def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
     )
     for i, example in enumerate(examples):
         sheet.paste(example, (i % columns * width, i // columns * height))
-    with atomic_write(out) as temporary:
+    with atomic_write(out, owned=True) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,12 +17,14 @@ from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..errors import RelViTError
+from ..files import read_json
 from ..geometry import PatchGeometry, parse_config
+from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, replace_folder
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
 from .blocks import blocks, vision_config
 from .checkpoint_errors import as_relvit_error, check_weights
-from .configuration_relvit import RelViTConfig
+from .configuration_relvit import CODE, RelViTConfig
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
@@ -31,6 +32,8 @@ from .processing import PixelProcessor, fit_processor, load_processor, processor
 RANDOM_SEED = 0x7E11
 """Of the random-weights baseline. It differs from every training seed: otherwise the baseline of a model trained from
 scratch would be its own initialization."""
+
+_WEIGHTS = ("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json")
 
 
 class Pictured(Protocol):
@@ -122,30 +125,26 @@ class Checkpoint:
         The model's configuration receives the processor's fingerprint.
 
         Args:
-            folder: replaced if it exists.
+            folder: what an earlier call saved there is replaced; the files of others stay.
 
         Raises:
-            RelViTError: the files cannot be written, for instance on a full disk.
+            RelViTError: the files cannot be written, for instance on a full disk, or one of their names is taken by a
+                file that we did not write.
         """
         folder = Path(folder)
-        partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-        previous = folder.with_name(f".{folder.name}.previous-{os.getpid()}")
         self.model.config.processor_fingerprint = self.processor.fingerprint
-        try:
-            with as_relvit_error(
+        with (
+            as_relvit_error(
                 f"cannot save the checkpoint {folder}", "free some space or choose another folder"
-            ):
-                partial.mkdir(parents=True)
-                self.model.save_pretrained(partial)
-                self.processor.save_pretrained(partial)
-                if folder.exists():
-                    os.replace(folder, previous)
-                os.replace(partial, folder)
-        finally:
-            if previous.exists() and not folder.exists():
-                os.replace(previous, folder)
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(previous, ignore_errors=True)
+            ),
+            partial_folder(folder) as partial,
+        ):
+            self.model.save_pretrained(partial)
+            self.processor.save_pretrained(partial)
+            follow_umask(partial)
+            names = [path.name for path in partial.iterdir()]
+            ours = (*names, *_WEIGHTS) if _is_checkpoint_of_ours(folder) else ()
+            replace_folder(partial, folder, last="config.json", ours=ours)
 
     @property
     def config(self) -> Any:
@@ -242,6 +241,25 @@ class Checkpoint:
         geometry, combinations = parse_config(config)
         self.geometry.check(geometry)
         return SceneDistribution(task, geometry, combinations, objects or ObjectSet.default(), seed)
+
+
+def check_saves(folder: Path) -> None:
+    """Raise RelViTError if ``Checkpoint.save`` would meet a model of somebody else in a folder, before any work."""
+    if not _is_checkpoint_of_ours(folder):
+        code = [f"{name}.py" for name in (*CODE, "errors", "geometry")]
+        check_replaceable(folder, ["config.json", "preprocessor_config.json", *_WEIGHTS, *code])
+
+
+def _is_checkpoint_of_ours(folder: Path) -> bool:
+    """Whether ``Checkpoint.save`` wrote a folder: it alone notes the processor's fingerprint."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return in_cell(folder)
+    try:
+        values = read_json(config)
+    except RelViTError:  # somebody else's, whatever it is
+        return False
+    return isinstance(values, dict) and values.get("processor_fingerprint") is not None
 
 
 def randomly_initialized(model: Any, seed: int = RANDOM_SEED) -> Any:

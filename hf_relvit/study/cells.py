@@ -9,9 +9,7 @@ from pathlib import Path
 from ..errors import RelViTError
 from ..files import file_lock, read_json, write_json
 from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
-
-STARTED = "STARTED.json"
-"""The settings of a cell that is not finished."""
+from ..owned import STARTED, check_empty, clear_partials, release
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ def run_cell(
         Whether there was anything to do.
 
     Raises:
-        RelViTError: a cell of other settings, or a finished one whose files changed: results are never mixed; or
-            another process is at it.
+        RelViTError: a cell of other settings, or a finished one whose files changed: results are never mixed; a
+            folder with files that are not of this cell; or another process is at it.
     """
     folder = Path(folder)
     if _is_finished(folder, settings):
@@ -62,10 +60,13 @@ def run_cell(
         started = folder / STARTED
         if started.exists():
             _check_settings(folder, read_json(started), settings)
-        write_json(started, settings)
+        else:
+            check_empty(folder)
+        clear_partials(folder, locked=True)
+        write_json(started, settings, owned=True)
         work(folder)
-        started.unlink()
         write_manifest(folder, settings)
+        release(started)
     return True
 
 

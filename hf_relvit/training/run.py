@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -14,8 +13,9 @@ from ..files import write_json
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.attention_mass import ATTENTION, relvit_attention
 from ..modeling.blocks import blocks
-from ..modeling.checkpoints import Checkpoint
+from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
+from ..owned import check_empty, check_replaceable, clear_partials, remove_ours
 from ..provenance import provenance
 from .config import TrainConfig
 from .data import RelViTCollator, SceneDataset
@@ -26,6 +26,9 @@ from .trainer import RelViTTrainer, last_complete_checkpoint
 
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
 STIMULUS_MEAN, STIMULUS_SPREAD = (0.97,) * 3, (0.15,) * 3
+
+CHECKPOINTS = ("checkpoint-*/*",)
+"""What the Trainer writes into its folder, and an interrupted run goes on from."""
 
 
 def build_model(config: TrainConfig) -> Checkpoint:
@@ -90,7 +93,8 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
         The folder, with the trained checkpoint in ``.model``.
 
     Raises:
-        RelViTError: ``out`` belongs to a run of another config; bad config; a loss that is not a number.
+        RelViTError: ``out`` belongs to a run of another config, or holds files of somebody else under the names of
+            ours; bad config; a loss that is not a number.
     """
     folder = TrainingFolder(Path(out))
     if folder.config_file.exists():
@@ -98,7 +102,9 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
         if folder.history_file.exists():
             return folder
     else:
-        write_json(folder.config_file, config.to_dict())
+        _check_free(folder)
+        write_json(folder.config_file, config.to_dict(), owned=True)
+    clear_partials(folder.path)
 
     checkpoint = build_model(config)
     trainer = make_trainer(config, checkpoint, folder.checkpoints, progress=progress)
@@ -110,10 +116,18 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
         facts = provenance(
             seed=config.seed, config=config.to_dict(), micro_batch=trainer.images_at_once
         )
-        write_json(folder.history_file, {"log": trainer.state.log_history, "provenance": facts})
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        log = {"log": trainer.state.log_history, "provenance": facts}
+        write_json(folder.history_file, log, owned=True)
+        remove_ours(folder.checkpoints, CHECKPOINTS)
     trainer.accelerator.wait_for_everyone()
     return folder
+
+
+def _check_free(folder: TrainingFolder) -> None:
+    """Raise RelViTError if a new run would meet somebody else's files."""
+    check_replaceable(folder.path, [folder.history_file.name])
+    check_saves(folder.model)
+    check_empty(folder.checkpoints)
 
 
 def _check_same(folder: TrainingFolder, config: TrainConfig) -> None:

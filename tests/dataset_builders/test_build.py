@@ -321,7 +321,7 @@ def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     )
     try:
         deadline = time.monotonic() + 60
-        while not list(out.glob(".*.incomplete/*/*.parquet")) and time.monotonic() < deadline:
+        while not list(out.glob(".*.partial-*/*/*.parquet")) and time.monotonic() < deadline:
             assert process.poll() is None
             time.sleep(0.02)
         time.sleep(0.2)

@@ -21,9 +21,10 @@ from hf_relvit.analysis.probes import fit_probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.errors import RelViTError
-from hf_relvit.files import write_json
+from hf_relvit.files import atomic_write, write_json
 from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.owned import withdraw
 from hf_relvit.provenance import provenance
 from hf_relvit.report.folder import RunFolder
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
@@ -77,10 +78,10 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
             f"{source} does not say what it was trained on: train it with relvit train"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "about.json").unlink(missing_ok=True)
-    (folder / "model").mkdir(exist_ok=True)
+    withdraw(folder / "about.json")
     for name in _CHECKPOINT:
-        shutil.copyfile(source / name, folder / "model" / name)
+        with atomic_write(folder / "model" / name) as temporary:
+            shutil.copyfile(source / name, temporary)
     alignments = [_slim(Alignment.from_pretrained(cell)) for cell in cells]
     for item in alignments:
         item.save_pretrained(folder / "alignments" / f"{item.property}-{item.site.layer}")
