@@ -264,7 +264,11 @@ def replace_folder(partial: Path, folder: Path, *, last: str, ours: Iterable[str
     if all(_matches(str(path.relative_to(folder)), patterns) for path in results_in(folder)):
         previous = folder.with_name(f".{folder.name}.previous-{_HOST}-{os.getpid()}")
         os.replace(folder, previous)
-        os.replace(partial, folder)
+        try:
+            os.replace(partial, folder)
+        except OSError:
+            os.replace(previous, folder)
+            raise
         _remove(previous)
         return
     (folder / last).unlink(missing_ok=True)
