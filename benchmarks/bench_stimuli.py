@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import resource
+import subprocess
+import sys
 import tempfile
+import time
 
 import datasets
 import machine
@@ -137,6 +140,33 @@ def building():
     yield {"what": "building to Parquet, two processes", **rates}
 
 
+def shards():
+    """The peak memory of a process that builds one shard of ten thousand scenes of a set of any size."""
+    for n in (10_000, 1_000_000, 10_000_000):
+        command = [sys.executable, __file__, str(n)]
+        done = subprocess.run(command, capture_output=True, check=True, text=True)
+        peak, seconds = map(float, done.stdout.split())
+        yield {
+            "what": f"one shard of 10,000 scenes (64 px) of a set of {n:,}",
+            "peak_mib": peak,
+            "seconds": seconds,
+        }
+
+
+def one_shard(n: int) -> None:
+    """Run in a process of its own: prints its peak in MiB, and seconds."""
+    count = n // 10_000
+    with tempfile.TemporaryDirectory() as out:
+        start = time.perf_counter()
+        sizes = {"n_train": n, "n_eval": 2 * count}
+        build("discrimination", "quick-256", out, shard=f"{count}/{count}", **sizes)
+        print(peak_mib(), time.perf_counter() - start)
+
+
 if __name__ == "__main__":
     datasets.disable_progress_bars()
-    print(machine.write("stimuli", [*rendering(), *streaming(), *png(), *building()]))
+    if len(sys.argv) > 1:
+        one_shard(int(sys.argv[1]))
+    else:
+        measured = [*rendering(), *streaming(), *png(), *building(), *shards()]
+        print(machine.write("stimuli", measured))

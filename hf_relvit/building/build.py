@@ -314,7 +314,7 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
     manifest = {
         **request,
         "own_objects": builder.config.masks is not None,
-        "version": str(builder.VERSION),
+        "version": str(builder.config.version),
         "generator": builder.hash,
         "hf_relvit": version("hf_relvit"),
         "splits": splits,

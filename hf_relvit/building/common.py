@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import datasets
 
 from ..errors import RelViTError
 from ..geometry import GEOMETRIES, parse_config
+from ..stimuli.draws import BLOCK, block_pieces
 from ..stimuli.objects import open_objects
-from ..stimuli.scenes import SceneTable, check_scenes, sample
+from ..stimuli.scenes import SceneTable, check_scenes, sample_block
 from ..stimuli.splits import split_names
 from .rows import features, fingerprint, rows
 from .shards import Sharded
 
 VERSION = datasets.Version("1.0.0")
 """Of the stimuli: raised whenever the same seed gives other pictures (tests/stimuli pins them)."""
+LARGE_VERSION = datasets.Version("1.1.0")
+"""Of sets with a split of more than ``draws.BLOCK`` scenes: version 1.0.0 drew those in one piece, so other ones."""
 
 COMBINATIONS = (
     256,
@@ -29,7 +34,7 @@ COMBINATIONS = (
     64,
     128,
 )  # training combinations of the named configs (paper: 256 and 32)
-_CHUNK = 64  # scenes rendered at once
+CHUNK = 64  # scenes rendered at once
 
 
 @dataclass
@@ -77,6 +82,8 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
     ]
     task: str
     config: SceneConfig
+    drawn_at_once = BLOCK
+    """Rows of a split up to which version 1.0.0 holds."""
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
         if config_name is not None and (
@@ -93,6 +100,8 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
         parts = self._parse(name)
         self.objects = open_objects(own.get("masks"), own.get("palette"))
         named = name in self.builder_configs
+        if max(given.get("n_train", 0), given.get("n_eval", 0)) > self.drawn_at_once:
+            given["version"] = LARGE_VERSION
         super().__init__(
             cache_dir,
             dataset_name=self.task,
@@ -120,12 +129,14 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
         for split in self.splits:
             self._scenes(split, 4)
 
-    def _scenes(self, split: str, n: int) -> SceneTable:
-        return sample(
+    def _scenes(self, split: str, n: int, block: int = 0) -> SceneTable:
+        """A block of a split: any range of rows is made in the memory of one."""
+        return sample_block(
             self.task,
             self.scene_geometry,
             split,
             n,
+            block,
             combinations=self.config.combinations,
             seed=self.config.seed,
             objects=self.objects,
@@ -140,7 +151,8 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
     def _make(
         self, split: str, n: int, ranges: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict]]:
-        table = self._scenes(split, n)
-        for start, stop in ranges:
-            for first in range(start, stop, _CHUNK):
-                yield from rows(table[first : min(first + _CHUNK, stop)])
+        for block, pieces in groupby(block_pieces(ranges), key=itemgetter(0)):
+            table = self._scenes(split, n, block)
+            for _, start, stop in pieces:
+                for first in range(start, stop, CHUNK):
+                    yield from rows(table[first : min(first + CHUNK, stop)])

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
-from .draws import SplitFilter, identical_pairs, pick, place, uniform_pairs
+from .draws import (
+    BLOCK,
+    SplitFilter,
+    block_count,
+    block_size,
+    identical_pairs,
+    pick,
+    place,
+    row_slices,
+    uniform_pairs,
+)
 from .objects import ObjectSet
 from .scenes import SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
@@ -57,6 +68,16 @@ class CounterfactualTable:
     judgement: np.ndarray
     property: str
 
+    @classmethod
+    def concatenate(cls, tables: Sequence[CounterfactualTable]) -> CounterfactualTable:
+        """Tables of one origin, one below the other."""
+        joined = {}
+        for name in _PER_ROW:
+            parts = [getattr(table, name) for table in tables]
+            scenes = isinstance(parts[0], SceneTable)
+            joined[name] = SceneTable.concatenate(parts) if scenes else np.concatenate(parts)
+        return dataclasses.replace(tables[0], **joined)
+
     def __len__(self) -> int:
         return len(self.label)
 
@@ -99,7 +120,7 @@ def sample_counterfactuals(
         geometry: image, patches and objects.
         property: "shape" or "color".
         split: one of SPLITS.
-        n: even for discrimination, a multiple of 8 for RMTS.
+        n: even for discrimination, a multiple of 8 for RMTS. More than BLOCK are drawn in blocks, as in ``sample``.
         combinations: training combinations of shape and color.
         seed: 0 to 2**63 - 1.
         objects: shapes and colors; ours by default.
@@ -108,9 +129,18 @@ def sample_counterfactuals(
         RelViTError: unknown task, property or split, ``n`` that cannot be balanced, a bad seed, or a split with too
             few combinations to swap a property (16 of ours: no two objects differ in one property only).
     """
+    _check(task, geometry, property, n, seed)
+    origin = {"combinations": combinations, "seed": seed, "objects": objects}
+    blocks = [
+        sample_counterfactual_block(task, geometry, property, split, n, block, **origin)
+        for block in range(block_count(n))
+    ]
+    return CounterfactualTable.concatenate(blocks)
+
+
+def _check(task: str, geometry: SceneGeometry, property: str, n: int, seed: int) -> None:
     if property not in PROPERTIES:
         raise RelViTError(f"unknown property {property!r}: expected one of {', '.join(PROPERTIES)}")
-    objects = objects or ObjectSet.default()
     step = task_of(task).swaps
     if step is None:
         raise RelViTError(
@@ -121,9 +151,30 @@ def sample_counterfactuals(
         raise RelViTError(
             f"{n} pairs of scenes cannot be balanced for {task}: choose a positive multiple of {step}"
         )
+
+
+def sample_counterfactual_block(
+    task: str,
+    geometry: SceneGeometry,
+    property: str,
+    split: str,
+    n: int,
+    block: int,
+    *,
+    combinations: int = 256,
+    seed: int = 0,
+    objects: ObjectSet | None = None,
+) -> CounterfactualTable:
+    """Pairs ``block * BLOCK`` to ``block * BLOCK + BLOCK - 1`` of the ``n`` of ``sample_counterfactuals``.
+
+    The memory is that of one block. Arguments and errors as there.
+    """
+    _check(task, geometry, property, n, seed)
+    objects = objects or ObjectSet.default()
+    n = block_size(n, block)
     allowed = allowed_objects(split, combinations, objects)
     rng = np.random.default_rng(
-        [seed, task_number(task), SPLITS.index(split), 0, 1 + PROPERTIES.index(property)]
+        [seed, task_number(task), SPLITS.index(split), block, 1 + PROPERTIES.index(property)]
     )
 
     row = rng.permutation(n)
@@ -151,7 +202,7 @@ def sample_counterfactuals(
         base[at, other] = _other_pairs(rng, allowed, edited_pair, same=row // 4 % 2 == 1)
     source[at, other] = source_pair
     corners = _corners(rng, task, geometry, split, base, source)
-    first = _FIRST_INDEX[property]
+    first = _FIRST_INDEX[property] + 2 * block * BLOCK
 
     def scenes(values: np.ndarray, corner: np.ndarray, offset: int) -> SceneTable:
         jitter = rng.integers(0, geometry.max_jitter + 1, (n, k, 2), dtype=np.int16)
@@ -236,9 +287,13 @@ def _pair_values(
         edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(
             -1, 2, 2
         )
-        free = allowed & (same_p[first] if relation else ~same_p[target])[:, :, None]
-        free = free & (~same_o[both] & ~same_o[giver])[:, None, :]
-        rest = np.stack(np.divmod(pick(rng, free.reshape(len(rows), -1)), o), 1)
+        free_p = same_p[first] if relation else ~same_p[target]
+        free_o = ~same_o[both] & ~same_o[giver]
+        picks = []
+        for part in row_slices(len(rows)):
+            free = allowed & free_p[part][:, :, None] & free_o[part][:, None, :]
+            picks.append(pick(rng, free.reshape(len(free), -1)))
+        rest = np.stack(np.divmod(np.concatenate(picks), o), 1)
         source[rows] = np.stack([np.stack([target, giver], 1), rest], 1)
     return edited, source
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from ..errors import RelViTError
@@ -10,11 +12,40 @@ from .splits import belongs
 
 DIFFERENCES = ("none", "both", "shape", "color")
 NONE, BOTH, SHAPE, COLOR = range(4)
+BLOCK = 61_440
+"""Scenes of a set that are drawn together, a multiple of the balance of every task (any divisor of 120). A larger set
+is drawn block by block, each from its own random numbers, so that any range of it is drawn in the same memory."""
+_ROWS = 4096
 
 
 def pick(rng: np.random.Generator, possible: np.ndarray) -> np.ndarray:
     """A uniform choice among the possible ones of each row: bool ``(n, options)`` -> int64 ``(n,)``."""
     return np.argmax(np.where(possible, rng.random(possible.shape, dtype=np.float32), -1), axis=1)
+
+
+def block_pieces(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    """Ranges of indices cut where blocks begin: (block, first, last + 1), counted from the block's own first."""
+    for start, stop in ranges:
+        while start < stop:
+            block, first = divmod(start, BLOCK)
+            last = min(stop - block * BLOCK, BLOCK)
+            yield block, first, last
+            start = block * BLOCK + last
+
+
+def block_size(n: int, block: int) -> int:
+    """How many of ``n`` scenes the block holds."""
+    return min(BLOCK, n - block * BLOCK)
+
+
+def block_count(n: int) -> int:
+    """How many blocks hold ``n`` scenes."""
+    return -(-n // BLOCK)
+
+
+def row_slices(n: int) -> list[slice]:
+    """Rows in groups, so that a table of all objects for each row is never whole in memory."""
+    return [slice(start, start + _ROWS) for start in range(0, n, _ROWS)]
 
 
 def balanced_pairs(
@@ -26,23 +57,26 @@ def balanced_pairs(
     of difference; the partner is uniform among the objects that differ in that way.
     """
     shapes, colors = np.nonzero(allowed)
-    anchor = np.concatenate([rng.permutation(len(shapes)) for _ in range(-(-n // len(shapes)))])[:n]
-    shape, color = shapes[anchor], colors[anchor]
-    if same:
-        return np.stack([shape, shape], 1), np.stack([color, color], 1)
-    other_shape, other_color = shapes[None] != shape[:, None], colors[None] != color[:, None]
-    ways = {
-        BOTH: other_shape & other_color,
-        SHAPE: other_shape & ~other_color,
-        COLOR: ~other_shape & other_color,
-    }
-    kinds = [way for way, possible in ways.items() if possible.any(1).all()]
-    way = np.resize(np.array(kinds), n)
-    partner = pick(
-        rng, np.select([way[:, None] == k for k in kinds], [ways[k] for k in kinds], False)
+    rounds = -(-n // len(shapes))
+    anchor = np.concatenate([rng.permutation(len(shapes)) for _ in range(rounds)])[:n]
+    partner = anchor if same else _partners(rng, shapes, colors, anchor)
+    both = np.stack([anchor, partner], 1)
+    return shapes[both], colors[both]
+
+
+def _partners(
+    rng: np.random.Generator, shapes: np.ndarray, colors: np.ndarray, anchor: np.ndarray
+) -> np.ndarray:
+    """For each first object another one, int64 ``(n,)``, both counted among the allowed ones."""
+    other_shape = shapes[None] != shapes[:, None]
+    other_color = colors[None] != colors[:, None]
+    ways = np.stack(
+        [other_shape & other_color, other_shape & ~other_color, ~other_shape & other_color]
     )
-    shape, color = np.stack([shape, shapes[partner]], 1), np.stack([color, colors[partner]], 1)
-    return shape, color
+    shown = ways.any(2)[:, anchor].all(1)
+    way = np.resize(np.nonzero(shown)[0], len(anchor))
+    picks = [pick(rng, ways[way[rows], anchor[rows]]) for rows in row_slices(len(anchor))]
+    return np.concatenate(picks)
 
 
 def uniform_pairs(

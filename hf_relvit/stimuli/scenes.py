@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
-from .draws import BOTH, COLOR, DIFFERENCES, NONE, SHAPE
+from .draws import (
+    BLOCK,
+    BOTH,
+    COLOR,
+    DIFFERENCES,
+    NONE,
+    SHAPE,
+    block_count,
+    block_size,
+)
 from .objects import ObjectSet
 from .rendering import render
 from .splits import SPLITS, allowed_objects
@@ -93,6 +103,14 @@ class SceneTable:
             **origin,
         )
 
+    @classmethod
+    def concatenate(cls, tables: Sequence[SceneTable]) -> SceneTable:
+        """Tables of one origin, one below the other."""
+        columns = {
+            name: np.concatenate([getattr(table, name) for table in tables]) for name in _PER_SCENE
+        }
+        return dataclasses.replace(tables[0], **columns)
+
     @property
     def name(self) -> str:
         """Of the layout."""
@@ -146,15 +164,64 @@ def sample(
         task: one of TASKS: "discrimination" or "rmts".
         geometry: image, patches and objects.
         split: one of SPLITS.
-        n: a multiple of the task's balance: even for discrimination, a multiple of 4 for RMTS.
+        n: a multiple of the task's balance: even for discrimination, a multiple of 4 for RMTS. More than BLOCK are
+            blocks 0, 1, 2, ... of BLOCK scenes each, the last one of the rest (``sample_block``).
         combinations: training combinations of shape and color.
         seed: 0 to 2**63 - 1.
         block: further scenes of the same split: block ``b`` has the indices ``b * n`` to ``b * n + n - 1``.
         objects: shapes and colors; ours by default.
 
     Raises:
-        RelViTError: unknown task or split, ``n`` that cannot be balanced, more objects than room, a bad seed.
+        RelViTError: unknown task or split, ``n`` that cannot be balanced, more objects than room, a bad seed, or a
+            further block of more than BLOCK scenes.
     """
+    origin = {"combinations": combinations, "seed": seed, "objects": objects}
+    if n <= BLOCK:
+        return _draw(task, geometry, split, n, block, block * n, **origin)
+    if block:
+        raise RelViTError(f"block {block} of {n} scenes: expected at most {BLOCK} scenes per block")
+    blocks = range(block_count(n))
+    return SceneTable.concatenate(
+        [sample_block(task, geometry, split, n, number, **origin) for number in blocks]
+    )
+
+
+def sample_block(
+    task: str,
+    geometry: SceneGeometry,
+    split: str,
+    n: int,
+    block: int,
+    *,
+    combinations: int = 256,
+    seed: int = 0,
+    objects: ObjectSet | None = None,
+) -> SceneTable:
+    """Scenes ``block * BLOCK`` to ``block * BLOCK + BLOCK - 1`` of the ``n`` of ``sample``.
+
+    The memory is that of one block, however large ``n`` is. Our choice: up to BLOCK scenes the rows are those of
+    version 1.0.0, which drew any number at once. Arguments and errors as ``sample``.
+    """
+    check_scenes(task, geometry, n, seed)
+    if not 0 <= block < block_count(n):
+        raise RelViTError(f"block {block} of {n} scenes: expected 0 to {block_count(n) - 1}")
+    origin = {"combinations": combinations, "seed": seed, "objects": objects}
+    return _draw(task, geometry, split, block_size(n, block), block, block * BLOCK, **origin)
+
+
+def _draw(
+    task: str,
+    geometry: SceneGeometry,
+    split: str,
+    n: int,
+    block: int,
+    first: int,
+    *,
+    combinations: int,
+    seed: int,
+    objects: ObjectSet | None,
+) -> SceneTable:
+    """``n`` scenes from one stream of random numbers; their indices begin at ``first``."""
     objects = objects or ObjectSet.default()
     check_scenes(task, geometry, n, seed)
     allowed = allowed_objects(split, combinations, objects)
@@ -170,14 +237,14 @@ def sample(
     position = np.empty(n, dtype=np.int64)
     position[order] = np.arange(n)
     drawn = Drawn(*(values[order] for values in drawn))
-    twin = np.where(drawn.twin >= 0, position[drawn.twin] + block * n, -1)
+    twin = np.where(drawn.twin >= 0, position[drawn.twin] + first, -1)
 
     return SceneTable.of(
         shape=drawn.shape,
         color=drawn.color,
         corner=drawn.corner,
         jitter=rng.integers(0, geometry.max_jitter + 1, (*drawn.shape.shape, 2), dtype=np.int16),
-        index=np.arange(block * n, block * n + n, dtype=np.int64),
+        index=np.arange(first, first + n, dtype=np.int64),
         twin=twin,
         task=task,
         split=split,

@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from datasets import ClassLabel, Image, List, Value
 
 from hf_relvit.building import rows
 from hf_relvit.building.common import COMBINATIONS
+from hf_relvit.dataset_builders.counterfactuals.builder import Counterfactuals
 from hf_relvit.dataset_builders.discrimination.builder import Discrimination
 from hf_relvit.dataset_builders.rmts.builder import RMTS
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
@@ -225,3 +228,27 @@ def test_stimuli_need_neither_torch_nor_datasets():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", [Discrimination, RMTS, Counterfactuals], ids=lambda k: k.task)
+def test_any_range_of_a_huge_set_is_made_in_the_memory_of_a_block(kind, tmp_path):
+    name = "rmts-quick-32" if kind is Counterfactuals else "quick-32"
+    builder = kind(tmp_path, name, n_train=10**7, n_eval=16)
+    assert str(builder.config.version) == str(builder.info.version) == "1.1.0"
+    middle = 5 * 10**6
+    wanted = [(0, 2), (middle - 2, middle), (middle, middle + 2), (10**7 - 2, 10**7)]
+    tracemalloc.start()
+    made = list(builder._make("train", 10**7, wanted))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [key for key, _ in made] == [key for start, stop in wanted for key in range(start, stop)]
+    assert most < 120 * 2**20
+    again = list(builder._make("train", 10**7, wanted[2:3]))
+    assert again == made[4:6]
+
+
+def test_sets_as_large_as_before_keep_their_version(tmp_path):
+    assert str(RMTS(tmp_path, "quick-32", n_train=BLOCK).config.version) == "1.0.0"
+    assert str(RMTS(tmp_path, "quick-32", n_eval=BLOCK + 4).config.version) == "1.1.0"
+    own = Counterfactuals(tmp_path, "rmts-quick-48", n_train=2 * BLOCK, n_eval=16)
+    assert str(own.config.version) == "1.0.0"

@@ -7,7 +7,12 @@ import pytest
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
-from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import (
+    PROPERTIES,
+    sample_counterfactual_block,
+    sample_counterfactuals,
+)
+from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.splits import allowed_objects, belongs, split_names
@@ -261,3 +266,18 @@ def test_table_is_frozen():
     pairs = sample_counterfactuals("discrimination", QUICK, "shape", "train", 2)
     with pytest.raises(dataclasses.FrozenInstanceError):
         pairs.property = "color"
+
+
+def test_a_large_set_is_its_blocks():
+    n = BLOCK + 80
+    options = {"combinations": 32, "seed": 2}
+    place = ("rmts", GEOMETRIES["quick"], "color", "test")
+    whole = sample_counterfactuals(*place, n, **options)
+    last = sample_counterfactual_block(*place, n, 1, **options)
+    assert len(whole) == n and len(last) == 80
+    np.testing.assert_array_equal(whole[BLOCK:].base.shape, last.base.shape)
+    np.testing.assert_array_equal(whole[BLOCK:].label, last.label)
+    scenes = np.concatenate([whole.base.index, whole.source.index])
+    assert len(np.unique(scenes)) == 2 * n  # each has its own noise
+    first = sample_counterfactuals(*place, BLOCK, **options)
+    np.testing.assert_array_equal(whole[:BLOCK].source.corner, first.source.corner)

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES, SceneGeometry
+from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.rendering import render
-from hf_relvit.stimuli.scenes import DIFFERENCES, sample
+from hf_relvit.stimuli.scenes import DIFFERENCES, sample, sample_block
 from hf_relvit.stimuli.splits import SPLITS, allowed_objects, split_names
 from hf_relvit.stimuli.tasks import TASKS
 
@@ -327,3 +329,37 @@ def test_rmts_with_two_objects_is_refused_rather_than_drawn_forever():
     ):
         sample("rmts", QUICK, "train", 8, combinations=2, objects=two)
     assert len(sample("discrimination", QUICK, "train", 8, combinations=2, objects=two)) == 8
+
+
+@pytest.mark.parametrize("task", ["discrimination", "rmts"])
+def test_a_large_set_is_its_blocks(task):
+    n = BLOCK + 400
+    whole = sample(task, GEOMETRIES["quick"], "train", n, seed=5)
+    blocks = [sample_block(task, GEOMETRIES["quick"], "train", n, i, seed=5) for i in range(2)]
+    first = sample(task, GEOMETRIES["quick"], "train", BLOCK, seed=5)  # as ever
+    assert [len(block) for block in blocks] == [BLOCK, 400]
+    for name in ("shape", "color", "corner", "jitter", "label", "twin", "index"):
+        joined = np.concatenate([getattr(block, name) for block in blocks])
+        np.testing.assert_array_equal(getattr(whole, name), joined)
+        np.testing.assert_array_equal(getattr(whole[:BLOCK], name), getattr(first, name))
+    assert whole.index.tolist() == list(range(n))
+    assert whole.label[BLOCK:].mean() == 0.5
+    if task == "discrimination":
+        assert (whole.twin[whole.twin] == whole.index).all()
+    with pytest.raises(RelViTError, match=f"block 2 of {n} scenes: expected 0 to 1"):
+        sample_block(task, GEOMETRIES["quick"], "train", n, 2)
+    with pytest.raises(RelViTError, match=f"block 1 of {n} scenes: expected at most {BLOCK}"):
+        sample(task, GEOMETRIES["quick"], "train", n, block=1)
+
+
+@pytest.mark.parametrize("task", ["discrimination", "rmts"])
+def test_memory_of_a_block_does_not_grow_with_the_set(task):
+    def peak(n, block):
+        tracemalloc.start()
+        sample_block(task, GEOMETRIES["quick"], "train", n, block)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(400, 0)
+    assert peak(10**7, 100) <= 1.1 * peak(BLOCK, 0) < 80 * 2**20

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import datasets
 
@@ -12,13 +14,14 @@ from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.counterfactuals import (
     PROPERTIES,
     CounterfactualTable,
-    sample_counterfactuals,
+    sample_counterfactual_block,
 )
+from hf_relvit.stimuli.draws import BLOCK, block_pieces
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.scenes import LABELS
 from hf_relvit.stimuli.tasks import TASKS
 
-from ...building.common import _CHUNK, COMBINATIONS, SceneBuilder, SceneConfig
+from ...building.common import CHUNK, COMBINATIONS, SceneBuilder, SceneConfig
 from ...building.rows import features
 
 _SCENE = ("shape", "color", "corner", "jitter", "relation", "index")
@@ -62,6 +65,7 @@ class Counterfactuals(SceneBuilder):
         if k > 16
     ]
     task = "counterfactuals"
+    drawn_at_once = len(PROPERTIES) * BLOCK
     config: CounterfactualConfig
 
     def _name(self, given: dict) -> str:
@@ -77,23 +81,25 @@ class Counterfactuals(SceneBuilder):
 
     def _check(self) -> None:
         for split in self.splits:
-            self._pairs(split, self.config.n_train if split == "train" else self.config.n_eval)
+            n = self.config.n_train if split == "train" else self.config.n_eval
+            for prop in PROPERTIES:
+                self._pairs(prop, split, n, 0)
 
-    def _pairs(self, split: str, n: int) -> list[CounterfactualTable]:
-        """Pairs about shape, and as many about color."""
+    def _pairs(self, prop: str, split: str, n: int, block: int) -> CounterfactualTable:
+        """A block of the ``n / 2`` pairs about a property."""
         if n % len(PROPERTIES):
             raise RelViTError(f"{n} pairs for two properties: choose an even number")
-        options = {
-            "combinations": self.config.combinations,
-            "seed": self.config.seed,
-            "objects": self.objects,
-        }
-        return [
-            sample_counterfactuals(
-                self.config.task, self.scene_geometry, prop, split, n // len(PROPERTIES), **options
-            )
-            for prop in PROPERTIES
-        ]
+        return sample_counterfactual_block(
+            self.config.task,
+            self.scene_geometry,
+            prop,
+            split,
+            n // len(PROPERTIES),
+            block,
+            combinations=self.config.combinations,
+            seed=self.config.seed,
+            objects=self.objects,
+        )
 
     def _info(self) -> datasets.DatasetInfo:
         of_scene = features(self.objects)
@@ -119,14 +125,15 @@ class Counterfactuals(SceneBuilder):
     def _make(
         self, split: str, n: int, ranges: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict]]:
-        tables, half = self._pairs(split, n), n // len(PROPERTIES)
-        for start, stop in ranges:
-            for i, table in enumerate(tables):
-                last = min(stop - i * half, half)
-                for first in range(max(start - i * half, 0), last, _CHUNK):
-                    part = table[first : min(first + _CHUNK, last)]
-                    for j, row in enumerate(_rows(part)):
-                        yield i * half + first + j, row
+        half = n // len(PROPERTIES)
+        for i, prop in enumerate(PROPERTIES):
+            own = [(max(a - i * half, 0), min(b - i * half, half)) for a, b in ranges]
+            for block, pieces in groupby(block_pieces(own), key=itemgetter(0)):
+                table = self._pairs(prop, split, n, block)
+                for _, start, stop in pieces:
+                    for first in range(start, stop, CHUNK):
+                        part = table[first : min(first + CHUNK, stop)]
+                        yield from enumerate(_rows(part), i * half + block * BLOCK + first)
 
 
 def _rows(pairs: CounterfactualTable) -> Iterator[dict]:
