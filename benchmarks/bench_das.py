@@ -140,11 +140,11 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
 
     def ours(bf16: bool):
         """One epoch of one step more costs a step; what is done once a fit cancels out."""
-        config = DASConfig(LAYER, batch_size=BATCH, epochs=1, bf16=bf16)
+        config = DASConfig(batch_size=BATCH, epochs=1, bf16=bf16)
         few, many = (
             timed(
                 lambda e=e: fit_alignment(
-                    Checkpoint(model, processor), data, dataclasses.replace(config, epochs=e)
+                    Checkpoint(model, processor), data, LAYER, dataclasses.replace(config, epochs=e)
                 )
             )
             for e in (1, 4)
@@ -265,8 +265,8 @@ def agreement(seeds: int) -> list[dict]:
             return int((peer.logits(base, source, tokens, given, 1e-8).argmax(-1) == label).sum())
 
     def our_hits(seed: int, epochs: int, bf16: bool = False) -> int:
-        config = DASConfig(0, epochs=epochs, batch_size=batch, seed=seed, bf16=bf16)
-        alignment = fit_alignment(Checkpoint(model, processor), captured[0], config)
+        config = DASConfig(epochs=epochs, batch_size=batch, seed=seed, bf16=bf16)
+        alignment = fit_alignment(Checkpoint(model, processor), captured[0], 0, config)
         return round(
             score_alignment(Checkpoint(model, processor), alignment, captured[1]).accuracy[0]
             * n_test

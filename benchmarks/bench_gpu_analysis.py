@@ -50,9 +50,9 @@ def alignments(size: Size) -> tuple[list[dict], float]:
         for layer in range(size.layers):
             start = now()
             config = DASConfig(
-                layer, epochs=size.epochs, batch_size=BATCH, bf16=computes_bf16(), cache_gb=CACHE_GB
+                epochs=size.epochs, batch_size=BATCH, bf16=computes_bf16(), cache_gb=CACHE_GB
             )
-            found = fit_alignment(Checkpoint(model, processor), data["train"], config)
+            found = fit_alignment(Checkpoint(model, processor), data["train"], layer, config)
             fitted = now()
             score_alignment(Checkpoint(model, processor), found, data["test"], bf16=computes_bf16())
             rows[layer] |= {

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -25,8 +25,7 @@ from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.processing import to_device
 from ..stimuli.scenes import SceneTable
-
-COMPATS = ("corrected", "official")
+from .choices import Compat
 
 
 @dataclass(frozen=True, order=True)
@@ -155,7 +154,7 @@ def residuals(
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder: str | os.PathLike | None = None,
-    progress: str = "",
+    progress: bool = False,
 ) -> dict[Site, torch.Tensor]:
     """Residual streams of many scenes at many sites, in one forward pass over the scenes.
 
@@ -169,7 +168,7 @@ def residuals(
             Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
         folder: where these files are; the system's folder for temporary files by default, which on some systems is
             itself in memory.
-        progress: label of a progress bar; none if empty.
+        progress: show a bar.
 
     Returns:
         ``(n, tokens or q, hidden)`` each, in the model's dtype, on its device; on the CPU if memory-mapped.
@@ -197,9 +196,9 @@ def residuals(
         )
         budget -= size if size <= budget else 0
     model.eval()
-    for start in tqdm(
-        range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False
-    ):
+    starts = range(0, len(scenes), batch_size)
+    label = f"activations, {scenes.split}"
+    for start in tqdm(starts, desc=label, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         pixels = checkpoint.pixel_values(scenes[rows])
         for site, hidden in capture(model, pixels, sites).items():
@@ -277,9 +276,9 @@ def object_states(
     scenes: SceneTable,
     layers: list[int] | None = None,
     *,
-    compat: str = "corrected",
+    compat: Compat = "corrected",
     cache_gb: float = 4.0,
-    progress: str = "",
+    progress: bool = False,
 ) -> ObjectStates:
     """Read the object tokens of scenes in one pass.
 
@@ -291,8 +290,10 @@ def object_states(
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, an unknown compat.
     """
-    if compat not in COMPATS:
-        raise RelViTError(f"unknown compat {compat!r}: expected one of {', '.join(COMPATS)}")
+    if compat not in get_args(Compat):
+        raise RelViTError(
+            f"unknown compat {compat!r}: expected one of {', '.join(get_args(Compat))}"
+        )
     parts = checkpoint.blocks
     geometry = checkpoint.geometry
     layers = list(range(len(parts))) if layers is None else layers

@@ -102,7 +102,7 @@ class Alignment(Result):
 
     def swap(self, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """``base`` with the source's coordinates in the subspace; both ``(..., hidden)``."""
-        return interchange(base, source, *self._on(base.device))
+        return interchange(base, source, *self.operator(base.device))
 
     def read(
         self, checkpoint: Checkpoint, scenes: Pictured | np.ndarray, tokens: torch.Tensor
@@ -148,11 +148,14 @@ class Alignment(Result):
                     f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens an image"
                 )
             device = residual.device
-            return intervene(residual, tokens.to(device), source.to(residual), *self._on(device))
+            return intervene(
+                residual, tokens.to(device), source.to(residual), *self.operator(device)
+            )
 
         return patch(model, self.site, edit)
 
-    def _on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    def operator(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotation and float mask on a device, as ``interchange.intervene`` takes them."""
         return self.rotation.to(device), self.mask.to(device, self.rotation.dtype)
 
     def check(self, model: nn.Module) -> None:

@@ -19,6 +19,7 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
+from .choices import Compat, check_choices
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
@@ -32,15 +33,14 @@ _Z = 1.959963984540054
 class AttentionConfig:
     """How attention is measured."""
 
-    compat: str = "corrected"
+    compat: Compat = "corrected"
     """"corrected", or "official" for the official code's quirks: the larger of two directions instead of their mean,
     and within-object attention as the remainder, which swallows CLS, registers and the display pair."""
     batch_size: int = 64
     """Does not change the result."""
 
     def __post_init__(self):
-        if self.compat not in ("corrected", "official"):
-            raise RelViTError(f"unknown compat {self.compat!r}: expected 'corrected' or 'official'")
+        check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,10 @@ def measure_attention(
             raise RelViTError(
                 f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
             )
-        parts.append(torch.stack([_shares(mass, config.compat) for mass in record.mass], 1))
-        chances.append(_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
+        parts.append(
+            torch.stack([attention_shares(mass, config.compat) for mass in record.mass], 1)
+        )
+        chances.append(attention_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
     shares = torch.cat(parts).cpu().numpy()  # (images, layers, heads, kinds)
     frame = _tidy(shares, between=scenes.patches().shape[1] > 2)
     frame["chance"] = frame.kind.map(
@@ -166,7 +168,7 @@ def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
     return torch.from_numpy(sets)[:, None, None].expand(-1, 1, sizes.shape[1], -1)
 
 
-def _shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
+def attention_shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
     """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
     k = mass.shape[2]
     cls, registers, background = (

@@ -1,4 +1,14 @@
-"""Distributed alignment search: which subspace of the object tokens carries shape, which color (paper, section 5)."""
+"""Distributed alignment search: which subspace of the object tokens carries shape, which color (paper, section 5).
+
+Symbols: b and s ``(batch, p, hidden)``, states of the base's object and of the source's object; R ``(k, hidden)``,
+orthonormal rows; m ``(k,)``, a mask.
+
+1. Start R at random rotation and m at 0.5 per direction; freeze the model.
+2. Per batch, write ``b + R^T[m R (s - b)]`` over b in the residual stream at the site and run the later blocks.
+3. Loss: cross-entropy with the counterfactual label + penalty * sum(m). Adam on R (by the Cayley transform) and m.
+4. Let the temperature of the mask fall geometrically; at the end m is 0 or 1.
+5. Score: the share of test pairs with the counterfactual answer, and how natural the edited states are.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +32,15 @@ from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import Site, at_tokens, forward_from
 from .alignment import Alignment, fingerprint
-from .interchange import CONTROLS, PairResiduals, intervene, mahalanobis_divergence, pair_residuals
-from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, baseline_subspace
+from .choices import check_choices
+from .interchange import (
+    Control,
+    PairResiduals,
+    intervene,
+    mahalanobis_divergence,
+    pair_residuals,
+)
+from .subspaces import BASELINES, SIZED, LearnedSubspace, Method, baseline_subspace
 
 
 @dataclass(frozen=True)
@@ -34,14 +51,12 @@ class DASConfig:
         RelViTError: unknown method or control, a size where none or one is needed, values out of range.
     """
 
-    layer: int
-    """The site is ``Site("resid_post", layer)``."""
-    method: str = "das"
+    method: Method = "das"
     """"das" (a rotation and a mask, the paper's); ours, through the same code: "identity" (a mask in the standard
     basis), "low_rank", "boundless", and, untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
     size: int | None = None
     """Directions of "low_rank" and of the untrained subspaces."""
-    control: str | None = None
+    control: Control | None = None
     """"wrong_object" or "random_tokens": train on the control; score with the same one."""
     epochs: int = 20
     batch_size: int = 64
@@ -60,15 +75,10 @@ class DASConfig:
     """Memory for activations, and room for them on an accelerator; beyond it they are on disk (ours)."""
 
     def __post_init__(self):
-        for name, choices in (("method", METHODS), ("control", CONTROLS)):
-            if getattr(self, name) not in choices:
-                expected = ", ".join(str(choice) for choice in choices)
-                raise RelViTError(
-                    f"unknown {name} {getattr(self, name)!r}: expected one of {expected}"
-                )
-        if (self.method in SIZED) != (self.size is not None) or (
-            self.size is not None and self.size < 1
-        ):
+        check_choices(self)
+        needs_size = self.method in SIZED
+        has_size = self.size is not None
+        if needs_size != has_size or (self.size is not None and self.size < 1):
             raise RelViTError(
                 f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
                 "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
@@ -83,17 +93,13 @@ class DASConfig:
                 f"epochs {self.epochs}, batch size {self.batch_size}, final temperature {self.final_temperature}, "
                 f"warmup {self.warmup}: expected at least 1, at least 1, above 0 to 1, and 0 to 1"
             )
-        self.site  # noqa: B018  a layer that cannot be fails here
-
-    @property
-    def site(self) -> Site:
-        return Site("resid_post", self.layer)
 
 
 def fit_alignment(
     checkpoint: Checkpoint,
     train: CounterfactualTable | PairResiduals,
-    config: DASConfig,
+    layer: int,
+    config: DASConfig | None = None,
     *,
     progress: bool = False,
 ) -> Alignment:
@@ -106,7 +112,8 @@ def fit_alignment(
 
     Args:
         checkpoint: whose model is searched; it does not learn.
-        train: pairs of scenes; or their ``pair_residuals`` at several sites, which spares a pass a fit.
+        train: pairs of scenes; or their ``pair_residuals`` at several sites, to avoid one pass per fit.
+        layer: the site is ``Site("resid_post", layer)``.
         config: see DASConfig.
         progress: show bars.
 
@@ -114,6 +121,8 @@ def fit_alignment(
         RelViTError: a layer that the model does not have, more directions than the model is wide, pairs of another
             geometry, a loss that is not finite.
     """
+    config = config or DASConfig()
+    site = Site("resid_post", layer)
     model = checkpoint.model
     width: int = model.config.hidden_size
     if config.size is not None and config.size > width:
@@ -121,30 +130,20 @@ def fit_alignment(
             f"{config.size} directions in a model of width {width}: choose at most {width}"
         )
     layers = blocks(model)
-    data = _residuals_of(checkpoint, train, config, progress)
-    pairs, generator = data.pairs, torch.Generator().manual_seed(config.seed)
+    data = _residuals_of(checkpoint, train, site, config.cache_gb, progress)
+    pairs = data.pairs
+    generator = torch.Generator().manual_seed(config.seed)
     history: list[dict[str, float]] = []
     if config.method in BASELINES:
-        k = pairs.source.shape.shape[1]
-        states = data.source[config.site][:, :k]
-        values = torch.from_numpy(np.asarray(getattr(pairs.source, pairs.property), dtype=np.int64))
-        values = values[..., None].expand(states.shape[:-1])
-        found = baseline_subspace(
-            config.method,
-            states.flatten(0, 2).float().cpu(),
-            values.flatten(),
-            config.size,
-            generator,
-        )
+        rotation, mask = _baseline(data, site, config, generator)
     else:
-        subspace = LearnedSubspace(config.method, width, config.size, generator).to(
-            next(model.parameters()).device
-        )
+        subspace = LearnedSubspace(config.method, width, config.size, generator)
+        subspace = subspace.to(checkpoint.device)
         with _frozen(model):
-            history = _learn(model, data, subspace, config, generator, progress)
-        found = subspace.hard()
+            history = _learn(model, data, site, subspace, config, generator, progress)
+        rotation, mask = subspace.hard()
     facts = {
-        "config": dataclasses.asdict(config),
+        "config": {"layer": layer, **dataclasses.asdict(config)},
         "task": pairs.base.task,
         "geometry": pairs.base.geometry.name,
         "split": pairs.base.split,
@@ -154,14 +153,27 @@ def fit_alignment(
             seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
         ),
     }
-    return Alignment(
-        *found, config.site, pairs.property, config.method, fingerprint(layers[config.layer]), facts
-    )
+    weights = fingerprint(layers[layer])
+    return Alignment(rotation, mask, site, pairs.property, config.method, weights, facts)
+
+
+def _baseline(
+    data: PairResiduals, site: Site, config: DASConfig, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An untrained subspace of the states of the source's objects: rotation and mask."""
+    pairs = data.pairs
+    objects = pairs.source.shape.shape[1]
+    states = data.source[site][:, :objects]  # (n, objects, p, hidden)
+    values = np.asarray(getattr(pairs.source, pairs.property), dtype=np.int64)
+    per_token = torch.from_numpy(values)[..., None].expand(states.shape[:-1])
+    flat = states.flatten(0, 2).float().cpu()
+    return baseline_subspace(config.method, flat, per_token.flatten(), config.size, generator)
 
 
 def _learn(
     model: nn.Module,
     data: PairResiduals,
+    site: Site,
     subspace: LearnedSubspace,
     config: DASConfig,
     generator: torch.Generator,
@@ -169,37 +181,39 @@ def _learn(
 ) -> list[dict[str, float]]:
     """Train the subspace in place; the host waits for the device once an epoch. Loss and soft mask size by epoch."""
     device = next(model.parameters()).device
-    base = data.base[config.site]
-    base = base.to(device) if base.nbytes <= config.cache_gb * 1e9 else base
-    tokens, source = (operand.to(device) for operand in data.operands(config.site, config.control))
+    base = data.base[site]
+    if base.nbytes <= config.cache_gb * 1e9:
+        base = base.to(device)
+    tokens, source = data.operands(site, config.control)
+    tokens = tokens.to(device)
+    source = source.to(device)
     label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(device)
     n, p = tokens.shape
     steps = -(-n // config.batch_size)
-    optimizer = torch.optim.Adam(subspace.groups(config.lr_rotation, config.lr_mask))
     total = steps * config.epochs
+    optimizer = torch.optim.Adam(subspace.groups(config.lr_rotation, config.lr_mask))
     schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
     history = []
-    bar = tqdm(
-        total=total, desc=f"{config.method} {config.site}", disable=not progress, leave=False
-    )
+    title = f"{config.method} {site}"
+    bar = tqdm(total=total, desc=title, disable=not progress, leave=False)
     for epoch in range(config.epochs):
         temperature = config.final_temperature ** (epoch / max(config.epochs - 1, 1))
         order = torch.randperm(n, generator=generator)
-        permutations = torch.stack(
-            [torch.randperm(p, generator=generator) for _ in range(steps)]
-        ).to(device)
-        losses, size = [], torch.zeros(())
-        for rows, rows_of_base, permutation in zip(
-            order.to(device).split(config.batch_size),
-            order.to(base.device).split(config.batch_size),
-            permutations,
-        ):
-            rotation, mask = subspace.rotation(), subspace.mask(temperature)
+        drawn = [torch.randperm(p, generator=generator) for _ in range(steps)]
+        permutations = torch.stack(drawn).to(device)
+        batches = order.to(device).split(config.batch_size)
+        batches_of_base = order.to(base.device).split(config.batch_size)
+        losses = []
+        size = torch.zeros(())
+        for rows, rows_of_base, permutation in zip(batches, batches_of_base, permutations):
+            rotation = subspace.rotation()
+            mask = subspace.mask(temperature)
             size = mask.sum()
             residual = base[rows_of_base].to(device)
-            edited = intervene(residual, tokens[rows], source[rows][:, permutation], rotation, mask)
+            permuted = source[rows][:, permutation]
+            edited = intervene(residual, tokens[rows], permuted, rotation, mask)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                logits = forward_from(model, config.site, edited)
+                logits = forward_from(model, site, edited)
             loss = nn.functional.cross_entropy(logits.float(), label[rows]) + config.penalty * size
             optimizer.zero_grad()
             loss.backward()
@@ -207,13 +221,14 @@ def _learn(
             schedule.step()
             losses.append(loss.detach())
             bar.update()
-        row = {"loss": torch.stack(losses).mean().item(), "mask": size.item()}
-        if not np.isfinite(row["loss"]):
+        mean_loss = torch.stack(losses).mean().item()
+        if not np.isfinite(mean_loss):
             raise RelViTError(
-                f"the loss of epoch {epoch + 1} is {row['loss']}: lower lr_rotation or lr_mask"
+                f"the loss of epoch {epoch + 1} is {mean_loss}: lower lr_rotation or lr_mask"
             )
-        history.append(row)
-        bar.set_postfix(loss=f"{row['loss']:.3f}", mask=f"{row['mask']:.0f}")
+        soft_size = size.item()
+        history.append({"loss": mean_loss, "mask": soft_size})
+        bar.set_postfix(loss=f"{mean_loss:.3f}", mask=f"{soft_size:.0f}")
     bar.close()
     return history
 
@@ -233,14 +248,16 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 
 def _residuals_of(
-    checkpoint: Checkpoint, pairs, config: DASConfig, progress: bool
+    checkpoint: Checkpoint,
+    pairs: CounterfactualTable | PairResiduals,
+    site: Site,
+    cache_gb: float,
+    progress: bool,
 ) -> PairResiduals:
     if isinstance(pairs, PairResiduals):
+        checkpoint.check(pairs.pairs.base)
         return pairs
-    label = "activations" if progress else ""
-    return pair_residuals(
-        checkpoint, pairs, [config.site], cache_gb=config.cache_gb, progress=label
-    )
+    return pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
 
 
 @torch.no_grad()
@@ -248,7 +265,7 @@ def score_alignment(
     checkpoint: Checkpoint,
     alignment: Alignment,
     pairs: CounterfactualTable | PairResiduals,
-    control: str | None = None,
+    control: Control | None = None,
     *,
     batch_size: int = 64,
     bf16: bool = False,
@@ -271,7 +288,7 @@ def score_alignment(
         progress: show bars.
 
     Returns:
-        One row a condition: "all", and "different" and "same", the relation of the edited pair in the base. Columns
+        One row per condition: "all", and "different" and "same", the relation of the edited pair in the base. Columns
         ``property, method, layer, size, split, score, control, condition, accuracy, n, ci_low, ci_high`` (Wilson,
         95 %), ``base_accuracy`` (of the model on the bases as they are), ``floor`` (accuracy of doing nothing: for
         the cause score 1 - base_accuracy) and ``divergence``: mean squared Mahalanobis distance of the edited tokens
@@ -289,40 +306,40 @@ def score_alignment(
             f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
             f"{alignment.property}, or take isolation_pairs of these"
         )
-    config = DASConfig(alignment.site.layer, cache_gb=cache_gb)
-    data = _residuals_of(checkpoint, pairs, config, progress)
-    site, device = alignment.site, next(model.parameters()).device
+    site = alignment.site
+    data = _residuals_of(checkpoint, pairs, site, cache_gb, progress)
+    device = checkpoint.device
     tokens, source = data.operands(site, control)
-    rotation, mask = alignment._on(device)
+    rotation, mask = alignment.operator(device)
     model.eval()
-    answers, before, after = [], [], []
-    # what the model says without an edit is the same from any site; the deepest one has the fewest blocks to run
+    natural, swapped, before, after = [], [], [], []
+    # the answer without an edit is the same from any site; the deepest one has the fewest blocks to run
     last = max(data.base, key=lambda captured: captured.layer)
-    for start in tqdm(
-        range(0, len(table), batch_size), desc="score", disable=not progress, leave=False
-    ):
+    starts = range(0, len(table), batch_size)
+    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
-        residual, where = data.base[site][rows].to(device), tokens[rows].to(device)
+        residual = data.base[site][rows].to(device)
+        where = tokens[rows].to(device)
         edited = intervene(residual, where, source[rows].to(device), rotation, mask)
-        natural = forward_from(model, last, data.base[last][rows].to(device)).argmax(-1)
+        unedited = data.base[last][rows].to(device)
+        natural.append(forward_from(model, last, unedited).argmax(-1))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            answers.append(torch.stack([natural, forward_from(model, site, edited).argmax(-1)]))
+            swapped.append(forward_from(model, site, edited).argmax(-1))
         before.append(at_tokens(residual, where))
         after.append(at_tokens(edited, where))
-    natural, swapped = torch.cat(answers, 1).cpu().numpy()
     reference = data.reference_states(site, control)
-    distances = [mahalanobis_divergence(torch.cat(states), reference) for states in (before, after)]
+    own_answer = torch.cat(natural).cpu().numpy()
     frame = pd.DataFrame(
         {
-            "accuracy": swapped == table.label,
-            "base_accuracy": natural == table.base.label,
-            "floor": natural == table.label,
-            "before": distances[0],
-            "after": distances[1],
+            "accuracy": torch.cat(swapped).cpu().numpy() == table.label,
+            "base_accuracy": own_answer == table.base.label,
+            "floor": own_answer == table.label,
+            "before": mahalanobis_divergence(torch.cat(before), reference),
+            "after": mahalanobis_divergence(torch.cat(after), reference),
         }
     )
     cause = bool((table.label != table.base.label).all())
-    everywhere = {
+    known = {
         "property": alignment.property,
         "method": alignment.method,
         "layer": site.layer,
@@ -336,9 +353,8 @@ def score_alignment(
         "different": frame[table.judgement == 0],
         "same": frame[table.judgement == 1],
     }
-    return pd.DataFrame(
-        [everywhere | _row(name, part) for name, part in conditions.items() if len(part)]
-    )
+    rows = [{**known, **_row(name, part)} for name, part in conditions.items() if len(part)]
+    return pd.DataFrame(rows)
 
 
 def _row(condition: str, frame: pd.DataFrame) -> dict:

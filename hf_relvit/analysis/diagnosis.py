@@ -19,10 +19,11 @@ from ..stimuli.distribution import SceneDistribution
 from ..training.evaluation import evaluate, scene_splits
 from ..training.precision import computes_bf16
 from .activations import Site, object_states
+from .align import PairCaptures
 from .alignment import Alignment
 from .attention import AttentionStages, measure_attention
 from .das import DASConfig, fit_alignment, score_alignment
-from .interchange import PairResiduals, pair_residuals
+from .interchange import Control, PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, fit_probes
 from .result import Contents, Result
 from .steering import SteeringConfig, steer
@@ -30,6 +31,10 @@ from .verdict import Criterion, Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+CAPTURES = 6
+"""Of one property: training pairs and two splits, of the trained model and of random weights."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +246,16 @@ class _Bench:
         for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
             for split in ("train", *self.splits):
                 self._table(prop, split)
-        self.random = checkpoint.randomly_initialized()
+        self.captures = PairCaptures(
+            checkpoint,
+            distribution,
+            self.layers,
+            pairs=config.pairs,
+            test_pairs=config.test_pairs,
+            cache_gb=CAPTURES * config.cache_gb,
+            kept=CAPTURES,
+        )
+        self.random = self.captures.random
         self.judgement: Probes | None = None
 
     def accuracy(self) -> pd.DataFrame:
@@ -301,56 +315,54 @@ class _Bench:
 
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
-        sites = [Site("resid_post", layer) for layer in self.layers]
-        train, test = (
-            self._pairs(self.checkpoint, prop, split, sites) for split in ("train", "test")
-        )
-        candidates = [self._fit(self.checkpoint, train, site) for site in sites]
-        size = min(len(np.unique(getattr(train.pairs.source, prop))) - 1, candidates[0].width)
-        candidates += [self._untrained(train, site, "mean_difference", size) for site in sites]
-        frames = [self._score(self.checkpoint, found, test) for found in candidates]
-        best = candidates[
-            int(np.argmax([frame.accuracy[0] for frame in frames]))
-        ]  # its first row is on all pairs
-        twin = self._fit(
-            self.random, self._pairs(self.random, prop, "train", [best.site]), best.site
-        )
+        train = self.captures.get(prop, "train")
+        test = self.captures.get(prop, "test")
+        candidates = [self._fit(self.checkpoint, train, layer) for layer in self.layers]
+        values = np.unique(getattr(train.pairs.source, prop))
+        size = min(len(values) - 1, candidates[0].width)
+        mean_difference = DASConfig("mean_difference", size)
+        candidates += [
+            fit_alignment(self.checkpoint, train, layer, mean_difference) for layer in self.layers
+        ]
+        frames = [self._score(candidate, test) for candidate in candidates]
+        accuracies = [frame.accuracy[0] for frame in frames]  # the first row is on all pairs
+        best = candidates[int(np.argmax(accuracies))]
+        layer = best.site.layer
+        random_train = self.captures.get(prop, "train", weights="random")
+        baseline = self._fit(self.random, random_train, layer)
         for split in self.splits:
-            pairs = (
-                test if split == "test" else self._pairs(self.checkpoint, prop, split, [best.site])
-            )
+            pairs = self.captures.get(prop, split)
             if split != "test":
-                frames.append(self._score(self.checkpoint, best, pairs))
-            frames.append(self._score(self.checkpoint, best, pairs, "wrong_object"))
-            twin_pairs = self._pairs(self.random, prop, split, [best.site])
-            frames.append(self._score(self.random, twin, twin_pairs).assign(weights="random"))
-            frames += self._whole(prop, split, sites if split == "test" else [best.site])
+                frames.append(self._score(best, pairs))
+            frames.append(self._score(best, pairs, "wrong_object"))
+            random_pairs = self.captures.get(prop, split, weights="random")
+            scores = score_alignment(self.random, baseline, random_pairs)
+            frames.append(scores.assign(weights="random"))
+            frames += self._whole(prop, split, self.layers if split == "test" else [layer])
         return pd.concat(frames, ignore_index=True)
 
-    def _whole(self, prop: str, split: str, sites: list[Site]) -> list[pd.DataFrame]:
+    def _whole(self, prop: str, split: str, layers: list[int]) -> list[pd.DataFrame]:
         """All of the object's tokens, taken from the base picture with the property changed in it."""
         table = self._table(prop, split)
-        rows, values = np.arange(len(table)), getattr(table.base, prop).copy()
+        rows = np.arange(len(table))
+        values = getattr(table.base, prop).copy()
         values[rows, table.edited] = getattr(table.source, prop)[rows, table.source_object]
         changed = replace(table.base, **{prop: values})
         table = replace(table, source=changed, source_object=table.edited, other_source=table.fixed)
+        sites = [Site("resid_post", layer) for layer in layers]
         pairs = pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
-        swaps = [self._untrained(pairs, site, "full_swap") for site in sites]
-        return [
-            self._score(self.checkpoint, swap, pairs).assign(control="whole_object")
-            for swap in swaps
-        ]
+        frames = []
+        for layer in layers:
+            swap = fit_alignment(self.checkpoint, pairs, layer, DASConfig("full_swap"))
+            frames.append(self._score(swap, pairs).assign(control="whole_object"))
+        return frames
 
     def _table(self, prop: str, split: str) -> CounterfactualTable:
-        n = self.config.pairs if split == "train" else self.config.test_pairs
-        return self.distribution.pairs(prop, split, n)
+        count = self.config.pairs if split == "train" else self.config.test_pairs
+        return self.distribution.pairs(prop, split, count)
 
-    def _pairs(self, net, prop: str, split: str, sites: list[Site]) -> PairResiduals:
-        return pair_residuals(net, self._table(prop, split), sites, cache_gb=self.config.cache_gb)
-
-    def _fit(self, net, data: PairResiduals, site: Site) -> Alignment:
+    def _fit(self, network: Checkpoint, pairs: PairResiduals, layer: int) -> Alignment:
         das = DASConfig(
-            site.layer,
             epochs=self.config.epochs,
             batch_size=32,
             lr_rotation=1e-2,
@@ -359,14 +371,10 @@ class _Bench:
             bf16=computes_bf16(),
             cache_gb=self.config.cache_gb,
         )
-        return fit_alignment(net, data, das)
-
-    def _untrained(
-        self, pairs: PairResiduals, site: Site, method: str, size: int | None = None
-    ) -> Alignment:
-        return fit_alignment(self.checkpoint, pairs, DASConfig(site.layer, method, size))
+        return fit_alignment(network, pairs, layer, das)
 
     def _score(
-        self, net, found: Alignment, data: PairResiduals, control: str | None = None
+        self, alignment: Alignment, pairs: PairResiduals, control: Control | None = None
     ) -> pd.DataFrame:
-        return score_alignment(net, found, data, control).assign(weights="trained")
+        scores = score_alignment(self.checkpoint, alignment, pairs, control)
+        return scores.assign(weights="trained")

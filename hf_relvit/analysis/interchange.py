@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from ..stimuli.scenes import SceneTable
 from .activations import Site, at_tokens, residuals
 from .subspaces import interchange
 
-CONTROLS = (None, "wrong_object", "random_tokens")
+Control = Literal["wrong_object", "random_tokens"]
+CONTROLS = (None, *get_args(Control))
 _ENOUGH_STATES = 4096
 
 
@@ -93,7 +94,7 @@ def pair_residuals(
     cache_gb: float = 4.0,
     folder=None,
     seed: int = 0,
-    progress: str = "",
+    progress: bool = False,
 ) -> PairResiduals:
     """Capture pairs at several sites in one pass over their scenes.
 
@@ -113,8 +114,7 @@ def pair_residuals(
         torch.from_numpy(geometry.tokens(_with_background(scenes, rng)))
         for scenes in (pairs.base, pairs.source)
     )
-    shared: dict[str, Any] = dict(batch_size=batch_size, folder=folder)
-    shared["progress"] = progress and f"{progress}, source"
+    shared: dict[str, Any] = {"batch_size": batch_size, "folder": folder, "progress": progress}
     source = residuals(
         checkpoint,
         pairs.source,
@@ -124,7 +124,6 @@ def pair_residuals(
         **shared,
     )
     left = max(0.0, cache_gb - sum(t.nbytes for t in source.values()) / 1e9)
-    shared["progress"] = progress and f"{progress}, base"
     base = residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
     split = source_tokens.shape[1:]
     return PairResiduals(

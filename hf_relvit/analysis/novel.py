@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,20 +15,23 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
-from ..stimuli.counterfactuals import CounterfactualTable
+from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.rendering import BACKGROUND
 from ..stimuli.scenes import SceneTable
 from .activations import capture, forward_from, residuals
 from .alignment import Alignment
+from .choices import Compat, check_choices
 from .interchange import intervene
 from .result import TableResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METHODS = ("known", "added", "interpolated", "sampled", "random")
-BASELINES = ("subspace", "full_residual", "blank_image")
-COMPATS = ("corrected", "official")
+Vectors = Literal["known", "added", "interpolated", "sampled", "random"]
+Baseline = Literal["subspace", "full_residual", "blank_image"]
+METHODS: tuple[Vectors, ...] = ("known", "added", "interpolated", "sampled", "random")
+BASELINES: tuple[Baseline, ...] = ("subspace", "full_residual", "blank_image")
 _MIX = {"known": (1.0, 0.0), "added": (1.0, 1.0), "interpolated": (0.5, 0.5)}
 _OFFICIAL_BATCH = 64
 
@@ -40,17 +44,23 @@ class NovelConfig:
         RelViTError: an unknown method, baseline or compat.
     """
 
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[Vectors, ...] = METHODS
     """The vectors, from source objects e of other scenes: "added" e1 + e2, "interpolated" half of that, "sampled" a
     Gaussian with the mean and the standard deviation of each dimension of e, "random" a standard Gaussian (all the
     paper's); "known" e1 itself, for comparison (ours). The first three keep e's differences between the tokens of an
     object, the last two are the same at all of them, as in the official code."""
-    baselines: tuple[str, ...] = BASELINES
+    baselines: tuple[Baseline, ...] = BASELINES
     """"subspace": into the alignment's subspace (the paper). "full_residual": the whole residual stream of the tokens
     is replaced. "blank_image": into the subspace, in an image from which the pair was erased."""
-    compat: str = "corrected"
+    compat: Compat = "corrected"
     """"corrected": a fresh draw for each example, from objects of different values. "official": one draw for each
     batch of 64, from any two objects."""
+    split: str = "test"
+    """Of the scenes to test on; the paper takes IID test pairs."""
+    bank: int = 400
+    """Pairs of the validation split whose source objects give the vectors."""
+    pairs: int = 400
+    """Pairs to test on."""
     seed: int = 0
     batch_size: int = 64
     """Does not change the result beyond rounding."""
@@ -58,16 +68,10 @@ class NovelConfig:
     """Run the blocks after the site in bfloat16 (ours); the intervention stays in float32."""
 
     def __post_init__(self):
-        for name, choices in (("methods", METHODS), ("baselines", BASELINES)):
-            given = getattr(self, name)
-            if not given or set(given) - set(choices):
-                raise RelViTError(f"{name} {given}: expected some of {', '.join(choices)}")
-        if self.compat not in COMPATS:
-            raise RelViTError(
-                f"unknown compat {self.compat!r}: expected one of {', '.join(COMPATS)}"
-            )
-        if self.batch_size < 1:
-            raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
+        check_choices(self)
+        for name in ("batch_size", "bank", "pairs"):
+            if getattr(self, name) < 1:
+                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +101,52 @@ class Novel(TableResult):
         return novel_figure(self.frame)
 
 
-@torch.no_grad()
 def inject_novel(
     checkpoint: Checkpoint,
-    alignments: list[Alignment],
+    alignments: Sequence[Alignment],
+    distribution: SceneDistribution,
+    config: NovelConfig | None = None,
+    *,
+    progress: bool = False,
+) -> Novel:
+    """Draw vectors and pairs per property, and inject the former into the latter; see the head of this module.
+
+    Args:
+        checkpoint: the classifier that the alignments were found on, and its processor.
+        alignments: of one property or of both, at any layers.
+        distribution: of the scenes; usually ``checkpoint.distribution()``.
+        config: see NovelConfig.
+        progress: show bars.
+
+    Returns:
+        Facts are those of ``inject_into_pairs``, per property where there are two.
+
+    Raises:
+        RelViTError: see ``inject_into_pairs``; a split that does not exist.
+    """
+    config = config or NovelConfig()
+    parts: dict[str, Novel] = {}
+    for prop in PROPERTIES:
+        chosen = [alignment for alignment in alignments if alignment.property == prop]
+        if chosen:
+            bank = distribution.pairs(prop, "validation", config.bank)
+            pairs = distribution.pairs(prop, config.split, config.pairs)
+            parts[prop] = inject_into_pairs(
+                checkpoint, chosen, bank, pairs, config, progress=progress
+            )
+    if not parts:
+        checkpoint.check()
+        raise RelViTError("no alignments to inject into: expected at least one")
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    frame = pd.concat([part.frame for part in parts.values()], ignore_index=True)
+    return Novel(frame, {prop: part.facts for prop, part in parts.items()})
+
+
+@torch.no_grad()
+def inject_into_pairs(
+    checkpoint: Checkpoint,
+    alignments: Sequence[Alignment],
     bank: CounterfactualTable,
     pairs: CounterfactualTable,
     config: NovelConfig | None = None,
@@ -133,8 +179,7 @@ def inject_novel(
     sites = sorted({alignment.site for alignment in alignments})
     giver = np.arange(len(bank)), bank.source_object
     tokens = torch.from_numpy(geometry.tokens(bank.source.patches())[giver])
-    label = "vectors" if progress else ""
-    states = residuals(checkpoint, bank.source, sites, tokens=tokens, progress=label)
+    states = residuals(checkpoint, bank.source, sites, tokens=tokens, progress=progress)
     states = {site: found.to(first.device) for site, found in states.items()}
     drawn, draw = _draw(getattr(bank.source, bank.property)[giver], len(pairs), config)
 
@@ -182,7 +227,7 @@ def inject_novel(
             site, basis = alignments[i].site, bases[i, baseline]
             # the same draws in all baselines and layers
             options = drawn[batch], noise[rows_of_noise[batch]][..., : len(basis)], second[batch]
-            vectors = _vectors(known[i, baseline], method, *options) @ basis
+            vectors = novel_vectors(known[i, baseline], method, *options) @ basis
             residual = captured["blank" if baseline == "blank_image" else "image"][site]
             mask = torch.ones(len(basis), device=first.device)
             edited = intervene(residual, where[batch], vectors, basis, mask)
@@ -227,7 +272,7 @@ def inject_novel(
 
 def _check(
     checkpoint: Checkpoint,
-    alignments: list[Alignment],
+    alignments: Sequence[Alignment],
     bank: CounterfactualTable,
     pairs: CounterfactualTable,
 ) -> None:
@@ -269,7 +314,7 @@ def _draw(values: np.ndarray, n: int, config: NovelConfig) -> tuple[torch.Tensor
     return torch.from_numpy(chosen.reshape(n, 2, 2)), np.arange(n)
 
 
-def _vectors(
+def novel_vectors(
     known: torch.Tensor, method: str, drawn: torch.Tensor, noise: torch.Tensor, second: torch.Tensor
 ) -> torch.Tensor:
     """Coordinates to inject at all tokens of both objects: ``(batch, 2 * tokens, size)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,16 @@ from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import SPLITS
-from .activations import COMPATS, ObjectStates, object_states
+from .activations import ObjectStates, object_states
 from .alignment import fingerprint
+from .choices import Compat, check_choices
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TARGETS = ("judgement", "shape", "color", "object", "same_object")
-FORMS = ("linear", "quadratic")
-UNITS = ("object", "token")
+Target = Literal["judgement", "shape", "color", "object", "same_object"]
+Form = Literal["linear", "quadratic"]
 CONDITIONS = ("trained", "shuffled")
 
 
@@ -38,17 +38,17 @@ class ProbeConfig:
         RelViTError: a value that is not among the choices.
     """
 
-    target: str = "judgement"
+    target: Target = "judgement"
     """"judgement": is this pair the same? Read from all tokens of the pair; sample and display pairs of RMTS pooled
     (paper). "shape", "color", "object" (shape and color together): of each object. "same_object": do two tokens of a
     scene belong to one object? (After Li et al. 2025, arXiv 2510.24709. Tokens of one object are neighbors, so read
     it against the first layers, where positions are all there is.)"""
-    form: str = "linear"
+    form: Form = "linear"
     """"linear" in the tokens; or "quadratic", a form x'Sy of the two things to compare, for judgement (the pair's
     objects) and same_object (the two tokens)."""
-    unit: str = "object"
+    unit: Literal["object", "token"] = "object"
     """For shape, color and object: read from all tokens of an "object" at once, or from each "token" alone."""
-    compat: str = "corrected"
+    compat: Compat = "corrected"
     """"official": the probe named L reads the input of block L (and steering still writes to its output), and the
     learning rate is constant, as in the official code."""
     epochs: int = 10
@@ -61,16 +61,7 @@ class ProbeConfig:
     """Memory for activations; the rest is on disk. Does not change the result."""
 
     def __post_init__(self):
-        for name, choices in (
-            ("target", TARGETS),
-            ("form", FORMS),
-            ("unit", UNITS),
-            ("compat", COMPATS),
-        ):
-            if getattr(self, name) not in choices:
-                raise RelViTError(
-                    f"unknown {name} {getattr(self, name)!r}: expected one of {', '.join(choices)}"
-                )
+        check_choices(self)
         if self.form == "quadratic" and self.target not in ("judgement", "same_object"):
             raise RelViTError(
                 f"a quadratic probe compares two things, {self.target!r} is of one: use form 'linear'"
@@ -120,6 +111,17 @@ class Probes(TableResult):
                 f"no linear probe of layer {layer}: these are {form} ones of layers {self.layers}; fit that one"
             )
         return self.weights[key].unflatten(1, (self.facts["tokens"], self.facts["hidden_size"]))
+
+    def pushes(self, layer: int) -> dict[str, torch.Tensor]:
+        """What each condition of steering adds, by relation: float32 ``(2, tokens, hidden)`` each.
+
+        "flip" and "agree" are the trained rows; "shuffled" the control's, lengthened to the same norm.
+        """
+        trained = self.directions(layer)
+        shuffled = self.directions(layer, "shuffled")
+        norms = shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
+        longer = trained.flatten(1).norm(dim=1) / norms
+        return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
 
     def figure(self) -> Figure:
         """Accuracy by layer, with control and floor."""
@@ -184,8 +186,7 @@ def fit_probes(
     states = {}
     for name, part in given.items():
         if isinstance(part, SceneTable):
-            bar = f"{name} scenes" if progress else ""
-            options: dict[str, Any] = {"cache_gb": config.cache_gb, "progress": bar}
+            options: dict[str, Any] = {"cache_gb": config.cache_gb, "progress": progress}
             part = object_states(checkpoint, part, layers, compat=config.compat, **options)
         if part.compat != config.compat:
             raise RelViTError(

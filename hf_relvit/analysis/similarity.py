@@ -77,7 +77,7 @@ def measure_similarity(
     frames, seeds = [], set()
     for name, checkpoint in models.items():
         pairs = data[name] if isinstance(data, Mapping) else data
-        likeness = object_similarity(checkpoint, pairs, progress=name if progress else "")
+        likeness = object_similarity(checkpoint, pairs, progress=progress)
         frames.append(_table(likeness, pairs.facts).assign(model=name))
         seeds.add(pairs.seed)
     frame = pd.concat(frames, ignore_index=True)
@@ -87,7 +87,7 @@ def measure_similarity(
 
 @torch.inference_mode()
 def object_similarity(
-    checkpoint: Checkpoint, pairs: PhotoPairs, *, batch_size: int = 64, progress: str = ""
+    checkpoint: Checkpoint, pairs: PhotoPairs, *, batch_size: int = 64, progress: bool = False
 ) -> np.ndarray:
     """Cosine of the two objects' mean tokens, float32 ``(n, layers + 1)``, the embeddings first.
 
@@ -95,7 +95,7 @@ def object_similarity(
         checkpoint: a classifier and its processor.
         pairs: scenes, read for this model's geometry.
         batch_size: does not change the result beyond rounding.
-        progress: label of a bar; none if empty.
+        progress: show a bar.
 
     Raises:
         RelViTError: scenes of another geometry.
@@ -105,9 +105,8 @@ def object_similarity(
     geometry = checkpoint.geometry
     model.eval()
     parts = []
-    for start in tqdm(
-        range(0, len(pairs), batch_size), desc=progress, disable=not progress, leave=False
-    ):
+    starts = range(0, len(pairs), batch_size)
+    for start in tqdm(starts, desc="similarity", disable=not progress, leave=False):
         batch = pairs[slice(start, start + batch_size)]
         tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(checkpoint.device)
         hidden = model(

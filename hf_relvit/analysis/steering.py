@@ -120,7 +120,7 @@ def steer(
     relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
     sites = {layer: Site("resid_post", layer) for layer in probes.layers}
     rows = {
-        layer: {c: part.to(device) for c, part in _rows(probes, layer).items()}
+        layer: {c: part.to(device) for c, part in probes.pushes(layer).items()}
         for layer in probes.layers
     }
     label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
@@ -182,13 +182,6 @@ def steer(
         "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
     return Steering(frame, facts)
-
-
-def _rows(probes: Probes, layer: int) -> dict[str, torch.Tensor]:
-    """What each condition adds, by relation: ``(2, tokens, hidden)``."""
-    trained, shuffled = probes.directions(layer), probes.directions(layer, "shuffled")
-    longer = trained.flatten(1).norm(dim=1) / shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
 
 
 def _check(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> None:

@@ -5,11 +5,16 @@ A subspace is a pair ``(rotation, mask)``: orthonormal rows ``(k, hidden)``, and
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import nn
 
-LEARNED = ("das", "identity", "low_rank", "boundless")
-BASELINES = ("pca", "mean_difference", "random_subspace", "full_swap")
+Learned = Literal["das", "identity", "low_rank", "boundless"]
+Baseline = Literal["pca", "mean_difference", "random_subspace", "full_swap"]
+Method = Literal[Learned, Baseline]
+LEARNED: tuple[str, ...] = get_args(Learned)
+BASELINES: tuple[str, ...] = get_args(Baseline)
 METHODS = LEARNED + BASELINES
 SIZED = ("low_rank", "pca", "mean_difference", "random_subspace")
 """Methods whose number of dimensions the caller chooses."""

@@ -56,62 +56,25 @@ def analyze_attention(
 
 @analyze.command("das")
 @receives("subject", subject)
-@options("settings", "analysis.das:DASConfig", skip=("layer", "bf16"), make=dict)
-def analyze_das(
-    subject: Subject,
-    settings: dict,
-    out: Out,
-    layer: Layers = None,
-    prop: Annotated[str, typer.Option("--property", help="shape or color.")] = "color",
-    split: Split = "test",
-    pairs: Annotated[int, typer.Option(help="To learn on; the paper takes 2000.", min=1)] = 2000,
-    test_pairs: Annotated[int, typer.Option(help="Pairs to score on.", min=1)] = 1000,
-):
-    """Find the subspaces that carry a property, and how well swapping them changes the answer.
+@options("config", "analysis.align:AlignConfig", skip=("bf16",))
+def analyze_das(subject: Subject, config, out: Out):
+    """Find the subspaces that carry a property, and how well swapping them changes the answer, with all controls.
 
     Example: relvit analyze das runs/quick/seed0/training/model --property color --out runs/das
     """
-    import pandas as pd
+    from dataclasses import replace
 
-    from ..analysis.activations import Site
-    from ..analysis.das import DASConfig, fit_alignment, score_alignment
-    from ..analysis.interchange import pair_residuals
-    from ..figures.causal import alignment_figure
-    from ..figures.style import save_figure
-    from ..files import atomic_write
+    from ..analysis.align import align
     from ..training.precision import computes_bf16
 
-    DASConfig(0, **settings)  # checked before the checkpoint is opened
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    layers = layer or list(range(checkpoint.depth))
-    sites = [Site("resid_post", number) for number in layers]
-    cache_gb = settings.get("cache_gb", DASConfig.cache_gb) / 2
-    captured = {
-        where: pair_residuals(
-            checkpoint,
-            distribution.pairs(prop, where, count),
-            sites,
-            cache_gb=cache_gb,
-            progress=where,
-        )
-        for where, count in (("train", pairs), (split, test_pairs))
-    }
-    frames = []
-    for number in layers:
-        config = DASConfig(number, **settings, bf16=computes_bf16())
-        alignment = fit_alignment(checkpoint, captured["train"], config, progress=True)
-        alignment.save_pretrained(out / f"{prop}-{number}")
-        frames += [
-            score_alignment(checkpoint, alignment, captured[split], control)
-            for control in dict.fromkeys((config.control, "wrong_object"))
-        ]
-    table = pd.concat(frames, ignore_index=True).assign(weights="trained")
-    with atomic_write(out / "scores.parquet") as temporary:
-        table.to_parquet(temporary)
-    save_figure(alignment_figure(table), out / "alignment")
-    everywhere = table[table.condition == "all"]
-    _show(everywhere, ["layer", "control", *ACCURACY, *READ_AGAINST, "size", "divergence"])
+    config = replace(config, bf16=computes_bf16())
+    result = align(checkpoint, distribution, config, progress=True)
+    _save(result, out, "alignment")
+    table = result.frame[result.frame.condition == "all"]
+    columns = ["layer", "split", "weights", "score", "control", *ACCURACY, *READ_AGAINST]
+    _show(table, [*columns, "size", "divergence"])
     typer.echo(out / "alignment.png")
 
 
@@ -125,34 +88,18 @@ def analyze_novel(
         Path, typer.Option(help="An alignment, or a folder of them, such as that of a study.")
     ],
     out: Out,
-    split: Split = "test",
-    pairs: Annotated[int, typer.Option(help="Pairs to test on.", min=1)] = 400,
-    bank: Annotated[int, typer.Option(help="Validation pairs of the vectors.", min=1)] = 400,
 ):
     """Is the comparison abstract? Give both objects a property value that no object ever had.
 
     Example: relvit analyze novel runs/quick/seed0/training/model --alignments runs/quick/seed0/das --out runs/novel
     """
-    import pandas as pd
-
     from ..analysis.alignment import Alignment
-    from ..analysis.novel import Novel, inject_novel
-    from ..stimuli.counterfactuals import PROPERTIES
+    from ..analysis.novel import inject_novel
 
-    opened = [Alignment.from_pretrained(folder) for folder in _alignment_folders(alignments)]
+    opened = [Alignment.load(folder) for folder in _alignment_folders(alignments)]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    frames, facts = [], {}
-    for prop in PROPERTIES:
-        chosen = [alignment for alignment in opened if alignment.property == prop]
-        if not chosen:
-            continue
-        vectors = distribution.pairs(prop, "validation", bank)
-        test = distribution.pairs(prop, split, pairs)
-        result = inject_novel(checkpoint, chosen, vectors, test, settings, progress=True)
-        frames.append(result.frame)
-        facts[prop] = result.facts
-    novel = Novel(pd.concat(frames, ignore_index=True), facts)
+    novel = inject_novel(checkpoint, opened, distribution, settings, progress=True)
     _save(novel, out, "novel")
     in_subspace = (novel.frame.condition == "all") & (novel.frame.baseline == "subspace")
     _show(novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST])
@@ -201,7 +148,7 @@ def analyze_probe(
             layer,
             compat=configs[0].compat,
             cache_gb=configs[0].cache_gb / 2,
-            progress=f"{where} scenes",
+            progress=True,
         )
         for where, count in (("train", n_train), (split, n))
     ]

@@ -33,7 +33,7 @@ def fitted():
         model,
         processor,
         fit_alignment(
-            Checkpoint(model, processor), TABLE, DASConfig(layer=1, epochs=2, lr_rotation=1e-2)
+            Checkpoint(model, processor), TABLE, 1, DASConfig(epochs=2, lr_rotation=1e-2)
         ),
     )
 

@@ -130,7 +130,7 @@ def test_scores_of_a_perfect_pipeline_and_of_none():
 
 
 def test_bad_input_is_one_line(checkpoint):
-    with pytest.raises(RelViTError, match="expected 'corrected' or 'official'"):
+    with pytest.raises(RelViTError, match="expected one of corrected, official"):
         AttentionConfig("offical")
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         measure_attention(checkpoint, sample("rmts", GEOMETRIES["small"], "test", 4))

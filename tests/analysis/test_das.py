@@ -21,7 +21,7 @@ from .conftest import SIGN_OBJECTS
 
 QUICK = GEOMETRIES["quick"]
 # With the paper's penalty, surplus directions that nothing reads stay in; a stronger one drives them out.
-FAST = DASConfig(layer=0, epochs=24, batch_size=16, lr_rotation=2e-2, lr_mask=5e-2, penalty=0.1)
+FAST = DASConfig(epochs=24, batch_size=16, lr_rotation=2e-2, lr_mask=5e-2, penalty=0.1)
 
 
 def pairs(property, n=512, split="train", **kwargs):
@@ -43,7 +43,7 @@ def overlap(alignment, true):
 def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
     model, processor = sign_model("color", "shape")
     site = Site("resid_post", 0)
-    alignment = fit_alignment(Checkpoint(model, processor), pairs(property), FAST)
+    alignment = fit_alignment(Checkpoint(model, processor), pairs(property), 0, FAST)
     true = model.basis.detach()[
         model.COLOR if property == "color" else slice(4, 8)
     ]  # bit 4 of IID shapes never varies
@@ -69,7 +69,7 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
     # swapping everything takes the other property along, which breaks half of the pairs, and isolates nothing
     other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
     everything = fit_alignment(
-        Checkpoint(model, processor), test, dataclasses.replace(FAST, method="full_swap")
+        Checkpoint(model, processor), test, 0, dataclasses.replace(FAST, method="full_swap")
     )
     assert score_alignment(Checkpoint(model, processor), everything, test).accuracy.tolist() == [
         0.5,
@@ -85,7 +85,7 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
 
 def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
     model, processor = sign_model("color")
-    alignment = fit_alignment(Checkpoint(model, processor), pairs("shape"), FAST)
+    alignment = fit_alignment(Checkpoint(model, processor), pairs("shape"), 0, FAST)
     score = overall(
         score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 200, "test"))
     )
@@ -100,7 +100,7 @@ def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     model, processor = sign_model("color", "shape")
     data = pair_residuals(Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)])
     config = dataclasses.replace(FAST, method=method, size=4 if method in SIZED else None)
-    alignment = fit_alignment(Checkpoint(model, processor), data, config)
+    alignment = fit_alignment(Checkpoint(model, processor), data, 0, config)
     identity = alignment.basis @ alignment.basis.T
     torch.testing.assert_close(identity, torch.eye(alignment.size), atol=1e-4, rtol=0)
     assert len(alignment.facts["history"]) == (config.epochs if method in LEARNED else 0)
@@ -123,7 +123,7 @@ def test_a_seed_gives_the_same_bits_and_another_one_does_not(sign_model):
     data = pair_residuals(Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 0)])
     config = dataclasses.replace(FAST, epochs=2)
     first, again, other = (
-        fit_alignment(Checkpoint(model, processor), data, c)
+        fit_alignment(Checkpoint(model, processor), data, 0, c)
         for c in (config, config, dataclasses.replace(config, seed=1))
     )
     assert first.rotation.equal(again.rotation) and first.mask.equal(again.mask)
@@ -140,11 +140,11 @@ def tiny_vit():
 def test_where_the_answer_ignores_the_site_the_score_is_the_floor(tiny_vit):
     model, processor = tiny_vit
     last = DASConfig(
-        layer=2, epochs=2
+        epochs=2
     )  # the head reads CLS alone: object tokens of the last block go nowhere
     table = pairs("color", 64)
     for net in (model, randomly_initialized(model)):
-        alignment = fit_alignment(Checkpoint(net, processor), table, last)
+        alignment = fit_alignment(Checkpoint(net, processor), table, 2, last)
         frame = score_alignment(Checkpoint(net, processor), alignment, table)
         assert frame.accuracy.tolist() == frame.floor.tolist()
         np.testing.assert_allclose(frame.accuracy, 1 - frame.base_accuracy)
@@ -163,7 +163,7 @@ def test_fitting_leaves_the_model_as_it_was_and_runs_only_what_follows(tiny_vit)
     ran = []
     for i, block in enumerate(model.backbone.layers):
         block.mlp.register_forward_hook(lambda *args, i=i: ran.append(i))
-    fit_alignment(Checkpoint(model, processor), data, DASConfig(layer=1, epochs=3))
+    fit_alignment(Checkpoint(model, processor), data, 1, DASConfig(epochs=3))
     assert ran == [2, 2, 2]
     assert model.training
     assert {name: p.requires_grad for name, p in model.named_parameters()} == trainable
@@ -197,7 +197,8 @@ def test_the_host_waits_once_an_epoch(tiny_vit):
             fit_alignment(
                 Checkpoint(model, processor),
                 data,
-                DASConfig(layer=1, epochs=epochs, batch_size=batch_size),
+                1,
+                DASConfig(epochs=epochs, batch_size=batch_size),
             )
         adam = 2 * epochs * 64 // batch_size  # it reads its step counts, which are on the host
         counts.append(waits.count - adam)
@@ -215,8 +216,8 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
     model, processor = tiny_vit
     model.requires_grad_(False)
     table, size = pairs("color", 24), 4 if method == "low_rank" else None
-    config = DASConfig(layer=0, method=method, size=size, epochs=3, batch_size=16, lr_rotation=1e-2)
-    fast = fit_alignment(Checkpoint(model, processor), table, config)
+    config = DASConfig(method=method, size=size, epochs=3, batch_size=16, lr_rotation=1e-2)
+    fast = fit_alignment(Checkpoint(model, processor), table, 0, config)
 
     generator = torch.Generator().manual_seed(0)
     subspace = LearnedSubspace(method, 32, size, generator)
@@ -274,15 +275,17 @@ def test_activations_on_disk_give_the_same_bits(tiny_vit, tmp_path):
     full = residuals(Checkpoint(model, processor), table.source, [site])[site]
     tokens = torch.from_numpy(model.geometry.tokens(table.source.patches()))
     assert kept.source[site][5, 1].equal(full[5, tokens[5, 1]])
-    config = DASConfig(layer=0, epochs=2)
-    fits = [fit_alignment(Checkpoint(model, processor), data, config) for data in (kept, spilled)]
+    config = DASConfig(epochs=2)
+    fits = [
+        fit_alignment(Checkpoint(model, processor), data, 0, config) for data in (kept, spilled)
+    ]
     assert fits[0].rotation.equal(fits[1].rotation)
 
 
 def test_bfloat16_runs_the_suffix_and_changes_little(sign_model):
     model, processor = sign_model("color")
     config = dataclasses.replace(FAST, bf16=True)
-    alignment = fit_alignment(Checkpoint(model, processor), pairs("color"), config)
+    alignment = fit_alignment(Checkpoint(model, processor), pairs("color"), 0, config)
     assert alignment.rotation.dtype == torch.float32
     exact, rough = (
         overall(
@@ -298,7 +301,7 @@ def test_bfloat16_runs_the_suffix_and_changes_little(sign_model):
 def test_rmts_pairs_are_scored_too(tiny_vit):
     model, processor = tiny_vit
     table = sample_counterfactuals("rmts", QUICK, "shape", "test", 16)
-    alignment = fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0, epochs=1))
+    alignment = fit_alignment(Checkpoint(model, processor), table, 0, DASConfig(epochs=1))
     frame = score_alignment(Checkpoint(model, processor), alignment, table)
     assert frame.n.tolist() == [16, 8, 8] and np.isfinite(frame.divergence).all()
 
@@ -312,22 +315,19 @@ def test_bad_input_is_one_line(tiny_vit):
         (dict(method="pca"), "need a number of directions"),
         (dict(size=4), "need a number of directions"),
         (dict(epochs=0), "epochs 0"),
-        (dict(layer=-1), "site 'resid_post', -1"),
     ):
         with pytest.raises(RelViTError, match=message):
-            DASConfig(**({"layer": 0} | wrong))
+            DASConfig(**wrong)
+    with pytest.raises(RelViTError, match="site 'resid_post', -1"):
+        fit_alignment(Checkpoint(model, processor), table, -1)
     with pytest.raises(RelViTError, match="blocks 0 to 2"):
-        fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=3))
+        fit_alignment(Checkpoint(model, processor), table, 3, DASConfig())
     with pytest.raises(RelViTError, match="choose at most 32"):
-        fit_alignment(
-            Checkpoint(model, processor), table, DASConfig(layer=0, method="low_rank", size=33)
-        )
+        fit_alignment(Checkpoint(model, processor), table, 0, DASConfig(method="low_rank", size=33))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         other = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 4)
-        fit_alignment(Checkpoint(model, processor), other, DASConfig(layer=0))
-    alignment = fit_alignment(
-        Checkpoint(model, processor), table, DASConfig(layer=0, method="full_swap")
-    )
+        fit_alignment(Checkpoint(model, processor), other, 0, DASConfig())
+    alignment = fit_alignment(Checkpoint(model, processor), table, 0, DASConfig(method="full_swap"))
     with pytest.raises(RelViTError, match="alignment of color for pairs about shape"):
         score_alignment(Checkpoint(model, processor), alignment, pairs("shape", 8))
     with pytest.raises(RelViTError, match="unknown control 'wrong'"):
@@ -338,8 +338,8 @@ def test_bad_input_is_one_line(tiny_vit):
     with pytest.raises(RelViTError, match=r"captured were resid_post\.1"):
         score_alignment(Checkpoint(model, processor), alignment, captured)
     with pytest.raises(RelViTError, match="no pairs"):
-        fit_alignment(Checkpoint(model, processor), table[:0], DASConfig(layer=0))
+        fit_alignment(Checkpoint(model, processor), table[:0], 0, DASConfig())
     with pytest.raises(RelViTError, match="is nan: lower lr_rotation"), torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
         with torch.enable_grad():
-            fit_alignment(Checkpoint(model, processor), table, DASConfig(layer=0))
+            fit_alignment(Checkpoint(model, processor), table, 0, DASConfig())

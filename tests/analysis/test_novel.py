@@ -13,7 +13,7 @@ from hf_relvit.analysis.novel import (
     NovelConfig,
     _draw,
     _erase,
-    inject_novel,
+    inject_into_pairs,
 )
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
@@ -45,7 +45,7 @@ PRESENCE = slice(9, 10)
 def run(sign_model, *parts, config=None, judges=("color", "shape"), layers=(0,)):
     model, processor = sign_model(*judges)
     found = [alignment(model, *parts, layer=layer) for layer in layers]
-    result = inject_novel(Checkpoint(model, processor), found, BANK, PAIRS, config)
+    result = inject_into_pairs(Checkpoint(model, processor), found, BANK, PAIRS, config)
     return result, result.frame.set_index(["layer", "baseline", "method", "condition"])
 
 
@@ -158,7 +158,9 @@ def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
         for layer in (0, 1)
     ]
     result, whole = (
-        inject_novel(Checkpoint(model, processor), found, bank, pairs, NovelConfig(batch_size=size))
+        inject_into_pairs(
+            Checkpoint(model, processor), found, bank, pairs, NovelConfig(batch_size=size)
+        )
         for size in (7, 24)
     )
     assert result.frame.equals(whole.frame)
@@ -166,7 +168,7 @@ def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
         result.frame[result.frame.layer == 1].accuracy
         == result.frame[result.frame.layer == 1].floor
     ).sum() >= 30
-    rough = inject_novel(
+    rough = inject_into_pairs(
         Checkpoint(model, processor), found, bank, pairs, NovelConfig(bf16=True)
     ).frame
     assert (rough.accuracy - result.frame.accuracy).abs().max() <= 0.1
@@ -181,10 +183,10 @@ def test_real_model_save_load_plot_and_batch_size(tiny_rmts, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"methods": ("added", "new")}, "expected some of known, added"),
+        ({"methods": ("added", "new")}, "unknown methods 'new': expected one of known, added"),
         ({"baselines": ()}, r"baselines \(\): expected some of subspace"),
         ({"compat": "old"}, "unknown compat 'old'"),
-        ({"batch_size": 0}, "batch size 0"),
+        ({"batch_size": 0}, "batch_size 0"),
     ],
 )
 def test_bad_config(change, message):
@@ -215,7 +217,7 @@ def test_bad_input(sign_model, tiny):
         ([alignment(model, layer=2)], BANK, PAIRS, "for a model with blocks 0 to 1"),
     ):
         with pytest.raises(RelViTError, match=message):
-            inject_novel(Checkpoint(model, processor), found, bank, pairs)
+            inject_into_pairs(Checkpoint(model, processor), found, bank, pairs)
     large = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 8)
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        inject_novel(Checkpoint(model, processor), [color], BANK, large)
+        inject_into_pairs(Checkpoint(model, processor), [color], BANK, large)

@@ -11,7 +11,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
 from hf_relvit.analysis.das import DASConfig, _learn, score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
-from hf_relvit.analysis.novel import NovelConfig, inject_novel
+from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import LearnedSubspace, random_rotation
@@ -40,7 +40,7 @@ def das(model, processor, n):
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
     _learn(
-        model, data, subspace, DASConfig(0, epochs=2, batch_size=BATCH), torch.Generator(), False
+        model, data, SITE, subspace, DASConfig(epochs=2, batch_size=BATCH), torch.Generator(), False
     )
 
 
@@ -50,7 +50,7 @@ def score(model, processor, n):
 
 def novel(model, processor, n):
     config = NovelConfig(batch_size=BATCH)
-    inject_novel(
+    inject_into_pairs(
         Checkpoint(model, processor),
         [alignment()],
         pairs("validation", 64),

@@ -39,7 +39,7 @@ COMMANDS = dict(commands(get_command(cli.app)))
 
 
 def test_the_commands_take_their_options_from_dataclasses():
-    assert {"training.config:TrainConfig", "analysis.das:DASConfig"} <= set(SOURCES)
+    assert {"training.config:TrainConfig", "analysis.align:AlignConfig"} <= set(SOURCES)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -63,7 +63,7 @@ def test_the_source_says_what_the_dataclass_is(source):
         (("study", "plan"), "training.config:TrainConfig", set()),
         (("diagnose",), "analysis.diagnosis:DiagnosisConfig", set()),
         (("analyze", "attention"), "analysis.attention:AttentionConfig", set()),
-        (("analyze", "das"), "analysis.das:DASConfig", {"bf16"}),
+        (("analyze", "das"), "analysis.align:AlignConfig", {"bf16"}),
         (("analyze", "novel"), "analysis.novel:NovelConfig", set()),
         (("analyze", "probe"), "analysis.probes:ProbeConfig", set()),
         (("analyze", "steer"), "analysis.steering:SteeringConfig", set()),

@@ -11,7 +11,6 @@ import torch
 
 from hf_relvit.analysis.activations import Site, capture, patch
 from hf_relvit.analysis.attention import KINDS, measure_attention
-from hf_relvit.analysis.steering import _rows
 from hf_relvit.geometry import geometry
 from hf_relvit.spaces.interventions import engine
 from hf_relvit.spaces.interventions.engine import answer, react, scene_table, source_table, swapped
@@ -94,7 +93,7 @@ def test_steering_adds_the_probes_direction(served, state):
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0, :2].flatten()
     for layer in range(2):
         for name, condition in (("edit", "flip"), ("shuffled", "shuffled")):
-            push = 3.0 * _rows(served.probes, layer)[condition][1]  # A and B differ: towards same
+            push = 3.0 * served.probes.pushes(layer)[condition][1]  # A and B differ: towards same
 
             def add(residual, push=push):
                 out = residual.clone()

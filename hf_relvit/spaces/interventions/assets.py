@@ -16,7 +16,7 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
-from hf_relvit.analysis.novel import NovelConfig, inject_novel
+from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import fit_probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import random_rotation
@@ -84,7 +84,7 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
             shutil.copyfile(source / name, temporary)
     alignments = [_slim(Alignment.from_pretrained(cell)) for cell in cells]
     for item in alignments:
-        item.save_pretrained(folder / "alignments" / f"{item.property}-{item.site.layer}")
+        item.save(folder / "alignments" / f"{item.property}-{item.site.layer}")
 
     distribution = checkpoint.distribution()
     test = distribution.sample("test", PAIRS)
@@ -166,7 +166,7 @@ def _novel(checkpoint: Checkpoint, alignments, bank, pairs) -> list[dict[str, An
         ("edit", alignments),
         ("random", [_random(item) for item in alignments]),
     ):
-        frame = inject_novel(checkpoint, subspaces, bank, pairs, config).to_frame()
+        frame = inject_into_pairs(checkpoint, subspaces, bank, pairs, config).to_frame()
         rows += [
             _row("inject", f"{row.property} {row.method}", name, row.condition, row._asdict())
             for row in frame.itertuples()

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from hf_relvit.analysis.activations import Site, capture, forward_from
-from hf_relvit.analysis.attention import _shares, attention_maps
+from hf_relvit.analysis.attention import attention_maps, attention_shares
 from hf_relvit.analysis.interchange import intervene
-from hf_relvit.analysis.novel import _vectors
-from hf_relvit.analysis.steering import _rows
+from hf_relvit.analysis.novel import novel_vectors
 from hf_relvit.modeling.attention_mass import record_object_attention
 from hf_relvit.stimuli.scenes import SceneTable
 
@@ -98,7 +97,7 @@ def react(served: Served, state: State) -> tuple[Look, Outcome]:
         same = _same(forward_from(model, sites[-1], states[sites[-1]]))[0]
         shares = np.stack(
             [
-                _shares(mass, "corrected")[0].cpu().numpy()
+                attention_shares(mass, "corrected")[0].cpu().numpy()
                 for mass in record.mass
                 if mass is not None
             ]
@@ -153,7 +152,7 @@ def _steer(served: Served, state: State, table: SceneTable, tokens: torch.Tensor
     wanted = 1 - int(table.relation[0, state.pair])
     where = tokens[2 * state.pair : 2 * state.pair + 2].flatten()
     for layer in served.probes.layers:
-        site, rows = Site("resid_post", layer), _rows(served.probes, layer)
+        site, rows = Site("resid_post", layer), served.probes.pushes(layer)
         edits = []
         for condition in ("flip", "shuffled"):
             edited = states[site].clone()
@@ -179,7 +178,7 @@ def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tenso
             served.random_bases[state.prop, site.layer],
         )
         drawn = torch.tensor(chosen).reshape(1, 2, 2)
-        vectors = _vectors(
+        vectors = novel_vectors(
             known @ item.basis.T, state.method, drawn, noise[..., : item.size], second
         )
         places = where.to(states[site].device)

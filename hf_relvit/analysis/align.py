@@ -1,0 +1,306 @@
+"""Which subspace carries a property, at which layer, and how sure is that? The whole recipe (paper, section 5).
+
+1. Draw counterfactual pairs: a base and a source scene, and the label after one object took over the property.
+2. Capture the residual streams of both, ``(n, tokens, hidden)``, at all layers in one pass (``PairCaptures``).
+3. Per layer fit an alignment (``das.fit_alignment``): a rotation ``R (hidden, hidden)`` and a mask ``m (hidden,)``.
+4. Per split score it: the share of pairs with the counterfactual answer after ``R^T[(1 - m) R b + m R s]``.
+5. Score controls the same way, which should come out at the floor: the source's other object, random background
+   tokens; pairs whose answer must *not* change (the isolate score); an alignment fitted in the same architecture
+   with random weights. Untrained baselines ("pca", "full_swap", ...) are further ``method`` values of the same recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pandas as pd
+
+from ..errors import RelViTError
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
+from ..stimuli.distribution import SceneDistribution
+from .activations import Site
+from .alignment import Alignment
+from .das import DASConfig, fit_alignment, score_alignment
+from .interchange import Control, PairResiduals, pair_residuals
+from .result import Contents, Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Weights = Literal["trained", "random"]
+KEPT = 5
+"""Captures that one property needs: training pairs, and on two splits those of the cause and of the isolate score."""
+
+
+@dataclass(frozen=True)
+class AlignConfig(DASConfig):
+    """What is aligned and which controls are scored, besides the settings of the search.
+
+    Raises:
+        RelViTError: a value that is not among the choices or out of its range.
+    """
+
+    property: Literal["shape", "color"] = "color"
+    layers: tuple[int, ...] | None = None
+    """Blocks whose output is searched; all by default."""
+    pairs: int = 2000
+    """Pairs to find each alignment on (the paper's number)."""
+    test_pairs: int = 1000
+    """Pairs to score it on, per split."""
+    splits: tuple[str, ...] | None = None
+    """Splits to score on; by default IID pairs and, where combinations are held out, unseen ones."""
+    scored_controls: tuple[Literal["wrong_object", "random_tokens"], ...] | None = (
+        "wrong_object",
+        "random_tokens",
+    )
+    """Scored besides the object that gives the property; None for none."""
+    isolate: bool = True
+    """Also score pairs whose answer a swap of this property must not change."""
+    networks: tuple[Literal["trained", "random"], ...] = ("trained", "random")
+    """"random": also align the same architecture with random weights, a control of the search."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("pairs", "test_pairs"):
+            if getattr(self, name) < 1:
+                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
+        if self.layers == ():
+            raise RelViTError("layers (): name some, or leave them out for all")
+
+    @cached_property
+    def das(self) -> DASConfig:
+        """The settings of the search alone."""
+        return DASConfig(**{each.name: getattr(self, each.name) for each in fields(DASConfig)})
+
+
+class PairCaptures:
+    """Residual streams of counterfactual pairs at some layers, captured when first asked for.
+
+    The least recently used ones are dropped: a pass over the scenes is cheaper than the memory of all of them.
+
+    Args:
+        checkpoint: whose model is read; and the same architecture with random weights, made when asked for.
+        distribution: of the scenes.
+        layers: blocks, from 0.
+        pairs: number of pairs of the train split.
+        test_pairs: number of pairs of every other split.
+        cache_gb: memory for all captures that are kept; the rest of them is on disk.
+        kept: how many captures are kept.
+        progress: show bars.
+
+    Raises:
+        RelViTError: a layer that the model does not have.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        distribution: SceneDistribution,
+        layers: Sequence[int],
+        *,
+        pairs: int,
+        test_pairs: int,
+        cache_gb: float = 4.0,
+        kept: int = KEPT,
+        progress: bool = False,
+    ):
+        self.checkpoint = checkpoint
+        self.distribution = distribution
+        self.layers = check_layers(layers, checkpoint.depth)
+        self.pairs = pairs
+        self.test_pairs = test_pairs
+        self.cache_gb = cache_gb / kept
+        self.progress = progress
+        self._cached = lru_cache(maxsize=kept)(self._capture)
+
+    @cached_property
+    def random(self) -> Checkpoint:
+        return self.checkpoint.randomly_initialized()
+
+    def network(self, weights: Weights) -> Checkpoint:
+        """The checkpoint with these weights."""
+        return self.checkpoint if weights == "trained" else self.random
+
+    def get(
+        self, prop: str, split: str, *, isolate: bool = False, weights: Weights = "trained"
+    ) -> PairResiduals:
+        """Residual streams at all layers.
+
+        Args:
+            prop: "shape" or "color".
+            split: of the scenes.
+            isolate: pairs whose answer a swap of ``prop`` must not change, instead of pairs about it.
+            weights: of the network that is read.
+        """
+        return self._cached(prop, split, isolate, weights)
+
+    def _capture(self, prop: str, split: str, isolate: bool, weights: Weights) -> PairResiduals:
+        count = self.pairs if split == "train" else self.test_pairs
+        if isolate:
+            other = PROPERTIES[1 - PROPERTIES.index(prop)]
+            table = isolation_pairs(self.distribution.pairs(other, split, count))
+        else:
+            table = self.distribution.pairs(prop, split, count)
+        sites = [Site("resid_post", layer) for layer in self.layers]
+        return pair_residuals(
+            self.network(weights), table, sites, cache_gb=self.cache_gb, progress=self.progress
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Alignments(Result):
+    """Alignments of one property at some layers, with their scores and controls.
+
+    Attributes:
+        frame: rows of ``das.score_alignment`` with ``weights`` ("trained", or "random" for the control).
+        alignments: of the trained model, by layer.
+        random: of random weights, by layer.
+        facts: config, provenance.
+    """
+
+    TITLE: ClassVar[str] = "alignments"
+    STEM: ClassVar[str] = "alignments"
+    TABLES: ClassVar[tuple[str, ...]] = ("scores",)
+    EXAMPLE: ClassVar[str] = "das"
+
+    frame: pd.DataFrame
+    alignments: tuple[Alignment, ...]
+    random: tuple[Alignment, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_frame(self) -> pd.DataFrame:
+        return self.frame
+
+    def figure(self) -> Figure:
+        """Accuracy by layer, a panel per split and property."""
+        from ..figures.causal import alignment_figure
+
+        return alignment_figure(self.frame)
+
+    @classmethod
+    def files(cls) -> tuple[str, ...]:
+        """Patterns: each alignment has its own folder."""
+        return (*[f"*/{name}" for name in Alignment.files()], *super().files())
+
+    def contents(self) -> Contents:
+        trained = {f"{each.property}-{each.site.layer}": each for each in self.alignments}
+        random = {f"random/{each.property}-{each.site.layer}": each for each in self.random}
+        names = {"alignments": list(trained), "random": list(random)}
+        values = {**names, "facts": self.facts}
+        return Contents(values, {"scores": self.frame}, parts={**trained, **random})
+
+    @classmethod
+    def read_contents(cls, folder: Path) -> Contents:
+        contents = super().read_contents(folder)
+        for name in contents.values["alignments"] + contents.values["random"]:
+            contents.parts[name] = Alignment.load(folder, subfolder=name)
+        return contents
+
+    @classmethod
+    def restore(cls, contents: Contents) -> Alignments:
+        values = contents.values
+        parts: dict[str, Any] = contents.parts
+        trained = tuple([parts[name] for name in values["alignments"]])
+        random = tuple([parts[name] for name in values["random"]])
+        return cls(contents.tables["scores"], trained, random, values["facts"])
+
+
+def align(
+    checkpoint: Checkpoint,
+    distribution: SceneDistribution,
+    config: AlignConfig | None = None,
+    *,
+    captures: PairCaptures | None = None,
+    progress: bool = False,
+) -> Alignments:
+    """Find the subspaces that carry a property, and score them with all controls; see the head of this module.
+
+    Args:
+        checkpoint: whose model is searched; it does not learn.
+        distribution: of the scenes; usually ``checkpoint.distribution()``.
+        config: see AlignConfig.
+        captures: of the same checkpoint and distribution, where several calls share them.
+        progress: show bars.
+
+    Raises:
+        RelViTError: a layer or a split that does not exist, scenes of another geometry, a foreign image processor,
+            more directions than the model is wide, a loss that is not finite.
+    """
+    config = config or AlignConfig()
+    checkpoint.check()
+    layers = range(checkpoint.depth) if config.layers is None else config.layers
+    layers = check_layers(layers, checkpoint.depth)
+    splits = distribution.causal_splits if config.splits is None else list(config.splits)
+    if captures is None:
+        captures = PairCaptures(
+            checkpoint,
+            distribution,
+            layers,
+            pairs=config.pairs,
+            test_pairs=config.test_pairs,
+            cache_gb=config.cache_gb,
+            progress=progress,
+        )
+    found: dict[str, list[Alignment]] = {"trained": [], "random": []}
+    frames = []
+    for weights in config.networks:
+        for layer in layers:
+            train = captures.get(config.property, "train", weights=weights)
+            network = captures.network(weights)
+            alignment = fit_alignment(network, train, layer, config.das, progress=progress)
+            found[weights].append(alignment)
+            frames.append(_scores(alignment, captures, splits, config, weights, progress))
+    facts = {
+        "config": asdict(config),
+        "task": distribution.task,
+        "scenes": distribution.name,
+        "provenance": provenance(
+            seed=config.seed,
+            data_seed=distribution.seed,
+            processor=checkpoint.processor.fingerprint,
+        ),
+    }
+    frame = pd.concat(frames, ignore_index=True)
+    return Alignments(frame, tuple(found["trained"]), tuple(found["random"]), facts)
+
+
+def _scores(
+    alignment: Alignment,
+    captures: PairCaptures,
+    splits: list[str],
+    config: AlignConfig,
+    weights: Weights,
+    progress: bool,
+) -> pd.DataFrame:
+    """Of one alignment on all splits; the controls of the trained model only."""
+    network = captures.network(weights)
+    options = {"bf16": config.bf16, "progress": progress}
+    controls: list[Control | None] = [config.control]
+    if weights == "trained":
+        controls = list(dict.fromkeys([config.control, *(config.scored_controls or ())]))
+    frames = []
+    for split in splits:
+        pairs = captures.get(alignment.property, split, weights=weights)
+        frames += [
+            score_alignment(network, alignment, pairs, control, **options) for control in controls
+        ]
+        if weights == "trained" and config.isolate:
+            kept = captures.get(alignment.property, split, isolate=True)
+            frames.append(score_alignment(network, alignment, kept, **options))
+    return pd.concat(frames, ignore_index=True).assign(weights=weights)
+
+
+def check_layers(layers: Sequence[int], depth: int) -> list[int]:
+    """Layers as integers. Raises RelViTError for one that a model of this depth does not have."""
+    for layer in layers:
+        if not 0 <= layer < depth:
+            raise RelViTError(
+                f"layer {layer} of a model with {depth} blocks: expected 0 to {depth - 1}"
+            )
+    return [int(layer) for layer in layers]
