@@ -17,8 +17,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from hf_relvit import cli
-from hf_relvit.cli import bridge
-from hf_relvit.cli.bridge import options, read_fields, receives
+from hf_relvit.cli import source as sources
+from hf_relvit.cli.bridge import option_name, options, receives
+from hf_relvit.cli.source import read_fields
 
 SOURCES = sorted(
     set(re.findall(r'@options\(\s*"\w+",\s*"([\w.:]+)"', "".join(
@@ -71,7 +72,7 @@ def test_the_source_says_what_the_dataclass_is(source):
 )
 def test_every_field_is_an_option(command, source, decided):
     taken = {name for each in COMMANDS[command].params for name in each.opts}
-    wanted = {field.option for field in read_fields(source) if field.name not in decided}
+    wanted = {option_name(field) for field in read_fields(source) if field.name not in decided}
     assert wanted <= taken
 
 
@@ -101,8 +102,8 @@ def relvit(tmp_path, monkeypatch):
         'from typing import Literal\nShape = Literal["round", "square"]\nSIZES = (1, 2)\n'
     )
     (tmp_path / "made.py").write_text(MODULE)
-    monkeypatch.setattr(bridge, "PACKAGE", tmp_path)
-    bridge._tree.cache_clear()
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path)
+    sources._tree.cache_clear()
     received = []
 
     def command(settings, seed: int = 7):
@@ -117,7 +118,7 @@ def relvit(tmp_path, monkeypatch):
         return received.pop()
 
     yield run
-    bridge._tree.cache_clear()
+    sources._tree.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_help_has_the_docstrings_choices_and_defaults(relvit, monkeypatch):
     assert fields["method"].type == Literal["das", "identity"]
     assert fields["forms"].type == tuple[Literal["round", "square"], ...]
     assert fields["rate"].default == 1 / 200
-    assert fields["sizes"].option == "--size"
+    assert option_name(fields["sizes"]) == "--size"
 
 
 def test_a_provider_is_called_before_the_command():
