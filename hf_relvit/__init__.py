@@ -8,43 +8,64 @@ the Auto classes of transformers open our checkpoints.
 
 from __future__ import annotations
 
-import importlib
-
+from .lazy import lazy_names
 from .registration import register
 
 __version__ = "0.1.0"
-
-_HOME = {
-    "GEOMETRIES": "geometry",
-    "PatchGeometry": "geometry",
-    "SceneGeometry": "geometry",
-    "ObjectSet": "stimuli.objects",
-    "SceneTable": "stimuli.scenes",
-    "sample": "stimuli.scenes",
-    "render": "stimuli.rendering",
-    "render_masks": "stimuli.rendering",
-    "RelViTConfig": "modeling",
-    "RelViTModel": "modeling",
-    "RelViTForImageClassification": "modeling",
-    "Checkpoint": "modeling.checkpoints",
-    "SceneDistribution": "stimuli.distribution",
-    "RelViTTrainer": "training.trainer",
-    "TrainConfig": "training.config",
-    "train": "training.run",
-    "evaluate": "training.evaluation",
-    "measure_attention": "analysis.attention",
-    "RelViTError": "errors",
-}
-__all__ = ["__version__", *_HOME]
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "errors": ("RelViTError",),
+        "geometry": ("GEOMETRIES", "PatchGeometry", "SceneGeometry"),
+        "stimuli": (
+            "CounterfactualTable",
+            "ObjectSet",
+            "SceneDistribution",
+            "SceneTable",
+            "isolation_pairs",
+            "render",
+            "render_masks",
+            "sample",
+            "sample_counterfactuals",
+        ),
+        "building.build": ("build", "open_folder"),
+        "modeling": ("RelViTConfig", "RelViTForImageClassification", "RelViTModel"),
+        "modeling.checkpoints": ("Checkpoint",),
+        "training": ("RelViTTrainer", "TrainConfig", "evaluate", "scene_splits", "train"),
+        "analysis": (
+            "Alignment",
+            "AttentionConfig",
+            "AttentionStages",
+            "Correlation",
+            "DASConfig",
+            "Diagnosis",
+            "DiagnosisConfig",
+            "Novel",
+            "NovelConfig",
+            "ProbeConfig",
+            "Probes",
+            "Similarity",
+            "Site",
+            "Steering",
+            "SteeringConfig",
+            "correlate",
+            "diagnose",
+            "fit_alignment",
+            "fit_probes",
+            "inject_novel",
+            "measure_attention",
+            "measure_similarity",
+            "object_states",
+            "pair_residuals",
+            "residuals",
+            "score_alignment",
+            "steer",
+        ),
+        "report": ("RunFolder", "StudyFolder"),
+        "report.collect": ("collect",),
+        "study.plan": ("plan",),
+        "study": ("run_study",),
+    },
+)
 
 register()
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'hf_relvit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__():
-    return __all__

@@ -9,7 +9,17 @@ import hf_relvit
 
 ROOT = Path(hf_relvit.__file__).parent
 FLOORS = (
-    ("errors", "words", "geometry", "statistics", "owned", "files", "manifest", "provenance"),
+    (
+        "lazy",
+        "errors",
+        "words",
+        "geometry",
+        "statistics",
+        "owned",
+        "files",
+        "manifest",
+        "provenance",
+    ),
     ("stimuli",),
     ("building", "dataset_builders"),
     ("modeling",),

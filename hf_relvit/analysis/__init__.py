@@ -1,0 +1,70 @@
+"""Measurements on a checkpoint: for each a config, a function, and a result with a table and a figure."""
+
+from ..lazy import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "activations": (
+            "ObjectStates",
+            "Site",
+            "capture",
+            "forward_from",
+            "object_states",
+            "patch",
+            "residuals",
+        ),
+        "alignment": ("Alignment",),
+        "attention": (
+            "AttentionConfig",
+            "AttentionStages",
+            "attention_maps",
+            "measure_attention",
+            "save_viewer",
+        ),
+        "correlation": (
+            "Correlation",
+            "correlate",
+            "disentanglement",
+        ),
+        "das": (
+            "DASConfig",
+            "fit_alignment",
+            "score_alignment",
+        ),
+        "diagnosis": (
+            "Diagnosis",
+            "DiagnosisConfig",
+            "diagnose",
+        ),
+        "interchange": (
+            "PairResiduals",
+            "pair_residuals",
+        ),
+        "novel": (
+            "Novel",
+            "NovelConfig",
+            "inject_novel",
+        ),
+        "probes": (
+            "ProbeConfig",
+            "Probes",
+            "fit_probes",
+        ),
+        "similarity": (
+            "Similarity",
+            "measure_similarity",
+            "object_similarity",
+        ),
+        "steering": (
+            "Steering",
+            "SteeringConfig",
+            "steer",
+        ),
+        "verdict": (
+            "Criterion",
+            "Verdict",
+            "judge",
+        ),
+    },
+)

@@ -26,7 +26,7 @@ import typer
 from ..errors import RelViTError
 from .source import Field, read_fields
 
-SEEDS = {"min": 0, "max": 2**32 - 1}
+SEEDS: dict[str, Any] = {"min": 0, "max": 2**32 - 1}
 """The seeds that every random generator of the package takes."""
 
 

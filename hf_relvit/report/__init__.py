@@ -1,0 +1,24 @@
+"""What a run looks like on disk, and the pages and cards that are made of it."""
+
+from ..lazy import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "diagnosis_page": ("write_diagnosis",),
+        "folder": (
+            "RunFolder",
+            "StudyFolder",
+        ),
+        "readings": (
+            "Measurement",
+            "Reading",
+            "exceeds_controls",
+        ),
+        "results": (
+            "RunResults",
+            "collect_results",
+        ),
+        "run_page": ("write_report",),
+    },
+)

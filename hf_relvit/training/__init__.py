@@ -1,0 +1,38 @@
+"""Training on scenes, and the accuracy of what was trained."""
+
+from ..lazy import lazy_names
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "config": (
+            "PRESETS",
+            "TrainConfig",
+            "resolve",
+            "vit",
+        ),
+        "data": (
+            "PublishedScenes",
+            "RelViTCollator",
+            "SceneDataset",
+        ),
+        "evaluation": (
+            "evaluate",
+            "predict",
+            "scene_splits",
+        ),
+        "folder": ("TrainingFolder",),
+        "metrics": (
+            "accuracy_table",
+            "condition_table",
+            "relational_accuracy",
+        ),
+        "precision": ("training_autocast",),
+        "run": (
+            "build_model",
+            "make_trainer",
+            "train",
+        ),
+        "trainer": ("RelViTTrainer",),
+    },
+)
