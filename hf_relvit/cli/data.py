@@ -117,7 +117,7 @@ def data_preview(
         task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects
     )
     with atomic_write(out) as temporary:
-        contact_sheet(scenes[:n], objects).save(temporary, format="PNG")
+        contact_sheet(scenes[:n]).save(temporary, format="PNG")
     typer.echo(out)
 
 

@@ -98,17 +98,16 @@ def evaluate(
     from ..study.photorealistic import open_set, photo_configs
     from ..training.evaluation import PHOTOREALISTIC, scene_splits
 
-    photorealistic = data is not None and photo_configs(data)
-    photos = open_set(data, subject.config) if photorealistic else None
-    checkpoint = subject.open()
-    if photos is not None:
+    if data is not None and photo_configs(data):
+        photos = open_set(data, subject.config)
+        checkpoint = subject.open()
         splits = {PHOTOREALISTIC: photos.pairs(checkpoint.geometry)}
         _report(checkpoint, splits, out, conditions_text)
-    elif data is not None:
-        _report(checkpoint, _built_splits(subject, checkpoint, data), out, accuracy_text)
-    else:
-        splits = scene_splits(subject.distribution(checkpoint), n or 1024)
-        _report(checkpoint, splits, out, accuracy_text)
+        return
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
+    splits = _built_splits(data, distribution.name) if data is not None else None
+    _report(checkpoint, splits or scene_splits(distribution, n or 1024), out, accuracy_text)
 
 
 def conditions_text(table) -> str:
@@ -117,11 +116,11 @@ def conditions_text(table) -> str:
     return table[columns].round(3).to_string(index=False)
 
 
-def _built_splits(subject: Subject, checkpoint, data: Path) -> dict:
+def _built_splits(data: Path, config: str) -> dict:
     """The splits of a built dataset that test something."""
     from ..building.build import open_folder
 
-    splits = open_folder(data, subject.distribution(checkpoint).name)
+    splits = open_folder(data, config)
     return {name: rows for name, rows in splits.items() if name != "train"}
 
 

@@ -167,11 +167,11 @@ def a_run(folder, shape, color, accuracy):
                 for condition in ("all", "same")
             ]
             pd.DataFrame(rows).to_parquet(cell / "scores.parquet")
+            (cell / "alignment.json").write_text("{}")
     (folder / "evaluation").mkdir()
     splits = {"validation": 1.0, "test": accuracy, "test_ood_shape": accuracy / 2}
-    frame = pd.DataFrame({"split": splits.keys(), "accuracy": splits.values()}).assign(
-        condition="all"
-    )
+    frame = pd.DataFrame({"split": splits.keys(), "accuracy": splits.values()})
+    frame = frame.assign(condition="all", base_accuracy=0.5)
     frame.to_parquet(folder / "evaluation" / "accuracy.parquet")
 
 

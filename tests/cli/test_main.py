@@ -5,8 +5,10 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from hf_relvit import cli
 from hf_relvit.errors import RelViTWarning
@@ -159,6 +161,18 @@ def test_a_typo_of_training_is_refused_before_torch_is_loaded(arguments, tmp_pat
     )
     assert result.stdout == "2 False\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_preview_draws_four_scenes_a_row_and_leaves_out_those_nobody_asked_for(capsys, tmp_path):
+    sheets = {}
+    for n in ("3", "4", "8"):
+        file = tmp_path / f"{n}.png"
+        arguments = ["rmts", "--config", "quick-32", "-n", n, "--out", str(file)]
+        code, out, _ = run("data", "preview", *arguments, capsys=capsys)
+        assert code == 0 and out == f"{file}\n"
+        sheets[n] = np.asarray(Image.open(file))
+    assert sheets["3"].shape[0] == sheets["4"].shape[0] < sheets["8"].shape[0]
+    assert sheets["3"].shape[1] < sheets["4"].shape[1] == sheets["8"].shape[1]
 
 
 def test_control_c_is_exit_code_130(capsys, monkeypatch):
