@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import (
@@ -16,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from .. import __version__
+from ..analysis.result import Result
 from ..errors import RelViTError
 from ..manifest import MANIFEST, check_manifest
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
@@ -192,12 +192,6 @@ def _exists(api: HfApi, reference: Reference) -> bool:
 
 def _named(reference: Reference) -> str:
     return f"dataset {reference.dataset}, config {reference.config}, tag {reference.revision}"
-
-
-class Result(Protocol):
-    """What analyses return: it saves itself into a folder."""
-
-    def save(self, folder: Path) -> Any: ...
 
 
 def push_result(

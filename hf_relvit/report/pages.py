@@ -44,8 +44,7 @@ def save_figures(figure: Figure, path: Path) -> Path:
     Returns:
         The path of the PNG file.
     """
-    for kind in ("svg", "png"):
-        save_figure(figure, path.with_name(f"{path.name}.{kind}"))
+    save_figure(figure, path)
     return path.with_name(f"{path.name}.png")
 
 

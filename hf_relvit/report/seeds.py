@@ -53,31 +53,50 @@ def compare(runs: list[str], out: Path) -> Comparison:
         out: folder of the study, with a folder for each.
     """
     study = StudyFolder(out)
-    folders = [study.run(run) for run in runs]
+    folders = list(map(study.run, runs))
     tables = _over_runs(folders)
     for name, table in tables.items():
         write_table(study.table_file(name), table)
 
-    overview = {"curves": curves_figure(tables["curves"])}
-    if tables["accuracy"].setting.nunique() > 1:
-        settings = settings_figure(tables["accuracy"], tables["seeds"])
-        overview = {"settings": settings, **overview}
-    shown = {name: save_figures(figure, study.figures / name) for name, figure in overview.items()}
+    accuracy = tables["accuracy"]
+    settings = list(accuracy.setting.unique())
+    overview = {}
+    if len(settings) > 1:
+        figure = settings_figure(accuracy, tables["seeds"])
+        overview["settings"] = save_figures(figure, study.figures / "settings")
+    figure = curves_figure(tables["curves"])
+    overview["curves"] = save_figures(figure, study.figures / "curves")
     figures = {}
-    for setting in tables["accuracy"].setting.unique():
-        own = {name: table[table.setting == setting] for name, table in tables.items()}
-        figures[setting] = _setting_figures(own, study.figures / (setting or "seeds"))
-    return Comparison(tables["accuracy"], shown, figures, _correlation(folders, study))
+    for setting in settings:
+        parts = {}
+        for name, table in tables.items():
+            parts[name] = table[table.setting == setting]
+        folder = study.figures / (setting or "seeds")
+        figures[setting] = _setting_figures(parts, folder)
+    correlation = _correlation(folders, study)
+    return Comparison(accuracy, overview, figures, correlation)
 
 
 def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
     """The tables of all runs: "accuracy" and the causal ones over seeds, "seeds" and "curves" run by run."""
-    seeds = _stacked({run.name: _accuracy(run) for run in folders})
-    training = _stacked({run.name: curves(run.history) for run in folders})
-    tables = {"accuracy": over_seeds(seeds), "seeds": seeds, "curves": training}
-    causal = {run.name: run.causal_tables() for run in folders}
+    measured = {}
+    logged = {}
+    causal = {}
+    for run in folders:
+        measured[run.name] = _accuracy(run)
+        logged[run.name] = curves(run.history)
+        causal[run.name] = run.causal_tables()
+    seeds = _stacked(measured)
+    tables = {
+        "accuracy": over_seeds(seeds),
+        "seeds": seeds,
+        "curves": _stacked(logged),
+    }
     for analysis, columns in CAUSAL_KEYS.items():
-        parts = {run: table[analysis] for run, table in causal.items() if analysis in table}
+        parts = {}
+        for run, found in causal.items():
+            if analysis in found:
+                parts[run] = found[analysis]
         if parts:
             tables[analysis] = over_seeds(_stacked(parts), columns)
     return tables
@@ -86,7 +105,8 @@ def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
 def _setting_figures(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, Path]:
     """Draw the tables of one setting: analysis -> PNG file."""
     whole = tables["accuracy"].assign(condition="all")
-    accuracy = save_figures(accuracy_figure(whole), folder / "accuracy")
+    figure = accuracy_figure(whole)
+    accuracy = save_figures(figure, folder / "accuracy")
     causal = {name: table for name, table in tables.items() if name in FIGURES and len(table)}
     return {"accuracy": accuracy, **save_causal(causal, folder)}
 
@@ -104,10 +124,11 @@ def save_causal(
     Returns:
         Analysis -> PNG file.
     """
-    return {
-        analysis: save_figures(FIGURES[analysis](table, reach), folder / analysis)
-        for analysis, table in tables.items()
-    }
+    saved = {}
+    for analysis, table in tables.items():
+        figure = FIGURES[analysis](table, reach)
+        saved[analysis] = save_figures(figure, folder / analysis)
+    return saved
 
 
 def _accuracy(run: RunFolder) -> pd.DataFrame:
@@ -121,7 +142,10 @@ def _accuracy(run: RunFolder) -> pd.DataFrame:
 
 def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The tables of several runs as one, with ``run`` and ``setting``."""
-    parts = [table.assign(run=run, setting=setting_of(run)) for run, table in tables.items()]
+    parts = []
+    for run, table in tables.items():
+        named = table.assign(run=run, setting=setting_of(run))
+        parts.append(named)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -131,7 +155,6 @@ def _correlation(folders: list[RunFolder], study: StudyFolder) -> Path | None:
         return None
     result = correlate(collect(aligned))
     result.save(study.tables)
-    for kind in ("svg", "png"):
-        file = study.figures / f"correlation.{kind}"
-        result.plot(file)
-    return file
+    figure = study.figures / "correlation"
+    result.plot(figure)
+    return figure.with_suffix(".png")

@@ -18,18 +18,24 @@ def curves(history: dict) -> pd.DataFrame:
     """Accuracy over training, from ``history.json`` of a run.
 
     Returns:
-        A row an evaluation and split: ``split, images`` (seen so far), ``accuracy``.
+        One row per evaluation and split: ``split, images`` (seen so far), ``accuracy``.
     """
     batch = history["provenance"]["config"]["batch_size"]
     rows = {}
     for entry in history["log"]:
         for key, value in entry.items():
-            if key.startswith("eval_") and key.endswith("_accuracy"):
-                split = key.removeprefix("eval_").removesuffix("_accuracy")
-                rows[split, entry["step"] * batch] = value
-    return pd.DataFrame(
-        [(*key, value) for key, value in rows.items()], columns=["split", "images", "accuracy"]
-    )
+            split = _evaluated_split(key)
+            if split:
+                images = entry["step"] * batch
+                rows[split, images] = value  # the last one of a step
+    columns = ["split", "images", "accuracy"]
+    return pd.DataFrame([(*key, value) for key, value in rows.items()], columns=columns)
+
+
+def _evaluated_split(key: str) -> str:
+    """The split whose accuracy the Trainer logs under this key; "" if it is another value."""
+    match = re.fullmatch(r"eval_(.+)_accuracy", key)
+    return match.group(1) if match else ""
 
 
 def setting_of(run: str) -> str:
@@ -45,37 +51,53 @@ def over_seeds(table: pd.DataFrame, by: tuple[str, ...] = ("split",)) -> pd.Data
         by: columns that tell the rows of one run apart.
 
     Returns:
-        One row a setting and ``by``: ``setting, *by, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
+        One row per setting and ``by``: ``setting, *by, accuracy`` (mean over seeds), ``lowest, highest`` (of a seed),
         ``ci_low, ci_high`` (Student's t over seeds, never narrower than Wilson's over all scenes, as when all seeds
         agree; of shared scenes, than a seed's own on average; of a single seed its own interval), ``seeds, n`` (of one
         seed), and the means of ``MEANS`` where the table has them.
     """
-    rows = []
     keys = ["setting", *by]
-    for values, group in table.assign(setting=table.run.map(setting_of)).groupby(keys, sort=False):
-        accuracy, seeds = group.accuracy, len(group)
-        low, high = group.ci_low.iloc[0], group.ci_high.iloc[0]
-        if seeds > 1:
-            half = stdtrit(seeds - 1, 0.975) * accuracy.std() / np.sqrt(seeds)
-            pooled = wilson((accuracy * group.n).sum(), group.n.sum())
-            if "shared" in group and group.shared.all():  # more seeds are no more scenes
-                pooled = group.ci_low.mean(), group.ci_high.mean()
-            low = max(min(accuracy.mean() - half, float(pooled[0])), 0.0)
-            high = min(max(accuracy.mean() + half, float(pooled[1])), 1.0)
-        row = dict(zip(keys, values)) | {"accuracy": accuracy.mean(), "lowest": accuracy.min()}
-        row |= {
-            "highest": accuracy.max(),
-            "ci_low": low,
-            "ci_high": high,
-            "seeds": seeds,
-            "n": int(group.n.iloc[0]),
-        }
-        rows.append(row | {name: group[name].mean() for name in MEANS if name in group})
+    named = table.assign(setting=table.run.map(setting_of))
+    rows = []
+    for values, group in named.groupby(keys, sort=False):
+        row = dict(zip(keys, values))
+        accuracy = group.accuracy
+        low, high = _interval(group)
+        row["accuracy"] = accuracy.mean()
+        row["lowest"] = accuracy.min()
+        row["highest"] = accuracy.max()
+        row["ci_low"] = low
+        row["ci_high"] = high
+        row["seeds"] = len(group)
+        row["n"] = int(group.n.iloc[0])
+        for name in MEANS:
+            if name in group:
+                row[name] = group[name].mean()
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
+def _interval(group: pd.DataFrame) -> tuple[float, float]:
+    """The interval of the mean over the seeds of a group; see ``over_seeds``."""
+    accuracy = group.accuracy
+    seeds = len(group)
+    if seeds == 1:
+        return group.ci_low.iloc[0], group.ci_high.iloc[0]
+    half = stdtrit(seeds - 1, 0.975) * accuracy.std() / np.sqrt(seeds)
+    if "shared" in group and group.shared.all():  # more seeds are no more scenes
+        low = group.ci_low.mean()
+        high = group.ci_high.mean()
+    else:
+        right = (accuracy * group.n).sum()
+        low, high = wilson(right, group.n.sum())
+    mean = accuracy.mean()
+    widest_low = min(mean - half, float(low))
+    widest_high = max(mean + half, float(high))
+    return max(widest_low, 0.0), min(widest_high, 1.0)
+
+
 def accuracy_text(table: pd.DataFrame) -> str:
-    """The accuracies over whole splits, a line each."""
+    """The accuracies over whole splits, one line each."""
     lines = [
         f"{'split':24} {'accuracy':>8}  {'95 % interval':>15} {'n':>6} {'AUC':>6}  "
         f"{'random weights':>14} {'guessing':>8}"

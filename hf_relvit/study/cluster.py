@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,13 @@ def run_on_ray(
         references: dict[str, Any] = {}
         for cell in cells_of(run, study, out / run.name):
             needs = [references[name] for name in cell.needs]
-            reference = remote.options(name=f"{run.name}/{cell.name}").remote(
-                study, out, run.name, cell.name, *needs
-            )
+            named = remote.options(name=f"{run.name}/{cell.name}")
+            reference = named.remote(study, out, run.name, cell.name, *needs)
             references[cell.name] = reference
-            names[reference] = run.name, cell.name
+            names[reference] = (run.name, cell.name)
     failed: dict[tuple[str, str], Exception] = {}
-    for reference in _shown(ray, names, failed) if progress else _finished(ray, names):
+    finished = _shown(ray, names, failed) if progress else _finished(ray, names)
+    for reference in finished:
         try:
             ray.get(reference)
         except ray.exceptions.RayError as error:
@@ -79,10 +80,12 @@ def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:
     key = (str(out), run)
     if key not in _here:
         _here.clear()
-        of = next(r for r in study.runs if r.name == run)
-        _here[key] = cells_of(of, study, out / run)
-    work = next(c for c in _here[key] if c.name == cell)
-    run_cell(out / run / cell, work.settings, work.work, patience=_PATIENCE)
+        plans = {plan.name: plan for plan in study.runs}
+        folder = out / run
+        _here[key] = cells_of(plans[run], study, folder)
+    cells = {known.name: known for known in _here[key]}
+    wanted = cells[cell]
+    run_cell(out / run / cell, wanted.settings, wanted.work, patience=_PATIENCE)
 
 
 def _connected():
@@ -100,11 +103,13 @@ def _connected():
     return ray
 
 
-def _check(there: dict[str, float], cpus: float, gpus: float) -> None:
-    for kind, wanted in (("CPU", cpus), ("GPU", gpus)):
-        if wanted > there.get(kind, 0):
+def _check(resources: dict[str, float], cpus: float, gpus: float) -> None:
+    asked = {"CPU": cpus, "GPU": gpus}
+    for kind, wanted in asked.items():
+        present = resources.get(kind, 0)
+        if wanted > present:
             raise RelViTError(
-                f"a cell asks for {wanted:g} {kind}s, the cluster has {there.get(kind, 0):g}: ask for less"
+                f"a cell asks for {wanted:g} {kind}s, the cluster has {present:g}: ask for less"
             )
 
 
@@ -120,20 +125,25 @@ def _shown(ray, names: dict, failed: dict) -> Iterator[Any]:
     from rich.live import Live
     from rich.table import Table
 
-    runs = {run: [0, sum(of == run for of, _ in names.values()), ""] for run, _ in names.values()}
+    totals = Counter(run for run, _ in names.values())
+    done: Counter[str] = Counter()
+    last: dict[str, str] = {}
 
     def table() -> Table:
         drawn = Table("run", "finished", "failed", "last")
-        for run, (done, total, last) in runs.items():
-            drawn.add_row(run, f"{done} of {total}", str(sum(of == run for of, _ in failed)), last)
+        faults = Counter(run for run, _ in failed)
+        for run, total in totals.items():
+            progress = f"{done[run]} of {total}"
+            drawn.add_row(run, progress, str(faults[run]), last.get(run, ""))
         return drawn
 
     with Live(table(), refresh_per_second=2) as live:
         for reference in _finished(ray, names):
             yield reference  # which the caller looks at before the table is drawn again
             run, cell = names[reference]
-            runs[run][0] += (run, cell) not in failed
-            runs[run][2] = cell
+            if (run, cell) not in failed:
+                done[run] += 1
+            last[run] = cell
             live.update(table())
 
 

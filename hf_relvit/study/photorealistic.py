@@ -53,14 +53,12 @@ class PhotoSet:
 
 def photo_configs(folder: Path) -> dict[str, dict]:
     """Name -> manifest of the photorealistic configs in a folder; empty if it holds something else."""
-    found = {
-        path.parent.name: read_json(path) for path in sorted(Path(folder).glob("*/manifest.json"))
-    }
-    return {
-        name: manifest
-        for name, manifest in found.items()
-        if manifest.get("task") == "photorealistic"
-    }
+    configs = {}
+    for path in sorted(Path(folder).glob("*/manifest.json")):
+        manifest = read_json(path)
+        if manifest.get("task") == PHOTOREALISTIC:
+            configs[path.parent.name] = manifest
+    return configs
 
 
 def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
@@ -73,18 +71,16 @@ def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
     Raises:
         RelViTError: the folder holds no photorealistic scenes, or none of this config.
     """
-    there = photo_configs(Path(folder))
-    name = config or next(iter(there), None)
-    if name not in there:
-        cure = (
-            f"expected one of {', '.join(there)}"
-            if there
-            else "make them with `relvit data build photorealistic`"
-        )
-        raise RelViTError(
-            f"no photorealistic scenes{f' {config!r}' if config else ''} in {folder}: {cure}"
-        )
-    return PhotoSet(Path(folder).resolve(), name, dataset_checksum(there[name]))
+    built = photo_configs(Path(folder))
+    name = config or next(iter(built), None)
+    if name not in built:
+        wanted = f" {config!r}" if config else ""
+        cure = "make them with `relvit data build photorealistic`"
+        if built:
+            cure = f"expected one of {', '.join(built)}"
+        raise RelViTError(f"no photorealistic scenes{wanted} in {folder}: {cure}")
+    checksum = dataset_checksum(built[name])
+    return PhotoSet(Path(folder).resolve(), name, checksum)
 
 
 def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> list[Cell]:
@@ -92,12 +88,12 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
     if config.task != "discrimination":
         return []
     settings = config.to_dict() | {"photorealistic": photos.checksum}
-    return [
-        Cell(
-            CELL.format(name), partial(work, config, photos, RunFolder(run)), (TRAINING,), settings
-        )
-        for name, work in _WORKS.items()
-    ]
+    folder = RunFolder(run)
+    cells = []
+    for name, work in _WORKS.items():
+        bound = partial(work, config, photos, folder)
+        cells.append(Cell(CELL.format(name), bound, (TRAINING,), settings))
+    return cells
 
 
 def _opened(photos: PhotoSet, run: RunFolder) -> tuple[Checkpoint, PhotoPairs]:

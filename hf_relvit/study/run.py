@@ -36,19 +36,21 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
     """
     out = Path(out)
     for run in study.runs:
+        folder = out / run.name
         where = f"{run.name}, " if len(study.runs) > 1 else ""
-        cells = cells_of(run, study, out / run.name)
-        for i, cell in enumerate(cells, 1):
-            heading = f"[{where}{i}/{len(cells)}] {cell.name}"
-
-            def announced(folder: Path, work=cell.work, heading=heading) -> None:
-                say(f"{heading} ...")
-                work(folder)
-
-            if not run_cell(out / run.name / cell.name, cell.settings, announced):
+        cells = cells_of(run, study, folder)
+        for number, cell in enumerate(cells, 1):
+            heading = f"[{where}{number}/{len(cells)}] {cell.name}"
+            work = partial(_announced, cell, f"{heading} ...", say)
+            if not run_cell(folder / cell.name, cell.settings, work):
                 say(f"{heading}: finished before")
     say("report ...")
     return report_study(study, out)
+
+
+def _announced(cell: Cell, words: str, say: Callable[[str], object], folder: Path) -> None:
+    say(words)
+    cell.work(folder)
 
 
 def report_study(study: Study, out: Path) -> Path:
@@ -85,23 +87,23 @@ def run_single(study: Study, out: Path, number: int) -> Path:
     Raises:
         RelViTError: no such cell, a cell that it needs is not finished, or as ``run_study``.
     """
-    cells = [
-        (run, cell) for run in study.runs for cell in cells_of(run, study, Path(out) / run.name)
-    ]
-    if not 1 <= number <= len(cells):
-        raise RelViTError(f"cell {number}: expected 1 to {len(cells)}, see `relvit study plan`")
-    run, cell = cells[number - 1]
+    cells: dict[str, tuple[Path, Cell]] = {}
+    for run in study.runs:
+        folder = Path(out) / run.name
+        for cell in cells_of(run, study, folder):
+            cells[f"{run.name}/{cell.name}"] = (folder, cell)
+    names = list(cells)
+    if not 1 <= number <= len(names):
+        raise RelViTError(f"cell {number}: expected 1 to {len(names)}, see `relvit study plan`")
+    name = names[number - 1]
+    folder, cell = cells[name]
     for need in cell.needs:
-        if not is_finished(Path(out) / run.name / need):
-            first = 1 + next(
-                i for i, (other, c) in enumerate(cells) if other is run and c.name == need
-            )
-            raise RelViTError(
-                f"cell {number} ({run.name}/{cell.name}) needs {run.name}/{need}: run cell {first} first"
-            )
-    folder = Path(out) / run.name / cell.name
-    run_cell(folder, cell.settings, cell.work)
-    return folder
+        if not is_finished(folder / need):
+            needed = f"{folder.name}/{need}"
+            first = names.index(needed) + 1
+            raise RelViTError(f"cell {number} ({name}) needs {needed}: run cell {first} first")
+    run_cell(folder / cell.name, cell.settings, cell.work)
+    return folder / cell.name
 
 
 def cells_of(plan: Run, study: Study, folder: Path) -> list[Cell]:
@@ -129,6 +131,8 @@ def cells_of(plan: Run, study: Study, folder: Path) -> list[Cell]:
 def _data(config: TrainConfig, folder: Path) -> None:
     from ..building.build import build
 
+    cores = os.cpu_count() or 1
+    processes = min(cores // 2, config.n_eval // 500)  # does not change the rows
     build(
         config.task,
         f"{config.geometry}-{config.combinations}",
@@ -136,9 +140,7 @@ def _data(config: TrainConfig, folder: Path) -> None:
         n_train=config.n_eval if config.fresh else config.n_train,
         n_eval=config.n_eval,
         seed=config.seed,
-        num_proc=max(
-            min((os.cpu_count() or 1) // 2, config.n_eval // 500), 1
-        ),  # does not change the rows
+        num_proc=max(processes, 1),
         masks=config.objects,
         palette=config.palette,
     )
@@ -173,6 +175,5 @@ def _attention(config: TrainConfig, run: RunFolder, folder: Path) -> None:
     with training_autocast(config):
         stages = measure_attention(checkpoint, scenes, progress=True)
     stages.save(folder)
-    for kind in ("png", "svg"):
-        stages.plot(folder / f"attention.{kind}")
+    stages.plot(folder / "attention")
     save_viewer(checkpoint, scenes, stages, folder / run.viewer.name)

@@ -1,6 +1,7 @@
 """Studies on the photorealistic set that ships, through the real command line."""
 
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -16,10 +17,11 @@ from hf_relvit import cli
 from hf_relvit.analysis.similarity import measure_similarity
 from hf_relvit.dataset_builders import photorealistic as shipped
 from hf_relvit.errors import RelViTError
-from hf_relvit.files import read_json, write_json
+from hf_relvit.files import read_json
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import default_processor
 from hf_relvit.report import photorealistic_page as page
+from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.photorealistic_page import ONE_PAIR, PhotoResults
 from hf_relvit.report.tables import over_seeds
 from hf_relvit.study.photorealistic import open_set, photorealistic_cells
@@ -72,7 +74,7 @@ def text_of(path):
 
 
 def test_the_page_of_a_run_says_how_it_does_on_realistic_pictures(study):
-    results = PhotoResults.load(study / "discrimination-seed0")
+    results = PhotoResults.load(RunFolder(study / "discrimination-seed0"))
     text = text_of(study / "discrimination-seed0" / "report.html")
     assert "5. Does it survive realistic pictures?" in text
     assert "6. Go on from here" in text
@@ -106,7 +108,9 @@ def test_the_comparison_has_the_accuracy_of_the_runs_that_have_one(study):
         "split == 'photorealistic'"
     )
     whole = (
-        PhotoResults.load(study / "discrimination-seed0").accuracy.set_index("condition").loc["all"]
+        PhotoResults.load(RunFolder(study / "discrimination-seed0"))
+        .accuracy.set_index("condition")
+        .loc["all"]
     )
     assert table.setting.tolist() == ["discrimination"]
     assert (table.accuracy.item(), table.ci_low.item()) == (whole.accuracy, whole.ci_low)
@@ -118,7 +122,7 @@ def test_the_cells_hold_what_the_functions_find(study):
     folder = study / "discrimination-seed0"
     model, processor = Checkpoint.open(str(folder / "training" / "model"))
     pairs = open_set(SHIPPED).pairs(model.config.geometry)
-    results = PhotoResults.load(folder)
+    results = PhotoResults.load(RunFolder(folder))
     pd.testing.assert_frame_equal(
         results.accuracy, evaluate(Checkpoint(model, processor), {PHOTOREALISTIC: pairs})
     )
@@ -141,7 +145,7 @@ def test_cells_are_of_a_set_and_not_of_a_folder(study, grid, moved, capsys):
     assert (cell / "accuracy.parquet").stat().st_mtime_ns == written
     manifest = read_json(moved / "tiny" / "manifest.json")
     manifest["splits"][0]["checksum"] = "0" * 16
-    write_json(moved / "tiny" / "manifest.json", manifest)
+    (moved / "tiny" / "manifest.json").write_text(json.dumps(manifest))
     assert run(*elsewhere) == 2
     assert "photorealistic/accuracy was made with another photorealistic: name another folder" in (
         capsys.readouterr().err
@@ -150,9 +154,9 @@ def test_cells_are_of_a_set_and_not_of_a_folder(study, grid, moved, capsys):
 
 def test_results_are_shown_once_all_cells_are_finished(study, tmp_path):
     folder = Path(shutil.copytree(study / "discrimination-seed0", tmp_path / "run"))
-    assert PhotoResults.load(folder) is not None
+    assert PhotoResults.load(RunFolder(folder)) is not None
     (folder / "photorealistic" / "frozen" / "DONE.json").unlink()
-    assert PhotoResults.load(folder) is None
+    assert PhotoResults.load(RunFolder(folder)) is None
 
 
 def test_a_pretrained_backbone_is_measured_as_it_was_before_training(tmp_path):
