@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
+from .options import Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed, out_file
 
 data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
 
@@ -93,7 +93,9 @@ def data_preview(
     config: Annotated[
         str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="PNG file.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option("--out", help="PNG file.", callback=out_file)] = Path(
+        "preview.png"
+    ),
     split: str = "train",
     n: Count = 16,
     seed: SceneSeed = 0,

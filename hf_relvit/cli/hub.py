@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DryRun, Public, Repo
+from .options import DryRun, Public, Repo, out_folder
 
 hub = typer.Typer(help="Published runs.", no_args_is_help=True)
 
@@ -38,7 +38,8 @@ def hub_compare(
         typer.Argument(help="Hub ids of published runs, or folders of runs.", metavar="ID..."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the page, tables and plots.")
+        Path,
+        typer.Option("--out", help="Folder for the page, tables and plots.", callback=out_folder),
     ] = Path("comparison"),
 ):
     """Put published runs side by side: accuracies, and disentanglement against generalization. Reads no weights.

@@ -10,7 +10,7 @@ import typer
 from ..errors import RelViTError
 from .bridge import SEEDS, options, receives
 from .connection import check_reachable
-from .options import ConfigFile, Out, Subject, hub_name, subject
+from .options import ConfigFile, Out, Subject, hub_name, out_file, subject
 
 
 @options(
@@ -75,7 +75,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Parquet file for the table."),
+        typer.Option("--out", help="Parquet file for the table.", callback=out_file),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import RelViTError, nearest
+from ..places import check_out
 from ..words import TASK_QUESTIONS
 from .bridge import SEEDS
 from .connection import check_reachable
@@ -25,7 +26,17 @@ def hub_name(repo: str | None) -> str | None:
     return repo if repo is None else check_id(repo)
 
 
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+def out_folder(out: Path | None) -> Path | None:
+    """A folder for results, that can be written to; RelViTError before any work if not."""
+    return out if out is None else check_out(out)
+
+
+def out_file(out: Path | None) -> Path | None:
+    """A file for a result, that can be written; RelViTError before any work if not."""
+    return out if out is None else check_out(out, file=True)
+
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=out_folder)]
 Repo = Annotated[
     str, typer.Option("--repo", help="OWNER/NAME on the Hub; made if it is new.", callback=hub_name)
 ]
