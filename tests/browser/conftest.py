@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,27 +30,38 @@ _QUIET = [
 @pytest.fixture(scope="session")
 def space(tmp_path_factory):
     """Address of the running Space."""
+    with serving(tmp_path_factory.mktemp("space")) as (url, _, _):
+        yield url
+
+
+@contextmanager
+def serving(folder: Path, **variables: str):
+    """Start the Space and end it by SIGTERM: its address, its process, its log.
+
+    Args:
+        folder: for the log and uploads.
+        variables: of its environment.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("space") / "log.txt"
-    command = [
-        sys.executable,
-        "-c",
-        f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])",
-    ]
+    log = folder / "log.txt"
+    code = f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])"
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
-        "GRADIO_TEMP_DIR": str(log.parent),
+        "GRADIO_TEMP_DIR": str(folder),
+        **variables,
     }
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=out, stderr=subprocess.STDOUT, env=environment
+        )
         try:
             _wait(url, process, log)
-            yield url
+            yield url, process, log
         finally:
             process.terminate()
             process.wait(20)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
+import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from browser.conftest import serving
+
+from hf_relvit.spaces.interventions import gate
 
 pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
 gradio_client = pytest.importorskip("gradio_client")
@@ -41,6 +51,95 @@ def test_twenty_users_at_once_lose_nothing(space):
             assert answers == [expected[i]] * 3
 
 
+def test_a_flood_is_turned_away_with_a_sentence_and_others_are_served(space):
+    """Of one address (the server trusts a proxy of its own machine to name it), and of all."""
+
+    async def flood(addresses: list[str]) -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=20)
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+            calls = [
+                client.post(
+                    f"{space}/gradio_api/call/react",
+                    json={"data": ["at=1"]},
+                    headers={"X-Forwarded-For": address},
+                )
+                for address in addresses
+            ]
+            return await asyncio.gather(*calls)
+
+    one = asyncio.run(flood(["10.0.0.1"] * 200))
+    refused = [answer for answer in one if answer.status_code != 200]
+    assert {(answer.status_code, answer.json()["detail"]) for answer in refused} == {
+        (429, gate.TOO_MANY)
+    }
+    assert connect(space).predict("at=1", api_name="/react")["same"] >= 0
+    many = asyncio.run(flood([f"10.0.{i % 40}.2" for i in range(600)]))
+    assert {answer.status_code for answer in many} == {200, 503}
+    assert len(refused) > 100 and sum(answer.status_code == 200 for answer in many) < 500
+
+
+def test_every_route_that_gradio_opens_is_allowed_by_name_or_closed(space, routes):
+    """A new version of Gradio may open others: none that was not named is answered."""
+    assert len(routes) > 40
+    assert {"/monitoring/summary", "/gradio_api/queue/join"} <= {path for _, path in routes}
+    for method, template in routes:
+        path = re.sub(r"\{[^}]*\}", "x", template)
+        if gate.allowed(method, path):
+            continue
+        code = httpx.request(method, f"{space}{path}", timeout=20).status_code
+        assert (code, path) == (404, path)
+
+
+@pytest.fixture(scope="module")
+def routes() -> set[tuple[str, str]]:
+    """Method and path of every route of a page like ours, as this Gradio opens them with all that it has."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _LIST_ROUTES], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return {(method, path) for method, path in json.loads(done.stdout.splitlines()[-1])}
+
+
+_LIST_ROUTES = """
+import json, gradio
+with gradio.Blocks() as page:
+    gradio.Textbox()
+page.queue()
+page.config = page.get_config_file()
+opened, pending = [], [gradio.routes.App.create_app(page)]
+while pending:
+    for route in pending.pop().routes:
+        router = getattr(route, "original_router", None)
+        if router is not None:
+            pending.append(router)
+        opened += [(method, route.path) for method in getattr(route, "methods", None) or ()]
+print(json.dumps(opened))
+"""
+
+
+def answered(space: str, call: dict) -> tuple[int, str]:
+    """Status and text of a call as any program may send it."""
+    sent = httpx.post(f"{space}/gradio_api/call/react", json=call, timeout=60)
+    if sent.status_code != 200:
+        return sent.status_code, sent.text
+    event = sent.json()["event_id"]
+    return 200, httpx.get(f"{space}/gradio_api/call/react/{event}", timeout=60).text
+
+
+@pytest.mark.parametrize(
+    "values", [[5], [[]], [{}], [True], [1e9], [["x"]], [{"path": "http://x/"}], [], ["at=1", 2]]
+)
+def test_values_of_a_wrong_type_are_a_sentence(space, values):
+    status, said = answered(space, {"data": values})
+    assert status == 200 and "event: error" in said
+    assert "expected" in said and '"error": null' not in said
+
+
+@pytest.mark.parametrize("call", [{"data": "x"}, {}, [], 5, None, {"data": None}])
+def test_calls_of_another_shape_are_refused(space, call):
+    assert answered(space, call)[0] == 422
+
+
 @pytest.mark.parametrize("query", ["model=../..", "scene=<b>", "at=999", "alpha=inf", "x" * 5000])
 def test_bad_input_is_one_clear_line(space, query):
     with pytest.raises(Exception) as caught:
@@ -68,24 +167,52 @@ def test_no_file_is_read_from_outside(space, path):
         assert caught.value.code in (403, 404)
 
 
-def test_an_upload_is_not_taken_from_the_servers_disk(space):
-    """A request that calls a file of the server an upload of its own; the client library would send its own file."""
-    hostile = {"path": "/etc/hostname", "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
-    call = urllib.request.Request(
-        f"{space}/gradio_api/call/uploaded",
-        json.dumps({"data": ["", hostile]}).encode(),
-        {"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(call, timeout=20) as response:
-            event = json.load(response)["event_id"]
-        with urllib.request.urlopen(
-            f"{space}/gradio_api/call/uploaded/{event}", timeout=20
-        ) as response:
-            said = response.read().decode()
-    except urllib.error.HTTPError as error:
-        error.close()
-        assert error.code in (400, 403, 422)
-        return
-    assert "event: error" in said
+@pytest.mark.parametrize("address", ["/etc/hostname", "http://127.0.0.1:{port}/secret"])
+def test_an_upload_is_no_file_and_no_address_of_the_server(space, address):
+    """A request that calls a file of the server an upload of its own, and one that would make the server fetch it."""
+    asked = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            """Not to the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
+        thread = threading.Thread(target=listener.serve_forever)
+        thread.start()
+        path = address.format(port=listener.server_port)
+        hostile = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+        config = httpx.get(f"{space}/config", timeout=20).json()
+        function = next(f["id"] for f in config["dependencies"] if f["api_name"] == "uploaded")
+        call = {"data": ["", hostile], "fn_index": function, "session_hash": "hostile"}
+        httpx.post(f"{space}/gradio_api/queue/join", json=call, timeout=20).raise_for_status()
+        said = httpx.get(f"{space}/gradio_api/queue/data?session_hash=hostile", timeout=60).text
+        listener.shutdown()
+        thread.join()
+    assert '"success":false' in said and "expected" in said
     assert Path("/etc/hostname").read_text().strip() not in said
+    assert asked == []
+
+
+def test_uploads_are_gone_after_sigterm(tmp_path):
+    """And the log of calls with wrong values has no traceback."""
+    with serving(tmp_path, HTTP_PROXY="http://127.0.0.1:9", HF_TOKEN="hf_" + "owner" * 7) as (
+        url,
+        process,
+        log,
+    ):
+        picture = {"files": ("a.png", b"not a picture", "image/png")}
+        httpx.post(f"{url}/gradio_api/upload", files=picture, timeout=60).raise_for_status()
+        assert list(tmp_path.rglob("a.png"))
+        for values in ([5], [{}], [], ["at=99"]):
+            assert "event: error" in answered(url, {"data": values})[1]
+        body = {"data": [], "fn_index": 9999, "session_hash": "a"}
+        assert httpx.post(f"{url}/gradio_api/queue/join", json=body).status_code == 422
+    assert process.returncode == 0
+    assert not list(tmp_path.rglob("a.png"))
+    assert "Traceback" not in log.read_text()

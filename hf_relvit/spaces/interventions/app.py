@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hf_relvit.spaces.interventions as package
 from hf_relvit.errors import RelViTError
@@ -25,24 +30,27 @@ def start(
 ):
     """Serve models.
 
+    This process then has no token of the Hub any more, and asks its own address without a proxy.
+
     Args:
         folders: each written by ``assets.build_assets``.
         host: address to listen at; this machine only by default.
         port: 7860 or the next free one by default.
-        block: return only when interrupted.
+        block: return only when interrupted (or ended by SIGTERM); then all uploads are removed.
 
     Returns:
         The running ``gr.Blocks``.
 
     Raises:
-        RelViTError: no Gradio, no models, models that do not open, a port that is taken.
+        RelViTError: no Gradio, no models, models that do not open, a port that is taken, no way to the own address.
     """
     on_gpu = _zero_gpu()
     check_gradio()
-    import gradio as gr
-
     # not relative: on the Hub this file runs as a program, beside the package
-    from hf_relvit.spaces.interventions import picture, served, style, view
+    from hf_relvit.spaces.interventions import gate, served
+
+    gate.forget_tokens()
+    gate.reach_itself(host)
 
     if not folders:
         raise RelViTError(f"no models to serve in {MODELS}: name a run with relvit demo --run")
@@ -50,28 +58,86 @@ def start(
     if on_gpu is not None:
         for item in items.values():
             item.model.to("cuda")
-    demo = view.build(items, *([] if on_gpu is None else [on_gpu])).queue(
-        max_size=None, default_concurrency_limit=1
-    )
+    if not block:
+        return _launch(items, on_gpu, host, port)
+    with _uploads(), _ended_by_signal():
+        demo = _launch(items, on_gpu, host, port)
+        demo.block_thread()
+        demo.close(verbose=False)
+    return demo
+
+
+def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, port: int | None):
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from hf_relvit.spaces.interventions import gate, picture, style, view
+
+    demo = view.build(items) if on_gpu is None else view.build(items, on_gpu)
+    demo.queue(max_size=gate.MAX_WAITING, default_concurrency_limit=1)
+    demo._queue.pending_messages_per_session.max_size = gate.MAX_ANSWERS
+    gated = Middleware(gate.Gate, waiting=lambda: view.waiting(demo), functions=lambda: demo.fns)
+    if os.environ.get(
+        "SPACE_ID"
+    ):  # on the Hub all requests come from its proxy, which names the visitor
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     try:
         demo.launch(
             server_name=host,
             server_port=port,
-            theme=gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=style.FONTS),
+            theme=style.theme(gr.themes),
             css=style.css(),
             max_file_size=picture.MAX_BYTES,
             show_error=False,
             footer_links=["api"],
-            prevent_thread_lock=not block,
-            quiet=not block,
+            prevent_thread_lock=True,
+            state_session_capacity=gate.MAX_SESSIONS,
+            app_kwargs={"middleware": [gated]},
+            enable_monitoring=False,
             ssr_mode=False,
             mcp_server=False,
+            pwa=False,
+            share=False,
+            run_history=False,
         )
     except OSError as error:
         raise RelViTError(
             f"cannot listen at port {port}: {error}; choose another with --port"
         ) from error
+    except ValueError as error:  # "When localhost is not accessible ..."
+        raise RelViTError(
+            f"cannot reach the own address {host or 'localhost'}: {error}; set no_proxy to it"
+        ) from error
     return demo
+
+
+@contextmanager
+def _uploads() -> Iterator[None]:
+    """A folder for what visitors upload, removed at the end."""
+    place = os.environ.get("GRADIO_TEMP_DIR")
+    if place:
+        Path(place).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="relvit-demo-", dir=place) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("GRADIO_TEMP_DIR")
+            if place:
+                os.environ["GRADIO_TEMP_DIR"] = place
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM as Ctrl-C: the default would end the process before uploads are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def models(folder: Path = MODELS) -> list[Path]:

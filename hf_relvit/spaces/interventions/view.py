@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -25,7 +25,7 @@ from .text import changed
 _EVENT: dict[str, Any] = dict(
     show_progress="hidden", api_visibility="undocumented", concurrency_id="model"
 )
-"""All that runs a model waits in one queue; nobody is turned away."""
+"""All that runs a model waits in one queue, of bounded length: see ``gate``."""
 
 
 def build(served: dict[str, Served], on_gpu: Callable = lambda function: function) -> gr.Blocks:
@@ -35,7 +35,7 @@ def build(served: dict[str, Served], on_gpu: Callable = lambda function: functio
         served: the allow-list of models, in the order of the menu.
         on_gpu: decorator of the functions that run a model; on ZeroGPU ``spaces.GPU``.
     """
-    with gr.Blocks(
+    with _Page(
         title="Inside a vision transformer",
         analytics_enabled=False,
         fill_width=True,
@@ -44,6 +44,64 @@ def build(served: dict[str, Served], on_gpu: Callable = lambda function: functio
         made = lay_out(served)
         _Wiring(served, on_gpu, made).connect(demo)
     return demo
+
+
+class _Page(gr.Blocks):
+    """Blocks whose inputs come from strangers."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *rest: Any, **options: Any):
+        """The values of a call as the components read them.
+
+        Raises:
+            gr.Error: values that no component of the page sends, in one sentence and without a traceback in the log.
+        """
+        try:
+            with _told():
+                _check_values(block_fn.inputs, inputs)
+            return await super().preprocess_data(block_fn, inputs, *rest, **options)
+        except Exception as error:
+            if isinstance(error, gr.Error):
+                error.print_exception = False
+                raise
+            raise gr.Error(_ODD_VALUES, print_exception=False) from error
+
+
+_ODD_VALUES = (
+    "These are no values of this page: expected what its components send, such as a link as text."
+)
+_FIELDS = {gr.Textbox: str, gr.File: dict, gr.Slider: int | float}
+"""Types that components take as they are; all but these take text or numbers."""
+
+
+def _check_values(components: Sequence[Any], values: list[Any]) -> None:
+    """One value of the right type for each component: Gradio fails on others somewhere within.
+
+    Raises:
+        RelViTError: which value is none.
+    """
+    if len(values) != len(components):
+        raise RelViTError(f"{len(values)} values: expected {len(components)}")
+    for component, value in zip(components, values):
+        kind = _FIELDS.get(type(component), str | int | float)
+        if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+            continue
+        name = getattr(component, "label", None) or "query"
+        raise RelViTError(f"{name} is {str(value)[:40]!r}: expected {_KIND_NAMES[kind]}")
+
+
+_KIND_NAMES = {
+    str: "text",
+    dict: "an uploaded file",
+    int | float: "a number",
+    str | int | float: "text or a number",
+}
+
+
+def waiting(demo: gr.Blocks) -> list[str]:
+    """The addresses of those whose calls wait, one for each call."""
+    queues = demo._queue.event_queue_per_concurrency_id.values()
+    calls = [call for queue in queues for call in queue.queue]
+    return [call.request.client.host for call in calls if call.request.client]
 
 
 class _Wiring:
@@ -143,7 +201,9 @@ class _Wiring:
     def touched(self, link: str, board: str, event: gr.EventData) -> dict:
         before = self.read(link)
         try:
-            state = touch(before, self.limits[before.model], board, dict(event._data or {}))
+            if not isinstance(event._data, dict):
+                raise RelViTError("a click without a place: expected x and y, or a key")
+            state = touch(before, self.limits[before.model], board, event._data)
         except RelViTError as error:
             return self.show(before, f"{error}.", "fault")
         return self.show(state, changed(before, state), controls=True)
@@ -178,8 +238,10 @@ class _Wiring:
 
     # between state and page
 
-    def read(self, link: str) -> State:
+    def read(self, link: str | None) -> State:
         with _told():
+            if not isinstance(link, str | None):
+                raise RelViTError(f"query {str(link)[:40]!r}: expected the text of a link")
             return from_query(link or "", self.starts, self.limits)
 
     def checked(self, state: State) -> State:
