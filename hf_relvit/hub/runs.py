@@ -18,6 +18,7 @@ from .. import __version__
 from ..analysis.result import Result
 from ..errors import RelViTError
 from ..manifest import MANIFEST, check_manifest
+from ..owned import results_in
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
 from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
 from ..report.results import RESULTS_FILE, RunResults, collect_results
@@ -331,6 +332,5 @@ def _report(run: RunFolder) -> Path | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    """The files of a folder that are results: neither half-written nor what file managers leave."""
+    return results_in(folder) if folder.is_dir() else []

@@ -47,13 +47,14 @@ CAUSAL_KEYS = {
 }
 """Causal analysis -> the columns that tell the rows of its table apart."""
 
-_SCORES = "scores.parquet"
+SCORES = "scores.parquet"
+"""The table of an alignment, in its cell."""
 _ACCURACY = "accuracy.parquet"
 _TABLES = {
     "accuracy": f"{EVALUATION}/{_ACCURACY}",
     "attention": f"{ATTENTION}/attention.parquet",
     "photorealistic": f"photorealistic/accuracy/{_ACCURACY}",
-    "alignment": f"das*/*/{_SCORES}",
+    "alignment": f"das*/*/{SCORES}",
     "novel": "novel/*/novel.parquet",
     "probes": "probes/*/probes.parquet",
     "steering": "steering/steering.parquet",
@@ -93,7 +94,7 @@ LAYOUT = (
     Entry(_TABLES["accuracy"], "accuracy per split and kind of pair"),
     Entry(_TABLES["attention"], "attention per layer and head, with `attention.json`"),
     Entry(VIEWER, "the attention of single heads on one scene"),
-    Entry("das/<property>-<layer>/", f"an alignment, and its scores and controls in `{_SCORES}`"),
+    Entry("das/<property>-<layer>/", f"an alignment, and its scores and controls in `{SCORES}`"),
     Entry("das_random/<property>-<layer>/", "the same of the network with random weights"),
     Entry("novel/<property>/novel.parquet", "answers to values that no object has"),
     Entry("probes/<target>/probes.parquet", "what probes read at each layer, with the probes"),

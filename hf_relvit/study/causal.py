@@ -14,10 +14,17 @@ from ..analysis.probes import Form, ProbeConfig, fit_probes
 from ..analysis.steering import SteeringConfig, steer
 from ..files import write_table
 from ..modeling.checkpoints import Checkpoint
-from ..report.folder import RunFolder
+from ..report.folder import (
+    NOVEL,
+    PROBE,
+    SCORES,
+    STEERING,
+    TRAINING,
+    RunFolder,
+    alignment_cell,
+)
 from ..stimuli.counterfactuals import PROPERTIES
 from ..training.config import TrainConfig
-from ..training.folder import TrainingFolder
 from ..training.precision import computes_bf16
 from .cells import Cell
 from .plan import CausalConfig
@@ -67,7 +74,7 @@ class RunAnalyses:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        return TrainingFolder(self.run / "training").checkpoint()
+        return RunFolder(self.run).checkpoint()
 
     @cached_property
     def captures(self) -> PairCaptures:
@@ -91,21 +98,22 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
     """The cells of a run beyond attention, in the order of their needs; ``run`` is its folder."""
     analyses = RunAnalyses(config, causal, run)
     found = {
-        prop: tuple([f"das/{prop}-{layer}" for layer in analyses.layers]) for prop in PROPERTIES
+        prop: tuple([alignment_cell(prop, layer) for layer in analyses.layers])
+        for prop in PROPERTIES
     }
-    needs_probes = ("training", "probes/judgement")
+    needs_probes = (TRAINING, PROBE.format("judgement"))
     cells = {
-        "das": _alignment_cells(analyses, "das", "trained"),
-        "das_random": _alignment_cells(analyses, "das_random", "random"),
+        "das": _alignment_cells(analyses, "trained"),
+        "das_random": _alignment_cells(analyses, "random"),
         "novel": [
-            Cell(f"novel/{prop}", partial(_novel, analyses, prop), ("training", *found[prop]))
+            Cell(NOVEL.format(prop), partial(_novel, analyses, prop), (TRAINING, *found[prop]))
             for prop in PROPERTIES
         ],
         "probes": [
-            Cell(f"probes/{target}", partial(_probes, analyses, target), ("training",))
+            Cell(PROBE.format(target), partial(_probes, analyses, target), (TRAINING,))
             for target in analyses.targets
         ],
-        "steering": [Cell("steering", partial(_steering, analyses), needs_probes)],
+        "steering": [Cell(STEERING, partial(_steering, analyses), needs_probes)],
     }
     depth = dataclasses.asdict(causal)
     del depth["cache_gb"], depth["analyses"]  # no result depends on them
@@ -114,12 +122,12 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
     return [dataclasses.replace(cell, settings=settings) for cell in wanted]
 
 
-def _alignment_cells(analyses: RunAnalyses, folder: str, weights: Weights) -> list[Cell]:
+def _alignment_cells(analyses: RunAnalyses, weights: Weights) -> list[Cell]:
     cells = []
     for prop in PROPERTIES:
         for layer in analyses.layers:
             work = partial(_align, analyses, weights, prop, layer)
-            cells.append(Cell(f"{folder}/{prop}-{layer}", work, ("training",)))
+            cells.append(Cell(alignment_cell(prop, layer, weights), work, (TRAINING,)))
     return cells
 
 
@@ -139,7 +147,7 @@ def _align(analyses: RunAnalyses, weights: Weights, prop: Any, layer: int, folde
     )
     (alignment,) = result.alignments + result.random
     alignment.save(folder)
-    write_table(folder / "scores.parquet", result.frame)
+    write_table(folder / SCORES, result.frame)
 
 
 def _novel(analyses: RunAnalyses, prop: str, folder: Path) -> None:

@@ -26,7 +26,7 @@ READERS = [
     path
     for folder in ("report", "study", "hub", "cli")
     for path in sorted((PACKAGE / folder).glob("*.py"))
-    if path not in OWNERS and path.name != "causal.py"
+    if path not in OWNERS
 ]
 READERS += [PACKAGE / "spaces" / "interventions" / name for name in ("assets.py", "served.py")]
 READERS += [ROOT / "examples" / "keep_results.py"]
