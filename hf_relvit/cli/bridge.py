@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import math
 import types
 import typing
 from collections.abc import Callable
@@ -23,11 +22,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import RelViTError
+from ..limits import SEEDS, check_count, check_finite
 from .source import Field, read_fields
 
-SEEDS: dict[str, Any] = {"min": 0, "max": 2**32 - 1}
-"""The seeds that every random generator of the package takes."""
+SEED_RANGE: dict[str, Any] = {"min": 0, "max": SEEDS - 1}
 
 
 def options(
@@ -112,7 +110,7 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
     declaration = option_name(field)
     extra: dict[str, Any] = {}
     if field.name == "seed":
-        extra = dict(SEEDS)
+        extra = dict(SEED_RANGE)
     if bool in alternatives:
         declaration = f"{declaration}/--no-{declaration.removeprefix('--')}"
     elif dict in map(_plain, alternatives):
@@ -136,12 +134,14 @@ def as_declared(field: Field, value: Any) -> Any:
     """What was given, in the field's type.
 
     Raises:
-        RelViTError: a number that is not finite.
+        RelViTError: a number that is not finite, or larger than anything that can be done.
     """
     values = value if isinstance(value, list) else [value]
     for each in values:
-        if isinstance(each, float) and not math.isfinite(each):
-            raise RelViTError(f"{option_name(field)} {each}: expected a finite number")
+        if isinstance(each, float):
+            check_finite(option_name(field), each)
+        elif isinstance(each, int) and field.name != "seed":
+            check_count(option_name(field), each)
     wants_tuple = _plain(_alternatives(field)[0]) is tuple
     return tuple(values) if wants_tuple else value
 

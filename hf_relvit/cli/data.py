@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed, out_file
+from ..limits import MOST_ROWS
+from .options import OUT_FILE, Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
 
 data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
 
@@ -25,10 +26,12 @@ def data_build(
     ],
     out: Out,
     n_train: Annotated[
-        int | None, typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.")
+        int | None,
+        typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.", max=MOST_ROWS),
     ] = None,
     n_eval: Annotated[
-        int | None, typer.Option(help="Scenes in each other split; likewise, or 1024 images.")
+        int | None,
+        typer.Option(help="Scenes in each other split; likewise, or 1024 images.", max=MOST_ROWS),
     ] = None,
     seed: SceneSeed = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
@@ -93,9 +96,7 @@ def data_preview(
     config: Annotated[
         str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="PNG file.", callback=out_file)] = Path(
-        "preview.png"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="PNG file.", **OUT_FILE)] = Path("preview.png"),
     split: str = "train",
     n: Count = 16,
     seed: SceneSeed = 0,
@@ -108,12 +109,14 @@ def data_preview(
     """
     from ..files import atomic_write
     from ..geometry import parse_config
+    from ..limits import check_memory
     from ..stimuli.objects import open_objects
     from ..stimuli.preview import contact_sheet
     from ..stimuli.scenes import sample
 
     objects = open_objects(masks, palette)
     geometry, combinations = parse_config(config)
+    check_memory("-n", n, 3 * geometry.image_size**2)
     rounded = -(-n // 4) * 4
     scenes = sample(
         task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects

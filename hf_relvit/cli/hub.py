@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DryRun, Public, Repo, out_folder
+from .options import OUT_FOLDER, DryRun, Public, Repo
 
 hub = typer.Typer(help="Published runs.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def hub_compare(
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", help="Folder for the page, tables and plots.", callback=out_folder),
+        typer.Option("--out", help="Folder for the page, tables and plots.", **OUT_FOLDER),
     ] = Path("comparison"),
 ):
     """Put published runs side by side: accuracies, and disentanglement against generalization. Reads no weights.

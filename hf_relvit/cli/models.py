@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import RelViTError
-from .bridge import SEEDS, options, receives
+from .bridge import SEED_RANGE, options, receives
 from .connection import check_reachable
-from .options import ConfigFile, Out, Subject, hub_name, out_file, subject
+from .options import COUNT, OUT_FILE, ConfigFile, Out, Subject, hub_name, subject
 
 
 @options(
@@ -68,14 +68,14 @@ def train(
 def evaluate(
     subject: Subject,
     n: Annotated[
-        int | None, typer.Option("-n", help="Scenes of each split; 1024 by default.", min=1)
+        int | None, typer.Option("-n", help="Scenes of each split; 1024 by default.", **COUNT)
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Of the scenes; 0 by default.", **SEEDS)
+        int | None, typer.Option("--seed", help="Of the scenes; 0 by default.", **SEED_RANGE)
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Parquet file for the table.", callback=out_file),
+        typer.Option("--out", help="Parquet file for the table.", **OUT_FILE),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import RelViTError, nearest
+from ..limits import MOST_ROWS
 from ..places import check_out
 from ..words import TASK_QUESTIONS
-from .bridge import SEEDS
+from .bridge import SEED_RANGE
 from .connection import check_reachable
 
 if TYPE_CHECKING:
@@ -36,7 +37,17 @@ def out_file(out: Path | None) -> Path | None:
     return out if out is None else check_out(out, file=True)
 
 
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", callback=out_folder)]
+def named(text: str | Path) -> Path:
+    """The path of an --out; an empty one, as of a variable that is not set, would be the current folder."""
+    if not str(text):
+        raise ValueError("expected a name")
+    return Path(text)
+
+
+OUT_FOLDER: dict[str, Any] = {"parser": named, "metavar": "FOLDER", "callback": out_folder}
+OUT_FILE: dict[str, Any] = {"parser": named, "metavar": "FILE", "callback": out_file}
+COUNT: dict[str, Any] = {"min": 1, "max": MOST_ROWS}
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.", **OUT_FOLDER)]
 Repo = Annotated[
     str, typer.Option("--repo", help="OWNER/NAME on the Hub; made if it is new.", callback=hub_name)
 ]
@@ -47,8 +58,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="List files and sizes, s
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
 ]
-SceneSeed = Annotated[int, typer.Option("--seed", help="Of scenes and of chance.", **SEEDS)]
-Count = Annotated[int, typer.Option("-n", help="Scenes.", min=1)]
+SceneSeed = Annotated[int, typer.Option("--seed", help="Of scenes and of chance.", **SEED_RANGE)]
+Count = Annotated[int, typer.Option("-n", help="Scenes.", **COUNT)]
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of your own mask PNGs (black is object), or 3D objects.")
 ]
@@ -71,7 +82,7 @@ Labels = Annotated[
     ),
 ]
 TrainScenes = Annotated[
-    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", min=1)
+    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", **COUNT)
 ]
 PhotorealisticSet = Annotated[
     Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..limits import MOST_RUNS
 from .bridge import options, receives
 from .options import ConfigFile, Out
 
@@ -34,6 +35,7 @@ def planned(
         typer.Option(
             help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.",
             min=1,
+            max=MOST_RUNS,
         ),
     ] = None,
     causal: Annotated[

@@ -118,6 +118,62 @@ def test_a_wrong_option_is_one_line_with_the_value(arguments, line, capsys, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+MANY = "1000000000000"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-train", MANY],
+        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-eval", MANY],
+        ["data", "preview", "rmts", "--config", "quick-32", "-n", MANY],
+        ["data", "preview", "rmts", "--config", "quick-32", "-n", "100000000"],
+        ["study", "run", "quick", "--out", "x", "--seeds", "1000000"],
+        ["study", "plan", "quick", "--out", "x", "--seeds", "1000000"],
+        ["train", "quick", "--out", "x", "--images", MANY],
+        ["evaluate", "x", "-n", MANY],
+        ["diagnose", "x", "--out", "x", "--pairs", MANY],
+        ["analyze", "das", "x", "--out", "x", "--pairs", MANY],
+        ["analyze", "das", "x", "--out", "x", "--test-pairs", MANY],
+        ["analyze", "probe", "x", "--out", "x", "--n-train", MANY],
+        ["analyze", "steer", "x", "--out", "x", "-n", MANY],
+        ["analyze", "attention", "x", "--out", "x", "-n", MANY],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_absurd_sizes_are_one_line(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.startswith("relvit: ") and err.count("\n") == 1
+    assert arguments[-1] in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "quick"],
+        ["study", "run", "quick"],
+        ["diagnose", "x"],
+        ["evaluate", "x"],
+        ["analyze", "das", "x"],
+        ["analyze", "correlation", "x"],
+        ["hub", "compare", "x"],
+        ["data", "build", "rmts", "--config", "quick-32"],
+        ["data", "preview", "rmts", "--config", "quick-32"],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_out_is_refused(command, capsys, tmp_path, monkeypatch):
+    """An unset variable of a shell would write into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*command, "--out", "", capsys=capsys)
+    assert code == 2
+    assert "--out '': expected a name" in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "ü/x", "x", ""])
 @pytest.mark.parametrize(
     "command",
