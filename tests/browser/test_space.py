@@ -56,7 +56,7 @@ def test_intervene_and_see_the_flip(visit):
     page = visit()
     page.locator("#examples button").filter(has_text="Give A another color: it flips").click()
     settles(page, "#outcome .badge", "the answer flips")
-    settles(page, "#outcome", "So here these directions carry the color")
+    settles(page, "#outcome", "no effect is claimed")
     picture(page, "flip")
     page.locator("#layer input[type=range]").focus()
     page.keyboard.press("End")

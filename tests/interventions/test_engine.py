@@ -15,7 +15,7 @@ from hf_relvit.geometry import geometry
 from hf_relvit.spaces.interventions import engine
 from hf_relvit.spaces.interventions.engine import answer, react, scene_table, source_table, swapped
 from hf_relvit.spaces.interventions.moves import first_state
-from hf_relvit.spaces.interventions.state import Limits, Thing
+from hf_relvit.spaces.interventions.state import Limits, PlacedObject
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 
@@ -42,7 +42,7 @@ def test_composed_scenes_are_scenes(task):
     for i in range(24):
         values = zip(table.shape[i], table.color[i], table.corner[i])
         things = tuple(
-            Thing(int(s), int(c), int(row), int(column)) for s, c, (row, column) in values
+            PlacedObject(int(s), int(c), int(row), int(column)) for s, c, (row, column) in values
         )
         typed = scene_table(things, limits, index=int(table.index[i]))
         for name in ("label", "relation", "difference"):
@@ -55,7 +55,7 @@ def test_the_look_is_the_models(served, state):
     table = scene_table(state.scene, served.limits)
     assert look.same == pytest.approx(same(served, table), abs=1e-6)
     assert look.same == pytest.approx(answer(served, render(table)[0]), abs=1e-6)
-    frame = measure_attention(served.model, served.processor, table).to_frame()
+    frame = measure_attention(served.checkpoint, table).to_frame()
     for row in frame.itertuples():
         assert look.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(
             row.mean, abs=1e-6
@@ -155,7 +155,8 @@ def test_another_draw_is_another_value(served, state):
 
 def test_many_people_at_once_get_their_own_answers(served, state):
     states = [
-        dataclasses.replace(state.with_thing(0, Thing(i, i, 3, 1)), layer=i % 2) for i in range(12)
+        dataclasses.replace(state.with_thing(0, PlacedObject(i, i, 3, 1)), layer=i % 2)
+        for i in range(12)
     ]
     alone = [react(served, item) for item in states]
     with ThreadPoolExecutor(6) as pool:

@@ -17,7 +17,7 @@ from hf_relvit.spaces.interventions.moves import first_state, touch
 from hf_relvit.spaces.interventions.state import (
     ACTIONS,
     Limits,
-    Thing,
+    PlacedObject,
     check,
     from_query,
     overlap,
@@ -132,10 +132,10 @@ def test_the_display_pair_stands_where_training_showed_it():
     with pytest.raises(RelViTError, match="display"):
         check(state.with_thing(2, moved), FOUR)
     with pytest.raises(RelViTError, match="display"):
-        check(state.with_thing(4, Thing(1, 1, 0, 1)), FOUR)
+        check(state.with_thing(4, PlacedObject(1, 1, 0, 1)), FOUR)
 
 
 def test_overlap_counts_patches():
-    a = Thing(0, 0, 2, 2)
-    assert overlap(a, Thing(0, 0, 3, 3), TWO.geometry)
-    assert not overlap(a, Thing(0, 0, 4, 2), TWO.geometry)
+    a = PlacedObject(0, 0, 2, 2)
+    assert overlap(a, PlacedObject(0, 0, 3, 3), TWO.geometry)
+    assert not overlap(a, PlacedObject(0, 0, 4, 2), TWO.geometry)

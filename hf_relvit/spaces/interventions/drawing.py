@@ -12,7 +12,7 @@ from hf_relvit.geometry import SceneGeometry
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.scenes import LABELS
 
-from .state import Thing
+from .state import PlacedObject
 from .text import percent
 
 KIND_NAMES = {
@@ -27,7 +27,7 @@ KIND_NAMES = {
 
 def board(
     picture: np.ndarray,
-    things: Iterable[tuple[str, Thing, bool]],
+    things: Iterable[tuple[str, PlacedObject, bool]],
     geometry: SceneGeometry,
     heat: np.ndarray | None = None,
     label: str = "",

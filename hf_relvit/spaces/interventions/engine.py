@@ -16,13 +16,13 @@ from hf_relvit.modeling.attention_mass import record_object_attention
 from hf_relvit.stimuli.scenes import SceneTable
 
 from .served import Served
-from .state import Limits, State, Thing
+from .state import Limits, PlacedObject, State
 
 _running = threading.Lock()  # hooks belong to the model: one thread at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Prediction:
     """What the model makes of the scene.
 
     Attributes:
@@ -43,7 +43,7 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class InterventionCurve:
     """What an intervention does after each layer.
 
     Attributes:
@@ -61,7 +61,7 @@ class Outcome:
     width: int
 
 
-def scene_table(things: tuple[Thing, ...], limits: Limits, index: int = 0) -> SceneTable:
+def scene_table(things: tuple[PlacedObject, ...], limits: Limits, index: int = 0) -> SceneTable:
     """The composed scene as a table of one row; ``index`` keys the noise of its pixels."""
     rows = np.array(
         [[thing.shape, thing.color, thing.row, thing.column] for thing in things], dtype=np.int16
@@ -85,7 +85,7 @@ def source_table(state: State, limits: Limits) -> SceneTable:
 
 
 @torch.no_grad()
-def react(served: Served, state: State) -> tuple[Look, Outcome]:
+def react(served: Served, state: State) -> tuple[Prediction, InterventionCurve]:
     """Run the model on a checked state: the scene as it is, and the intervention after every layer."""
     model, limits = served.model, served.limits
     table = scene_table(state.scene, limits)
@@ -102,7 +102,9 @@ def react(served: Served, state: State) -> tuple[Look, Outcome]:
                 if mass is not None
             ]
         )
-        look = Look(same, int(table.label[0]), shares, attention_maps(served.checkpoint, table))
+        look = Prediction(
+            same, int(table.label[0]), shares, attention_maps(served.checkpoint, table)
+        )
         curves = {name: np.full(limits.layers, np.nan) for name in CONTROLS[state.action]}
         size: list[int | None] = [None] * limits.layers
         for site, edits, directions in _ACTIONS[state.action](
@@ -111,7 +113,9 @@ def react(served: Served, state: State) -> tuple[Look, Outcome]:
             size[site.layer] = directions
             for name, value in zip(curves, _same(forward_from(model, site, torch.cat(edits)))):
                 curves[name][site.layer] = value
-    return look, Outcome(_goal(state, limits, look.truth), curves, size, model.config.hidden_size)
+    return look, InterventionCurve(
+        _goal(state, limits, look.truth), curves, size, model.config.hidden_size
+    )
 
 
 @torch.no_grad()
@@ -205,11 +209,13 @@ def _goal(state: State, limits: Limits, truth: int) -> int:
     return int(scene_table(swapped(state), limits).label[0])
 
 
-def swapped(state: State) -> tuple[Thing, ...]:
+def swapped(state: State) -> tuple[PlacedObject, ...]:
     """The scene as it would be if the swap had been made to the objects themselves."""
     thing, giver = state.scene[state.edited], state.source[state.giver]
     values = {"shape": thing.shape, "color": thing.color} | {state.prop: getattr(giver, state.prop)}
-    return state.with_thing(state.edited, Thing(**values, row=thing.row, column=thing.column)).scene
+    return state.with_thing(
+        state.edited, PlacedObject(**values, row=thing.row, column=thing.column)
+    ).scene
 
 
 def _pixels(served: Served, table: SceneTable) -> torch.Tensor:

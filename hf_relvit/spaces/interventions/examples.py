@@ -12,7 +12,7 @@ from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 from .engine import react
 from .moves import first_state
 from .served import Served
-from .state import State, Thing, check, to_query
+from .state import PlacedObject, State, check, to_query
 
 TRIED = 24
 _LABELS = {
@@ -58,7 +58,9 @@ def find_examples(served: Served) -> list[dict[str, str]]:
     ]
     found.append(_example(served, "steer", *_best(served, states)))
     start = first_state(served.limits)
-    new = [Thing(16 + i, 4, thing.row, thing.column) for i, thing in enumerate(start.scene[:2])]
+    new = [
+        PlacedObject(16 + i, 4, thing.row, thing.column) for i, thing in enumerate(start.scene[:2])
+    ]
     unseen = dataclasses.replace(start, scene=(*new, *start.scene[2:]))
     return [*found, {"label": "Two shapes that training never showed", "query": to_query(unseen)}]
 
@@ -82,7 +84,7 @@ def _pairs(served: Served, prop: str) -> Iterator[State]:
             continue
         scene, source = (
             [
-                Thing(*(int(v) for v in row))
+                PlacedObject(*(int(v) for v in row))
                 for row in np.column_stack([part.shape[i], part.color[i], part.corner[i]])
             ]
             for part in (table.base, table.source)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_relvit.errors import RelViTError
 
-from .state import Limits, State, Thing, overlap
+from .state import Limits, PlacedObject, State, overlap
 
 KEYS = {"ArrowUp": (-1, 0), "ArrowDown": (1, 0), "ArrowLeft": (0, -1), "ArrowRight": (0, 1)}
 
@@ -16,9 +16,11 @@ KEYS = {"ArrowUp": (-1, 0), "ArrowDown": (1, 0), "ArrowLeft": (0, -1), "ArrowRig
 def first_state(limits: Limits) -> State:
     """A scene to start with: two stars that differ in color, and a source object with the color that B has."""
     star, flag, ring, bone, pink, blue = 13, 12, 8, 15, 0, 4
-    display = tuple(Thing(bone, color, *corner) for color, corner in zip((1, 2), limits.fixed))
-    scene = (Thing(star, pink, 3, 1), Thing(star, blue, 5, 5), *display)
-    source = (Thing(flag, blue, 3, 5), Thing(ring, pink, 5, 2))
+    display = tuple(
+        PlacedObject(bone, color, *corner) for color, corner in zip((1, 2), limits.fixed)
+    )
+    scene = (PlacedObject(star, pink, 3, 1), PlacedObject(star, blue, 5, 5), *display)
+    source = (PlacedObject(flag, blue, 3, 5), PlacedObject(ring, pink, 5, 2))
     return State(limits.model, scene, source)
 
 

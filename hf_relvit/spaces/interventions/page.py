@@ -9,7 +9,7 @@ import numpy as np
 from hf_relvit.analysis.attention import KINDS
 
 from . import drawing, text
-from .engine import Look, Outcome, answer, react, scene_table, source_table
+from .engine import InterventionCurve, Prediction, answer, react, scene_table, source_table
 from .served import Served
 from .state import State
 
@@ -90,7 +90,7 @@ def _said(sentence: str, kind: str = "") -> str:
     return f'<p class="said {kind}" aria-live="polite">{escape(sentence)}</p>'
 
 
-def _heat(served: Served, state: State, look: Look) -> tuple[np.ndarray, str]:
+def _heat(served: Served, state: State, look: Prediction) -> tuple[np.ndarray, str]:
     """Attention of the selected object's tokens (A's, if the source's are selected) on each patch, and its name."""
     index = state.selected if state.selected < len(state.scene) else 0
     geometry = served.model.config.geometry
@@ -100,10 +100,11 @@ def _heat(served: Served, state: State, look: Look) -> tuple[np.ndarray, str]:
     return chosen[tokens].mean(0)[geometry.prefix_tokens :], state.name(index)
 
 
-def _outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
+def _outcome(served: Served, state: State, look: Prediction, result: InterventionCurve) -> str:
     sentence = _said(text.outcome(served, state, look, result))
+    sentence += _said(text.often(served.about, state)) + _said(text.scope(served))
     if np.isnan(result.same["edit"][state.layer]):
-        return sentence
+        return _said(text.outcome(served, state, look, result))
     rows = [("before", look.same, "before")]
     for name, curve in result.same.items():
         rows.append(
@@ -137,4 +138,4 @@ def _often(served: Served, state: State) -> str:
     labels = CONDITION_LABELS | {"edit": "works"}
     lines = [(labels[name], name, values[name]) for name in names]
     chart = drawing.curves(lines, state.layer, intervals=intervals, ends=("never", "always"))
-    return f"<h4>Many scenes like this one, every layer</h4>{chart}{_said(text.often(served.about, state), 'small')}"
+    return f"<h4>Many scenes like this one, every layer</h4>{chart}"

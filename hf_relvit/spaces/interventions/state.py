@@ -23,7 +23,7 @@ _CURE = "open the page without what follows the question mark, or copy the link 
 
 
 @dataclass(frozen=True)
-class Thing:
+class PlacedObject:
     """An object: ids of its shape and color, (row, column) of its top-left patch."""
 
     shape: int
@@ -83,8 +83,8 @@ class State:
     """
 
     model: str
-    scene: tuple[Thing, ...]
-    source: tuple[Thing, ...]
+    scene: tuple[PlacedObject, ...]
+    source: tuple[PlacedObject, ...]
     selected: int = 0
     look_layer: int = 0
     look_head: int = -1
@@ -99,11 +99,11 @@ class State:
     draw: int = 0
 
     @property
-    def things(self) -> tuple[Thing, ...]:
+    def things(self) -> tuple[PlacedObject, ...]:
         """Of the scene, then of the source."""
         return self.scene + self.source
 
-    def with_thing(self, index: int, thing: Thing) -> State:
+    def with_thing(self, index: int, thing: PlacedObject) -> State:
         """The state with another object at ``index`` of :attr:`things`."""
         things = [*self.things]
         things[index] = thing
@@ -168,7 +168,7 @@ def check(state: State, limits: Limits) -> State:
     return state
 
 
-def _check_thing(thing: Thing, limits: Limits) -> None:
+def _check_thing(thing: PlacedObject, limits: Limits) -> None:
     places = limits.geometry.grid - limits.geometry.object_patches + 1
     for name, stop in {
         "shape": limits.shapes,
@@ -184,12 +184,12 @@ def _within(value: object, start: int, stop: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and start <= value < stop
 
 
-def display(state: State) -> tuple[Thing, ...]:
+def display(state: State) -> tuple[PlacedObject, ...]:
     """The display pair, empty in discrimination."""
     return state.scene[2:]
 
 
-def overlap(a: Thing, b: Thing, geometry: SceneGeometry) -> bool:
+def overlap(a: PlacedObject, b: PlacedObject, geometry: SceneGeometry) -> bool:
     """Whether two objects share a patch."""
     return max(abs(a.row - b.row), abs(a.column - b.column)) < geometry.object_patches
 
@@ -245,13 +245,13 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
     return check(dataclasses.replace(defaults[name], **values), limits[name])
 
 
-def _thing(key: str, text: str) -> Thing:
+def _thing(key: str, text: str) -> PlacedObject:
     parts = text.split(".", 8)
     if len(parts) != 4:
         raise RelViTError(
             f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {_CURE}"
         )
-    return Thing(*(_number(key, part) for part in parts))
+    return PlacedObject(*(_number(key, part) for part in parts))
 
 
 def _number(key: str, text: str) -> int:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from hf_relvit.report.readings import Measurement, exceeds_controls
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 from hf_relvit.stimuli.scenes import LABELS
 
-from .engine import Look, Outcome, swapped
+from .engine import InterventionCurve, Prediction, swapped
 from .served import Served
-from .state import State, Thing
+from .state import PlacedObject, State
 
 ACTION_NAMES = {
     "swap": "Swap a property",
@@ -32,7 +33,7 @@ CONDITION_NAMES = {
 }
 
 
-def name(thing: Thing) -> str:
+def name(thing: PlacedObject) -> str:
     """Such as "cyan star"."""
     return f"{COLOR_NAMES[thing.color]} {SHAPE_NAMES[thing.shape]}"
 
@@ -64,7 +65,7 @@ def _relation(state: State, pair: int) -> str:
     return f"{who} differs in {differ}" if differ else f"{who} is the same"
 
 
-def decision(served: Served, state: State, look: Look) -> str:
+def decision(served: Served, state: State, look: Prediction) -> str:
     """What the model says about the scene, whether it is right and why, and what is new to it."""
     link = ", and " if look.truth else ", but "
     why = link.join(_relation(state, pair) for pair in range(len(state.scene) // 2))
@@ -86,7 +87,7 @@ def decision(served: Served, state: State, look: Look) -> str:
     return f"The model says {_saying(look.same)}. {right}: {why}.{note}"
 
 
-def attention(state: State, look: Look) -> str:
+def attention(state: State, look: Prediction) -> str:
     """Where the attention of the first pair's tokens goes in the chosen layer and head."""
     shares = look.shares[state.look_layer]
     own, pair, display, far, cls, _ = (
@@ -100,16 +101,18 @@ def attention(state: State, look: Look) -> str:
     return f"Layer {state.look_layer}, {who}: A and B send {', '.join(parts)}."
 
 
-def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
-    """What was done, what the answer should be, what it is, what the controls say, and what follows."""
+def outcome(served: Served, state: State, look: Prediction, result: InterventionCurve) -> str:
+    """What was done to this scene, what the answer should be, what it is, and what the controls say.
+
+    It claims nothing about the model: one scene has no interval. See :func:`often`.
+    """
     if np.isnan(result.same["edit"][state.layer]):
         return f"Nothing was fitted after layer {state.layer} for this: choose another layer."
     size = result.size[state.layer]
     if not size:
         return f"After layer {state.layer} the fit found no direction that carries the {state.prop}: nothing to edit."
-    did, claim, so = _DID[state.action](
-        state, look, f"{size} of {result.width} directions after layer {state.layer}"
-    )
+    where = f"{size} of {result.width} directions after layer {state.layer}"
+    did, claim = _DID[state.action](state, where)
     after = result.same["edit"][state.layer]
     changes = result.goal != look.answer
     hit = int(after > 0.5) == result.goal
@@ -129,15 +132,10 @@ def outcome(served: Served, state: State, look: Look, result: Outcome) -> str:
     told = "; ".join(
         f"with {CONDITION_NAMES[c]}, {_saying(result.same[c][state.layer])}" for c in controls
     )
-    if changes and hit:
+    last = ""
+    if changes and hit and moved:
         both = " and ".join(CONDITION_NAMES[c] for c in moved)
-        last = (
-            f"But {both} did the same, so this flip shows nothing." if moved else f"So here {so}."
-        )
-    elif changes:
-        last = "So on this scene the answer does not hang on what was edited."
-    else:
-        last = ""
+        last = f"But {both} did the same, so this flip shows nothing."
     return (
         f"{did} {claim} {should} {LABELS[result.goal]}. {verdict} Controls: {told}. {last}".strip()
     )
@@ -153,41 +151,32 @@ def _is_control(state: State, condition: str) -> bool:
     return was == (getattr(giver, state.prop) == getattr(partner, state.prop))
 
 
-def _swap(state: State, look: Look, where: str) -> tuple[str, str, str]:
+def _swap(state: State, where: str) -> tuple[str, str]:
     thing, giver = state.scene[state.edited], state.source[state.giver]
     value = (COLOR_NAMES if state.prop == "color" else SHAPE_NAMES)[getattr(giver, state.prop)]
     a, x = state.name(state.edited), state.name(len(state.scene) + state.giver)
     did = f"You gave {a} ({name(thing)}) the {state.prop} of {x} ({value}), in {where}."
     new = name(swapped(state)[state.edited])
     claim = f"If the model keeps the {state.prop} there, {a} now counts as a {new} and the answer"
-    return (
-        did,
-        claim,
-        f"these directions carry the {state.prop}, and the answer is computed from them",
-    )
+    return did, claim
 
 
-def _steer(state: State, look: Look, where: str) -> tuple[str, str, str]:
+def _steer(state: State, where: str) -> tuple[str, str]:
     pair = "A and B" if state.pair == 0 else "C and D"
     relation = _pair_relation(state)
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
     did = f"You added {state.alpha:g} times {read} to the tokens of {pair}, after layer {state.layer}."
-    return (
-        did,
-        "If the model uses what the probe reads, the answer",
-        "the model uses this direction to judge",
-    )
+    return did, "If the model uses what the probe reads, the answer"
 
 
-def _inject(state: State, look: Look, where: str) -> tuple[str, str, str]:
+def _inject(state: State, where: str) -> tuple[str, str]:
     pair = "A and B" if state.pair == 0 else "C and D"
     how = "different made-up values" if _pair_relation(state) else "the same made-up value"
     if state.method == "known":
         how = how.replace("made-up", "borrowed")
     did = f"You gave {pair} {how} of {state.prop} ({METHOD_NAMES[state.method]}), in {where}."
     claim = "If the model compares whatever stands there, the answer"
-    new = "values it has seen elsewhere" if state.method == "known" else "values it has never seen"
-    return did, claim, f"the comparison also works on {new}"
+    return did, claim
 
 
 _DID = {"swap": _swap, "steer": _steer, "inject": _inject}
@@ -201,22 +190,52 @@ def _pair_relation(state: State) -> int:
 
 
 def often(about: dict[str, Any], state: State) -> str:
-    """How often it works over many scenes, from what was counted when the model was prepared."""
+    """How often it works over many scenes, and whether that is an effect, by the rule of all our reports.
+
+    An effect is claimed only where its interval lies above those of all controls; see ``readings.exceeds_controls``.
+
+    Args:
+        about: of the model; its "measured" was counted when the model was prepared.
+        state: the chosen intervention.
+    """
     rows = [row for row in measured(about, state) if row["layer"] == state.layer]
-    edit = next((row for row in rows if row["condition"] == "edit"), None)
-    if edit is None:
-        return ""
-    controls = [
-        f"{percent(row['accuracy'])} with {CONDITION_NAMES[row['condition']]}"
-        for row in rows
-        if row is not edit
-    ]
-    interval = f"{edit['ci_low']:.0%} to {edit['ci_high']:.0%}".replace("%", " %")
-    beside = f", {', '.join(controls)}" if controls else ""
+    parts = {row["condition"]: Measurement.from_row(row, row["condition"]) for row in rows}
+    effect = parts.pop("edit", None)
+    if effect is None:
+        return "This was not counted over many scenes, so no effect is claimed."
+    controls = [f"{percent(part.value)} with {CONDITION_NAMES[key]}" for key, part in parts.items()]
+    interval = f"{effect.low:.0%} to {effect.high:.0%}".replace("%", " %")
+    told = "".join(f"{control}, " for control in controls)
+    before = LABELS[_pair_relation(state)]
+    if exceeds_controls(effect, parts.values()):
+        conclusion = f"That lies above all controls: {_claim(state)}."
+    else:
+        conclusion = "That does not lie above all controls, so no effect is claimed."
     return (
-        f"One scene proves little. Over {edit['n']} test scenes whose pair was {edit['before']}, "
-        f"the answer changes as it should in "
-        f"{percent(edit['accuracy'])} ({interval}){beside}, and in {percent(edit['floor'])} without doing anything."
+        f"One scene proves little. Over {effect.n} test scenes whose pair was {before}, the answer changes as it "
+        f"should in {percent(effect.value)} ({interval}), {told}and in {percent(effect.floor or 0)} without doing "
+        f"anything. {conclusion}"
+    )
+
+
+def _claim(state: State) -> str:
+    """What an effect of the chosen intervention means."""
+    if state.action == "swap":
+        return f"in these scenes the answer is computed from the {state.prop} in these directions"
+    if state.action == "steer":
+        return "in these scenes the model uses this direction to judge"
+    new = "values it has seen elsewhere" if state.method == "known" else "values it has never seen"
+    return f"in these scenes the comparison also works on {new}"
+
+
+def scope(served: Served) -> str:
+    """How far what the page shows reaches: the size of the model beside the paper's."""
+    parameters = sum(parameter.numel() for parameter in served.model.parameters()) / 1e6
+    side = served.limits.geometry.image_size
+    return (
+        f"This model has {parameters:.1f} million parameters and sees drawings of {side} pixels; the pretrained "
+        "models that the paper is about, such as CLIP and DINOv2, have about 86 million. What holds in one need not "
+        "hold in another."
     )
 
 
