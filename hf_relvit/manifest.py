@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 from .errors import RelViTError
-from .files import read_json, write_json
+from .files import write_json
 from .owned import MANIFEST, STARTED, results_in
+from .schemas import FinishedCell, read_as
 
 
 def write_manifest(folder: Path, settings: dict) -> None:
@@ -24,12 +25,12 @@ def is_finished(folder: Path) -> bool:
 
 def manifest_settings(folder: Path) -> dict:
     """The settings that a finished folder was made with."""
-    return read_json(folder / MANIFEST)["settings"]
+    return read_as(folder / MANIFEST, FinishedCell)["settings"]
 
 
 def check_manifest(folder: Path) -> None:
     """Raise RelViTError unless every file of a finished folder is as it was made, and lies in the folder."""
-    for name, digest in read_json(folder / MANIFEST)["files"].items():
+    for name, digest in read_as(folder / MANIFEST, FinishedCell)["files"].items():
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise RelViTError(
                 f"{folder / MANIFEST} names {name}, outside of its cell: expected the manifest of our study"

@@ -18,9 +18,10 @@ from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 
 from ..errors import RelViTError
-from ..files import atomic_write, read_json, write_json
+from ..files import atomic_write, write_json
 from ..modeling.checkpoint_errors import as_relvit_error
 from ..owned import withdraw
+from ..schemas import RESULTS, AnyFacts, read_as
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,9 +150,7 @@ class Result(ABC):
     @classmethod
     def read_contents(cls, folder: Path) -> Contents:
         """The contents of a folder. Raises RelViTError, OSError, ValueError or KeyError for what is broken."""
-        values = read_json(folder / f"{cls.STEM}.json")
-        if not isinstance(values, dict):
-            raise ValueError(f"{cls.STEM}.json holds a {type(values).__name__}, expected a mapping")
+        values = read_as(folder / f"{cls.STEM}.json", RESULTS.get(cls.STEM, AnyFacts))
         tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in cls.TABLES}
         tensors = load_file(folder / f"{cls.STEM}.safetensors") if cls.TENSORS else {}
         return Contents(values, tables, tensors)

@@ -22,8 +22,9 @@ from ..dataset_builders.discrimination.builder import Discrimination
 from ..dataset_builders.photorealistic.builder import Photorealistic
 from ..dataset_builders.rmts.builder import RMTS
 from ..errors import RelViTError
-from ..files import file_lock, read_json, write_json
+from ..files import file_lock, write_json
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
+from ..schemas import DataManifest, read_as
 from ..stimuli.photorealistic.rendering import choose_variant
 from ..stimuli.png import pixel_checksum
 from .card import check_card, rebuild_command, write_card
@@ -151,7 +152,7 @@ def dataset_files(manifest: Path) -> list[str]:
     """The files of ours in a built folder, by its manifest; none if it has no manifest."""
     if not manifest.is_file():
         return []
-    return [*read_json(manifest)["files"], manifest.name, "dataset_info.json"]
+    return [*read_as(manifest, DataManifest)["files"], manifest.name, "dataset_info.json"]
 
 
 def _remove_shards(shards: Path) -> None:
@@ -166,7 +167,7 @@ def _shards(out: Path, config: str, request: dict) -> dict[Shard, dict]:
     """The manifests of the shards that are built; RelViTError if one has other settings."""
     found = {}
     for path in sorted(shards_folder(out, config).glob("[0-9]*/manifest.json")):
-        manifest = read_json(path)
+        manifest = read_as(path, DataManifest)
         _check_request(path.parent, manifest, request)
         found[Shard.parse(manifest["shard"])] = manifest
     return found
@@ -229,7 +230,7 @@ def check_folder(out: str | Path, config: str) -> dict:
             f"expected one of {', '.join(there)}" if there else "make one with `relvit data build`"
         )
         raise RelViTError(f"no dataset {config!r} in {out}: {cure}")
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_as(folder / "manifest.json", DataManifest)
     if trouble := _trouble(folder, manifest):
         raise RelViTError(f"{trouble}: make it again with `{rebuild_command(manifest, out)}`")
     return manifest
@@ -265,7 +266,7 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
         raise RelViTError(
             f"{folder} exists and is no finished dataset: delete it, or choose another --out"
         )
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_as(folder / "manifest.json", DataManifest)
     _check_request(folder, manifest, request)
     if manifest["generator"] != generator:
         say(f"{folder} was drawn by another version of the generator: making it again")

@@ -14,9 +14,10 @@ from huggingface_hub import DatasetCard
 from hf_relvit import dataset_builders
 from hf_relvit.errors import RelViTError
 
-from ..files import atomic_write, read_json
+from ..files import atomic_write
 from ..owned import check_replaceable
 from ..provenance import dataset_checksum
+from ..schemas import DataManifest, DatasetFacts, read_as
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
 
@@ -50,7 +51,7 @@ def write_card(out: Path, config: str) -> None:
 
 def write_sheet_of(out: Path, config: str, png: Path) -> None:
     """The picture of the columns, from the test split of a config."""
-    manifest = read_json(out / config / "manifest.json")
+    manifest = read_as(out / config / "manifest.json", DataManifest)
     files = next(split["files"] for split in manifest["splits"] if split["name"] == "test")
     if manifest["task"] == "photorealistic":
         write_montage(out / config, files, png)
@@ -81,6 +82,8 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     card.data["size_categories"] = [
         _size(sum(split["rows"] for m in manifests for split in m["splits"]))
     ]
+    for m in manifests:
+        read_as(out / m["config"] / "dataset_info.json", DatasetFacts)
     infos = {m["config"]: DatasetInfo.from_directory(str(out / m["config"])) for m in manifests}
     DatasetInfosDict(infos).to_dataset_card_data(card.data)
     configs: dict[str, dict] = {m["config"]: {"data_files": _data_files(m)} for m in manifests}
@@ -102,7 +105,7 @@ def _size(rows: int) -> str:
 
 
 def _manifests(out: Path) -> list[dict]:
-    return [read_json(path) for path in sorted(out.glob("*/manifest.json"))]
+    return [read_as(path, DataManifest) for path in sorted(out.glob("*/manifest.json"))]
 
 
 def _described(manifest: dict) -> dict:

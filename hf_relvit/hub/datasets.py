@@ -14,8 +14,8 @@ from ..building.build import check_folder
 from ..building.card import MARK, default_config, render_card, write_sheet_of
 from ..building.sheet import SHEET
 from ..errors import RelViTError
-from ..files import read_json
 from ..report.results import version_tag
+from ..schemas import DataManifest, read_as
 from .client import check_id, hub_errors
 from .outgoing import checked_files, checked_text
 from .publish import Files, Publication, Remote, list_files, publish
@@ -142,7 +142,7 @@ def _fetch_facts(remote: Remote, repo: str, folder: Path, manifests: dict[str, d
             (folder / config).mkdir(exist_ok=True)
             (folder / config / name).write_bytes(local.read_bytes())
         elif name == _FACTS[0]:
-            _check_rows(repo, read_json(local), manifests[config])
+            _check_rows(repo, read_as(local, DataManifest), manifests[config])
 
 
 def _check_rows(repo: str, published: dict, own: dict) -> None:

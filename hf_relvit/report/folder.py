@@ -21,10 +21,11 @@ from ..analysis.alignment import Alignment
 from ..analysis.attention import AttentionStages
 from ..analysis.probes import Probes
 from ..errors import RelViTError
-from ..files import read_json, write_json, write_table
+from ..files import write_json, write_table
 from ..manifest import MANIFEST, is_finished
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
+from ..schemas import read_as
 from ..training.folder import TrainingFolder
 
 DATA = "data"
@@ -235,7 +236,7 @@ class RunFolder:
         if not self.finished(ATTENTION):
             return {}
         file = self.cell(ATTENTION) / "attention.json"
-        values = read_json(file)
+        values = read_as(file)
         try:
             return {**values["scores"], "n": values["facts"]["n"]}
         except (KeyError, TypeError) as error:
@@ -246,12 +247,12 @@ class RunFolder:
     @property
     def evaluation_provenance(self) -> dict[str, Any]:
         """Where the accuracies come from."""
-        return read_json(self.cell(EVALUATION) / _PROVENANCE)
+        return read_as(self.cell(EVALUATION) / _PROVENANCE)
 
     @property
     def photorealistic_provenance(self) -> dict[str, Any]:
         """Which photorealistic set was used."""
-        return read_json(self.cell(PHOTOREALISTIC.format("accuracy")) / _PROVENANCE)
+        return read_as(self.cell(PHOTOREALISTIC.format("accuracy")) / _PROVENANCE)
 
     def alignment_folders(self) -> list[Path]:
         """The folders of all alignments of the trained model."""
@@ -269,7 +270,7 @@ class RunFolder:
     def data_manifest(self) -> dict[str, Any] | None:
         """The manifest of the scenes; None if the run has none."""
         file = next(iter(sorted(self.path.glob(f"{DATA}/*/manifest.json"))), None)
-        return None if file is None else read_json(file)
+        return None if file is None else read_as(file)
 
     @property
     def figures(self) -> Path:

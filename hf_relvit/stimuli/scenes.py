@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
+from ..limits import check_count
 from .draws import (
     BLOCK,
     BOTH,
@@ -281,6 +282,7 @@ def scene_conditions(
 def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
     """Raise RelViTError unless ``n`` scenes of this task can be balanced and fit into the image."""
     step = task_of(task).balance
+    check_count("n", n)
     if n < step or n % step:
         raise RelViTError(
             f"{n} scenes cannot be balanced for {task}: choose a positive multiple of {step}"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..files import file_lock, read_json, write_json
+from ..files import file_lock, write_json
 from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
 from ..owned import STARTED, check_empty, clear_partials, release
+from ..schemas import read_as
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def run_cell(
             return False
         started = folder / STARTED
         if started.exists():
-            _check_settings(folder, read_json(started), settings)
+            _check_settings(folder, read_as(started), settings)
         else:
             check_empty(folder)
         clear_partials(folder, locked=True)

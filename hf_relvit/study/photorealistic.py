@@ -9,12 +9,12 @@ from pathlib import Path
 from ..analysis.attention import measure_attention
 from ..analysis.similarity import measure_similarity
 from ..errors import RelViTError
-from ..files import read_json
 from ..geometry import PatchGeometry
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import dataset_checksum
 from ..report.folder import PHOTOREALISTIC as CELL
 from ..report.folder import TRAINING, RunFolder, write_accuracy
+from ..schemas import DataManifest, read_as
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
 from ..training.evaluation import PHOTOREALISTIC, evaluate
@@ -55,7 +55,7 @@ def photo_configs(folder: Path) -> dict[str, dict]:
     """Name -> manifest of the photorealistic configs in a folder; empty if it holds something else."""
     configs = {}
     for path in sorted(Path(folder).glob("*/manifest.json")):
-        manifest = read_json(path)
+        manifest = read_as(path, DataManifest)
         if manifest.get("task") == PHOTOREALISTIC:
             configs[path.parent.name] = manifest
     return configs

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+import typing
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RelViTError
+from ..geometry import geometry
+from ..limits import MOST_RUNS, check_count, check_finite, check_seed
+from ..schemas import check_shape
+from ..stimuli.scenes import check_scenes
 from ..training.config import PRESETS, TrainConfig, read_yaml, resolve, unknown_key
 
 if TYPE_CHECKING:
@@ -45,7 +50,14 @@ class CausalConfig:
     """Memory for activations; the rest goes to disk. Does not change the result."""
 
     def __post_init__(self):
+        for name, kind in typing.get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            check_shape(value, kind, f"causal {name} {value!r}", "correct the setting")
+        check_finite("causal cache_gb", self.cache_gb, 0)
+        if self.layers is not None and len({*self.layers}) < len(self.layers):
+            raise RelViTError(f"causal layers {self.layers}: name each once")
         for name in ("pairs", "test_pairs", "epochs", "scenes", "test_scenes"):
+            check_count(f"causal {name}", getattr(self, name))
             if getattr(self, name) < 1:
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
         for name in self.analyses:
@@ -125,8 +137,11 @@ def plan(
         in_file = settings.pop("photorealistic", None)
         photorealistic = in_file if photorealistic is None else photorealistic
     seeds = 1 if seeds is None else seeds
-    if not isinstance(seeds, int) or seeds < 1:
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
         raise RelViTError(f"seeds {seeds}: expected 1 or more")
+    check_count("seeds", seeds, most=MOST_RUNS)
+    if not isinstance(preset, str):
+        raise RelViTError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
     if not isinstance(grid, dict) or not all(
         isinstance(v, (list, dict)) and v for v in grid.values()
     ):
@@ -155,14 +170,47 @@ def plan(
                     f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
                     "give each value once"
                 )
-    return Study(
-        Path(target).stem, tuple(runs), _causal(causal_settings), _photorealistic(photorealistic)
-    )
+    causal_config = _causal(causal_settings)
+    for run in runs:
+        _check_sizes(run.config, causal_config)
+    return Study(Path(target).stem, tuple(runs), causal_config, _photorealistic(photorealistic))
+
+
+def _check_sizes(config: TrainConfig, causal: CausalConfig | None) -> None:
+    """Raise RelViTError for numbers of scenes that cannot be balanced, or layers that the backbone lacks."""
+    check_seed(config.seed)
+    scene_geometry = geometry(config.geometry)
+    sizes = {"n_eval": config.n_eval}
+    if causal is not None:
+        sizes |= {"causal scenes": causal.scenes, "causal test_scenes": causal.test_scenes}
+        _check_layers(causal, config)
+    for name, size in sizes.items():
+        try:
+            check_scenes(config.task, scene_geometry, size, config.seed)
+        except RelViTError as error:
+            raise RelViTError(f"{name}: {error}") from error
+
+
+def _check_layers(causal: CausalConfig, config: TrainConfig) -> None:
+    if not isinstance(config.backbone, dict):
+        return
+    depth = config.backbone.get("num_hidden_layers")
+    beyond = [
+        layer for layer in causal.layers or [] if depth is not None and not 0 <= layer < depth
+    ]
+    if beyond:
+        raise RelViTError(
+            f"causal layers {beyond}: expected 0 to {depth - 1}, as the backbone has {depth}"
+        )
 
 
 def _causal(settings: Any) -> CausalConfig | None:
     if settings is False:
         return None
+    if not isinstance(settings, dict):
+        raise RelViTError(
+            f"causal {settings!r}: expected settings such as {{pairs: 512}}, or false for no causal analysis"
+        )
     known = [field.name for field in dataclasses.fields(CausalConfig)]
     for key in settings:
         if key not in known:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RelViTError
-from ..files import read_json
 from ..modeling.checkpoints import Checkpoint
+from ..schemas import History, SavedModel, read_as
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TrainingFolder:
     def processor_fingerprint(self) -> str:
         """Of the image processor; RelViTError if the model's configuration does not say."""
         file = self.model / "config.json"
-        fingerprint = read_json(file).get("processor_fingerprint")
+        fingerprint = read_as(file, SavedModel).get("processor_fingerprint")
         if fingerprint is None:
             raise RelViTError(f"{file} names no image processor: expected a model of relvit train")
         return fingerprint
@@ -63,12 +63,12 @@ class TrainingFolder:
     @property
     def config(self) -> dict[str, Any]:
         """RelViTError if there are none."""
-        return read_json(self.config_file)
+        return read_as(self.config_file)
 
     @property
     def history(self) -> dict[str, Any]:
         """``log`` and ``provenance``; RelViTError if there is none."""
-        return read_json(self.history_file)
+        return read_as(self.history_file, History)
 
     def finished(self) -> bool:
         """Whether the training came to its end."""

@@ -133,7 +133,7 @@ def test_every_result_of_the_package_is_tested_here():
 def test_what_is_saved_opens_again(make, tmp_path):
     result = make()
     result.save(tmp_path)
-    names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")]
+    names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("[!.]*.*")]
     patterns = type(result).files()
     assert all(any(fnmatch(name, pattern) for pattern in patterns) for name in names)
     assert all(any(fnmatch(name, pattern) for name in names) for pattern in patterns)

@@ -14,10 +14,10 @@ from hf_relvit.analysis.activations import Site, residuals
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.subspaces import random_rotation
-from hf_relvit.files import read_json
 from hf_relvit.geometry import geometry
 from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.schemas import SpaceFacts, read_as
 from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.splits import allowed_objects
@@ -105,7 +105,7 @@ def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
     Raises:
         RelViTError: files that are missing, broken or of another model.
     """
-    known: dict[str, Any] = about or read_json(folder / "about.json")
+    known: dict[str, Any] = about or read_as(folder / "about.json", SpaceFacts)
     checkpoint = Checkpoint.open(folder / "model")
     model = checkpoint.model
     model.set_attn_implementation("relvit")

@@ -1,0 +1,193 @@
+"""The shapes of the files that this package reads, with types and ranges; msgspec compares each file as it is read.
+
+A file may hold more than its shape says: later versions add keys. What is missing or of another type ends in one line
+that names the file, the field, what is there and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypedDict
+
+import msgspec
+
+from .errors import RelViTError
+from .files import read_json
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class FinishedCell(TypedDict):
+    """``DONE.json`` of a cell."""
+
+    settings: dict[str, Any]
+    files: dict[str, str]
+
+
+class DataFile(TypedDict):
+    """A file of a dataset."""
+
+    rows: Count
+    bytes: Count
+    sha256: str
+
+
+class DataSplit(TypedDict):
+    """A split of a dataset."""
+
+    name: str
+    rows: Count
+    checksum: str
+    files: list[str]
+
+
+class DataManifest(TypedDict):
+    """``manifest.json`` of a built dataset, or of one of its shards."""
+
+    task: str
+    config: str
+    n_train: Count
+    n_eval: Count
+    seed: Seed
+    objects: str
+    version: str
+    generator: str
+    splits: list[DataSplit]
+    files: dict[str, DataFile]
+    shard: NotRequired[str]
+
+
+class DatasetFacts(TypedDict):
+    """``dataset_info.json`` of the datasets library, as far as cards need it."""
+
+    features: dict[str, Any]
+    splits: dict[str, dict[str, Any]]
+
+
+class History(TypedDict):
+    """``history.json`` of a training."""
+
+    log: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+
+class SavedModel(TypedDict):
+    """``config.json`` of a checkpoint of ours."""
+
+    model_type: str
+    processor_fingerprint: NotRequired[str | None]
+
+
+class AlignmentFacts(TypedDict):
+    """``alignment.json``."""
+
+    property: str
+    method: str
+    model: str | None
+    facts: dict[str, Any]
+    site: str
+    width: Count
+    size: Count
+
+
+class ProbeSettings(TypedDict):
+    """The part of ``probes.json`` that tells which weights there are."""
+
+    form: str
+    target: str
+
+
+class ProbeFacts(TypedDict):
+    """``probes.json``."""
+
+    config: ProbeSettings
+    tokens: Count
+    hidden_size: Count
+
+
+class AttentionFacts(TypedDict):
+    """``attention.json``."""
+
+    scores: dict[str, Any]
+    facts: dict[str, Any]
+
+
+class VerdictFacts(TypedDict):
+    """``verdict.json`` of a diagnosis."""
+
+    verdict: str
+    by_split: dict[str, Any]
+    criteria: list[dict[str, Any]]
+    reasons: list[str]
+    losses: list[str]
+    advice: list[str]
+
+
+class SpaceFacts(TypedDict):
+    """``about.json`` of a model of the Space."""
+
+    title: str
+    task: str
+    geometry: str
+    combinations: Count
+
+
+RESULTS: dict[str, Any] = {
+    "alignment": AlignmentFacts,
+    "probes": ProbeFacts,
+    "attention": AttentionFacts,
+    "verdict": VerdictFacts,
+}
+"""Stem of a result's JSON file -> its shape; the other results hold only facts."""
+
+AnyFacts = dict[str, Any]
+
+
+def read_as(path: Path, shape: Any = AnyFacts) -> Any:
+    """The JSON in a file, compared with a shape.
+
+    Args:
+        path: of the file.
+        shape: a class of this module; by default any mapping.
+
+    Returns:
+        What the file holds, with the keys that the shape does not name.
+
+    Raises:
+        RelViTError: a file that is missing, broken or of another shape.
+    """
+    values = read_json(path)
+    check_shape(
+        values, shape, f"{path} is not what it was written as", "make it again or restore it"
+    )
+    return values
+
+
+def check_shape(values: Any, shape: Any, problem: str, cure: str) -> None:
+    """Raise RelViTError, in one line, unless values have a shape.
+
+    Args:
+        values: as read from JSON or YAML.
+        shape: a type that msgspec knows: TypedDict, dataclass, list[int] ...
+        problem: how the line begins.
+        cure: how it ends.
+    """
+    try:
+        msgspec.convert(values, shape, strict=True)
+    except msgspec.ValidationError as error:
+        reason = str(error).replace("`object`", "a mapping").replace("`array`", "a list")
+        raise RelViTError(f"{problem}: {reason.replace(' - at `$', ' at `')}; {cure}") from error
+
+
+def check_finite_values(values: Any, name: str) -> None:
+    """Raise RelViTError for a number in settings, however deep, that is not finite."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            check_finite_values(value, f"{name} {key}")
+    elif isinstance(values, list):
+        for value in values:
+            check_finite_values(value, name)
+    elif isinstance(values, float) and not math.isfinite(values):
+        raise RelViTError(f"{name} {values}: expected a finite number")
