@@ -7,6 +7,7 @@ import itertools
 import re
 import typing
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,8 @@ def plan(
     preset = target
     if target not in PRESETS and Path(target).suffix in (".yaml", ".yml"):
         settings = read_yaml(Path(target)) | settings
-        preset, grid = settings.pop("preset", "quick"), settings.pop("grid", {})
+        preset = settings.pop("preset", "quick")
+        grid = settings.pop("grid", {})
         in_grid = settings.pop("seeds", None)
         seeds = in_grid if seeds is None else seeds
         in_file = settings.pop("causal", {})
@@ -150,26 +152,13 @@ def plan(
         )
     given = {key: value for key, value in overrides.items() if value is not None}
     runs = []
-    named = [
-        v.items() if isinstance(v, dict) else [(_word(value), value) for value in v]
-        for v in grid.values()
-    ]
-    for values in itertools.product(*named):
-        point = {key: value for key, (_, value) in zip(grid, values)}
+    for words, point in _points(grid):
         base = resolve(preset, settings | point, **given)
         for seed in range(base.seed, base.seed + seeds):
-            name = "-".join([*(_word(word) for word, _ in values), f"seed{seed}"])
-            runs.append(Run(name, dataclasses.replace(base, seed=seed)))
-    twice = [name for name, count in Counter(run.name for run in runs).items() if count > 1]
-    if twice:
-        raise RelViTError(f"the grid names the run {twice[0]!r} twice: give each value once")
-    for i, run in enumerate(runs):
-        for other in runs[:i]:
-            if other.config == run.config:
-                raise RelViTError(
-                    f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
-                    "give each value once"
-                )
+            name = "-".join([*words, f"seed{seed}"])
+            config = dataclasses.replace(base, seed=seed)
+            runs.append(Run(name, config))
+    _check_distinct(runs)
     causal_config = _causal(causal_settings)
     for run in runs:
         _check_sizes(run.config, causal_config)
@@ -202,6 +191,34 @@ def _check_layers(causal: CausalConfig, config: TrainConfig) -> None:
         raise RelViTError(
             f"causal layers {beyond}: expected 0 to {depth - 1}, as the backbone has {depth}"
         )
+
+
+def _points(grid: Mapping[str, Any]) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    """Every combination of a grid: the words for the folder's name, and the settings."""
+    named = []
+    for values in grid.values():
+        if isinstance(values, dict):
+            named.append(list(values.items()))
+        else:
+            named.append([(_word(value), value) for value in values])
+    for chosen in itertools.product(*named):
+        words = [_word(word) for word, _ in chosen]
+        values = [value for _, value in chosen]
+        yield words, dict(zip(grid, values))
+
+
+def _check_distinct(runs: list[Run]) -> None:
+    """Raise RelViTError if two runs have the same name or the same settings."""
+    counts = Counter(run.name for run in runs)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise RelViTError(f"the grid names the run {name!r} twice: give each value once")
+    for other, run in itertools.combinations(runs, 2):
+        if other.config == run.config:
+            raise RelViTError(
+                f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
+                "give each value once"
+            )
 
 
 def _causal(settings: Any) -> CausalConfig | None:
