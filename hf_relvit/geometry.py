@@ -170,7 +170,7 @@ def parse_config(name: str) -> tuple[SceneGeometry, int]:
         RelViTError: not of the form GEOMETRY-COMBINATIONS, or no such geometry.
     """
     head, _, tail = name.rpartition("-")
-    if not tail.isdigit():
+    if not tail.isdecimal() or not tail.isascii():
         raise RelViTError(
             f"config {name!r}: expected GEOMETRY-COMBINATIONS, such as b16-32 or quick-256"
         )

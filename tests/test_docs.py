@@ -129,5 +129,9 @@ def test_every_python_block_that_needs_no_network_runs(block, runs, monkeypatch,
     monkeypatch.chdir(runs)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
     checkpoint = RunFolder(Path("runs/quick/seed0")).checkpoint()
-    given = {"model": checkpoint.model, "images_uint8": np.zeros((2, 64, 64, 3), np.uint8)}
+    given = {
+        "model": checkpoint.model,
+        "checkpoint": checkpoint,
+        "images_uint8": np.zeros((2, 64, 64, 3), np.uint8),
+    }
     exec(compile(block, "block", "exec"), given)

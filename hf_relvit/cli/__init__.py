@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -14,6 +15,7 @@ from .demo import demo, space
 from .diagnose import diagnose
 from .hub import hub, push
 from .models import evaluate, train
+from .options import on_terminal
 from .study import study
 from .usage import usage_line
 
@@ -42,9 +44,16 @@ app.add_typer(space, name="space")
 @app.command()
 def env():
     """Versions and machine, for bug reports."""
+    from importlib.metadata import version
+
+    import torch  # what sees the device
+
     from ..provenance import provenance
 
     facts = provenance()
+    others = ("accelerate", "huggingface_hub", "safetensors")
+    facts["versions"] |= {name: version(name) for name in others}
+    facts["accelerator"] = str(torch.accelerator.current_accelerator() or "none")
     for name, value in {**facts.pop("versions"), **facts}.items():
         typer.echo(f"{name:14} {value}")
 
@@ -61,6 +70,9 @@ def _warning(message, category, filename, lineno, line=None) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.formatwarning = _warning
+    if not on_terminal():
+        for library in ("HF_DATASETS", "HF_HUB"):
+            os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")
     try:
         code = app(arguments, prog_name="relvit", standalone_mode=False)
     except RelViTError as error:

@@ -10,7 +10,17 @@ import typer
 from ..errors import RelViTError
 from .bridge import options, receives
 from .connection import check_reachable
-from .options import Count, Out, PhotorealisticSet, SceneSeed, Split, Subject, TrainScenes, subject
+from .options import (
+    Count,
+    Out,
+    PhotorealisticSet,
+    SceneSeed,
+    Split,
+    Subject,
+    TrainScenes,
+    on_terminal,
+    subject,
+)
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
 Layers = Annotated[
@@ -45,7 +55,7 @@ def analyze_attention(
         scenes = subject.distribution(checkpoint).sample(split, n)
     else:
         scenes = photos.pairs(checkpoint.geometry)[:n]
-    stages = measure_attention(checkpoint, scenes, settings, progress=True)
+    stages = measure_attention(checkpoint, scenes, settings, progress=on_terminal())
     _save(stages, out, "attention")
     if photos is None:
         save_viewer(checkpoint, scenes, stages, out / "viewer.png")
@@ -70,7 +80,7 @@ def analyze_das(subject: Subject, config, out: Out):
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     config = replace(config, bf16=computes_bf16())
-    result = align(checkpoint, distribution, config, progress=True)
+    result = align(checkpoint, distribution, config, progress=on_terminal())
     _save(result, out, "alignment")
     table = result.frame[result.frame.condition == "all"]
     columns = ["layer", "split", "weights", "score", "control", *ACCURACY, *READ_AGAINST]
@@ -99,7 +109,7 @@ def analyze_novel(
     opened = [Alignment.load(folder) for folder in _alignment_folders(alignments)]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    novel = inject_novel(checkpoint, opened, distribution, settings, progress=True)
+    novel = inject_novel(checkpoint, opened, distribution, settings, progress=on_terminal())
     _save(novel, out, "novel")
     in_subspace = (novel.frame.condition == "all") & (novel.frame.baseline == "subspace")
     _show(novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST])
@@ -148,13 +158,13 @@ def analyze_probe(
             layer,
             compat=configs[0].compat,
             cache_gb=configs[0].cache_gb / 2,
-            progress=True,
+            progress=on_terminal(),
         )
         for where, count in (("train", n_train), (split, n))
     ]
     frames = []
     for config in configs:
-        probes = fit_probes(checkpoint, train, test, config, layers=layer, progress=True)
+        probes = fit_probes(checkpoint, train, test, config, layers=layer, progress=on_terminal())
         probes.save(out / config.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
@@ -193,9 +203,9 @@ def analyze_steer(
     scenes = distribution.sample(split, n)
     if fitted is None:
         train = distribution.sample("train", n_train)
-        fitted = fit_probes(checkpoint, train, scenes, probing, progress=True)
+        fitted = fit_probes(checkpoint, train, scenes, probing, progress=on_terminal())
         fitted.save(out / "judgement")
-    steering = steer(checkpoint, fitted, scenes, settings, progress=True)
+    steering = steer(checkpoint, fitted, scenes, settings, progress=on_terminal())
     _save(steering, out, "steering")
     columns = ["pair", "layer", "alpha", "condition", *ACCURACY, *READ_AGAINST, "relative_norm"]
     _show(steering.frame, columns)
@@ -262,7 +272,7 @@ def analyze_frozen(
         processor = fit_processor(load_processor(base), backbone.config.image_size)
         models["base"] = Checkpoint(backbone, processor)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
-    similarity = measure_similarity(models, pairs, progress=True)
+    similarity = measure_similarity(models, pairs, progress=on_terminal())
     _save(similarity, out, "frozen")
     overall = similarity.frame[similarity.frame.level == "all"]
     best = overall.sort_values("auc").groupby("model", as_index=False).last()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +89,13 @@ def data_build(
     if folder.name != config:
         typer.echo(f"{folder}\nwhen all parts are there: the same command without --shard")
         return
-    typer.echo(f'{folder}\nopen it with: load_dataset("{out}", "{config}", split="test")')
+    if glob.has_magic(str(out)):
+        typer.echo(
+            f"{folder}\nload_dataset takes brackets and stars in a path as a pattern: rename {out} first"
+        )
+        return
+    arguments = f'{json.dumps(str(out), ensure_ascii=False)}, "{config}", split="test"'
+    typer.echo(f"{folder}\nopen it with: load_dataset({arguments})")
 
 
 @data.command("preview")

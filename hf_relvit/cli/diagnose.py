@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from .bridge import options, receives
-from .options import Out, Subject, subject
+from .options import Out, Subject, on_terminal, subject
 
 
 @receives("subject", subject)
@@ -22,6 +22,6 @@ def diagnose(subject: Subject, out: Out, settings):
 
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    found = diagnosis.diagnose(checkpoint, distribution, settings, progress=True)
+    found = diagnosis.diagnose(checkpoint, distribution, settings, progress=on_terminal())
     page = write_diagnosis(found, subject.checkpoint, out)
     typer.echo(f"{diagnosis_text(found)}\nreport: {page}")

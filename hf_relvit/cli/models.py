@@ -10,7 +10,7 @@ import typer
 from ..errors import RelViTError
 from .bridge import SEED_RANGE, options, receives
 from .connection import check_reachable
-from .options import COUNT, OUT_FILE, ConfigFile, Out, Subject, hub_name, subject
+from .options import COUNT, OUT_FILE, ConfigFile, Out, Subject, hub_name, on_terminal, subject
 
 
 @options(
@@ -130,7 +130,7 @@ def _report(checkpoint, splits: dict, out: Path | None, text) -> None:
     from ..training.precision import checkpoint_autocast
 
     with checkpoint_autocast(checkpoint):
-        table = evaluate(checkpoint, splits, progress=True)
+        table = evaluate(checkpoint, splits, progress=on_terminal())
     if out is not None:
         write_table(out, table)
     typer.echo(text(table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,11 @@ from .connection import check_reachable
 if TYPE_CHECKING:
     from ..modeling.checkpoints import Checkpoint
     from ..stimuli.distribution import SceneDistribution
+
+
+def on_terminal() -> bool:
+    """Whether progress is shown: in a log, bars are lines without end."""
+    return sys.stderr.isatty()
 
 
 def hub_name(repo: str | None) -> str | None:

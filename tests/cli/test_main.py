@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import load_dataset
 from PIL import Image
 
 from hf_relvit import cli
@@ -62,6 +63,8 @@ def test_light_imports_load_no_heavy_package(code):
             "unknown split 'tset'",
         ),
         (["data", "preview", "rmtz", "--config", "b16-32"], "unknown task 'rmtz'"),
+        (["data", "preview", "rmts", "--config", "quick-²"], "config 'quick-²': expected"),
+        (["data", "preview", "rmts", "--config", "quick-٣٢"], "config 'quick-٣٢': expected"),
         (["evaluate", "no/such/folder"], "no/such/folder"),
     ],
 )
@@ -255,7 +258,27 @@ def test_a_warning_of_ours_is_one_line(capsys):
 def test_env_names_versions(capsys):
     code, out, _ = run("env", capsys=capsys)
     assert code == 0
-    assert "torch" in out
+    named = {line.split()[0] for line in out.splitlines()}
+    assert {"torch", "accelerate", "huggingface_hub", "machine", "accelerator"} <= named
+
+
+@pytest.mark.parametrize(
+    ("name", "opens"), [("plain", True), ("ds[1]", False), ("a*", False), ('q"', True)]
+)
+def test_the_printed_way_to_open_a_dataset_works_or_is_not_claimed(name, opens, tmp_path):
+    out = tmp_path / name
+    sizes = ["--n-train", "4", "--n-eval", "4", "--processes", "1"]
+    command = ["data", "build", "rmts", "--config", "quick-32", "--out", str(out), *sizes]
+    program = f"from hf_relvit.cli import main; main({command})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "examples/s" not in done.stderr, "bars in a log"
+    told = done.stdout.splitlines()[-1]
+    assert told.startswith("open it with: load_dataset(") == opens
+    if opens:
+        printed = told.removeprefix("open it with: ").removesuffix(")")
+        cache = str(tmp_path / "cache")
+        assert len(eval(f"{printed}, cache_dir={cache!r})", {"load_dataset": load_dataset})) == 4
 
 
 def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
