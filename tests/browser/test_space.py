@@ -56,12 +56,13 @@ def test_intervene_and_see_the_flip(visit):
     page = visit()
     page.locator("#examples button").filter(has_text="Give A another color: it flips").click()
     settles(page, "#outcome .badge", "the answer flips")
-    settles(page, "#outcome", "no effect is claimed")
+    settles(page, "#outcome", "That lies above all controls")
     picture(page, "flip")
     page.locator("#layer input[type=range]").focus()
     page.keyboard.press("End")
     settles(page, "#outcome .badge", "the answer stays")
     settles(page, "#outcome", "after layer 5")
+    settles(page, "#outcome", "no effect is claimed")
     page.get_by_role("radio", name="Push along a probe").check()
     settles(page, "#outcome", "the direction that a linear probe reads")
     assert not page.locator("#edited").is_visible()
@@ -196,3 +197,64 @@ def test_touch_places_objects_on_a_phone(visit):
     box = page.locator("#scene-board svg image").bounding_box()
     page.touchscreen.tap(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])
     settles(page, "#said", "You moved A")
+
+
+def test_no_key_is_lost_however_fast(visit):
+    """Five keys at once, on either board: each counts from where the one before led."""
+    page = visit("scene=13.0.0.0_13.4.6.6&source=12.4.0.0_8.0.6.6")
+    for board, query in (("scene", "scene=13.0.3.2"), ("source", "source=12.4.3.2")):
+        page.locator(f"#{board}-board [tabindex='0']").focus()
+        for key in ("Down", "Right", "Down", "Right", "Down"):
+            page.keyboard.press(f"Arrow{key}", delay=5)
+        page.wait_for_function("query => location.search.includes(query)", arg=query)
+        settles(page, "#said", "to row 4, column 3.")
+
+
+CONTRASTS = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const parse = (color) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3]));
+  const light = (color) => {
+    const [r, g, b] = color.map((v) => v / 255).map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const faint = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, words = walker.currentNode.textContent.trim();
+    const box = element.getBoundingClientRect(), style = getComputedStyle(element);
+    if (element.closest('svg.board, script, style, title')) continue;
+    if (!words || box.width < 2 || style.visibility === 'hidden') continue;
+    const parents = [];
+    for (let at = element; at; at = at.parentElement) parents.unshift(at);
+    let below = [255, 255, 255], opacity = 1;
+    for (const at of parents) {
+      below = over(parse(getComputedStyle(at).backgroundColor), below);
+      opacity *= Number(getComputedStyle(at).opacity);
+    }
+    if (opacity === 0) continue;
+    const ink = parse(element instanceof SVGElement ? style.fill : style.color);
+    const color = over([ink[0], ink[1], ink[2], ink[3] * opacity], below);
+    const [dark, bright] = [light(color), light(below)].sort((a, b) => a - b);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    const ratio = (bright + .05) / (dark + .05);
+    if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${words.slice(0, 40)}`);
+  }
+  return faint;
+}"""
+"""Texts below WCAG 2.2 AA, with their contrast; letters on objects of a picture are not counted."""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_has_the_contrast_of_wcag_aa(visit, width, theme):
+    page = visit(f"__theme={theme}", width)
+    assert page.evaluate(CONTRASTS) == []
+    page.add_style_tag(content=".said { color: #777 !important; }")
+    assert page.evaluate(CONTRASTS) != []

@@ -37,6 +37,8 @@ def touch(state: State, limits: Limits, board: str, event: dict[str, Any]) -> St
     Raises:
         RelViTError: an event that is neither, or a place that is taken.
     """
+    if not isinstance(event, dict):
+        raise RelViTError(f"move {str(event)[:20]!r}: expected x and y, or a key")
     first = 0 if board == "scene" else len(state.scene)
     here = range(first, first + len(getattr(state, board)))
     if (key := event.get("key")) is not None:

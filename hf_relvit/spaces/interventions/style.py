@@ -14,7 +14,21 @@ from hf_relvit.stimuli.png import encode_png
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 """What the machine has: no font is fetched."""
 
+MOVED_JS = "() => document.dispatchEvent(new CustomEvent('moved', {{detail: '#{board}-board'}}))"
+"""Tells a board that the page shows its last moves."""
+
 BOARD_JS = """
+const moves = [];  // made while the last ones are under way: they would start from a scene that is no longer shown
+let sent = 0;
+const send = () => {
+  sent = moves.length ? Date.now() : 0;
+  if (sent) trigger('click', {moves: moves.splice(0, 100)});
+};
+const make = (move) => {
+  moves.push(move);
+  if (Date.now() - sent > 15000) send();  // no answer came, or none is awaited
+};
+document.addEventListener('moved', (event) => { if (element.closest(event.detail)) send(); });
 element.tabIndex = 0;
 element.setAttribute('role', 'application');
 element.setAttribute('aria-label', 'Picture with objects: arrow keys move the selected one');
@@ -23,12 +37,12 @@ element.addEventListener('click', (event) => {
   if (!picture) return;
   const box = picture.getBoundingClientRect();
   const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
-  if (x >= 0 && x <= 1 && y >= 0 && y <= 1) trigger('click', {x, y});
+  if (x >= 0 && x <= 1 && y >= 0 && y <= 1) make({x, y});
 });
 element.addEventListener('keydown', (event) => {
   if (!event.key.startsWith('Arrow')) return;
   event.preventDefault();
-  trigger('click', {key: event.key});
+  make({key: event.key});
 });
 """
 LINK_JS = """(query) => {

@@ -19,7 +19,7 @@ from .moves import first_state, touch
 from .picture import open_picture
 from .served import Served
 from .state import MAX_DRAW, State, check, from_query, to_query
-from .style import KEYBOARD_JS, LINK_JS
+from .style import KEYBOARD_JS, LINK_JS, MOVED_JS
 from .text import changed
 
 _EVENT: dict[str, Any] = dict(
@@ -151,9 +151,11 @@ class _Wiring:
         for name in ("shape", "color"):
             swatches = [query, made["shape"], made["color"]]
             made[name].input(self.recolored, swatches, every, trigger_mode="always_last", **_EVENT)
-        made["selected"].input(self.selected, [query, made["selected"]], every, **_EVENT)
-        made["scene"].click(self.on_scene, query, every, trigger_mode="multiple", **_EVENT)
-        made["source"].click(self.on_source, query, every, trigger_mode="multiple", **_EVENT)
+        chosen = [query, made["selected"]]
+        made["selected"].input(self.selected, chosen, every, trigger_mode="always_last", **_EVENT)
+        for board, touched in (("scene", self.on_scene), ("source", self.on_source)):
+            event = made[board].click(touched, query, every, trigger_mode="multiple", **_EVENT)
+            event.then(None, None, None, js=MOVED_JS.format(board=board))
         made["again"].click(self.redrawn, query, every, **_EVENT)
         made["model"].input(self.switched, made["model"], every, **_EVENT)
         for i, chip in enumerate(made["chips"]):
@@ -199,13 +201,18 @@ class _Wiring:
         return self.touched(link, "source", event)
 
     def touched(self, link: str, board: str, event: gr.EventData) -> dict:
-        before = self.read(link)
-        try:
-            if not isinstance(event._data, dict):
-                raise RelViTError("a click without a place: expected x and y, or a key")
-            state = touch(before, self.limits[before.model], board, event._data)
-        except RelViTError as error:
-            return self.show(before, f"{error}.", "fault")
+        before = state = self.read(link)
+        data = event._data
+        moves = data.get("moves") if isinstance(data, dict) else None
+        fault = ""
+        for move in moves if isinstance(moves, list) else [data]:
+            try:
+                state = touch(state, self.limits[state.model], board, move)
+                fault = ""
+            except RelViTError as error:
+                fault = f"{error}."
+        if fault:
+            return self.show(state, fault, "fault", controls=True)
         return self.show(state, changed(before, state), controls=True)
 
     def redrawn(self, link: str) -> dict:
