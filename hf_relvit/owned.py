@@ -282,7 +282,9 @@ def replace_folder(partial: Path, folder: Path, *, last: str, ours: Iterable[str
 def check_replaceable(folder: Path, names: Iterable[str], ours: Iterable[str] = ()) -> None:
     """Raise RelViTError if one of the names is taken in a folder, by a file that ``ours`` does not match."""
     if folder.exists() and not folder.is_dir():
-        raise RelViTError(f"{folder} is a file: expected a folder, or none yet")
+        raise RelViTError(
+            f"{folder} is a file, so that results cannot be written into it: choose another folder"
+        )
     for name in names:
         if os.path.lexists(folder / name) and not _matches(name, ours):
             raise RelViTError(

@@ -27,7 +27,7 @@ def states_of(served):
 
 
 def test_built_assets_are_complete_and_plain(assets, served):
-    kinds = {path.suffix for path in assets.rglob("*") if path.is_file()}
+    kinds = {path.suffix for path in assets.rglob("[!.]*") if path.is_file()}
     assert kinds == {".json", ".safetensors", ".parquet"}
     about = json.loads((assets / "about.json").read_text())
     assert {row["action"] for row in about["measured"]} == {"swap", "steer", "inject"}
