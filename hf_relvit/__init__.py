@@ -32,6 +32,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "modeling": ("RelViTConfig", "RelViTForImageClassification", "RelViTModel"),
         "modeling.checkpoints": ("Checkpoint",),
         "training": ("RelViTTrainer", "TrainConfig", "evaluate", "scene_splits", "train"),
+        "analysis.align": ("AlignConfig", "Alignments", "align"),
         "analysis": (
             "Alignment",
             "AttentionConfig",

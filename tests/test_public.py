@@ -62,6 +62,7 @@ def test_a_notebook_finds_every_analysis_at_the_top():
     """A config, a function and a result for each."""
     wanted = {
         "AttentionConfig": ("measure_attention", "AttentionStages"),
+        "AlignConfig": ("align", "Alignments"),
         "DASConfig": ("fit_alignment", "score_alignment", "Alignment"),
         "NovelConfig": ("inject_novel", "Novel"),
         "ProbeConfig": ("fit_probes", "Probes"),

@@ -14,6 +14,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "patch",
             "residuals",
         ),
+        "align": ("AlignConfig", "Alignments", "PairCaptures"),
         "alignment": ("Alignment",),
         "attention": (
             "AttentionConfig",
