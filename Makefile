@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-render test-browser test-cluster quality style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-bad-inputs test-render test-browser test-cluster quality style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minu
 
 test: $(READY)  ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, none in a traceback
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/bad_inputs
 
 test-render: $(READY)  ## the path tracer; needs the extra, `pip install -e '.[render]'`
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m render tests/stimuli/photorealistic
