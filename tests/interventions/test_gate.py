@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -128,3 +129,11 @@ def test_no_proxy_on_the_way_to_itself(monkeypatch, variable):
     names = os.environ["no_proxy"].split(",")
     assert os.environ["NO_PROXY"] == os.environ["no_proxy"]
     assert names == [".corp.example", "10.0.0.9", "localhost", "127.0.0.1", "10.1.1.1"]
+
+
+def test_gradio_does_not_take_our_folder_for_the_hubs_package():
+    """Started where the folder `spaces` lies, as in a clone: `import spaces` must fail as if it were not installed."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import spaces"
+    parent = Path(gate.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(parent)], capture_output=True, text=True)
+    assert "ImportError: not the package `spaces` of the Hub" in done.stderr
