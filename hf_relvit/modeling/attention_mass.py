@@ -223,20 +223,24 @@ def relvit_attention(
     )
 
 
-def recording_checkpoint(checkpoint: Callable) -> Callable:
-    """Make an activation checkpoint function whose recomputation sees the recorder of its forward pass.
+class RecordingCheckpoint:
+    """An activation checkpoint function whose recomputation sees the recorder of its forward pass.
 
-    Always the non-reentrant kind: the other one runs blocks without gradients, so the mass would have none.
+    Always the non-reentrant kind: the other one runs blocks without gradients, so the mass would have none. A class,
+    as a model with a local function in it cannot be pickled.
     """
 
-    def run(function: Callable, *args):
+    def __init__(self, checkpoint: Callable):
+        self.checkpoint = checkpoint
+
+    def __call__(self, function: Callable, *args: Any) -> Any:
         active = _active.get()
         replay = _Activate(active and (active[0], False))
-        return checkpoint(
-            function, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), replay)
-        )
 
-    return run
+        def contexts():
+            return nullcontext(), replay
+
+        return self.checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
 
 
 cast(Any, relvit_attention).active = _active

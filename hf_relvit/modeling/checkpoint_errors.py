@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
+from transformers import AttentionInterface
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from ..errors import RelViTError
 
+FILE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What a missing, corrupt or unwritable file raises. A configuration that a stranger wrote can raise anything."""
+
 
 @contextmanager
-def as_relvit_error(problem: str, cure: str) -> Iterator[None]:
-    """Raise RelViTError "problem: reason; cure" for a missing, corrupt or unwritable file inside the block."""
+def as_relvit_error(
+    problem: str, cure: str, errors: tuple[type[Exception], ...] = FILE_ERRORS
+) -> Iterator[None]:
+    """Raise RelViTError "problem: reason; cure" for one of the errors inside the block."""
     try:
         yield
     except RelViTError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (
-            (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".!")
-        )
-        raise RelViTError(f"{problem}: {reason}; {cure}") from error
+    except errors as error:
+        raise RelViTError(f"{problem}: {_reason(error)}; {cure}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of the message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    first = lines[0].strip()
+    if first.endswith(":") and len(lines) > 1:  # a headline: transformers names the field in it
+        first = f"{first} {lines[1].strip()}"
+    sentence = first.split(". ")[0]
+    return sentence.rstrip(".!")
+
+
+@contextmanager
+def without_messages(name: str, words: str) -> Iterator[None]:
+    """Silence the messages of one logger that contain some words."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return words not in record.getMessage()
+
+    logger = logging.getLogger(name)
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+def check_attention(path_or_id: str | os.PathLike, config: Any) -> None:
+    """Raise RelViTError for an attention implementation that transformers would have to download: it is code."""
+    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
+    known = {None, "eager", *AttentionInterface()}
+    for part in parts:
+        name = getattr(part, "_attn_implementation", None)
+        if name not in known:
+            raise RelViTError(
+                f"the config.json of {path_or_id} asks for attention implementation {name!r}: expected one that is "
+                "installed, such as sdpa; remove the entry"
+            )
 
 
 def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import transformers
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from ..errors import RelViTError
 from ..files import read_json
@@ -23,8 +24,8 @@ from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, re
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
 from .blocks import blocks, vision_config
-from .checkpoint_errors import as_relvit_error, check_weights
-from .configuration_relvit import CODE, RelViTConfig
+from .checkpoint_errors import as_relvit_error, check_attention, check_weights
+from .configuration_relvit import CODE, RelViTConfig, check_backbone
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
@@ -55,7 +56,8 @@ class Checkpoint:
         logits = checkpoint.model(pixel_values=checkpoint.pixel_values(scenes)).logits     # (64, 2): different, same
 
     Attributes:
-        model: a classifier of ours, or an ordinary transformers vision model of a supported family.
+        model: a classifier of ours, or an ordinary transformers vision model of a supported family; taken out of
+            what wraps it, see ``unwrapped``.
         processor: turns uint8 pictures into what the model was trained on; an image processor of the transformers
             library is taken as well.
         any_processor: take a processor that the weights were not trained with. For one purpose: to measure what such
@@ -67,6 +69,7 @@ class Checkpoint:
     any_processor: bool = False
 
     def __post_init__(self):
+        object.__setattr__(self, "model", unwrapped(self.model))
         if not isinstance(self.processor, PixelProcessor):  # one of the transformers library
             object.__setattr__(
                 self, "processor", PixelProcessor(self.processor, self.geometry.image_size)
@@ -104,10 +107,14 @@ class Checkpoint:
         model = _open_model(path_or_id, revision, labels)
         processor = load_processor(path_or_id, revision=revision)
         expected = model.config.processor_fingerprint
-        found = processor_fingerprint(processor)
-        if expected is None:  # not saved by us: nothing says which processor the training used
-            processor = fit_processor(processor, model.config.image_size)
-        elif expected != found:
+        problem = f"the image processor of {path_or_id} does not work"
+        cure = "put back the preprocessor_config.json that was saved with the weights"
+        with as_relvit_error(problem, cure, (Exception,)):
+            found = processor_fingerprint(processor)
+            if expected is None:  # not saved by us: nothing says which processor the training used
+                processor = fit_processor(processor, model.config.image_size)
+            pixels = PixelProcessor(processor, model.config.image_size)
+        if expected not in (None, found):
             raise RelViTError(
                 f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with "
                 f"{expected}: put back the preprocessor_config.json that was saved with them"
@@ -117,7 +124,7 @@ class Checkpoint:
             if torch.cuda.is_available():
                 device = "cuda"
                 torch.set_float32_matmul_precision("high")
-        return cls(model.to(device), PixelProcessor(processor, model.config.image_size))
+        return cls(model.to(device), pixels)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Save model and processor so that the folder is either complete or not there.
@@ -131,6 +138,11 @@ class Checkpoint:
             RelViTError: the files cannot be written, for instance on a full disk, or one of their names is taken by a
                 file that we did not write.
         """
+        if hasattr(self.model, "peft_config"):
+            raise RelViTError(
+                f"the model for {folder} has adapters in its layers: expected one of plain weights; merge them first, "
+                "with merge_and_unload()"
+            )
         folder = Path(folder)
         self.model.config.processor_fingerprint = self.processor.fingerprint
         with (
@@ -262,6 +274,19 @@ def _is_checkpoint_of_ours(folder: Path) -> bool:
     return isinstance(values, dict) and values.get("processor_fingerprint") is not None
 
 
+def unwrapped(model: Any) -> Any:
+    """The model inside ``torch.compile``, data-parallel wrappers and peft's adapters, with its own blocks and hooks.
+
+    Adapters stay at work, as peft puts them into the layers of the model. Compilation does not: analyses hook blocks.
+    """
+    if isinstance(model, PreTrainedModel) and not hasattr(model, "_orig_mod"):
+        return model
+    if hasattr(model, "get_base_model"):
+        return unwrapped(model.get_base_model())
+    inner = extract_model_from_parallel(model, keep_torch_compile=False)
+    return model if inner is model else unwrapped(inner)
+
+
 def randomly_initialized(model: Any, seed: int = RANDOM_SEED) -> Any:
     """A model of the same class and configuration with random weights, on the same device."""
     device = next(model.parameters()).device
@@ -276,16 +301,19 @@ def _open_model(
     path_or_id: str | os.PathLike, revision: str | None, labels: Sequence[str] | None
 ) -> RelViTForImageClassification:
     """The model of a checkpoint, in float32 and in evaluation mode; see ``Checkpoint.open``."""
-    with as_relvit_error(
-        f"cannot open the checkpoint {path_or_id}", "check the path, or download or save it again"
-    ):
-        values, _ = PreTrainedConfig.get_config_dict(path_or_id, revision=revision)
+    problem = f"cannot open the checkpoint {path_or_id}"
+    cure = "check the path, or download or save it again"
+    with as_relvit_error(problem, cure, (Exception,)):
+        values, _ = PreTrainedConfig.get_config_dict(
+            path_or_id, revision=revision, trust_remote_code=False
+        )
         kind = values.get("model_type")
-        if kind is not None and kind not in CONFIG_MAPPING:
+        if kind is not None and kind not in list(CONFIG_MAPPING):
             raise RelViTError(
                 f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
             )
         config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
+        check_attention(path_or_id, config)
         ours = config.model_type == "relvit"
         name = (
             "RelViTForImageClassification" if ours else next(iter(config.architectures or []), "")
@@ -300,11 +328,14 @@ def _open_model(
             raise RelViTError(
                 f"{path_or_id} says itself what its classes mean: leave out the labels"
             )
+        if not ours:
+            check_backbone(getattr(config, "vision_config", config))
         check_weights(path_or_id, revision)
         model_class: Any = RelViTForImageClassification if ours else getattr(transformers, name)
         model, info = model_class.from_pretrained(
             path_or_id,
             revision=revision,
+            trust_remote_code=False,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # reported below, in one line
             output_loading_info=True,

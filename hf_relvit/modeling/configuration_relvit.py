@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping
 from inspect import getfile
@@ -87,11 +88,16 @@ class RelViTConfig(PreTrainedConfig):
                 raise RelViTError(
                     f"unknown key {key!r} in the configuration: did you mean {near[0]!r}?"
                 )
-        self.backbone_config = backbone = _image_tower(self.backbone_config)
+        backbone = _image_tower(self.backbone_config)
+        self.backbone_config = backbone
         family = self.family
-        self.image_size = self.image_size or _side("image", backbone.image_size)
-        self.head_bias = family.head_bias if self.head_bias is None else self.head_bias
-        self.readout = self.readout or family.readout
+        if self.image_size is None:
+            self.image_size = _side("image", backbone.image_size)
+        check_size("image_size", self.image_size)
+        if self.head_bias is None:
+            self.head_bias = family.head_bias
+        if self.readout is None:
+            self.readout = family.readout
         if self.readout not in family.readouts:
             raise RelViTError(
                 f"readout {self.readout!r} for backbone {backbone.model_type}: "
@@ -102,6 +108,12 @@ class RelViTConfig(PreTrainedConfig):
         for name, spec in (("disentanglement", Disentanglement), ("pipeline", Pipeline)):
             if (values := getattr(self, name)) is not None:
                 setattr(self, name, parse_loss(spec, values, name, backbone))
+        if not isinstance(self.head_bias, bool):
+            raise RelViTError(f"head_bias is {self.head_bias!r}: expected true or false")
+        if not isinstance(self.scenes, Mapping | None):
+            raise RelViTError(
+                f"scenes is {self.scenes!r}: expected a dictionary with task, geometry and combinations"
+            )
         self.id2label = self.id2label or dict(LABELS)
         check_labels(self.id2label)
         super().__post_init__(**kwargs)
@@ -192,6 +204,70 @@ def _check_free(folder: Path, code: dict[str, str]) -> None:
             )
 
 
+LIMITS = {
+    "num_hidden_layers": 1_000,
+    "hidden_size": 2**16,
+    "intermediate_size": 2**18,
+    "num_attention_heads": 2**10,
+    "image_size": 2**14,
+    "patch_size": 2**14,
+    "num_channels": 2**10,
+    "num_register_tokens": 2**10,
+}
+"""Sizes of a backbone, each well above the largest published one: a file that says more is broken or hostile."""
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise RelViTError unless the value is an integer from 1 (registers: 0) to the limit."""
+    least = 0 if name == "num_register_tokens" else 1
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or not least <= value <= LIMITS[name]:
+        raise RelViTError(
+            f"{name} is {value!r}: expected an integer between {least} and {LIMITS[name]}"
+        )
+
+
+def check_backbone(backbone: PreTrainedConfig) -> None:
+    """Raise RelViTError for a backbone that cannot be built, before anything is.
+
+    The sizes must be integers within ``LIMITS``, and the float32 weights must fit the memory of this machine.
+    """
+    sizes = {}
+    for name in LIMITS:
+        value = getattr(backbone, name, None)
+        if name in ("image_size", "patch_size"):
+            value = _side(name.removesuffix("_size"), value)
+        if value is not None:
+            check_size(name, value)
+            sizes[name] = value
+    width = sizes["hidden_size"]
+    if width % sizes["num_attention_heads"]:
+        raise RelViTError(
+            f"hidden_size {width} of the backbone does not divide into {sizes['num_attention_heads']} heads: "
+            "choose another num_attention_heads"
+        )
+    ratio = getattr(backbone, "mlp_ratio", 4)
+    inner = sizes.get("intermediate_size", int(width * ratio))
+    block = 4 * width**2 + 2 * width * inner
+    patches = (sizes["image_size"] // sizes["patch_size"]) ** 2
+    pixels = sizes.get("num_channels", 3) * sizes["patch_size"] ** 2
+    parameters = sizes["num_hidden_layers"] * block + (patches + pixels) * width
+    memory = _memory()
+    if 4 * parameters > memory:
+        raise RelViTError(
+            f"a backbone of {parameters:,} parameters takes {4e-9 * parameters:,.0f} GB: this machine has "
+            f"{1e-9 * memory:,.0f} GB; choose a smaller one"
+        )
+
+
+def _memory() -> float:
+    """Bytes of memory of this machine; infinite where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):
+        return float("inf")
+
+
 def check_labels(id2label: Mapping) -> None:
     """Raise RelViTError unless class 0 is "different" and class 1 "same"."""
     if {int(i): name for i, name in id2label.items()} != LABELS:
@@ -211,11 +287,13 @@ def _image_tower(config: Any) -> PreTrainedConfig:
             )
         config = AutoConfig.for_model(**config)
     config = getattr(config, "vision_config", config)
-    if getattr(config, "model_type", None) not in FAMILIES:
-        name = getattr(config, "model_type", None) or config
+    family = getattr(config, "model_type", None)
+    if family not in FAMILIES:
+        name = family or config
         raise RelViTError(
             f"backbone {name!r} is not supported: expected one of {', '.join(FAMILIES)}"
         )
+    check_backbone(config)
     config = copy.deepcopy(config)  # ours to adapt, not the caller's
     config._name_or_path = ""  # may be a path on the author's machine
     config.id2label, config.label2id = dict(LABELS), {name: i for i, name in LABELS.items()}
@@ -224,7 +302,7 @@ def _image_tower(config: Any) -> PreTrainedConfig:
 
 def _side(name: str, size) -> int:
     """The side of a square, from an integer or a pair."""
-    sides = {size} if isinstance(size, int) else set(size)
+    sides = set(size) if isinstance(size, list | tuple) else {size}
     if len(sides) != 1:
         raise RelViTError(
             f"{name} size {size} of the backbone is not square: choose a backbone with square ones"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +15,17 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput, logging
+from transformers.utils import CONFIG_NAME, ModelOutput, can_return_tuple, logging
 
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
-from .attention_mass import ATTENTION, record_object_attention, recording_checkpoint
-from .checkpoint_errors import as_relvit_error, check_weights
+from .attention_mass import ATTENTION, RecordingCheckpoint, record_object_attention
+from .checkpoint_errors import (
+    as_relvit_error,
+    check_attention,
+    check_weights,
+    without_messages,
+)
 from .configuration_relvit import LABELS, RelViTConfig
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
@@ -102,24 +109,26 @@ class RelViTPreTrainedModel(PreTrainedModel):
         Raises:
             RelViTError: the family is not supported, files are missing or corrupt, or weights of the backbone are.
         """
-        with as_relvit_error(
-            f"cannot open the backbone {path_or_id}",
-            "check the path or Hub id, or download it again",
-        ):
-            origin = AutoConfig.from_pretrained(path_or_id, revision=revision)
+        problem = f"cannot open the backbone {path_or_id}"
+        cure = "check the path or Hub id, or download it again"
+        with as_relvit_error(problem, cure, (Exception,)):
+            origin = AutoConfig.from_pretrained(
+                path_or_id, revision=revision, trust_remote_code=False
+            )
+            check_attention(path_or_id, origin)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
             check_weights(path_or_id, revision)
-            # What else a checkpoint holds, such as heads and text towers, is not wanted; what lacks is checked below.
-            kind: Any = type(model.backbone)
-            quiet = {"_keys_to_ignore_on_load_unexpected": [""], "__module__": kind.__module__}
-            kind = type(kind.__name__, (kind,), quiet)
-            loaded, info = kind.from_pretrained(
-                path_or_id,
-                config=model.config.backbone_config,
-                revision=revision,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
+            # The library reports what else a checkpoint holds, such as heads and text towers, and weights that the
+            # readout does not use. What matters of it is checked below.
+            with without_messages("transformers.modeling_utils", "LOAD REPORT"):
+                loaded, info = type(model.backbone).from_pretrained(
+                    path_or_id,
+                    config=model.config.backbone_config,
+                    revision=revision,
+                    trust_remote_code=False,
+                    dtype=torch.float32,
+                    output_loading_info=True,
+                )
         missing = sorted(set(info["missing_keys"]) & set(model.backbone.state_dict()))
         if any(not name.startswith(("pooler.", "layernorm.", "head.")) for name in missing):
             raise RelViTError(
@@ -130,8 +139,10 @@ class RelViTPreTrainedModel(PreTrainedModel):
             logger.warning(
                 "readout %s starts from new weights: %s", model.config.readout, ", ".join(missing)
             )
-        weights, used = loaded.state_dict(), model.backbone.state_dict()
-        model.backbone.load_state_dict({name: weights[name] for name in used})
+        weights = loaded.state_dict()
+        model.backbone.load_state_dict(
+            {name: weights[name] for name in model.backbone.state_dict()}
+        )
         return model
 
     @property
@@ -152,10 +163,18 @@ class RelViTPreTrainedModel(PreTrainedModel):
     def _set_gradient_checkpointing(
         self, enable=True, gradient_checkpointing_func=checkpoint, *args, **kwargs
     ):
-        func = recording_checkpoint(gradient_checkpointing_func)
+        func = RecordingCheckpoint(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, func, *args, **kwargs)
 
-    def _run(self, pixel_values: torch.Tensor, hidden_states: bool, attentions: bool | None):
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """As in transformers, but weights get the mode of every other file: a group can read a colleague's run."""
+        super().save_pretrained(save_directory, **kwargs)
+        config = Path(save_directory) / CONFIG_NAME
+        if config.exists():  # only the main process of a distributed training writes
+            for weights in Path(save_directory).glob("*.safetensors"):
+                weights.chmod(config.stat().st_mode)
+
+    def _run(self, pixel_values: torch.Tensor, hidden_states: bool, attentions: bool):
         """The backbone's output for ``(batch, 3, side, side)`` images."""
         side = self.config.image_size
         if tuple(pixel_values.shape[2:]) != (side, side):
@@ -174,30 +193,34 @@ class RelViTPreTrainedModel(PreTrainedModel):
             patches = torch.arange(
                 self.geometry.num_patches, device=pixel_values.device, dtype=torch.float32
             )
-            extra["noise"] = patches.expand(len(pixel_values), -1)
+            extra["noise"] = patches.expand(pixel_values.shape[0], -1)
         if self._interpolates and self.config.resized:
             extra["interpolate_pos_encoding"] = True
         return self.backbone(
             pixel_values,
             output_hidden_states=hidden_states,
-            output_attentions=bool(attentions),
+            output_attentions=attentions,
+            return_dict=True,
             **extra,
         )
 
     def _read(self, outputs: Any) -> torch.Tensor:
         """Features for the head, ``(batch, hidden)``, twice as wide for the readout "cls_mean"."""
-        tokens, readout, own = (
-            outputs.last_hidden_state,
-            self.config.readout,
-            self.config.family.pooled,
-        )
-        if readout == own:
+        tokens = outputs.last_hidden_state
+        readout = self.config.readout
+        pooled = self.config.family.pooled
+        if readout == pooled:
             return outputs.pooler_output
         mean = tokens[:, self.geometry.prefix_tokens :].mean(1)
         if readout == "mean":
             return mean
-        cls = outputs.pooler_output if own == "cls" else tokens[:, 0]
+        cls = outputs.pooler_output if pooled == "cls" else tokens[:, 0]
         return cls if readout == "cls" else torch.cat([cls, mean], 1)
+
+
+def _asked(argument: bool | None, configured: bool | None) -> bool:
+    """An option of ``forward``: the argument if there is one, else that of the configuration."""
+    return bool(configured if argument is None else argument)
 
 
 class RelViTModel(RelViTPreTrainedModel):
@@ -213,6 +236,7 @@ class RelViTModel(RelViTPreTrainedModel):
         super().__init__(config)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -223,8 +247,9 @@ class RelViTModel(RelViTPreTrainedModel):
 
         Args:
             pixel_values: ``(batch, 3, image_size, image_size)``, normalised by the model's own processor.
-            output_hidden_states: also return the embeddings and the output of every block.
-            output_attentions: also return all attention maps; eager attention only.
+            output_hidden_states: also return the embeddings and the output of every block; by default as the
+                configuration says.
+            output_attentions: also return all attention maps, likewise; eager attention only.
 
         Returns:
             ``last_hidden_state (batch, tokens, hidden)`` and ``pooler_output``, the readout ``(batch, features)``.
@@ -232,7 +257,9 @@ class RelViTModel(RelViTPreTrainedModel):
         Raises:
             RelViTError: images of another size, or attention maps without eager attention.
         """
-        outputs = self._run(pixel_values, bool(output_hidden_states), output_attentions)
+        hidden_states = _asked(output_hidden_states, self.config.output_hidden_states)
+        attentions = _asked(output_attentions, self.config.output_attentions)
+        outputs = self._run(pixel_values, hidden_states, attentions)
         return BaseModelOutputWithPooling(
             last_hidden_state=outputs.last_hidden_state,
             pooler_output=self._read(outputs),
@@ -259,6 +286,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         self.pipeline = None if config.pipeline is None else Pipeline(**config.pipeline)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -280,8 +308,9 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             shape: ``(batch, k)``, shape of each object.
             color: ``(batch, k)``, its color.
             epoch: where training is, for the stages of the pipeline loss; with None all count.
-            output_hidden_states: also return the embeddings and the output of every block.
-            output_attentions: also return all attention maps; eager attention only.
+            output_hidden_states: also return the embeddings and the output of every block; by default as the
+                configuration says.
+            output_attentions: also return all attention maps, likewise; eager attention only.
 
         Raises:
             RelViTError: images of another size, patches that the model does not have, a training step without the
@@ -296,13 +325,15 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             layers = {layer for blocks in stages.values() for layer in blocks}
             recording = record_object_attention(tokens, self.geometry.prefix_tokens, layers)
         # All of them: the numbering of selected ones differs between versions of transformers.
-        hidden_states = bool(output_hidden_states) or probes is not None
+        wants_states = _asked(output_hidden_states, self.config.output_hidden_states)
+        hidden_states = wants_states or probes is not None
+        attentions = _asked(output_attentions, self.config.output_attentions)
         with recording as attention:
-            outputs = self._run(pixel_values, hidden_states, output_attentions)
+            outputs = self._run(pixel_values, hidden_states, attentions)
         logits = self.classifier(self._read(outputs))
         result = RelViTOutput(
             logits=logits,
-            hidden_states=outputs.hidden_states if output_hidden_states else None,
+            hidden_states=outputs.hidden_states if wants_states else None,
             attentions=outputs.attentions,
         )
         if labels is None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ import transformers
 from transformers import AutoImageProcessor
 
 from ..errors import RelViTError
-from .checkpoint_errors import as_relvit_error
+from .checkpoint_errors import as_relvit_error, without_messages
 
 
 class PixelProcessor:
@@ -121,21 +119,18 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
     Raises:
         RelViTError: there is none.
     """
-    with (
-        _quiet_fallback(),
-        as_relvit_error(
-            f"no image processor in {path_or_id}", "save the one of the training with it"
-        ),
-    ):
+    problem = f"no image processor in {path_or_id}"
+    cure = "save the one of the training with it"
+    with _quiet_fallback(), as_relvit_error(problem, cure, (Exception,)):
         try:
-            return AutoImageProcessor.from_pretrained(path_or_id, revision=revision)
-        except (
-            ImportError
-        ):  # DINOv3's class exists for torchvision only; its settings fit the ordinary one
-            settings, _ = transformers.ViTImageProcessor.get_image_processor_dict(
-                path_or_id, revision=revision
+            return AutoImageProcessor.from_pretrained(
+                path_or_id, revision=revision, trust_remote_code=False
             )
-            return transformers.ViTImageProcessor(**settings)
+        except ImportError:
+            # DINOv3's class exists for torchvision only; its settings fit the ordinary one.
+            ordinary = transformers.ViTImageProcessor
+            settings, _ = ordinary.get_image_processor_dict(path_or_id, revision=revision)
+            return ordinary(**settings)
 
 
 def fit_processor(processor: Any, image_size: int) -> Any:
@@ -156,32 +151,41 @@ def processor_fingerprint(processor: Any) -> str:
     ]
 
 
+SWITCHES = {
+    "do_resize": ["size"],
+    "do_center_crop": ["crop_size"],
+    "do_rescale": ["rescale_factor"],
+    "do_normalize": ["image_mean", "image_std"],
+}
+"""Setting of an image processor -> what it makes count."""
+
+
 def _settings(processor: Any) -> dict[str, Any]:
     settings = {}
-    for switch, names in {
-        "do_resize": ["size"],
-        "do_center_crop": ["crop_size"],
-        "do_rescale": ["rescale_factor"],
-        "do_normalize": ["image_mean", "image_std"],
-    }.items():
-        for name in names if getattr(processor, switch, None) else []:
-            value = getattr(processor, name)
-            if not isinstance(value, int | float | list | tuple):
-                value = {k: v for k, v in dict(value).items() if v is not None}
-            settings[name] = list(value) if isinstance(value, tuple) else value
+    for switch, names in SWITCHES.items():
+        if getattr(processor, switch, None):
+            for name in names:
+                settings[name] = _as_json(getattr(processor, name))
     return settings
 
 
+def _as_json(value: Any) -> Any:
+    """A setting as a number, a list or a dictionary without empty entries."""
+    if isinstance(value, int | float | list):
+        return value
+    if isinstance(value, tuple):
+        return list(value)
+    return {key: entry for key, entry in dict(value).items() if entry is not None}
+
+
 def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
-    """What the processor makes of each value, float32 ``(3, 256)``; None unless it treats every pixel alone."""
-    image = (
-        (np.arange(image_size**2 * 3) * 97 % 256)
-        .astype(np.uint8)
-        .reshape(image_size, image_size, 3)
-    )
-    out = np.asarray(
-        processor(images=[image], return_tensors="np")["pixel_values"][0], dtype=np.float32
-    )
+    """The processor's output for each value, float32 ``(3, 256)``; None unless it treats every pixel alone."""
+    if _enlarges(processor, image_size):
+        return None
+    values = np.arange(image_size**2 * 3) * 97 % 256
+    image = values.astype(np.uint8).reshape(image_size, image_size, 3)
+    processed = processor(images=[image], return_tensors="np")["pixel_values"][0]
+    out = np.asarray(processed, dtype=np.float32)
     if out.shape != (3, image_size, image_size):
         return None
     table = np.zeros((3, 256), dtype=np.float32)
@@ -192,16 +196,13 @@ def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
     return table
 
 
-@contextmanager
-def _quiet_fallback() -> Iterator[None]:
+def _enlarges(processor: Any, image_size: int) -> bool:
+    """Whether images would become so large that trying it is no way to find out what the processor does."""
+    settings = _settings(processor)
+    sizes = [settings.get(name) or {} for name in ("size", "crop_size")]
+    return any(side > 16 * image_size for size in sizes for side in size.values())
+
+
+def _quiet_fallback() -> AbstractContextManager[None]:
     """Silence one message: that an image processor uses Pillow because torchvision, which is not needed, is absent."""
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return "requires torchvision" not in record.getMessage()
-
-    logger = logging.getLogger("transformers.utils.import_utils")
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)
+    return without_messages("transformers.utils.import_utils", "requires torchvision")

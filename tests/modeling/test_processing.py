@@ -1,5 +1,6 @@
 import errno
 import json
+import logging
 import os
 import shutil
 
@@ -238,7 +239,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_nothing_else(tmp_path, mode
 
 
 def test_the_torchvision_message_is_silenced_alone(caplog):
-    logger = processing.logging.getLogger("transformers.utils.import_utils")
+    logger = logging.getLogger("transformers.utils.import_utils")
     with processing._quiet_fallback():
         logger.warning("`X` requires torchvision (not installed); falling back")
         logger.warning("something else")
