@@ -62,7 +62,7 @@ def config_of(size: Size, **settings) -> TrainConfig:
             **paper,
             "images": size.batch * size.steps,
             "compile": True,
-            "schedule": "constant",
+            "lr_scheduler_type": "constant",
             **settings,
         },
         evaluations=1,

@@ -22,6 +22,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
 from ..files import write_text
+from ..training.config import upgrade
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from . import readings
@@ -97,7 +98,7 @@ def run_card(
         question=TASK_QUESTIONS[config["task"]],
         origin=_origin(config),
         backbone=code(backbone) if isinstance(backbone, str) else _architecture(config),
-        config=config,
+        config=upgrade(config),
         data=results.data,
         data_words=_data_words(results.data),
         rebuild=_rebuild(results.data),

@@ -26,6 +26,7 @@ from ..report.folder import (
 from ..stimuli.counterfactuals import PROPERTIES
 from ..training.config import TrainConfig
 from ..training.precision import computes_bf16
+from ..training.resolved import scratch_backbone
 from .cells import Cell
 from .plan import CausalConfig
 
@@ -60,7 +61,8 @@ class RunAnalyses:
     def _depth(self) -> int:
         backbone = self.config.backbone
         if isinstance(backbone, dict):
-            return backbone["num_hidden_layers"]
+            scenes = self.distribution.geometry
+            return scratch_backbone(backbone, scenes).num_hidden_layers
         from transformers import AutoConfig
 
         origin = AutoConfig.from_pretrained(backbone)

@@ -11,6 +11,7 @@ from ..files import file_lock, write_json
 from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
 from ..owned import STARTED, check_empty, clear_partials, release
 from ..schemas import read_as
+from ..training.config import comparable
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ def _is_finished(folder: Path, settings: dict) -> bool:
 
 
 def _check_settings(folder: Path, before: dict, settings: dict) -> None:
-    if before != settings:
-        changed = sorted(
-            key for key in {*settings, *before} if settings.get(key) != before.get(key)
-        )
+    earlier, wanted = comparable(before), comparable(settings)
+    if earlier != wanted:
+        names = {*wanted, *earlier}
+        changed = sorted(key for key in names if wanted.get(key) != earlier.get(key))
         raise RelViTError(
             f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
         )

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping
+import math
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from ..errors import RelViTError
 from ..geometry import geometry
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet, open_objects
+from ..stimuli.scenes import check_scenes
+from .arguments import FREE, MAY_CHANGE, check_extra, nearest, unknown_key
 
-SCHEDULES = ("cosine", "constant", "plateau", "exponential")
+Schedule = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "reduce_lr_on_plateau",
+    "exponential",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "cosine_with_min_lr",
+    "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+    "greedy",
+]
+"""Trainer's schedules, and the exponential one of the official sweep, which Trainer lacks."""
+
+WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "exponential", "greedy")
+
+_OLD_SCHEDULES = {"plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
+
+Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 
 
 def vit(layers: int, hidden: int, heads: int) -> dict:
@@ -38,10 +67,10 @@ class TrainConfig:
     """One training run. docs/paper_index.md sets each value beside the paper's."""
 
     task: str = "discrimination"
-    """"discrimination" or "rmts"."""
+    """Name of the task: "discrimination" or "rmts"."""
     geometry: str = "quick"
     """Name of the scene geometry."""
-    combinations: int = 128
+    combinations: Count = 128
     """Training combinations of shape and color."""
     objects: str | None = None
     """Folder of masks of your own; ours by default."""
@@ -49,37 +78,38 @@ class TrainConfig:
     """JSON file of colors of your own; ours by default."""
     backbone: str | dict = dataclasses.field(default_factory=lambda: vit(6, 128, 4))
     """Folder or Hub id of a pretrained model, or the config of one to train from scratch."""
-    readout: str | None = None
-    """"cls", "mean", "cls_mean" or "map"; the family's own by default."""
+    readout: Literal["cls", "mean", "cls_mean", "map"] | None = None
+    """Features that the classifier reads; the family's own by default."""
     disentanglement: dict | None = None
     """Arguments of the disentanglement loss; none by default."""
     pipeline: dict | None = None
     """Arguments of the pipeline loss; none by default."""
-    images: int = 64_000
+    images: Count = 64_000
     """Images seen in training, a multiple of the batch size after rounding up."""
     fresh: bool = True
     """Every image seen once; otherwise `n_train` images, again and again."""
-    n_train: int = 6_400
+    n_train: Count = 6_400
     """Size of the training set if it is not fresh."""
-    n_eval: int = 1_024
+    n_eval: Count = 1_024
     """Images in each evaluation split."""
-    batch_size: int = 128
-    """Images a step, over all processes."""
-    learning_rate: float = 5e-4
+    batch_size: Count = 128
+    """Images per step, over all processes."""
+    learning_rate: Positive = 5e-4
     """Peak of AdamW's learning rate."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's."""
-    schedule: str = "cosine"
-    """"cosine" to 0, "constant", "plateau" (on validation accuracy) or "exponential" (x 0.95 an epoch)."""
-    warmup_steps: int = 200
-    """Steps of linear warm-up."""
-    max_grad_norm: float = 1.0
+    lr_scheduler_type: Schedule = "cosine"
+    """Trainer's schedule of the learning rate ("reduce_lr_on_plateau" watches validation accuracy), or "exponential":
+    times 0.95 per epoch."""
+    warmup_steps: Annotated[int, Meta(ge=0)] = 200
+    """Steps of linear warm-up, in schedules that have one."""
+    max_grad_norm: NotNegative = 1.0
     """Gradients are clipped to this norm; 0 for none."""
-    evaluations: int = 8
+    evaluations: Count = 8
     """Evaluations during training."""
     eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["validation"])
     """Splits that these evaluations cover; "validation" must be one."""
-    best: bool = False
+    load_best_model_at_end: bool = False
     """Keep the checkpoint of the best validation accuracy instead of the last."""
     bf16: bool | None = None
     """bf16 autocast; by default where the device computes in it."""
@@ -87,23 +117,29 @@ class TrainConfig:
     """Less memory for more time."""
     compile: bool = False
     """Compile the blocks, for speed on a GPU; the last digits differ."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
     """Of the weights, the scenes and their order."""
     report_to: str = "none"
     """Any tracker of transformers' Trainer."""
+    trainer: dict | None = None
+    """Further arguments of transformers' TrainingArguments, such as {adam_beta2: 0.98}; docs/trainer_arguments.md."""
 
     def __post_init__(self):
-        if self.schedule not in SCHEDULES:
-            raise RelViTError(
-                f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}"
-            )
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for name, hint in hints.items():
+            check_value(name, getattr(self, name), hint)
         if "validation" not in self.eval_splits:
             raise RelViTError(
                 f"eval_splits {self.eval_splits}: expected a list with 'validation' in it"
             )
-        for name in ("images", "n_train", "n_eval", "batch_size", "evaluations", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
+        if self.warmup_steps and self.lr_scheduler_type in WITHOUT_WARMUP:
+            raise RelViTError(
+                f"warmup_steps {self.warmup_steps} with lr_scheduler_type {self.lr_scheduler_type}, which has no "
+                "warm-up: set warmup_steps to 0, or choose constant_with_warmup or cosine"
+            )
+        if self.trainer is not None:
+            check_extra(self.trainer)
+        check_scenes(self.task, geometry(self.geometry), self.n_eval, self.seed)
 
     def open_objects(self) -> ObjectSet:
         """The shapes and colors that the settings name."""
@@ -119,11 +155,75 @@ class TrainConfig:
     def steps(self) -> int:
         return -(-self.images // self.batch_size)
 
-    def to_dict(self) -> dict:
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The further arguments of TrainingArguments."""
+        return dict(self.trainer or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON; an option that runs of older versions lack stands there only if it is used."""
         values = dataclasses.asdict(self)
-        if not self.compile:
-            del values["compile"]  # runs from before this option are still the same runs
+        for name in ("compile", "trainer"):
+            if not values[name]:
+                del values[name]
         return values
+
+
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Raise RelViTError, one line, unless a setting has the type and the range of its annotation."""
+    try:
+        msgspec.convert(value, hint, strict=True)
+    except msgspec.ValidationError as error:
+        raise RelViTError(f"{name} {value!r}: {_expected(value, hint, str(error))}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RelViTError(f"{name} {value}: expected a finite number")
+
+
+def _expected(value: Any, hint: Any, reason: str) -> str:
+    choices = [choice for part in (hint, *typing.get_args(hint)) for choice in _choices(part)]
+    if choices:
+        return f"expected one of {', '.join(choices)}{nearest(value, choices)}"
+    if isinstance(value, str) and ("`int`" in reason or "`float`" in reason):
+        return "expected a number (YAML reads 1e-4 as text: write 1.0e-4)"
+    return reason[0].lower() + reason[1:].replace("`", "")
+
+
+def _choices(hint: Any) -> list[str]:
+    return list(typing.get_args(hint)) if typing.get_origin(hint) is Literal else []
+
+
+def upgrade(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by today's names; those of older versions have their own.
+
+    Args:
+        settings: of a file of any version: ``schedule`` was ours for ``lr_scheduler_type``, and ``best`` for
+            ``load_best_model_at_end``.
+
+    Raises:
+        RelViTError: a setting by its old and its new name.
+    """
+    values = dict(settings)
+    for old, new in {"schedule": "lr_scheduler_type", "best": "load_best_model_at_end"}.items():
+        if old not in values:
+            continue
+        if new in values:
+            raise RelViTError(f"{old} and {new} are the same setting: leave {old} out")
+        values[new] = values.pop(old)
+        if old == "schedule":
+            schedule = values[new]
+            if isinstance(schedule, str):
+                values[new] = _OLD_SCHEDULES.get(schedule, schedule)
+            if values[new] in WITHOUT_WARMUP:  # it never had any, whatever warmup_steps said
+                values["warmup_steps"] = 0
+    return values
+
+
+def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of a run, by today's names, those that its trained weights depend on."""
+    values = {key: value for key, value in upgrade(settings).items() if key not in MAY_CHANGE}
+    extra = values.pop("trainer", None) or {}
+    kept = {name: value for name, value in extra.items() if name not in FREE}
+    return values | ({"trainer": kept} if kept else {})
 
 
 _PAPER = dict(
@@ -132,7 +232,7 @@ _PAPER = dict(
     fresh=False,
     n_eval=6_400,
     learning_rate=1e-6,
-    schedule="plateau",
+    lr_scheduler_type="reduce_lr_on_plateau",
     warmup_steps=0,
     max_grad_norm=0.0,
     evaluations=200,
@@ -169,21 +269,16 @@ def resolve(
         RelViTError: unknown preset or key (the nearest one is named).
     """
     if preset not in PRESETS:
+        names = ", ".join(PRESETS)
         raise RelViTError(
-            f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}"
+            f"unknown preset {preset!r}: expected one of {names}{nearest(preset, PRESETS)}"
         )
-    values = dict(settings or {})
+    values = upgrade(settings or {})
     values |= {key: value for key, value in overrides.items() if value is not None}
-    known = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    for key, value in values.items():
+    known = [field.name for field in dataclasses.fields(TrainConfig)]
+    for key in values:
         if key not in known:
             raise unknown_key(key, known)
-        default = getattr(PRESETS[preset], key)
-        numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if numeric and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise RelViTError(
-                f"{key} {value!r}: expected a number (YAML reads 1e-4 as text: write 1.0e-4)"
-            )
     return dataclasses.replace(PRESETS[preset], **values)
 
 
@@ -200,15 +295,3 @@ def read_yaml(file: Path) -> dict:
     if not isinstance(values, dict):
         raise RelViTError(f"{file} holds {type(values).__name__}: expected `key: value` lines")
     return values
-
-
-def unknown_key(key: str, known: Iterable[str]) -> RelViTError:
-    """The error for a key that is none of the known ones."""
-    return RelViTError(
-        f"unknown key {key!r}{_nearest(key, known)}; the keys are: {', '.join(known)}"
-    )
-
-
-def _nearest(key: str, known) -> str:
-    close = difflib.get_close_matches(str(key), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

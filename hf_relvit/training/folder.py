@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..schemas import History, SavedModel, read_as
+from .arguments import unknown_key
+from .config import TrainConfig, upgrade
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,27 @@ class TrainingFolder:
     def config(self) -> dict[str, Any]:
         """RelViTError if there are none."""
         return read_as(self.config_file)
+
+    def settings(self) -> TrainConfig:
+        """The settings of the run, by today's names whichever version wrote them.
+
+        Raises:
+            RelViTError: no settings, or unknown ones.
+        """
+        values = self.config
+        if not isinstance(values, dict):
+            raise RelViTError(
+                f"{self.config_file} holds {type(values).__name__}: expected settings"
+            )
+        values = upgrade(values)
+        known = [field.name for field in dataclasses.fields(TrainConfig)]
+        for key in values:
+            if key not in known:
+                raise RelViTError(f"{self.config_file}: {unknown_key(key, known)}")
+        try:
+            return TrainConfig(**values)
+        except RelViTError as error:
+            raise RelViTError(f"{self.config_file}: {error}") from error
 
     @property
     def history(self) -> dict[str, Any]:

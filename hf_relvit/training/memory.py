@@ -86,10 +86,12 @@ class FrugalTrainer(Trainer):
 
     def _attempt(self, model, inputs) -> torch.Tensor | None:
         """The loss of a step, or None if it does not fit; then nothing is left of it."""
+        accumulating = any(parameter.grad is not None for parameter in model.parameters())
         try:
             return self._in_pieces(model, inputs)
         except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+            # What went before in an accumulated step cannot be told from the torn gradients of this piece.
+            if accumulating or not should_reduce_batch_size(error):
                 raise
         # Not in the handler: there the traceback still holds what the step had computed.
         model.zero_grad()
@@ -99,15 +101,18 @@ class FrugalTrainer(Trainer):
     def _in_pieces(self, model, inputs) -> torch.Tensor:
         n = _length(inputs)
         size = min(self.micro_batch or n, n)
+        accumulated = self.current_gradient_accumulation_steps
         losses = []
-        for start in range(0, n, size):
-            piece = {name: value[start : start + size] for name, value in inputs.items()}
-            self.current_gradient_accumulation_steps = n / _length(
-                piece
-            )  # which the loss is divided by
-            last = start + size >= n
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, piece))
+        try:
+            for start in range(0, n, size):
+                piece = {name: value[start : start + size] for name, value in inputs.items()}
+                # which training_step divides the loss by
+                self.current_gradient_accumulation_steps = accumulated * n / _length(piece)
+                last = start + size >= n
+                with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                    losses.append(super().training_step(model, piece))
+        finally:
+            self.current_gradient_accumulation_steps = accumulated
         return sum(losses, torch.zeros_like(losses[0]))
 
     def evaluate(self, *args, **kwargs):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from torch.nn.functional import cross_entropy
+from transformers import TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
+from .arguments import KEYWORDS, check_arguments
 from .memory import FrugalTrainer
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
-EXPONENTIAL_DECAY = 0.95  # a epoch; the official sweep's
+EXPONENTIAL_DECAY = 0.95  # per epoch; the official sweep's
 
 
 class RelViTTrainer(FrugalTrainer):
@@ -23,26 +28,38 @@ class RelViTTrainer(FrugalTrainer):
     Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; smaller pieces of a
     batch where memory does not suffice (``FrugalTrainer``); the exponential schedule of the official sweep; and the
     weights of the best or the last checkpoint loaded completely (transformers up to 5.23 silently skips the renamed
-    ones: huggingface/transformers issues 43701 and 48805).
+    ones: huggingface/transformers issues 43701 and 48805). ``label_smoothing_factor`` acts on the task loss alone.
+    Arguments that it cannot honor are refused when it is made: docs/trainer_arguments.md.
 
     Args:
         epoch_steps: steps in an epoch, which is what the losses' start and stop and the exponential schedule count.
             Fresh images have no epochs of their own: a run gives the paper's, 6,400 images.
-        exponential: multiply the learning rate by 0.95 an epoch, whatever ``lr_scheduler_type`` says.
+        exponential: multiply the learning rate by 0.95 per epoch, whatever ``lr_scheduler_type`` says.
     """
 
-    def __init__(self, *args, epoch_steps: int, exponential: bool = False, **kwargs):
-        super().__init__(*args, **kwargs)
-        if self.args.push_to_hub:
-            raise RelViTError(
-                "push_to_hub=True: the Trainer would send its pickled arguments too; train first, then publish the "
-                "folder with relvit push, or train with relvit train --push-to-hub"
-            )
-        self.epoch_steps, self.exponential = epoch_steps, exponential
+    def __init__(
+        self,
+        model: Any = None,
+        args: TrainingArguments | None = None,
+        *rest,
+        epoch_steps: int,
+        exponential: bool = False,
+        **kwargs,
+    ):
+        if args is not None:
+            check_arguments(args)
+        for name in ("compute_loss_func", "model_init"):
+            if kwargs.get(name) is not None:
+                raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
+        super().__init__(model, args, *rest, **kwargs)
+        self.args.logging_nan_inf_filter = False  # it would hide what ``log`` looks for
+        self.epoch_steps = epoch_steps
+        self.exponential = exponential
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         if not self.args.disable_tqdm:
             self.add_callback(_Progress)
+        self.add_callback(_ResumedLog(self))
         self._terms: dict[str, torch.Tensor] = {}
         self._terms_steps = 0.0
 
@@ -50,19 +67,57 @@ class RelViTTrainer(FrugalTrainer):
         if model.training:
             inputs = {**inputs, "epoch": self.state.global_step / self.epoch_steps}
         outputs = model(**inputs)
+        if self.args.label_smoothing_factor:
+            self._smooth(outputs, inputs["labels"])
         if model.training:
             share = 1 / self.current_gradient_accumulation_steps  # of the step's batch
             for name in TERMS:
-                if (term := getattr(outputs, name, None)) is not None:
+                term = getattr(outputs, name, None)
+                if term is not None:
                     self._terms[name] = self._terms.get(name, 0) + term.detach() * share
             self._terms_steps += share
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def _smooth(self, outputs: Any, labels: torch.Tensor) -> None:
+        """Smooth the labels of the task loss; Trainer's own way would drop the auxiliary losses."""
+        factor = self.args.label_smoothing_factor
+        smooth = cross_entropy(outputs.logits.float(), labels, label_smoothing=factor)
+        outputs.loss = outputs.loss - outputs.task_loss + smooth
+        outputs.task_loss = smooth
+
+    def _save_checkpoint(self, model, trial):
+        self.state.stateful_callbacks[_ResumedLog.KEY] = self._log_window()
+        super()._save_checkpoint(model, trial)
+
+    def _log_window(self) -> dict[str, Any]:
+        """What is added up since the last log, the mean over the processes; floats are exact in JSON."""
+        reduce = self.accelerator.reduce
+        return {
+            "loss": reduce(self._tr_loss, "mean").item(),
+            "logged_step": self._globalstep_last_logged,
+            "logged_loss": self._total_loss_scalar,
+            "terms": {name: reduce(term, "mean").item() for name, term in self._terms.items()},
+            "terms_steps": self._terms_steps,
+        }
+
+    def restore_log(self, window: Mapping[str, Any]) -> None:
+        """Go on with the sums of ``_log_window``: the log of a resumed training is that of an uninterrupted one."""
+        device = self.args.device
+        self._tr_loss = torch.tensor(window["loss"], device=device)
+        self._globalstep_last_logged = window["logged_step"]
+        self._total_loss_scalar = window["logged_loss"]
+        self._terms = {
+            name: torch.tensor(term, device=device) for name, term in window["terms"].items()
+        }
+        self._terms_steps = window["terms_steps"]
+
     def _attempt(self, model, inputs):
-        before = dict(self._terms), self._terms_steps
+        terms = dict(self._terms)
+        steps = self._terms_steps
         loss = super()._attempt(model, inputs)
         if loss is None:
-            self._terms, self._terms_steps = before
+            self._terms = terms
+            self._terms_steps = steps
         return loss
 
     def log(self, logs, start_time=None):
@@ -73,12 +128,15 @@ class RelViTTrainer(FrugalTrainer):
                     name: self.accelerator.reduce(mean, "mean").item()
                     for name, mean in means.items()
                 }
-            self._terms, self._terms_steps = {}, 0.0
+            self._terms = {}
+            self._terms_steps = 0.0
             if not math.isfinite(logs["loss"]):
                 raise RelViTError(
                     f"the loss is {logs['loss']} at step {self.state.global_step}: lower the learning rate "
                     f"(now {self.args.learning_rate:g}) or train in float32 (bf16: false)"
                 )
+        if "train_loss" in logs:  # Trainer's counts from the last resumption
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         super().log(logs, start_time)
 
     def create_scheduler(self, num_training_steps, optimizer=None):
@@ -100,6 +158,20 @@ class RelViTTrainer(FrugalTrainer):
             resume_from_checkpoint, config=model.config, dtype=model.dtype
         )
         model.load_state_dict(saved.state_dict(), strict=True)
+
+
+class _ResumedLog(TrainerCallback):
+    """Gives the sums of an interrupted log back to the Trainer, after it has set them to zero."""
+
+    KEY = "resumed_log"
+
+    def __init__(self, trainer: RelViTTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        window = (state.stateful_callbacks or {}).get(self.KEY)
+        if window and state.global_step:
+            self.trainer.restore_log(window)
 
 
 class _Progress(ProgressCallback):

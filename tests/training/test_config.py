@@ -1,7 +1,26 @@
+import dataclasses
+import json
+import typing
+from pathlib import Path
+
 import pytest
+from transformers.trainer_utils import SchedulerType
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.training.config import PRESETS, TrainConfig, read_yaml, resolve
+from hf_relvit.training.config import (
+    PRESETS,
+    Schedule,
+    TrainConfig,
+    comparable,
+    read_yaml,
+    resolve,
+    upgrade,
+)
+from hf_relvit.training.folder import TrainingFolder
+from hf_relvit.training.resolved import resolved
+from hf_relvit.training.run import train
+
+OLD = Path(__file__).parent / "old_run"
 
 
 def test_options_override_settings_which_override_the_preset():
@@ -16,8 +35,31 @@ def test_options_override_settings_which_override_the_preset():
     [
         ("learning_rat: 1.0e-4", "did you mean 'learning_rate'"),
         ("learning_rate: 1e-4", "expected a number"),
-        ("images: -1", "images -1: expected a positive"),
-        ("schedule: linear", "expected one of cosine"),
+        ("images: -1", "images -1: expected int >= 1"),
+        ("images: 1.5", "images 1.5: expected int, got float"),
+        ("lr_scheduler_type: cosin", "expected one of cosine.*did you mean 'cosine'"),
+        ("schedule: cosin", "expected one of cosine.*did you mean 'cosine'"),
+        ("{schedule: cosine, lr_scheduler_type: cosine}", "are the same setting"),
+        ("lr_scheduler_type: constant", "constant, which has no warm-up"),
+        ("readout: clss", "did you mean 'cls'"),
+        ("fresh: 'no'", "fresh 'no': expected bool, got str"),
+        ("compile: 'no'", "compile 'no': expected bool, got str"),
+        ("bf16: 'false'", "bf16 'false': expected bool"),
+        ("learning_rate: .nan", "learning_rate nan: expected"),
+        ("weight_decay: .inf", "expected a finite number"),
+        ("learning_rate: true", "expected float, got bool"),
+        ("seed: -1", "seed -1: expected int >= 0"),
+        ("seed: 4294967296", "expected int <= 4294967295"),
+        ("n_eval: 33", "33 scenes cannot be balanced"),
+        ("eval_splits: validation", "expected array, got str"),
+        ("backbone: 3", "backbone 3: expected str"),
+        ("geometry: huge", "unknown geometry 'huge'"),
+        ("task: rmts2", "unknown task 'rmts2'"),
+        ("trainer: 3", "trainer 3: expected"),
+        ("trainer: {adam_bet2: 0.9}", "unknown key 'adam_bet2'.*did you mean 'adam_beta2'"),
+        ("trainer: {seed: 3}", "write seed beside trainer"),
+        ("trainer: {max_steps: 3}", "decided by images and batch_size"),
+        ("trainer: {fp16: true}", "use bf16"),
         ("eval_splits: [test]", "expected a list with 'validation'"),
         ("- 1", "holds list"),
         ("a: [", "cannot be read as YAML"),
@@ -47,3 +89,97 @@ def test_the_papers_presets_hold_the_papers_values():
 
 def test_steps_round_up():
     assert TrainConfig(images=100, batch_size=64).steps == 2
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
+def test_every_setting_refuses_a_value_of_another_type(field):
+    with pytest.raises(RelViTError, match=f"^{field.name} ") as error:
+        TrainConfig(**{field.name: object()})
+    assert "\n" not in str(error.value)
+
+
+def test_every_schedule_of_trainer_can_be_named():
+    assert set(typing.get_args(Schedule)) == {kind.value for kind in SchedulerType} | {
+        "exponential"
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"schedule": "cosine"}, {"lr_scheduler_type": "cosine"}),
+        ({"schedule": "constant"}, {"lr_scheduler_type": "constant_with_warmup"}),
+        (
+            {"schedule": "plateau", "warmup_steps": 200},
+            {"lr_scheduler_type": "reduce_lr_on_plateau", "warmup_steps": 0},
+        ),
+        ({"schedule": "exponential"}, {"lr_scheduler_type": "exponential", "warmup_steps": 0}),
+        ({"best": True}, {"load_best_model_at_end": True}),
+    ],
+)
+def test_settings_of_older_versions_have_todays_names(old, new):
+    assert upgrade(old) == new
+    assert upgrade(new) == new
+    assert resolve("quick", old) == resolve("quick", new)
+
+
+def test_a_folder_of_an_older_version_opens_and_goes_on(tmp_path):
+    """``old_run/config.json`` was written by the version before the settings had Trainer's names."""
+    text = (OLD / "config.json").read_text()
+    assert json.loads(text)["schedule"] == "cosine"
+    (tmp_path / "config.json").write_text(text)
+    settings = TrainingFolder(tmp_path).settings()
+    assert (settings.lr_scheduler_type, settings.load_best_model_at_end) == ("cosine", False)
+    folder = train(settings, tmp_path, progress=False)
+    assert folder.finished()
+    assert "schedule" not in folder.config
+    with pytest.raises(RelViTError, match="another learning_rate"):
+        train(dataclasses.replace(settings, learning_rate=1.0), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "holds list: expected settings"),
+        ('{"schedul": 1}', "unknown key 'schedul'"),
+        ('{"images": -1}', "config.json: images -1"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_broken_settings_file_is_one_line(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RelViTError, match=message):
+        train(TrainConfig(), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2", "deit"])
+def test_the_resolved_settings_name_what_was_left_to_the_family(family):
+    config = TrainConfig(backbone={"model_type": family, "hidden_size": 48})
+    whole = resolved(config)
+    assert whole.backbone["num_hidden_layers"] == 12
+    assert (whole.backbone["hidden_size"], whole.backbone["image_size"]) == (48, 64)
+    assert isinstance(whole.bf16, bool)
+    assert resolved(whole) == whole
+    assert "id2label" not in whole.backbone
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ({}, "expected model_type"),
+        ({"model_type": "vitt"}, "expected model_type"),
+        ({"model_type": "vit", "hiden_size": 32}, "did you mean 'hidden_size'"),
+        ({"model_type": "vit", "hidden_size": "wide"}, "cannot be built"),
+    ],
+)
+def test_a_backbone_that_cannot_be_built_leaves_no_folder(tmp_path, backbone, message):
+    with pytest.raises(RelViTError, match=message):
+        train(TrainConfig(backbone=backbone), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_weights_depend_on_is_compared():
+    one = TrainConfig(report_to="wandb", gradient_checkpointing=True, trainer={"run_name": "x"})
+    assert comparable(one.to_dict()) == comparable(TrainConfig().to_dict())
+    other = TrainConfig(trainer={"adam_beta2": 0.9})
+    assert comparable(other.to_dict()) != comparable(TrainConfig().to_dict())

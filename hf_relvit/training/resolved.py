@@ -1,0 +1,60 @@
+"""The settings of a run with every default filled in, which is what its folder keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from ..errors import RelViTError
+from ..geometry import SceneGeometry, geometry
+from .arguments import unknown_key
+from .config import TrainConfig
+from .precision import trains_in_bf16
+
+
+def scratch_backbone(settings: Mapping[str, Any], scenes: SceneGeometry) -> PreTrainedConfig:
+    """The configuration of a backbone from scratch, whose image and patch size are the scenes'.
+
+    Raises:
+        RelViTError: a family that transformers does not know, or settings that it does not take.
+    """
+    layout = {"image_size": scenes.image_size, "patch_size": scenes.patch_size}
+    family = settings.get("model_type")
+    if family not in CONFIG_MAPPING:
+        raise RelViTError(
+            f"backbone {dict(settings)}: expected model_type, a family of transformers such as vit"
+        )
+    known = CONFIG_MAPPING[family]().to_dict()
+    for key in settings:
+        if key not in known:
+            raise RelViTError(f"backbone of {family}: {unknown_key(key, _own(known))}")
+    try:
+        return AutoConfig.for_model(**{**settings, **layout})
+    except Exception as error:  # transformers checks with errors of several libraries
+        reason = " ".join(str(error).split())[:200]
+        raise RelViTError(
+            f"backbone {dict(settings)} cannot be built ({reason}): correct its settings"
+        ) from error
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The settings with what was left to defaults: those of the backbone's family, and the precision.
+
+    Raises:
+        RelViTError: see ``scratch_backbone``.
+    """
+    backbone = config.backbone
+    if isinstance(backbone, dict):
+        built = scratch_backbone(backbone, geometry(config.geometry)).to_dict()
+        named = {name: value for name, value in built.items() if name in backbone}
+        backbone = {**_own(built), **named}
+    return dataclasses.replace(config, backbone=backbone, bf16=trains_in_bf16(config))
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what every configuration of transformers has, such as the labels."""
+    common = PreTrainedConfig().to_dict().keys() - {"model_type"}
+    return {name: value for name, value in settings.items() if name not in common}
