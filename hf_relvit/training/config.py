@@ -41,9 +41,21 @@ WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "exponential", "greedy")
 
 _OLD_SCHEDULES = {"plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
 
-Count = Annotated[int, Meta(ge=1)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+COUNT = Meta(ge=1)
+LIMITS = {
+    "combinations": COUNT,
+    "images": COUNT,
+    "n_train": COUNT,
+    "n_eval": COUNT,
+    "batch_size": COUNT,
+    "evaluations": COUNT,
+    "learning_rate": Meta(gt=0),
+    "weight_decay": Meta(ge=0),
+    "warmup_steps": Meta(ge=0),
+    "max_grad_norm": Meta(ge=0),
+    "seed": Meta(ge=0, lt=2**32),
+}
+"""Ranges of the settings that are numbers. They are not part of the annotations, which the command line reads too."""
 
 
 def vit(layers: int, hidden: int, heads: int) -> dict:
@@ -70,7 +82,7 @@ class TrainConfig:
     """Name of the task: "discrimination" or "rmts"."""
     geometry: str = "quick"
     """Name of the scene geometry."""
-    combinations: Count = 128
+    combinations: int = 128
     """Training combinations of shape and color."""
     objects: str | None = None
     """Folder of masks of your own; ours by default."""
@@ -84,28 +96,28 @@ class TrainConfig:
     """Arguments of the disentanglement loss; none by default."""
     pipeline: dict | None = None
     """Arguments of the pipeline loss; none by default."""
-    images: Count = 64_000
+    images: int = 64_000
     """Images seen in training, a multiple of the batch size after rounding up."""
     fresh: bool = True
     """Every image seen once; otherwise `n_train` images, again and again."""
-    n_train: Count = 6_400
+    n_train: int = 6_400
     """Size of the training set if it is not fresh."""
-    n_eval: Count = 1_024
+    n_eval: int = 1_024
     """Images in each evaluation split."""
-    batch_size: Count = 128
+    batch_size: int = 128
     """Images per step, over all processes."""
-    learning_rate: Positive = 5e-4
+    learning_rate: float = 5e-4
     """Peak of AdamW's learning rate."""
-    weight_decay: NotNegative = 0.01
+    weight_decay: float = 0.01
     """AdamW's."""
     lr_scheduler_type: Schedule = "cosine"
     """Trainer's schedule of the learning rate ("reduce_lr_on_plateau" watches validation accuracy), or "exponential":
     times 0.95 per epoch."""
-    warmup_steps: Annotated[int, Meta(ge=0)] = 200
+    warmup_steps: int = 200
     """Steps of linear warm-up, in schedules that have one."""
-    max_grad_norm: NotNegative = 1.0
+    max_grad_norm: float = 1.0
     """Gradients are clipped to this norm; 0 for none."""
-    evaluations: Count = 8
+    evaluations: int = 8
     """Evaluations during training."""
     eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["validation"])
     """Splits that these evaluations cover; "validation" must be one."""
@@ -117,7 +129,7 @@ class TrainConfig:
     """Less memory for more time."""
     compile: bool = False
     """Compile the blocks, for speed on a GPU; the last digits differ."""
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    seed: int = 0
     """Of the weights, the scenes and their order."""
     report_to: str = "none"
     """Any tracker of transformers' Trainer."""
@@ -125,9 +137,9 @@ class TrainConfig:
     """Further arguments of transformers' TrainingArguments, such as {adam_beta2: 0.98}; docs/trainer_arguments.md."""
 
     def __post_init__(self):
-        hints = typing.get_type_hints(type(self), include_extras=True)
-        for name, hint in hints.items():
-            check_value(name, getattr(self, name), hint)
+        for name, hint in typing.get_type_hints(type(self)).items():
+            limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
+            check_value(name, getattr(self, name), limited)
         if "validation" not in self.eval_splits:
             raise RelViTError(
                 f"eval_splits {self.eval_splits}: expected a list with 'validation' in it"
