@@ -140,7 +140,7 @@ def test_a_folder_of_an_older_version_opens_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "holds list: expected settings"),
+        ("[]", "Expected a mapping, got a list"),
         ('{"schedul": 1}', "unknown key 'schedul'"),
         ('{"images": -1}', "config.json: images -1"),
         ("{", "cannot be read"),
