@@ -13,6 +13,20 @@ from ..statistics import wilson
 from ..stimuli.splits import SPLITS
 from ..words import split_name
 
+NAMES = {
+    "answers": "answers are right",
+    "depends_shape": "the answer depends on shape",
+    "depends_color": "the answer depends on color",
+    "readable_shape": "shape can be read",
+    "readable_color": "color can be read",
+    "readable_relation": "the relation can be read",
+    "swap_shape": "swapping shape changes the answer",
+    "swap_color": "swapping color changes the answer",
+    "whole_shape": "the object's own tokens carry shape",
+    "whole_color": "the object's own tokens carry color",
+    "steering": "pushing the relation flips the answer",
+}
+"""Per key of a criterion, its name in reports. Rules, pages and figures look criteria up by the key."""
 NEGLIGIBLE = 0.6
 """Below this accuracy on pairs that differ in one property only, the answer as good as ignores the property: a fifth
 of the way from guessing to perfect (our choice)."""
@@ -24,7 +38,7 @@ class Criterion:
 
     Attributes:
         stage: "behavior", "perceptual" or "relational".
-        name: what is asked, such as "swapping shape changes the answer".
+        name: the question for readers, one of NAMES.
         split: of the scenes.
         value, ci_low, ci_high: with its interval: 95 % over all layers (and methods) among which the best was taken
             (Wilson, Bonferroni).
@@ -37,6 +51,7 @@ class Criterion:
         reading: "yes", "no", "unclear" (the interval holds the threshold, or the control's interval), or "silent" (it
             cannot tell here).
         decides: whether the verdict rests on it; the others are for the reader.
+        key: the question for programs, such as "swap_shape", see NAMES.
     """
 
     stage: str
@@ -54,6 +69,12 @@ class Criterion:
     control_high: float = np.nan
     control_name: str = ""
     decides: bool = True
+    key: str = ""
+
+    def __post_init__(self):
+        if not self.key:  # a file of an older version, which named the question only for readers
+            known = {name: key for key, name in NAMES.items()}
+            object.__setattr__(self, "key", known.get(self.name, ""))
 
 
 @dataclass(frozen=True)
@@ -110,10 +131,14 @@ def judge(
         trained_with: auxiliary losses that the model was trained with.
     """
     splits = [split for split in SPLITS if (alignments.split == split).any()]
-    criteria, by_split, stages, reasons = [], {}, set(), []
-    mixed = untrained = False
+    criteria: list[Criterion] = []
+    by_split: dict[str, str] = {}
+    stages: set[str] = set()
+    reasons: list[str] = []
+    mixed = False
+    untrained = False
     for split in splits:
-        found = {c.name: c for c in _evidence(split, accuracy, probes, alignments, steering)}
+        found = {c.key: c for c in _evidence(split, accuracy, probes, alignments, steering)}
         criteria += found.values()
         failing, why, unsure = _stages(found, split)
         untrained |= split == "test" and _like_random_weights(found)
@@ -124,7 +149,7 @@ def judge(
         stages |= failing
         reasons += why
         mixed |= "perceptual" in failing and any(
-            found[f"the object's own tokens carry {p}"].reading == "no" for p in ("shape", "color")
+            found[f"whole_{p}"].reading == "no" for p in ("shape", "color")
         )
     verdict = "undetermined" if untrained else _name(stages, "undetermined" in by_split.values())
     if verdict == "none":
@@ -154,9 +179,9 @@ def _evidence(
     }
     control = {"control": answers.base_accuracy, "control_name": "random weights"}
     reading = _reading(answers.ci_low, answers.ci_high, 0.75)
-    yield Criterion(
+    yield _criterion(
+        "answers",
         "behavior",
-        "answers are right",
         split,
         **interval,
         threshold=0.75,
@@ -165,86 +190,85 @@ def _evidence(
     )
 
     for prop in ("shape", "color"):
-        of = alignments[
+        rows = alignments[
             (alignments.property == prop)
             & (alignments.split == split)
             & (alignments.condition == "all")
         ]
         base = _best(
-            of[(of.control == "none") & (of.weights == "trained")], "base_accuracy", one=True
+            rows[(rows.control == "none") & (rows.weights == "trained")], "base_accuracy", one=True
         )
         depends = _reading(base["ci_low"], base["ci_high"], NEGLIGIBLE)
-        yield Criterion(
+        yield _criterion(
+            f"depends_{prop}",
             "behavior",
-            f"the answer depends on {prop}",
             split,
             **base,
             threshold=NEGLIGIBLE,
             reading=depends,
         )
         yield _readable(prop, split, probes)
-        yield from _swaps(prop, split, of, base["value"], depends)
+        yield from _swaps(prop, split, rows, base["value"], depends)
     yield _readable("judgement", split, probes)
     if split == "test" and len(steering):
         yield _steered(split, steering)
 
 
+def _criterion(key: str, stage: str, split: str, **values: Any) -> Criterion:
+    return Criterion(stage, NAMES[key], split, key=key, **values)
+
+
 def _readable(target: str, split: str, probes: pd.DataFrame) -> Criterion:
     """A property is missing only if random weights would show it; a judgement is there only above shuffled labels."""
-    of = probes[(probes.target == target) & (probes.split == split)]
-    trained = of[(of.condition == "trained") & (of.weights == "trained")]
+    rows = probes[(probes.target == target) & (probes.split == split)]
+    trained = rows[(rows.condition == "trained") & (rows.weights == "trained")]
     best = _best(trained)
     threshold = (1 + trained.floor.iloc[0]) / 2
-    twins = target != "judgement"
+    of_property = target != "judgement"
     other = (
-        of[(of.condition == "trained") & (of.weights == "random")]
-        if twins
-        else of[of.condition == "shuffled"]
+        rows[(rows.condition == "trained") & (rows.weights == "random")]
+        if of_property
+        else rows[rows.condition == "shuffled"]
     )
     control = _best(other)
     reading = _reading(best["ci_low"], best["ci_high"], threshold)
-    if twins and reading == "no" and best["ci_high"] >= control["ci_low"]:
+    if of_property and reading == "no" and best["ci_high"] >= control["ci_low"]:
         reading = "unclear"  # the pixels do not give it away either, so it is not the model's loss
-    if not twins and reading == "yes" and best["ci_low"] <= control["ci_high"]:
+    if not of_property and reading == "yes" and best["ci_low"] <= control["ci_high"]:
         reading = "unclear"
-    stage, name = (
-        ("perceptual", f"{target} can be read")
-        if twins
-        else ("relational", "the relation can be read")
-    )
-    named = _named(control, "random weights" if twins else "shuffled labels")
-    return Criterion(stage, name, split, **best, threshold=threshold, reading=reading, **named)
+    stage = "perceptual" if of_property else "relational"
+    key = f"readable_{target}" if of_property else "readable_relation"
+    named = _named(control, "random weights" if of_property else "shuffled labels")
+    return _criterion(key, stage, split, **best, threshold=threshold, reading=reading, **named)
 
 
 def _swaps(
-    prop: str, split: str, of: pd.DataFrame, base: float, depends: str
+    prop: str, split: str, rows: pd.DataFrame, base: float, depends: str
 ) -> Iterator[Criterion]:
     # whatever spoils an object makes its pair different, which is right for half of the pairs
     threshold = (0.5 + base) / 2
-    trained, twin = of[of.weights == "trained"], of[of.weights == "random"]
+    trained = rows[rows.weights == "trained"]
+    random = rows[rows.weights == "random"]
     candidates = trained[trained.control == "none"]
     best = _best(candidates)
-    others = {"other object": trained[trained.control == "wrong_object"], "random weights": twin}
-    controls = {name: _best(rows) for name, rows in others.items() if len(rows)}
+    others = {"other object": trained[trained.control == "wrong_object"], "random weights": random}
+    controls = {name: _best(part) for name, part in others.items() if len(part)}
     strongest = max(controls, key=lambda name: controls[name]["value"])
     control = controls[strongest]
     reading = _reading(best["ci_low"], best["ci_high"], threshold)
     if reading == "yes" and best["ci_low"] <= control["ci_high"]:
         reading = "no" if best["ci_high"] < control["ci_low"] else "unclear"
     reading = reading if depends == "yes" else "silent"
-    name = f"swapping {prop} changes the answer"
     named = _named(control, strongest)
-    yield Criterion(
-        "perceptual", name, split, **best, threshold=threshold, reading=reading, **named
+    yield _criterion(
+        f"swap_{prop}", "perceptual", split, **best, threshold=threshold, reading=reading, **named
     )
     whole = _best(trained[trained.control == "whole_object"])
     reading = (
         _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
     )
-    name = f"the object's own tokens carry {prop}"
-    yield Criterion(
-        "perceptual", name, split, **whole, threshold=threshold, reading=reading, decides=False
-    )
+    weighed = {"threshold": threshold, "reading": reading, "decides": False}
+    yield _criterion(f"whole_{prop}", "perceptual", split, **whole, **weighed)
 
 
 def _steered(split: str, steering: pd.DataFrame) -> Criterion:
@@ -261,10 +285,9 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
     if reading == "yes" and best["ci_low"] <= control["ci_high"]:
         reading = "unclear"
     named = _named(control, "own relation or shuffled probe")
-    name = "pushing the relation flips the answer"
-    return Criterion(
+    return _criterion(
+        "steering",
         "relational",
-        name,
         split,
         **best,
         threshold=threshold,
@@ -277,10 +300,14 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
 def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:
     """Failing stages, why, and whether something that decides is unclear."""
     where = split_name(split)
-    failing, why, unsure, states = set(), [], False, []
+    failing: set[str] = set()
+    why: list[str] = []
+    states: list[str] = []
+    unsure = False
     for prop in ("shape", "color"):
-        swap, read = found[f"swapping {prop} changes the answer"], found[f"{prop} can be read"]
-        depends = found[f"the answer depends on {prop}"].reading
+        swap = found[f"swap_{prop}"]
+        read = found[f"readable_{prop}"]
+        depends = found[f"depends_{prop}"]
         if swap.reading == "no" or (swap.reading == "silent" and read.reading == "no"):
             failing.add("perceptual")
             if swap.reading == "silent":
@@ -291,9 +318,9 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
                 fact, shown = f"a swap of {prop} between objects does not change the answer", swap
             why.append(f"Perceptual stage, {where}: {fact} ({_numbers(shown)}).")
             states.append("fails")
-        elif swap.reading == "silent" and depends == "no" and read.reading == "yes":
+        elif swap.reading == "silent" and depends.reading == "no" and read.reading == "yes":
             failing.add("relational")
-            numbers = _numbers(found[f"the answer depends on {prop}"])
+            numbers = _numbers(depends)
             why.append(
                 f"Relational stage, {where}: {prop} can be read, but the answer ignores it ({numbers})."
             )
@@ -301,7 +328,8 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
         else:
             states.append("works" if swap.reading == "yes" else "unclear")
             unsure |= swap.reading != "yes"
-    answers, relation = found["answers are right"], found["the relation can be read"]
+    answers = found["answers"]
+    relation = found["readable_relation"]
     if answers.reading == "no" and "relational" not in failing:
         if relation.reading == "yes":
             failing.add("relational")
@@ -321,10 +349,11 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
 
 def _like_random_weights(found: dict[str, Criterion]) -> bool:
     """At chance, properties as readable as in the twin, and the relation no better than from shuffled labels."""
-    answers, relation = found["answers are right"], found["the relation can be read"]
+    answers = found["answers"]
+    relation = found["readable_relation"]
     if answers.ci_low > 0.5 or answers.reading != "no" or relation.ci_low > relation.control_high:
         return False
-    reads = [found[f"{prop} can be read"] for prop in ("shape", "color")]
+    reads = [found[f"readable_{prop}"] for prop in ("shape", "color")]
     return all(c.ci_low <= c.control_high and c.control_low <= c.ci_high for c in reads)
 
 

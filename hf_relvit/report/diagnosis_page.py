@@ -58,7 +58,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
     images = {
         title: save_figures(figure, out / "figures" / title) for title, figure in drawn.items()
     }
-    test = frame[(frame.name == "answers are right") & (frame.split == "test")].iloc[0]
+    test = frame[(frame.key == "answers") & (frame.split == "test")].iloc[0]
     cards = [
         (
             f"{test.value:.1%}",
@@ -68,7 +68,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
     cards += [
         (f"{c.value:.1%}", f"{c.name}; needed {c.threshold:.0%}")
         for c in verdict.criteria
-        if c.name.startswith("swapping") and c.decides and c.split == "test"
+        if c.key in ("swap_shape", "swap_color") and c.decides and c.split == "test"
     ]
     if stages is not None:
         scores = (
