@@ -118,7 +118,9 @@ def render_photo(
     if variant not in VARIANTS:
         raise RelViTError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
     mi = _mitsuba(variant, threads)
-    world = mi.load_dict(_world(mi, scene, library, size, samples))
+    # Not optimized: merging what is identical leaves the lamps in an order that changes from call to call, and with it
+    # which lamp a path's random number picks.
+    world = mi.load_dict(_world(mi, scene, library, size, samples), optimize=False)
     if variant == "llvm":
         _hide_numbers(mi, world)
     # Apart, as an image of many channels is slow; where things are needs fewer paths than their colors.
@@ -192,7 +194,7 @@ def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int
         "wall": _rectangle(mi, scene.wall_surface, upright, 0.8),
         "ambient": {"type": "constant", "radiance": {"type": "rgb", "value": list(scene.ambient)}},
     }
-    for i, light in enumerate(scene.lights):
+    for i, light in reversed(list(enumerate(scene.lights))):  # as most pictures of the shipped set
         world[f"light{i}"] = _lamp(mi, light)
     for i, (index, tint, turn, place) in enumerate(
         zip(scene.objects, scene.tints, scene.rotations, scene.positions)
@@ -290,8 +292,3 @@ def painted(color: np.ndarray, tint: int) -> np.ndarray:
     sector = (np.array([5.0, 3.0, 1.0]) + sixth) % 6
     fall = np.clip(np.minimum(sector, 4 - sector), 0, 1)
     return np.rint(255 * value[..., None] * (1 - saturation[..., None] * fall)).astype(np.uint8)
-
-
-def mean_luminance(image: np.ndarray) -> float:
-    """Mean luma of a picture, 0..255."""
-    return float((image @ np.array([0.299, 0.587, 0.114])).mean())
