@@ -14,8 +14,8 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minutes on 2 cores
 	@$(BIN)/relvit study run quick --out runs/quick
 
-test: $(READY)  ## the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite, on two cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, none in a traceback
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/bad_inputs

@@ -100,7 +100,8 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
         parts = self._parse(name)
         self.objects = open_objects(own.get("masks"), own.get("palette"))
         named = name in self.builder_configs
-        if max(given.get("n_train", 0), given.get("n_eval", 0)) > self.drawn_at_once:
+        largest = max(int(given.get(name, 0)) for name in ("n_train", "n_eval"))
+        if largest > self.drawn_at_once:
             given["version"] = LARGE_VERSION
         super().__init__(
             cache_dir,

@@ -184,9 +184,9 @@ def _check_layers(causal: CausalConfig, config: TrainConfig) -> None:
     if not isinstance(config.backbone, dict):
         return
     depth = config.backbone.get("num_hidden_layers")
-    beyond = [
-        layer for layer in causal.layers or [] if depth is not None and not 0 <= layer < depth
-    ]
+    if depth is None:  # the family's own, which the trained model says
+        return
+    beyond = [layer for layer in causal.layers or [] if not 0 <= layer < depth]
     if beyond:
         raise RelViTError(
             f"causal layers {beyond}: expected 0 to {depth - 1}, as the backbone has {depth}"

@@ -86,7 +86,8 @@ class RelViTTrainer(FrugalTrainer):
         outputs.task_loss = smooth
 
     def _save_checkpoint(self, model, trial):
-        self.state.stateful_callbacks[_ResumedLog.KEY] = self._log_window()
+        callbacks: Any = self.state.stateful_callbacks
+        callbacks[_ResumedLog.KEY] = self._log_window()
         super()._save_checkpoint(model, trial)
 
     def _log_window(self) -> dict[str, Any]:

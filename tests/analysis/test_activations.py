@@ -2,6 +2,7 @@ import os
 
 import pytest
 import torch
+from tiny import vit_of
 from transformers import ViTConfig, ViTForImageClassification
 
 from hf_relvit.analysis.activations import Site, at_tokens, capture, forward_from, patch, residuals
@@ -20,9 +21,7 @@ OWN = {"dinov3_vit": {"num_register_tokens": 4}, "beit": {"use_relative_position
 
 
 def tiny_model(family="vit", depth=3):
-    backbone = (
-        vit(depth, 32, 2) | {"model_type": family, "initializer_range": 0.3} | OWN.get(family, {})
-    )
+    backbone = vit_of(family, depth, 32, 2, initializer_range=0.3, **OWN.get(family, {}))
     model, processor = build_model(TrainConfig(backbone=backbone))
     return model.eval(), processor
 

@@ -172,7 +172,7 @@ def test_broken_files_are_one_line(fitted, tmp_path):
         with pytest.raises(RelViTError, match=message):
             Alignment.from_pretrained(tmp_path)
     facts.write_text("{}")
-    with pytest.raises(RelViTError, match="cannot open the alignment"):
+    with pytest.raises(RelViTError, match="missing required field `property`"):
         Alignment.from_pretrained(tmp_path)
     with pytest.raises(RelViTError, match="not orthonormal"):
         dataclasses.replace(alignment, rotation=alignment.rotation * 2)

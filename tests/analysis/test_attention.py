@@ -3,6 +3,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from tiny import vit_of
 
 from hf_relvit.analysis.attention import (
     KINDS,
@@ -16,7 +17,7 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.scenes import sample
-from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import build_model
 
 QUICK = GEOMETRIES["quick"]
@@ -24,7 +25,7 @@ QUICK = GEOMETRIES["quick"]
 
 @pytest.fixture(params=["vit", "deit", "dinov2"])
 def checkpoint(request):
-    backbone = vit(2, 32, 2) | {"model_type": request.param, "initializer_range": 0.5}
+    backbone = vit_of(request.param, 2, 32, 2, initializer_range=0.5)
     return build_model(TrainConfig(backbone=backbone))
 
 

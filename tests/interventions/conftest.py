@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+from huggingface_hub import constants
 from tiny import TINY
 
 from hf_relvit.analysis.activations import Site
@@ -53,3 +56,14 @@ def assets(request, tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(assets):
     return open_served(assets)
+
+
+@pytest.fixture(autouse=True)
+def the_owners_token_comes_back(monkeypatch):
+    """A demo that was started takes the token out of the process; the next test has it again."""
+    for name in ("HF_TOKEN_PATH", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
+        monkeypatch.setattr(constants, name, getattr(constants, name))
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)

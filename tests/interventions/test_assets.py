@@ -59,6 +59,7 @@ def test_a_folder_that_is_no_run(tmp_path):
         build_assets(tmp_path / "nothing", tmp_path / "out")
     (tmp_path / "training" / "model").mkdir(parents=True)
     (tmp_path / "training" / "model" / "config.json").write_text("{}")
+    (tmp_path / "training" / "history.json").write_text("{}")
     with pytest.raises(RelViTError, match="no alignments"):
         build_assets(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -71,7 +71,7 @@ print(summary(served, first_state(served.limits))["decision"])
 
 def test_a_dry_run_sends_nothing(monkeypatch):
     monkeypatch.setattr(
-        "hf_relvit.hub.client.signed_in", lambda repo: pytest.fail("the Hub was asked")
+        "hf_relvit.hub.publish.signed_in", lambda repo: pytest.fail("the Hub was asked")
     )
     said = []
     push_space("relvit/interventions", dry_run=True, say=said.append)

@@ -17,7 +17,7 @@ from hf_relvit.training.run import build_model
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLIP = Path(__file__).parents[2] / "build" / "clip-vit-b16"
 REDUCED = TINY | dict(
-    geometry="quick", backbone=vit(12, 48, 12), images=32, n_train=32, evaluations=1
+    geometry="quick", backbone=vit(12, 48, 12), images=32, n_train=32, evaluations=1, warmup_steps=0
 )
 
 
