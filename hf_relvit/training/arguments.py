@@ -209,3 +209,29 @@ def check_arguments(arguments: Any) -> None:
         value = getattr(arguments, field.name)
         if value != field.default and value:
             raise RelViTError(f"{field.name}={value!r}: {REFUSED[field.name]}")
+
+
+_HEAD = """# Trainer's arguments
+
+Every argument of transformers' `TrainingArguments` and keyword of its `Trainer`, and its fate in `relvit train`. The
+page is made from `hf_relvit/training/arguments.py`, and a test compares it with the pinned transformers.
+"""
+
+
+def arguments_page() -> str:
+    """``docs/trainer_arguments.md``: the tables of this module."""
+    settings = dict.fromkeys(FIELDS, "a setting of ours with Trainer's own name")
+    sections = (
+        ("Set by a setting", settings),
+        ("Set by `trainer: {...}`", HONORED),
+        ("Set by `trainer: {...}`, free to change when a run goes on in its folder", FREE),
+        ("Decided by something else", DECIDED),
+        ("Refused", REFUSED),
+        ("Keywords of `RelViTTrainer`", KEYWORDS),
+    )
+    lines = [_HEAD]
+    for heading, table in sections:
+        lines += [f"## {heading}", "", "| name | remark |", "|---|---|"]
+        lines += [f"| `{name}` | {remark or ''} |" for name, remark in table.items()]
+        lines.append("")
+    return "\n".join(lines)
