@@ -43,6 +43,8 @@ class Site:
     layer: int
 
     def __post_init__(self):
+        if isinstance(self.layer, np.integer):  # of a table, or of np.arange
+            object.__setattr__(self, "layer", int(self.layer))
         if self.kind != "resid_post" or not isinstance(self.layer, int) or self.layer < 0:
             raise RelViTError(
                 f"site {self.kind!r}, {self.layer!r}: expected 'resid_post' and a block, counted from 0"

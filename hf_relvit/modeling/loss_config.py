@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -129,13 +130,19 @@ def parse_loss(cls: type, values: Any, name: str, backbone: PreTrainedConfig) ->
     except TypeError as error:
         raise RelViTError(f"{name} {dict(values)}: {error}; see {cls.__name__}") from None
     spec.check(backbone)
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in asdict(spec).items()
-    }
+    return {key: _plain(value) for key, value in asdict(spec).items()}
+
+
+def _plain(value: Any) -> Any:
+    """A value fit for JSON: lists for sequences, Python's integers for numpy's."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return value
 
 
 def _check_indices(name: str, values, end: int, what: str) -> None:
     for value in values:
-        if not isinstance(value, int) or not 0 <= value < end:
+        if not isinstance(value, Integral) or not 0 <= value < end:
             raise RelViTError(f"{name} contains {value!r}: expected {what} between 0 and {end - 1}")

@@ -14,8 +14,11 @@ from ..geometry import PatchGeometry, SceneGeometry
 from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.rendering import render
-from ..stimuli.scenes import SceneTable, scene_conditions
+from ..stimuli.scenes import LABELS, SceneTable, scene_conditions
 from .device_rendering import DeviceRenderer
+
+_LABEL_COLUMNS = ("label", "labels")
+"""What data sets call their answers: ours, and the usual name of those that are made for a Trainer."""
 
 
 class SceneDataset(Dataset):
@@ -130,7 +133,7 @@ class PublishedScenes:
     """Rows of a published dataset as scenes to evaluate on, with what ``SceneTable`` has of them.
 
     Args:
-        data: a ``datasets.Dataset`` with the columns ``image, label, difference, relation``.
+        data: a ``datasets.Dataset`` with the columns ``image, label`` (or ``labels``), ``difference, relation``.
     """
 
     task = "published"
@@ -150,8 +153,26 @@ class PublishedScenes:
 
     @property
     def label(self) -> np.ndarray:
-        """``(n,)``, 0 different, 1 same."""
-        return self._column("label")
+        """``(n,)``, 0 different, 1 same: by the names of the classes where the column has them, in whichever order.
+
+        Raises:
+            RelViTError: no column of labels, or classes of other names.
+        """
+        column = next((name for name in _LABEL_COLUMNS if name in self.data.column_names), None)
+        if column is None:
+            raise RelViTError(
+                f"a dataset with the columns {', '.join(self.data.column_names)}: expected one of labels, called "
+                "label or labels; rename yours"
+            )
+        values = self._column(column)
+        names = getattr(self.data.features[column], "names", None)
+        if names is None:
+            return values
+        if sorted(names) != sorted(LABELS):
+            raise RelViTError(
+                f"labels {', '.join(names)} in column {column!r}: expected the classes different and same"
+            )
+        return np.array([LABELS.index(name) for name in names])[values]
 
     @property
     def clusters(self) -> np.ndarray:
@@ -207,18 +228,19 @@ class RelViTCollator:
                 "use the dataset config of the model's geometry"
             )
         batch = {"pixel_values": self.processor(image, self.device)}
-        for key in ("label", "patches", "shape", "color"):
+        for key in (*_LABEL_COLUMNS, "patches", "shape", "color"):
             if key in rows:
                 value = rows[key]
                 value = value.long() if isinstance(value, torch.Tensor) else value.astype(np.int64)
-                batch["labels" if key == "label" else key] = to_device(value, self.device)
+                name = "labels" if key in _LABEL_COLUMNS else key
+                batch[name] = to_device(value, self.device)
         return batch
 
 
 def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
     """Rows of a published dataset (``image`` a picture) or of ``SceneDataset`` to one batch."""
     batch = {"image": np.stack([np.asarray(row["image"]) for row in rows])}
-    for key in ("label", "patches", "shape", "color", "difference", "relation"):
+    for key in (*_LABEL_COLUMNS, "patches", "shape", "color", "difference", "relation"):
         if key in rows[0]:
             batch[key] = np.stack([np.asarray(row[key]) for row in rows])
     return batch

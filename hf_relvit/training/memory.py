@@ -144,4 +144,4 @@ class FrugalTrainer(Trainer):
 
 
 def _length(inputs: dict[str, torch.Tensor]) -> int:
-    return len(inputs["labels"])
+    return len(inputs["pixel_values"])

@@ -66,6 +66,11 @@ class RelViTTrainer(FrugalTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:
             inputs = {**inputs, "epoch": self.state.global_step / self.epoch_steps}
+        if "labels" not in inputs:
+            raise RelViTError(
+                f"a batch with {', '.join(inputs)} and no labels: expected a column called label or labels; "
+                "rename yours"
+            )
         outputs = model(**inputs)
         if self.args.label_smoothing_factor:
             self._smooth(outputs, inputs["labels"])
