@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 from browser.conftest import serving
 
@@ -24,6 +23,9 @@ from hf_relvit.spaces.interventions import gate
 pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
 gradio_client = pytest.importorskip("gradio_client")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+pytest.importorskip("gradio")  # the extra "demo", which brings httpx
+httpx = pytest.importorskip("httpx")
 
 
 def connect(space: str):

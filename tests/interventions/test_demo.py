@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from interventions.conftest import make_run
 
 from hf_relvit.cli import main
 from hf_relvit.spaces.interventions import app, assets
+
+with_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra demo")
 
 
 def demo(*arguments: str) -> int:
@@ -29,12 +32,14 @@ def started(monkeypatch):
     return calls
 
 
+@with_gradio
 def test_the_models_of_the_package(started):
     assert demo("--port", "7999") == 0
     folders, options = started[0]
     assert folders == app.models() and options == {"host": None, "port": 7999}
 
 
+@with_gradio
 def test_a_run_is_prepared_once_and_again_when_it_changed(started, tmp_path):
     run = make_run(tmp_path / "seed0", "discrimination")
     assert demo("--run", str(run)) == 0
@@ -49,6 +54,7 @@ def test_a_run_is_prepared_once_and_again_when_it_changed(started, tmp_path):
     assert json.loads((folder / "about.json").read_text())["examples"]
 
 
+@with_gradio
 def test_no_run_is_one_line(capsys, tmp_path):
     assert demo("--run", str(tmp_path / "nothing")) == 2
     said = capsys.readouterr().err
