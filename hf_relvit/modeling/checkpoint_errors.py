@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AutoConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from ..errors import RelViTError
@@ -69,6 +69,20 @@ def check_attention(path_or_id: str | os.PathLike, config: Any) -> None:
                 f"the config.json of {path_or_id} asks for attention implementation {name!r}: expected one that is "
                 "installed, such as sdpa; remove the entry"
             )
+
+
+def open_backbone_config(path_or_id: str | os.PathLike, revision: str | None = None) -> Any:
+    """The configuration of a backbone; code that it names never runs, whatever waits on standard input.
+
+    Raises:
+        RelViTError: no configuration, one that needs code of its own, or an attention implementation to download.
+    """
+    problem = f"cannot open the backbone {path_or_id}"
+    cure = "check the path or Hub id, or download it again"
+    with as_relvit_error(problem, cure, (Exception,)):
+        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
+        check_attention(path_or_id, config)
+    return config
 
 
 def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:

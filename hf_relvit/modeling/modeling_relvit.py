@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import CONFIG_NAME, ModelOutput, can_return_tuple, logging
 
@@ -22,8 +22,8 @@ from ..geometry import PatchGeometry
 from .attention_mass import ATTENTION, RecordingCheckpoint, record_object_attention
 from .checkpoint_errors import (
     as_relvit_error,
-    check_attention,
     check_weights,
+    open_backbone_config,
     without_messages,
 )
 from .configuration_relvit import LABELS, RelViTConfig
@@ -111,11 +111,8 @@ class RelViTPreTrainedModel(PreTrainedModel):
         """
         problem = f"cannot open the backbone {path_or_id}"
         cure = "check the path or Hub id, or download it again"
+        origin = open_backbone_config(path_or_id, revision)
         with as_relvit_error(problem, cure, (Exception,)):
-            origin = AutoConfig.from_pretrained(
-                path_or_id, revision=revision, trust_remote_code=False
-            )
-            check_attention(path_or_id, origin)
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
             check_weights(path_or_id, revision)
             # The library reports what else a checkpoint holds, such as heads and text towers, and weights that the

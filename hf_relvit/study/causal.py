@@ -13,6 +13,7 @@ from ..analysis.novel import NovelConfig, inject_novel
 from ..analysis.probes import Form, ProbeConfig, fit_probes
 from ..analysis.steering import SteeringConfig, steer
 from ..files import write_table
+from ..modeling.checkpoint_errors import open_backbone_config
 from ..modeling.checkpoints import Checkpoint
 from ..report.folder import (
     NOVEL,
@@ -63,9 +64,7 @@ class RunAnalyses:
         if isinstance(backbone, dict):
             scenes = self.distribution.geometry
             return scratch_backbone(backbone, scenes).num_hidden_layers
-        from transformers import AutoConfig
-
-        origin = AutoConfig.from_pretrained(backbone)
+        origin = open_backbone_config(backbone)
         return getattr(origin, "vision_config", origin).num_hidden_layers
 
     @property
