@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from numbers import Integral
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedConfig
 
 from ..errors import RelViTError
@@ -137,12 +137,12 @@ def _plain(value: Any) -> Any:
     """A value fit for JSON: lists for sequences, Python's integers for numpy's."""
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if isinstance(value, np.integer):
         return int(value)
     return value
 
 
 def _check_indices(name: str, values, end: int, what: str) -> None:
     for value in values:
-        if not isinstance(value, Integral) or not 0 <= value < end:
+        if not isinstance(value, int | np.integer) or not 0 <= value < end:
             raise RelViTError(f"{name} contains {value!r}: expected {what} between 0 and {end - 1}")
