@@ -23,6 +23,7 @@ from ..dataset_builders.photorealistic.builder import Photorealistic
 from ..dataset_builders.rmts.builder import RMTS
 from ..errors import RelViTError
 from ..files import file_lock, write_json
+from ..limits import check_disk
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..schemas import DataManifest, read_as
 from ..stimuli.photorealistic.rendering import choose_variant
@@ -36,6 +37,8 @@ _Builder = SceneBuilder | Photorealistic
 _BUILDERS: dict[str, type[_Builder]] = {
     builder.task: builder for builder in (Discrimination, RMTS, Counterfactuals, Photorealistic)
 }
+_LEAST_ROW = 500
+"""Bytes on the disk, from below: rows of the smallest images of ours take about 1,070."""
 _REQUEST = ("task", "config", "n_train", "n_eval", "seed", "objects")
 
 
@@ -126,6 +129,8 @@ def build(
                 return folder
         elif shards_folder(out, config).exists():
             builder.finished = _complete(builder, out, request, shards)
+        rows = sum(len(builder.indices(split)) * builder.together for split in builder.splits)
+        check_disk("rows", rows, _LEAST_ROW, out)
         stack.enter_context(file_lock(folder))
         work = stack.enter_context(partial_folder(folder))
         stash = folder.parent / f".{folder.name}.rendered"

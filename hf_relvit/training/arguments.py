@@ -7,11 +7,10 @@ with the pinned transformers, so that a new version cannot bring an argument tha
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import RelViTError
+from ..errors import RelViTError, nearest
 
 FIELDS = (
     "learning_rate", "weight_decay", "lr_scheduler_type", "warmup_steps", "max_grad_norm",
@@ -193,12 +192,6 @@ def unknown_key(key: str, known: Iterable[str]) -> RelViTError:
     return RelViTError(
         f"unknown key {key!r}{nearest(key, names)}; the keys are: {', '.join(names)}"
     )
-
-
-def nearest(key: Any, known: Iterable[str]) -> str:
-    """A hint at the known name that is most like ``key``; empty if none is."""
-    close = difflib.get_close_matches(str(key), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def check_arguments(arguments: Any) -> None:

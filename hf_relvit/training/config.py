@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from ..errors import RelViTError
+from ..errors import RelViTError, nearest
 from ..geometry import geometry
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet, open_objects
 from ..stimuli.scenes import check_scenes
-from .arguments import FREE, MAY_CHANGE, check_extra, nearest, unknown_key
+from .arguments import FREE, MAY_CHANGE, check_extra, unknown_key
 
 Schedule = Literal[
     "cosine",

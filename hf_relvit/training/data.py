@@ -165,14 +165,8 @@ class PublishedScenes:
                 "label or labels; rename yours"
             )
         values = self._column(column)
-        names = getattr(self.data.features[column], "names", None)
-        if names is None:
-            return values
-        if sorted(names) != sorted(LABELS):
-            raise RelViTError(
-                f"labels {', '.join(names)} in column {column!r}: expected the classes different and same"
-            )
-        return np.array([LABELS.index(name) for name in names])[values]
+        names = _classes(self.data, column)
+        return values if names is None else np.array([LABELS.index(name) for name in names])[values]
 
     @property
     def clusters(self) -> np.ndarray:
@@ -185,6 +179,32 @@ class PublishedScenes:
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, see ``scenes.scene_conditions``."""
         return scene_conditions(self._column("difference"), self._column("relation"))
+
+
+def _classes(data: Any, column: str) -> list[str] | None:
+    """The names of a column's classes in their order; None where numbers stand for themselves."""
+    features = getattr(data, "features", None) or {}
+    names = getattr(features.get(column), "names", None)
+    if names is not None and sorted(names) != sorted(LABELS):
+        raise RelViTError(
+            f"labels {', '.join(names)} in column {column!r}: expected the classes different and same"
+        )
+    return names
+
+
+def check_label_order(data: Any) -> None:
+    """Raise RelViTError for a data set whose classes stand in another order than the model's.
+
+    Training sees numbers only: on such a set it would learn the opposite, without a sign.
+    """
+    for column in _LABEL_COLUMNS:
+        names = _classes(data, column)
+        if names is not None and tuple(names) != LABELS:
+            mapping = {name: number for number, name in enumerate(LABELS)}
+            raise RelViTError(
+                f"classes {', '.join(names)} in column {column!r}: expected {', '.join(LABELS)}, as the model counts "
+                f"them; use data.align_labels_with_mapping({mapping}, {column!r})"
+            )
 
 
 class RelViTCollator:

@@ -11,12 +11,11 @@ import torch
 from transformers import AttentionInterface, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import integration_utils
 
-from ..errors import RelViTError
+from ..errors import RelViTError, nearest
 from ..modeling import RelViTForImageClassification
 from ..modeling.attention_mass import ATTENTION, relvit_attention
 from ..modeling.blocks import blocks
 from ..modeling.checkpoints import Checkpoint
-from .arguments import nearest
 from .config import TrainConfig, check_value
 from .data import RelViTCollator, SceneDataset
 from .launcher import check_launcher, world_size

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
 from .arguments import KEYWORDS, check_arguments
+from .data import check_label_order
 from .memory import FrugalTrainer
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
@@ -52,6 +53,10 @@ class RelViTTrainer(FrugalTrainer):
             if kwargs.get(name) is not None:
                 raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
         super().__init__(model, args, *rest, **kwargs)
+        evaluated = self.eval_dataset
+        named = evaluated.values() if isinstance(evaluated, dict) else [evaluated]
+        for data in (self.train_dataset, *named):
+            check_label_order(data)
         self.args.logging_nan_inf_filter = False  # it would hide what ``log`` looks for
         self.epoch_steps = epoch_steps
         self.exponential = exponential

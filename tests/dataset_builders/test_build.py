@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,3 +394,13 @@ def test_unknown_configs_name_the_ones_there_are(pristine, tmp_path):
         RelViTError, match=r"no dataset 'b16-32' in .*: make one with `relvit data build`"
     ):
         open_folder(tmp_path, "b16-32")
+
+
+def test_what_the_disk_cannot_hold_is_refused_before_any_work(tmp_path, monkeypatch):
+    disk = shutil.disk_usage(tmp_path)._replace(free=10_000)
+    monkeypatch.setattr("hf_relvit.limits.shutil.disk_usage", lambda folder: disk)
+    with pytest.raises(
+        RelViTError, match=r"on the disk of .*: choose at most 20, or another --out"
+    ):
+        build("rmts", "quick-32", tmp_path / "rmts", n_train=400, n_eval=40)
+    assert not (tmp_path / "rmts").exists() or not list((tmp_path / "rmts").iterdir())

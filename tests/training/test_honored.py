@@ -21,7 +21,7 @@ from hf_relvit.training.trainer import RelViTTrainer
 SCENES = SceneDistribution("discrimination", GEOMETRIES["quick"], 128)
 
 
-def trained(folder, data=None, batch=32, **arguments):
+def trained(folder, data=None, batch=32, evaluated=None, **arguments):
     """One step of plain gradient descent, and the trainer that did it."""
     checkpoint = build_model(TrainConfig(**TINY, disentanglement={"layer": 1}))
     settings = TrainingArguments(
@@ -46,6 +46,7 @@ def trained(folder, data=None, batch=32, **arguments):
         model=checkpoint.model,
         args=settings,
         train_dataset=SceneDataset(SCENES, "train", 64) if data is None else data,
+        eval_dataset=evaluated,
         epoch_steps=1,
         data_collator=RelViTCollator(checkpoint.processor, checkpoint.geometry),
     )
@@ -136,3 +137,16 @@ def test_integers_of_numpy_are_integers():
     )
     assert config.disentanglement["layer"] == 1
     assert config.to_json_string()
+
+
+@pytest.mark.parametrize("split", ["train", "eval", "named eval"])
+def test_a_training_set_of_the_other_order_is_refused_with_the_cure(tmp_path, split):
+    """The collator sees numbers only: trained as they are, the model would learn the opposite."""
+    right = rows("label").cast_column("label", ClassLabel(names=["different", "same"]))
+    wrong = rows("label").cast_column("label", ClassLabel(names=["same", "different"]))
+    evaluated = {"eval": wrong, "named eval": {"own": wrong}}.get(split)
+    with pytest.raises(RelViTError, match="align_labels_with_mapping"):
+        trained(tmp_path, wrong if split == "train" else right, batch=16, evaluated=evaluated)
+    cured = wrong.align_labels_with_mapping({"different": 0, "same": 1}, "label")
+    _, step = trained(tmp_path, cured, batch=16)
+    assert step > 0
