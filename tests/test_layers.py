@@ -21,6 +21,7 @@ FLOORS = (
         "limits",
         "schemas",
         "manifest",
+        "measurements",
         "provenance",
     ),
     ("stimuli",),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..measurements import Measurement, exceeds_controls, random_weights
 from ..statistics import wilson
 from ..stimuli.splits import SPLITS
 from ..words import split_name
@@ -27,6 +28,16 @@ NAMES = {
     "steering": "pushing the relation flips the answer",
 }
 """Per key of a criterion, its name in reports. Rules, pages and figures look criteria up by the key."""
+STAGES = {
+    "answers": "behavior",
+    "depends": "behavior",
+    "readable": "perceptual",
+    "readable_relation": "relational",
+    "swap": "perceptual",
+    "whole": "perceptual",
+    "steering": "relational",
+}
+"""Key of a criterion, or the first word of it -> the stage that it is about."""
 NEGLIGIBLE = 0.6
 """Below this accuracy on pairs that differ in one property only, the answer as good as ignores the property: a fifth
 of the way from guessing to perfect (our choice)."""
@@ -170,131 +181,129 @@ def _evidence(
     alignments: pd.DataFrame,
     steering: pd.DataFrame,
 ) -> Iterator[Criterion]:
-    answers = accuracy[(accuracy.split == split) & (accuracy.condition == "all")].iloc[0]
-    interval = {
-        "value": answers.accuracy,
-        "ci_low": answers.ci_low,
-        "ci_high": answers.ci_high,
-        "n": int(answers.n),
-    }
-    control = {"control": answers.base_accuracy, "control_name": "random weights"}
-    reading = _reading(answers.ci_low, answers.ci_high, 0.75)
-    yield _criterion(
-        "answers",
-        "behavior",
-        split,
-        **interval,
-        threshold=0.75,
-        reading=reading,
-        **control,
-    )
-
+    whole = accuracy[(accuracy.split == split) & (accuracy.condition == "all")]
+    row = whole.to_dict("records")[0]
+    answers = Measurement.from_row(row, "answers")
+    yield _criterion("answers", split, Best(answers), 0.75, [random_weights(row)])
     for prop in ("shape", "color"):
         rows = alignments[
             (alignments.property == prop)
             & (alignments.split == split)
             & (alignments.condition == "all")
         ]
-        base = _best(
-            rows[(rows.control == "none") & (rows.weights == "trained")], "base_accuracy", one=True
-        )
-        depends = _reading(base["ci_low"], base["ci_high"], NEGLIGIBLE)
-        yield _criterion(
-            f"depends_{prop}",
-            "behavior",
-            split,
-            **base,
-            threshold=NEGLIGIBLE,
-            reading=depends,
-        )
+        own = rows[(rows.control == "none") & (rows.weights == "trained")]
+        base = _best(own, "unedited", "base_accuracy", choices=1)
+        depends = _criterion(f"depends_{prop}", split, base, NEGLIGIBLE)
+        yield depends
         yield _readable(prop, split, probes)
-        yield from _swaps(prop, split, rows, base["value"], depends)
-    yield _readable("judgement", split, probes)
+        # whatever spoils an object makes its pair different, which is right for half of the pairs
+        threshold = (0.5 + base.measured.value) / 2
+        silent = depends.reading != "yes"
+        yield _swap(prop, split, rows, threshold, silent)
+        upper = _best(rows[rows.control == "whole_object"], "whole object")
+        criterion = _criterion(f"whole_{prop}", split, upper, threshold, decides=False)
+        yield replace(criterion, reading="silent") if silent else criterion
+    yield _relation(split, probes)
     if split == "test" and len(steering):
         yield _steered(split, steering)
 
 
-def _criterion(key: str, stage: str, split: str, **values: Any) -> Criterion:
-    return Criterion(stage, NAMES[key], split, key=key, **values)
-
-
-def _readable(target: str, split: str, probes: pd.DataFrame) -> Criterion:
-    """A property is missing only if random weights would show it; a judgement is there only above shuffled labels."""
-    rows = probes[(probes.target == target) & (probes.split == split)]
-    trained = rows[(rows.condition == "trained") & (rows.weights == "trained")]
-    best = _best(trained)
-    threshold = (1 + trained.floor.iloc[0]) / 2
-    of_property = target != "judgement"
-    other = (
-        rows[(rows.condition == "trained") & (rows.weights == "random")]
-        if of_property
-        else rows[rows.condition == "shuffled"]
-    )
-    control = _best(other)
-    reading = _reading(best["ci_low"], best["ci_high"], threshold)
-    if of_property and reading == "no" and best["ci_high"] >= control["ci_low"]:
-        reading = "unclear"  # the pixels do not give it away either, so it is not the model's loss
-    if not of_property and reading == "yes" and best["ci_low"] <= control["ci_high"]:
+def _criterion(
+    key: str,
+    split: str,
+    best: Best,
+    threshold: float,
+    controls: Sequence[Measurement] = (),
+    decides: bool = True,
+) -> Criterion:
+    """A criterion with its reading; of several controls it names the one that reaches highest."""
+    effect = best.measured
+    reading = _reading(effect, threshold)
+    if reading == "yes" and controls and not exceeds_controls(effect, controls):
         reading = "unclear"
-    stage = "perceptual" if of_property else "relational"
-    key = f"readable_{target}" if of_property else "readable_relation"
-    named = _named(control, "random weights" if of_property else "shuffled labels")
-    return _criterion(key, stage, split, **best, threshold=threshold, reading=reading, **named)
+    criterion = Criterion(
+        STAGES.get(key) or STAGES[key.partition("_")[0]],
+        NAMES[key],
+        split,
+        effect.value,
+        effect.low,
+        effect.high,
+        effect.n,
+        threshold,
+        reading,
+        layer=best.layer,
+        decides=decides,
+        key=key,
+    )
+    return _beside(criterion, controls) if controls else criterion
 
 
-def _swaps(
-    prop: str, split: str, rows: pd.DataFrame, base: float, depends: str
-) -> Iterator[Criterion]:
-    # whatever spoils an object makes its pair different, which is right for half of the pairs
-    threshold = (0.5 + base) / 2
+def _beside(criterion: Criterion, controls: Sequence[Measurement]) -> Criterion:
+    shown = max(controls, key=lambda control: control.high)
+    return replace(
+        criterion,
+        control=shown.value,
+        control_low=shown.low,
+        control_high=shown.high,
+        control_name=shown.name,
+    )
+
+
+def _readable(prop: str, split: str, probes: pd.DataFrame) -> Criterion:
+    """A property is missing only if random weights would show it: else the pixels do not give it away either."""
+    rows = probes[(probes.target == prop) & (probes.split == split)]
+    fitted = rows[rows.condition == "trained"]
+    trained = fitted[fitted.weights == "trained"]
+    best = _best(trained, prop)
+    random = _best(fitted[fitted.weights == "random"], "random weights").measured
+    threshold = (1 + trained.floor.iloc[0]) / 2
+    criterion = _criterion(f"readable_{prop}", split, best, threshold)
+    if criterion.reading == "no" and not exceeds_controls(random, [best.measured]):
+        criterion = replace(criterion, reading="unclear")
+    return _beside(criterion, [random])
+
+
+def _relation(split: str, probes: pd.DataFrame) -> Criterion:
+    """The judgement is there only where it is read better than from shuffled labels."""
+    rows = probes[(probes.target == "judgement") & (probes.split == split)]
+    trained = rows[rows.condition == "trained"]
+    shuffled = _best(rows[rows.condition == "shuffled"], "shuffled labels").measured
+    threshold = (1 + trained.floor.iloc[0]) / 2
+    best = _best(trained, "judgement")
+    return _criterion("readable_relation", split, best, threshold, [shuffled])
+
+
+def _swap(prop: str, split: str, rows: pd.DataFrame, threshold: float, silent: bool) -> Criterion:
     trained = rows[rows.weights == "trained"]
-    random = rows[rows.weights == "random"]
-    candidates = trained[trained.control == "none"]
-    best = _best(candidates)
-    others = {"other object": trained[trained.control == "wrong_object"], "random weights": random}
-    controls = {name: _best(part) for name, part in others.items() if len(part)}
-    strongest = max(controls, key=lambda name: controls[name]["value"])
-    control = controls[strongest]
-    reading = _reading(best["ci_low"], best["ci_high"], threshold)
-    if reading == "yes" and best["ci_low"] <= control["ci_high"]:
-        reading = "no" if best["ci_high"] < control["ci_low"] else "unclear"
-    reading = reading if depends == "yes" else "silent"
-    named = _named(control, strongest)
-    yield _criterion(
-        f"swap_{prop}", "perceptual", split, **best, threshold=threshold, reading=reading, **named
-    )
-    whole = _best(trained[trained.control == "whole_object"])
-    reading = (
-        _reading(whole["ci_low"], whole["ci_high"], threshold) if depends == "yes" else "silent"
-    )
-    weighed = {"threshold": threshold, "reading": reading, "decides": False}
-    yield _criterion(f"whole_{prop}", "perceptual", split, **whole, **weighed)
+    others = {
+        "other object": trained[trained.control == "wrong_object"],
+        "random weights": rows[rows.weights == "random"],
+    }
+    controls = [_best(part, name).measured for name, part in others.items() if len(part)]
+    best = _best(trained[trained.control == "none"], "swap")
+    criterion = _criterion(f"swap_{prop}", split, best, threshold, controls)
+    if silent:
+        return replace(criterion, reading="silent")
+    beaten = any(exceeds_controls(control, [best.measured]) for control in controls)
+    if beaten and best.measured.low > threshold:
+        return replace(criterion, reading="no")
+    return criterion
 
 
 def _steered(split: str, steering: pd.DataFrame) -> Criterion:
-    flips = steering[steering.condition == "flip"].assign(scenes=lambda rows: rows.n)
-    best = _best(flips)
+    flips = steering[steering.condition == "flip"]
     top = flips.loc[flips.accuracy.idxmax()]
-    same = (
+    same_push = (
         (steering.layer == top.layer) & (steering.alpha == top.alpha) & (steering.pair == top.pair)
     )
-    controls = steering[same & (steering.condition != "flip")].assign(scenes=lambda rows: rows.n)
-    control = _best(controls)
+    others = steering[same_push & (steering.condition != "flip")]
+    names = {"agree": "own relation", "shuffled": "shuffled probe"}
+    controls = [
+        _best(rows, names[str(condition)], choices=len(others)).measured
+        for condition, rows in others.groupby("condition")
+    ]
     threshold = 0.5  # half-way between doing nothing, 1 - accuracy, and the model's accuracy
-    reading = _reading(best["ci_low"], best["ci_high"], threshold)
-    if reading == "yes" and best["ci_low"] <= control["ci_high"]:
-        reading = "unclear"
-    named = _named(control, "own relation or shuffled probe")
-    return _criterion(
-        "steering",
-        "relational",
-        split,
-        **best,
-        threshold=threshold,
-        reading=reading,
-        decides=False,
-        **named,
-    )
+    return _criterion("steering", split, _best(flips, "flip"), threshold, controls, decides=False)
 
 
 def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:
@@ -406,32 +415,36 @@ def _name(failing: set[str], unsure: bool) -> str:
     return "both" if len(failing) == 2 else next(iter(failing))
 
 
-def _best(rows: pd.DataFrame, column: str = "accuracy", one: bool = False) -> dict[str, Any]:
-    """The row with the highest value; the interval allows for the choice among them, unless they are all ``one``."""
+class Best(NamedTuple):
+    """A measurement and the layer that it is of; -1 where layers play no part."""
+
+    measured: Measurement
+    layer: int = -1
+
+
+def _best(
+    rows: pd.DataFrame, name: str, column: str = "accuracy", choices: int | None = None
+) -> Best:
+    """The row with the highest value, with an interval that allows for the choice.
+
+    Args:
+        rows: to choose from.
+        name: of the measurement.
+        column: of the values.
+        choices: among how many it was chosen; all rows by default, and with 1 the layer plays no part.
+    """
     top = rows.loc[rows[column].idxmax()]
     n = int(top.get("scenes", top.n))
-    low, high = wilson(top[column] * n, n, 1 - 0.05 / (1 if one else len(rows)))
-    return {
-        "value": float(top[column]),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "n": n,
-        "layer": -1 if one else int(top.layer),
-    }
+    level = 1 - 0.05 / (choices or len(rows))
+    low, high = wilson(top[column] * n, n, level)
+    measured = Measurement(name, float(top[column]), float(low), float(high), n)
+    return Best(measured, -1 if choices == 1 else int(top.layer))
 
 
-def _named(control: dict[str, Any], name: str) -> dict[str, Any]:
-    low, high = control["ci_low"], control["ci_high"]
-    return {
-        "control": control["value"],
-        "control_low": low,
-        "control_high": high,
-        "control_name": name,
-    }
-
-
-def _reading(low: float, high: float, threshold: float) -> str:
-    return "yes" if low > threshold else "no" if high < threshold else "unclear"
+def _reading(effect: Measurement, threshold: float) -> str:
+    if effect.low > threshold:
+        return "yes"
+    return "no" if effect.high < threshold else "unclear"
 
 
 def _numbers(criterion: Criterion) -> str:

@@ -10,11 +10,6 @@ __all__, __getattr__, __dir__ = lazy_names(
             "RunFolder",
             "StudyFolder",
         ),
-        "readings": (
-            "Measurement",
-            "Reading",
-            "exceeds_controls",
-        ),
         "results": (
             "RunResults",
             "collect_results",

@@ -22,13 +22,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
 from ..files import write_text
+from ..measurements import Measurement, Reading
 from ..training.config import upgrade
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from . import readings
 from .captions import CAPTIONS
 from .folder import VIEWER, figure_path
-from .readings import Measurement, Reading
 from .results import RunResults, of_training, version_tag
 
 MARK = "relvit-run"

@@ -12,9 +12,9 @@ from ..analysis.attention import AttentionStages
 from ..analysis.similarity import Similarity
 from ..figures.photorealistic import CONDITIONS, photorealistic_figure
 from ..figures.style import attention_figure
+from ..measurements import Measurement, exceeds_controls, random_weights
 from .folder import PHOTOREALISTIC, RunFolder
 from .pages import embedded, save_figures
-from .readings import Measurement, exceeds_controls, random_weights
 
 ONE_PAIR = (
     "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from ..analysis.attention import AttentionStages
+from ..measurements import Measurement, Reading, exceeds_controls, random_weights
 from ..training.config import TrainConfig
 from ..words import TARGET_NAMES, split_name
 from . import readings
-from .readings import Measurement, Reading, exceeds_controls, random_weights
 
 
 def summary(test: pd.Series, overall: pd.DataFrame, config: TrainConfig) -> str:

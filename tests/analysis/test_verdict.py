@@ -161,3 +161,46 @@ def test_steering_never_decides():
         assert pushed.reading == ("yes" if value else "no") and not pushed.decides
     assert verdicts == {"none"}
     assert judge("rmts", accuracy, probes, alignments, steering[:0]).verdict == "none"
+
+
+def with_wide_control(control: str) -> list:
+    """Tables of a model that works, where one control was measured on one scene: its interval reaches high."""
+    accuracy, probes, alignments, steering = tables()
+    shuffled = row(0.46, condition="shuffled", layer=0, alpha=1.0, pair="sample")
+    steering = pd.concat([steering, pd.DataFrame([shuffled])], ignore_index=True)
+    frame, rows = {
+        "other object": (alignments, alignments.control == "wrong_object"),
+        "random weights": (alignments, alignments.weights == "random"),
+        "shuffled labels": (probes, probes.condition == "shuffled"),
+        "own relation": (steering, steering.condition == "agree"),
+    }[control]
+    frame.loc[rows, ["accuracy", "n"]] = 0.45, 1
+    if "scenes" in frame:
+        frame.loc[rows, "scenes"] = 1
+    return [accuracy, probes, alignments, steering]
+
+
+@pytest.mark.parametrize(
+    ("key", "control"),
+    [
+        ("swap_shape", "other object"),
+        ("swap_color", "random weights"),
+        ("readable_relation", "shuffled labels"),
+        ("steering", "own relation"),
+    ],
+)
+def test_no_criterion_is_met_unless_its_interval_lies_above_every_control(key, control):
+    """Also where another control has the higher value: what counts is how far each interval reaches."""
+    found = {c.key: c for c in judge("rmts", *with_wide_control(control)).criteria}[key]
+    assert found.value > found.threshold
+    assert (found.reading, found.control_name) == ("unclear", control)
+    assert found.control < 0.5 and found.control_high > found.ci_low
+    plain = {c.key: c.reading for c in judge("rmts", *tables()).criteria}
+    assert plain[key] == "yes"
+
+
+def test_answers_must_lie_above_those_of_random_weights():
+    accuracy, *rest = tables()
+    criteria = judge("rmts", accuracy.assign(base_accuracy=0.97), *rest).criteria
+    assert (criteria[0].key, criteria[0].reading) == ("answers", "unclear")
+    assert criteria[0].control_high > criteria[0].ci_low

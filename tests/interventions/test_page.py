@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hf_relvit.analysis.novel import METHODS
-from hf_relvit.report.readings import Measurement, exceeds_controls
+from hf_relvit.measurements import Measurement, exceeds_controls
 from hf_relvit.spaces.interventions import app, drawing, page, text
 from hf_relvit.spaces.interventions.engine import InterventionCurve, Prediction
 from hf_relvit.spaces.interventions.moves import first_state

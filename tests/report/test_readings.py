@@ -5,9 +5,9 @@ import math
 import pandas as pd
 import pytest
 
+from hf_relvit.measurements import Measurement, exceeds_controls
 from hf_relvit.report import readings, sentences
 from hf_relvit.report.card import run_card, sections
-from hf_relvit.report.readings import Measurement, exceeds_controls
 from hf_relvit.report.results import RunResults
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_relvit.report.readings import Measurement, exceeds_controls
+from hf_relvit.measurements import Measurement, exceeds_controls
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 from hf_relvit.stimuli.scenes import LABELS
 
