@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from ..geometry import PatchGeometry, parse_config
 from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, replace_folder
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
+from .adapters import FOLDER, fingerprint, save_adapter
 from .blocks import blocks, vision_config
 from .checkpoint_errors import as_relvit_error, check_attention, check_weights
 from .configuration_relvit import CODE, RelViTConfig, check_backbone
@@ -34,7 +36,12 @@ RANDOM_SEED = 0x7E11
 """Of the random-weights baseline. It differs from every training seed: otherwise the baseline of a model trained from
 scratch would be its own initialization."""
 
-_WEIGHTS = ("model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json")
+_WEIGHTS = (
+    "model.safetensors",
+    "model-?????-of-?????.safetensors",
+    "model.safetensors.index.json",
+    f"{FOLDER}/*",
+)
 
 
 class Pictured(Protocol):
@@ -87,6 +94,7 @@ class Checkpoint:
         *,
         revision: str | None = None,
         labels: Sequence[str] | None = None,
+        base: str | os.PathLike | None = None,
         device: torch.device | str = "cpu",
     ) -> Checkpoint:
         """A same/different model in float32, in evaluation mode, with its processor.
@@ -97,6 +105,7 @@ class Checkpoint:
             revision: on the Hub.
             labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
                 "same")`` or the other way round.
+            base: folder or Hub id of an adapter's backbone, where it is not where the adapter says.
             device: where to put the model; "auto" is the GPU (CUDA or ROCm) if there is one. There float32 products
                 are then TF32: about eight times as fast, right to three digits (our choice).
 
@@ -104,7 +113,7 @@ class Checkpoint:
             RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that
                 the weights were trained with.
         """
-        model = _open_model(path_or_id, revision, labels)
+        model = _open_model(path_or_id, revision, labels, base)
         processor = load_processor(path_or_id, revision=revision)
         expected = model.config.processor_fingerprint
         problem = f"the image processor of {path_or_id} does not work"
@@ -143,20 +152,37 @@ class Checkpoint:
                 f"the model for {folder} has adapters in its layers: expected one of plain weights; merge them first, "
                 "with merge_and_unload()"
             )
-        folder = Path(folder)
         self.model.config.processor_fingerprint = self.processor.fingerprint
-        with (
-            as_relvit_error(
-                f"cannot save the checkpoint {folder}", "free some space or choose another folder"
-            ),
-            partial_folder(folder) as partial,
-        ):
+        with _whole_folder(Path(folder), self.processor) as partial:
             self.model.save_pretrained(partial)
-            self.processor.save_pretrained(partial)
-            follow_umask(partial)
-            names = [path.name for path in partial.iterdir()]
-            ours = (*names, *_WEIGHTS) if _is_checkpoint_of_ours(folder) else ()
-            replace_folder(partial, folder, last="config.json", ours=ours)
+
+    def save_adapter(self, folder: str | os.PathLike, adapted: Any, base: str) -> None:
+        """Save the adapter of a model, its head and the processor, a few MB, instead of all weights.
+
+        ``Checkpoint.open`` opens the folder as it opens any checkpoint, wherever the base can be had.
+
+        Args:
+            folder: as for ``save``.
+            adapted: the PeftModel of ``adapters.add_adapters`` that this checkpoint's model is in.
+            base: Hub id or folder of the backbone.
+
+        Raises:
+            RelViTError: as ``save``.
+        """
+        backbone = self.model.backbone
+        named = {
+            name.replace(".base_layer.", "."): tensor
+            for name, tensor in backbone.state_dict().items()
+            if ".lora_" not in name
+        }
+        origin = {
+            "id": base,
+            "revision": getattr(self.config.backbone_config, "_commit_hash", None),
+            "fingerprint": fingerprint(named),
+        }
+        self.model.config.processor_fingerprint = self.processor.fingerprint
+        with _whole_folder(Path(folder), self.processor) as partial:
+            save_adapter(adapted, partial, origin)
 
     @property
     def config(self) -> Any:
@@ -255,6 +281,23 @@ class Checkpoint:
         return SceneDistribution(task, geometry, combinations, objects or ObjectSet.default(), seed)
 
 
+@contextlib.contextmanager
+def _whole_folder(folder: Path, processor: PixelProcessor) -> Iterator[Path]:
+    """A folder for the files of a checkpoint, which takes the place of ``folder`` when all of them are written."""
+    with (
+        as_relvit_error(
+            f"cannot save the checkpoint {folder}", "free some space or choose another folder"
+        ),
+        partial_folder(folder) as partial,
+    ):
+        yield partial
+        processor.save_pretrained(partial)
+        follow_umask(partial)
+        names = [path.name for path in partial.iterdir()]
+        ours = (*names, *_WEIGHTS) if _is_checkpoint_of_ours(folder) else ()
+        replace_folder(partial, folder, last="config.json", ours=ours)
+
+
 def check_saves(folder: Path) -> None:
     """Raise RelViTError if ``Checkpoint.save`` would meet a model of somebody else in a folder, before any work."""
     if not _is_checkpoint_of_ours(folder):
@@ -298,7 +341,10 @@ def randomly_initialized(model: Any, seed: int = RANDOM_SEED) -> Any:
 
 
 def _open_model(
-    path_or_id: str | os.PathLike, revision: str | None, labels: Sequence[str] | None
+    path_or_id: str | os.PathLike,
+    revision: str | None,
+    labels: Sequence[str] | None,
+    base: str | os.PathLike | None = None,
 ) -> RelViTForImageClassification:
     """The model of a checkpoint, in float32 and in evaluation mode; see ``Checkpoint.open``."""
     problem = f"cannot open the checkpoint {path_or_id}"
@@ -330,7 +376,10 @@ def _open_model(
             )
         if not ours:
             check_backbone(getattr(config, "vision_config", config))
-        check_weights(path_or_id, revision)
+        adapted = bool(getattr(config, "adapter", None))
+        if not adapted:
+            check_weights(path_or_id, revision)
+        options = {"base": base} if ours else {}
         model_class: Any = RelViTForImageClassification if ours else getattr(transformers, name)
         model, info = model_class.from_pretrained(
             path_or_id,
@@ -339,6 +388,7 @@ def _open_model(
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # reported below, in one line
             output_loading_info=True,
+            **options,
         )
         _check_loaded(path_or_id, info, ours)
     if not ours:

@@ -22,6 +22,8 @@ from .loss_config import Disentanglement, Pipeline, parse_loss
 
 LABELS = {0: "different", 1: "same"}
 CODE = (
+    "adapters",
+    "blocks",
     "checkpoint_errors",
     "configuration_relvit",
     "families",
@@ -55,6 +57,8 @@ class RelViTConfig(PreTrainedConfig):
         processor_fingerprint: fingerprint of the image processor that the weights were trained with.
         scenes: what the weights were trained on, if our training made them: ``{"task": ..., "geometry": ...,
             "combinations": ...}``; analyses take it as their default.
+        adapter: of a saved adapter, the backbone that it was trained on and its size: a dictionary with id, revision,
+            fingerprint, rank and alpha; None for a whole model.
 
     Labels are always ``{0: "different", 1: "same"}``.
 
@@ -81,6 +85,7 @@ class RelViTConfig(PreTrainedConfig):
     pipeline: Any = None
     processor_fingerprint: str | None = None
     scenes: Any = None
+    adapter: Any = None
 
     def __post_init__(self, **kwargs):
         for key in kwargs:
@@ -114,6 +119,7 @@ class RelViTConfig(PreTrainedConfig):
             raise RelViTError(
                 f"scenes is {self.scenes!r}: expected a dictionary with task, geometry and combinations"
             )
+        check_adapter(self.adapter)
         self.id2label = self.id2label or dict(LABELS)
         check_labels(self.id2label)
         super().__post_init__(**kwargs)
@@ -266,6 +272,18 @@ def _memory() -> float:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):
         return float("inf")
+
+
+def check_adapter(adapter: Any) -> None:
+    """Raise RelViTError unless this is None or says which base an adapter has."""
+    kinds = {"id": str, "revision": str | None, "fingerprint": str, "rank": int, "alpha": int}
+    if adapter is None:
+        return
+    fits = isinstance(adapter, Mapping) and adapter.keys() == kinds.keys()
+    if not fits or not all(isinstance(adapter[name], kind) for name, kind in kinds.items()):
+        raise RelViTError(
+            f"adapter is {adapter!r}: expected a dictionary with {', '.join(kinds)}; save the adapter again"
+        )
 
 
 def check_labels(id2label: Mapping) -> None:

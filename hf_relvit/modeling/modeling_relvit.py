@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers.utils import CONFIG_NAME, ModelOutput, can_return_tuple, loggi
 
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
+from .adapters import adapted_layers, check_base, merged
 from .attention_mass import ATTENTION, RecordingCheckpoint, record_object_attention
 from .checkpoint_errors import (
     as_relvit_error,
@@ -32,6 +34,7 @@ from .losses import DisentanglementHeads, pipeline_loss
 from .plain import from_plain, to_plain
 
 logger = logging.get_logger(__name__)
+_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
 
 
 @dataclass
@@ -88,9 +91,27 @@ class RelViTPreTrainedModel(PreTrainedModel):
         self._interpolates = "interpolate_pos_encoding" in accepted
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """As in transformers, which however makes every parameter that it loads trainable."""
-        loaded = super().from_pretrained(*args, **kwargs)
+    def from_pretrained(cls, *args, base=None, **kwargs):
+        """As in transformers, which however makes every parameter that it loads trainable.
+
+        A folder or Hub id that holds an adapter opens as a model with merged weights, see ``adapters``.
+
+        Args:
+            args, kwargs: as in transformers, the folder or Hub id first.
+            base: folder or Hub id of an adapter's backbone, where it is not where the adapter says.
+
+        Raises:
+            RelViTError: an adapter whose base or whose tensors are not those that it was trained with.
+        """
+        name = "pretrained_model_name_or_path"
+        path, *rest = args or (kwargs.pop(name, None),)
+        config = _adapter_config(path, kwargs)
+        if config is not None:
+            kwargs["state_dict"] = cls._merged_weights(path, config, base, kwargs)
+            kwargs["config"] = copy.copy(config)
+            kwargs["config"].adapter = None
+            path = None
+        loaded = super().from_pretrained(path, *rest, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for name in model._frozen:
             model.backbone.get_parameter(name).requires_grad_(False)
@@ -115,17 +136,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         with as_relvit_error(problem, cure, (Exception,)):
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
             check_weights(path_or_id, revision)
-            # The library reports what else a checkpoint holds, such as heads and text towers, and weights that the
-            # readout does not use. What matters of it is checked below.
-            with without_messages("transformers.modeling_utils", "LOAD REPORT"):
-                loaded, info = type(model.backbone).from_pretrained(
-                    path_or_id,
-                    config=model.config.backbone_config,
-                    revision=revision,
-                    trust_remote_code=False,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                )
+            loaded, info = _open_backbone(type(model.backbone), path_or_id, model.config, revision)
         missing = sorted(set(info["missing_keys"]) & set(model.backbone.state_dict()))
         if any(not name.startswith(("pooler.", "layernorm.", "head.")) for name in missing):
             raise RelViTError(
@@ -141,6 +152,23 @@ class RelViTPreTrainedModel(PreTrainedModel):
             {name: weights[name] for name in model.backbone.state_dict()}
         )
         return model
+
+    @classmethod
+    def _merged_weights(
+        cls, path_or_id: Any, config: RelViTConfig, base: Any, options: dict[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        """Weights of a base with an adapter, by the names of our models."""
+        adapter = config.adapter
+        revision = None if base else adapter["revision"]
+        with torch.device("meta"):
+            model = cls(copy.deepcopy(config))
+        loaded, _ = _open_backbone(type(model.backbone), base or adapter["id"], config, revision)
+        found = loaded.state_dict()
+        backbone = {name: found[name] for name in model.backbone.state_dict() if name in found}
+        check_base(adapter, backbone, base or adapter["id"])
+        weights = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
+        hub = {name: options[name] for name in _HUB if name in options}
+        return merged(path_or_id, adapter, weights, adapted_layers(model), **hub)
 
     @property
     def geometry(self) -> PatchGeometry:
@@ -213,6 +241,39 @@ class RelViTPreTrainedModel(PreTrainedModel):
             return mean
         cls = outputs.pooler_output if pooled == "cls" else tokens[:, 0]
         return cls if readout == "cls" else torch.cat([cls, mean], 1)
+
+
+def _adapter_config(path_or_id: Any, options: Mapping[str, Any]) -> RelViTConfig | None:
+    """The configuration of what is to be opened, if it is an adapter."""
+    config = options.get("config")
+    if path_or_id is None or options.get("state_dict") is not None:
+        return None
+    if config is None:
+        hub = {name: options[name] for name in _HUB if name in options}
+        values, _ = RelViTConfig.get_config_dict(path_or_id, **hub)
+        if not values.get("adapter"):
+            return None
+        config = RelViTConfig.from_dict(values)
+    return config if getattr(config, "adapter", None) else None
+
+
+def _open_backbone(
+    backbone: Any, path_or_id: Any, config: RelViTConfig, revision: str | None
+) -> Any:
+    """A backbone in float32, and what the library says of its tensors.
+
+    The library also reports what else a checkpoint holds, such as heads and text towers, and weights that the readout
+    does not use. What matters of it the callers check.
+    """
+    with without_messages("transformers.modeling_utils", "LOAD REPORT"):
+        return backbone.from_pretrained(
+            path_or_id,
+            config=config.backbone_config,
+            revision=revision,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
 
 
 def _asked(argument: bool | None, configured: bool | None) -> bool:

@@ -41,6 +41,10 @@ WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "exponential", "greedy")
 
 _OLD_SCHEDULES = {"plateau": "reduce_lr_on_plateau", "constant": "constant_with_warmup"}
 
+LORA_RATE = 3e-4
+"""Learning rate of adapters unless another is named; our choice. They start at zero change, and need more than weights
+that were published."""
+
 COUNT = Meta(ge=1)
 LIMITS = {
     "combinations": COUNT,
@@ -92,6 +96,9 @@ class TrainConfig:
     """Folder or Hub id of a pretrained model, or the config of one to train from scratch."""
     readout: Literal["cls", "mean", "cls_mean", "map"] | None = None
     """Features that the classifier reads; the family's own by default."""
+    lora: int | None = None
+    """Rank of adapters (LoRA) on attention and MLP of a pretrained backbone, which itself stays as published and is
+    not saved; by default all weights learn."""
     disentanglement: dict | None = None
     """Arguments of the disentanglement loss; none by default."""
     pipeline: dict | None = None
@@ -149,6 +156,13 @@ class TrainConfig:
                 f"warmup_steps {self.warmup_steps} with lr_scheduler_type {self.lr_scheduler_type}, which has no "
                 "warm-up: set warmup_steps to 0, or choose constant_with_warmup or cosine"
             )
+        if self.lora is not None and self.lora < 1:
+            raise RelViTError(f"lora {self.lora}: expected a rank of at least 1")
+        if self.lora is not None and not isinstance(self.backbone, str):
+            raise RelViTError(
+                f"lora {self.lora} with a backbone from scratch: adapters need a pretrained one; name its folder or "
+                "Hub id, or leave lora out"
+            )
         if self.trainer is not None:
             check_extra(self.trainer)
         check_scenes(self.task, geometry(self.geometry), self.n_eval, self.seed)
@@ -175,7 +189,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON; an option that runs of older versions lack stands there only if it is used."""
         values = dataclasses.asdict(self)
-        for name in ("compile", "trainer"):
+        for name in ("compile", "trainer", "lora"):
             if not values[name]:
                 del values[name]
         return values
@@ -291,6 +305,8 @@ def resolve(
     for key in values:
         if key not in known:
             raise unknown_key(key, known)
+    if values.get("lora"):
+        values.setdefault("learning_rate", LORA_RATE)
     return dataclasses.replace(PRESETS[preset], **values)
 
 

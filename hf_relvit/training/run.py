@@ -111,8 +111,12 @@ def _train(
     last = last_complete_checkpoint(folder.checkpoints)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if main:
-        trained = Checkpoint(trainer.accelerator.unwrap_model(trainer.model), checkpoint.processor)
-        trained.save(folder.model)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        trained = Checkpoint(model, checkpoint.processor)
+        if config.lora is None:
+            trained.save(folder.model)
+        else:
+            trained.save_adapter(folder.model, model, str(config.backbone))
         facts = provenance(
             seed=config.seed, config=config.to_dict(), micro_batch=trainer.images_at_once
         )

@@ -13,6 +13,7 @@ from transformers.integrations import integration_utils
 
 from ..errors import RelViTError, nearest
 from ..modeling import RelViTForImageClassification
+from ..modeling.adapters import add_adapters
 from ..modeling.attention_mass import ATTENTION, relvit_attention
 from ..modeling.blocks import blocks
 from ..modeling.checkpoints import Checkpoint
@@ -55,6 +56,8 @@ def make_trainer(
         split: SceneDataset(scenes, split, config.n_eval, device=renderer)
         for split in config.eval_splits
     }
+    if config.lora is not None:
+        model = add_adapters(model, config.lora, bf16=bool(arguments.bf16))
     if config.compile:
         compile_blocks(model)
     return RelViTTrainer(
