@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from hf_relvit.building import rows as dataset_rows
-from hf_relvit.building.build import build, check_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import check_folder
 from hf_relvit.dataset_builders.discrimination.builder import Discrimination
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import ObjectSet

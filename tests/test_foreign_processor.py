@@ -24,7 +24,7 @@ from hf_relvit.analysis.novel import inject_into_pairs, inject_novel
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.similarity import measure_similarity, object_similarity
 from hf_relvit.analysis.steering import steer
-from hf_relvit.building.build import open_folder
+from hf_relvit.building.folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from hf_relvit.building.build import build, check_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import check_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.limits import check_count, check_disk, check_finite, check_memory, check_seed
 from hf_relvit.manifest import check_manifest, manifest_settings

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset
 
 from ..dataset_builders.counterfactuals.builder import Counterfactuals
 from ..dataset_builders.discrimination.builder import Discrimination
@@ -26,11 +25,11 @@ from ..files import file_lock, write_json
 from ..limits import check_disk
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..schemas import DataManifest, read_as
-from ..stimuli.photorealistic.rendering import choose_variant
 from ..stimuli.png import pixel_checksum
 from .card import check_card, rebuild_command, write_card
 from .common import SceneBuilder
 from .farm import STASH_FILES
+from .folder import dataset_files, find_damage, sha256
 from .shards import Shard, shards_folder
 
 _Builder = SceneBuilder | Photorealistic
@@ -107,14 +106,15 @@ def build(
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
         given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
         if task == Photorealistic.task:
-            given |= changed | {"variant": choose_variant(variant or "scalar")}
+            given |= changed | {"variant": variant}
         builder = _BUILDERS[task](scratch, config, seed=seed, **given)
         if shard is not None:
             builder.shard = Shard.parse(shard)
             builder.check_shard()
         sizes = builder.config.n_train, builder.config.n_eval
         request = dict(zip(_REQUEST, (task, config, *sizes, seed, builder.objects.fingerprint())))
-        request |= {"variant": given["variant"], "options": changed} if "variant" in given else {}
+        if isinstance(builder, Photorealistic):
+            request |= {"variant": builder.config.variant, "options": changed}
         check_card(out, task)
         if folder.exists() and _is_finished(folder, request, builder.hash, say):
             with file_lock(folder):  # in case the last build was killed before these
@@ -151,13 +151,6 @@ def build(
             write_card(out, config)
             _remove_shards(shards_folder(out, config))
     return folder
-
-
-def dataset_files(manifest: Path) -> list[str]:
-    """The files of ours in a built folder, by its manifest; none if it has no manifest."""
-    if not manifest.is_file():
-        return []
-    return [*read_as(manifest, DataManifest)["files"], manifest.name, "dataset_info.json"]
 
 
 def _remove_shards(shards: Path) -> None:
@@ -200,7 +193,7 @@ def _complete(
         for shard in wanted
         if shard not in shards
         or shards[shard]["generator"] != builder.hash
-        or _trouble(shard.folder(out, config), shards[shard])
+        or find_damage(shard.folder(out, config), shards[shard])
     ]
     if missing:
         raise RelViTError(
@@ -219,53 +212,6 @@ def _complete(
     }
 
 
-def check_folder(out: str | Path, config: str) -> dict:
-    """Compare every file of a config with its manifest.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        RelViTError: no such config, or a file that is missing or damaged; the message gives the command to mend it.
-    """
-    folder = Path(out) / config
-    if not (folder / "manifest.json").exists():
-        there = sorted(path.parent.name for path in Path(out).glob("*/manifest.json"))
-        cure = (
-            f"expected one of {', '.join(there)}" if there else "make one with `relvit data build`"
-        )
-        raise RelViTError(f"no dataset {config!r} in {out}: {cure}")
-    manifest = read_as(folder / "manifest.json", DataManifest)
-    if trouble := _trouble(folder, manifest):
-        raise RelViTError(f"{trouble}: make it again with `{rebuild_command(manifest, out)}`")
-    return manifest
-
-
-def _trouble(folder: Path, manifest: dict) -> str:
-    for name, facts in manifest["files"].items():
-        path = folder / name
-        if not path.exists():
-            return f"{path} is missing"
-        if path.stat().st_size != facts["bytes"] or _sha256(path) != facts["sha256"]:
-            return f"{path} is damaged"
-    return ""
-
-
-def open_folder(out: str | Path, config: str) -> dict[str, Dataset]:
-    """All splits of a built config, checked, in memory; nothing is written to any cache.
-
-    Raises:
-        RelViTError: see ``check_folder``.
-    """
-    manifest, folder = check_folder(out, config), Path(out) / config
-    return {
-        split["name"]: Dataset(
-            pa.concat_tables([pq.read_table(folder / name) for name in split["files"]])
-        )
-        for split in manifest["splits"]
-    }
-
-
 def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str], object]) -> bool:
     if not (folder / "manifest.json").exists():
         raise RelViTError(
@@ -276,8 +222,8 @@ def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str
     if manifest["generator"] != generator:
         say(f"{folder} was drawn by another version of the generator: making it again")
         return False
-    if trouble := _trouble(folder, manifest):
-        say(f"{trouble}: making all of {folder} again")
+    if damage := find_damage(folder, manifest):
+        say(f"{damage}: making all of {folder} again")
         return False
     say(f"{folder} is finished and sound: nothing to do")
     return True
@@ -310,7 +256,7 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
             files[name] = {
                 "rows": rows,
                 "bytes": (whole / name).stat().st_size,
-                "sha256": _sha256(whole / name),
+                "sha256": sha256(whole / name),
             }
         rows = sum(files[name]["rows"] for name in names)
         checksum = _checksum([whole / name for name in names])
@@ -327,11 +273,6 @@ def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> No
         "files": files,
     }
     write_json(whole / "manifest.json", manifest, owned=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checksum(files: list[Path]) -> str:

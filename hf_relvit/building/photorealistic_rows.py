@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from datasets import ClassLabel, Features, Image, List, Value
@@ -22,6 +22,7 @@ from ..stimuli.photorealistic.masks import mask_patches
 from ..stimuli.photorealistic.scenes import DIFFERENCES, TINTS
 from ..stimuli.png import encode_photo, encode_png
 from ..stimuli.scenes import LABELS
+from .folder import check_folder
 
 if TYPE_CHECKING:
     from .farm import Pair
@@ -86,6 +87,27 @@ def _jpeg(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Picture.fromarray(image).save(file, "JPEG", quality=_QUALITY, optimize=True)
     return file.getvalue()
+
+
+class ShippedRows(NamedTuple):
+    """Rows that come with the package: the files that hold them, and the fingerprint of the code that drew them."""
+
+    files: list[Path]
+    generator: str
+
+
+def shipped_rows(version: str, library: Library) -> ShippedRows | None:
+    """The rows of the config "tiny" as shipped, if they are of this version and of these objects.
+
+    Raises:
+        RelViTError: the package's own files are damaged.
+    """
+    folder = Path(builder.__path__[0])
+    manifest = check_folder(folder, "tiny")
+    if (manifest["version"], manifest["objects"]) != (version, library.fingerprint()):
+        return None
+    files = [folder / "tiny" / name for split in manifest["splits"] for name in split["files"]]
+    return ShippedRows(files, manifest["generator"])
 
 
 def fingerprint(library: Library) -> str:

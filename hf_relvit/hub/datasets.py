@@ -10,8 +10,8 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ..building.build import check_folder
 from ..building.card import MARK, default_config, render_card, write_sheet_of
+from ..building.folder import check_folder
 from ..building.sheet import SHEET
 from ..errors import RelViTError
 from ..report.results import version_tag

@@ -46,7 +46,7 @@ class PhotoSet:
         Raises:
             RelViTError: a file is missing or damaged.
         """
-        from ..building.build import open_folder
+        from ..building.folder import open_folder
 
         return PhotoPairs.from_dataset(open_folder(self.folder, self.config)["test"], geometry)
 

@@ -154,7 +154,7 @@ def _training(config: TrainConfig, folder: Path) -> None:
 
 
 def _evaluation(config: TrainConfig, run: RunFolder, folder: Path) -> None:
-    from ..building.build import open_folder
+    from ..building.folder import open_folder
     from ..training.evaluation import evaluate
     from ..training.precision import training_autocast
 

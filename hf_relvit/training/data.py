@@ -13,6 +13,7 @@ from ..errors import RelViTError
 from ..geometry import PatchGeometry, SceneGeometry
 from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.pictures import read_pictures, undecoded
 from ..stimuli.rendering import render
 from ..stimuli.scenes import LABELS, SceneTable, scene_conditions
 from .device_rendering import DeviceRenderer
@@ -134,19 +135,23 @@ class PublishedScenes:
 
     Args:
         data: a ``datasets.Dataset`` with the columns ``image, label`` (or ``labels``), ``difference, relation``.
+        side: of the pictures, pixels; others are refused before they are decoded. By default any.
+        first: number of the first row, as messages count them.
     """
 
     task = "published"
     geometry = None
 
-    def __init__(self, data: Any):
-        self.data = data
+    def __init__(self, data: Any, side: int | None = None, first: int = 0):
+        self.data = undecoded(data, "image")
+        self.side, self.first = side, first
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, rows: slice) -> PublishedScenes:
-        return PublishedScenes(self.data.select(range(*rows.indices(len(self)))))
+        wanted = range(*rows.indices(len(self)))
+        return PublishedScenes(self.data.select(wanted), self.side, self.first + wanted.start)
 
     def _column(self, name: str) -> np.ndarray:
         return np.asarray(self.data.with_format("numpy")[name])
@@ -173,8 +178,8 @@ class PublishedScenes:
         return np.arange(len(self))
 
     def pixels(self) -> np.ndarray:
-        """The pictures, uint8 ``(n, height, width, 3)``."""
-        return np.stack([np.asarray(picture) for picture in self.data["image"]])
+        """The pictures, uint8 ``(n, height, width, 3)``; errors as ``pictures.read_pictures``."""
+        return np.stack(list(read_pictures(self.data, "image", self.side, self.first)))
 
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, see ``scenes.scene_conditions``."""

@@ -90,7 +90,9 @@ def evaluate(
     random = checkpoint.randomly_initialized()
     frames = []
     for split, given in data.items():
-        scenes = given if isinstance(given, SceneTable | PhotoPairs) else PublishedScenes(given)
+        scenes = given
+        if not isinstance(given, SceneTable | PhotoPairs):
+            scenes = PublishedScenes(given, checkpoint.geometry.image_size)
         _check_task(checkpoint, scenes)
         label = progress * split
         tables = []

@@ -18,7 +18,8 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from hf_relvit.building import build as module
-from hf_relvit.building.build import build, check_folder, open_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import check_folder, open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.rendering import render

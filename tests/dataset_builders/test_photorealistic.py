@@ -1,14 +1,19 @@
+import io
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hf_relvit.building import farm
-from hf_relvit.building.build import build, check_folder, open_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import check_folder, open_folder
 from hf_relvit.building.montage import montage, outlined
-from hf_relvit.building.photorealistic_rows import PATCH
+from hf_relvit.building.photorealistic_rows import PATCH, rows
 from hf_relvit.building.shards import Shard
 from hf_relvit.cli import main
 from hf_relvit.dataset_builders import photorealistic
@@ -49,7 +54,9 @@ def quick_renderer(monkeypatch):
         return farm.Pair(scenes, rng.integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8), masks)
 
     monkeypatch.setattr(farm, "make_pair", make_pair)
-    monkeypatch.setattr("hf_relvit.building.build.choose_variant", lambda wanted: wanted)
+    monkeypatch.setattr(
+        "hf_relvit.dataset_builders.photorealistic.builder.choose_variant", lambda wanted: wanted
+    )
     return drawn
 
 
@@ -261,8 +268,86 @@ def test_a_missing_renderer_is_told_before_anything_is_made(tmp_path, monkeypatc
     with pytest.raises(
         RelViTError, match=r"mitsuba is not installed.*pip install 'hf_relvit\[render\]'"
     ):
-        build("photorealistic", "tiny", tmp_path / "out")
+        build("photorealistic", "default", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def no_renderer(monkeypatch):
+    for package in ("mitsuba", "drjit", "trimesh", "embreex"):
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_the_shipped_rows_are_served_without_the_renderer(tmp_path, no_renderer):
+    shipped = check_folder(SHIPPED, "tiny")
+    build("photorealistic", "tiny", tmp_path / "one")
+    served = check_folder(tmp_path / "one", "tiny")
+    assert served == shipped
+    for number in (1, 2, 3):
+        build("photorealistic", "tiny", tmp_path / "three", shard=f"{number}/3")
+    build("photorealistic", "tiny", tmp_path / "three")
+    assert check_folder(tmp_path / "three", "tiny") == shipped
+    said = []
+    build("photorealistic", "tiny", tmp_path / "three", say=said.append)
+    assert said == [f"{tmp_path / 'three' / 'tiny'} is finished and sound: nothing to do"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"n_eval": 30},
+        {"seed": 1},
+        {"variant": "llvm"},
+        {"options": {"size": 112}},
+        {"options": {"color_share": 0.25}},
+        {"options": {"full_rotation": True}},
+    ],
+)
+def test_what_is_not_shipped_is_rendered(tmp_path, no_renderer, other):
+    with pytest.raises(RelViTError, match="mitsuba is not installed"):
+        build("photorealistic", "tiny", tmp_path / "out", **other)
+
+
+def test_shipped_rows_of_another_version_are_not_served(tmp_path, no_renderer, monkeypatch):
+    """A version names its content: whoever raises it renders the shipped pictures again."""
+    monkeypatch.setattr(photorealistic.builder, "VERSION", "9.0.0")
+    with pytest.raises(RelViTError, match="mitsuba is not installed"):
+        build("photorealistic", "tiny", tmp_path / "out")
+
+
+def test_a_set_of_an_older_version_opens(tmp_path):
+    shutil.copytree(SHIPPED / "tiny", tmp_path / "tiny")
+    path = tmp_path / "tiny" / "manifest.json"
+    older = read_json(path) | {"version": "1.0.0", "generator": "5923450603a51079"}
+    path.write_text(json.dumps(older))
+    assert len(open_folder(tmp_path, "tiny")["test"]) == 32
+
+
+@pytest.mark.render
+def test_the_shipped_rows_are_what_is_drawn_today(tiny):
+    config = Photorealistic.builder_configs["tiny"]
+    options = SceneOptions(config.n_eval, config.seed, config.color_share)
+    made = farm.Farm(farm.Job(options), None)
+    for number in range(16):
+        for index, row in rows(made.pair(number), config.seed, config.lossy):
+            shipped = tiny[index]
+            for column in ("image", "mask"):
+                drawn = Image.open(io.BytesIO(row.pop(column)["bytes"]))
+                np.testing.assert_array_equal(np.asarray(drawn), np.asarray(shipped.pop(column)))
+            assert row == shipped
+
+
+def test_every_number_of_a_row_is_rounded(tiny):
+    def numbers(value):
+        if isinstance(value, dict):
+            value = list(value.values())
+        return [n for v in value for n in numbers(v)] if isinstance(value, list) else [value]
+
+    for row in tiny.select_columns(["scene", "distance", "rotation_difference"]):
+        scene = json.loads(row.pop("scene"))
+        del scene["visible"]  # of whole numbers of pixels: one division, equal everywhere
+        for value in [*numbers(scene), *row.values()]:
+            assert value == round(value, 6)
 
 
 def test_outlines_follow_the_mask_and_the_montage_has_every_scene(tiny):

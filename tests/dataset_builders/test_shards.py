@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from hf_relvit import cli
-from hf_relvit.building.build import build, open_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import file_lock
 

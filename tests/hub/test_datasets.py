@@ -14,7 +14,8 @@ import pytest
 from huggingface_hub import DatasetCard, HfApi, constants
 
 from hf_relvit import cli
-from hf_relvit.building.build import build, open_folder
+from hf_relvit.building.build import build
+from hf_relvit.building.folder import open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.datasets import push_dataset
 

@@ -171,6 +171,9 @@ def large_png(path):
         (huge_png, "0.png is too large: scale it to 4096 pixels"),
         (large_png, "0.png is 5000 x 10 pixels"),
         (lambda p: Image.new("L", (20, 20), 255).save(p), "0.png is blank"),
+        (lambda p: Image.new("RGBA", (20, 20), (255, 255, 255, 99)).save(p), "0.png is blank"),
+        (lambda p: Image.new("LA", (20, 20), (0, 0)).save(p), "0.png is blank"),
+        (lambda p: Image.new("I;16", (20, 20), 65535).save(p), "0.png is blank"),
         (lambda p: Image.new("L", (20, 20), 0).save(p), "0.png is all black"),
         (lambda p: p.write_bytes((p.parent / "1.png").read_bytes()), "masks 0 and 1 are the same"),
         (lambda p: p.unlink(), "holds 1 PNG files"),
@@ -181,6 +184,46 @@ def test_bad_masks(tmp_path, spoil, message):
     with pytest.raises(RelViTError, match=message) as error:
         ObjectSet.from_folder(tmp_path)
     assert "\n" not in str(error.value)
+
+
+WAYS_ROUND = {  # background, object
+    "gray": ("L", 255, 0),
+    "one bit": ("1", 1, 0),
+    "sixteen bits": ("I;16", 65535, 0),
+    "color": ("RGB", (255, 255, 255), (40, 0, 90)),
+    "opaque": ("RGBA", (255, 255, 255, 255), (0, 0, 0, 255)),
+    "transparent": ("RGBA", (0, 0, 0, 0), (0, 0, 0, 255)),
+    "gray and transparent": ("LA", (0, 0), (0, 255)),
+}
+
+
+@pytest.mark.parametrize("margin", [0, 4])
+@pytest.mark.parametrize("way", WAYS_ROUND)
+def test_masks_drawn_the_other_way_round_are_refused_however_they_are_stored(tmp_path, way, margin):
+    mode, background, ink = WAYS_ROUND[way]
+    right, inverted = tmp_path / "right", tmp_path / "inverted"
+    for folder, (back, front) in {right: (background, ink), inverted: (ink, background)}.items():
+        folder.mkdir()
+        for number, name in enumerate(("heart", "bird", "whale")):
+            silhouette = ObjectSet.default().masks[SHAPE_NAMES.index(name)]
+            silhouette = np.pad(silhouette, margin)
+            side = len(silhouette)
+            drawn = Image.new(mode, (side, side), back)
+            drawn.paste(front, None, Image.fromarray(silhouette))
+            drawn.save(folder / f"{number}.png")
+    assert len(ObjectSet.from_folder(right).masks) == 3
+    with pytest.raises(
+        RelViTError, match=r"0.png is black on \d+% of its border: .*; invert it, or"
+    ):
+        ObjectSet.from_folder(inverted)
+
+
+def test_none_of_our_shapes_is_taken_for_its_background(tmp_path):
+    for number, silhouette in enumerate(ObjectSet.default().masks):
+        Image.fromarray(np.where(silhouette, 0, 255).astype(np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+    np.testing.assert_array_equal(ObjectSet.from_folder(tmp_path).masks, ObjectSet.default().masks)
 
 
 def test_missing_and_empty_folder(tmp_path):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ...errors import RelViTError
 from ...geometry import PatchGeometry
+from ..pictures import open_pictures, read_pictures
 from .masks import mask_patches, pad_patches
 from .scenes import DIFFERENCES
 
@@ -114,15 +115,54 @@ class PhotoPairs:
                 f"a dataset of {len(data)} rows without {', '.join(lacking) or 'trouble'}: expected photorealistic "
                 "scenes; make them with `relvit data build photorealistic`"
             )
-        images, patches, size = [], [], geometry.image_size
-        for row in data.select_columns(["image", "mask"]):
-            picture = row["image"].convert("RGB")
-            if picture.size != (size, size):
-                picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-            images.append(np.asarray(picture))
-            patches.append(mask_patches(np.asarray(row["mask"]), geometry.grid))
+        images = _images(data, geometry.image_size)
+        patches = _patches(data, geometry.grid)
         facts = pd.DataFrame({name: np.asarray(data.with_format(None)[name][:]) for name in FACTS})
         for name in ("difference", "level"):
             facts[name] = np.array(DIFFERENCES)[facts[name]]
         facts["pair"] = facts["index"] // 2
-        return cls(np.stack(images), pad_patches(patches), facts, geometry, int(data[0]["seed"]))
+        seed = int(data.select_columns("seed")[0]["seed"])
+        return cls(np.stack(images), pad_patches(patches), facts, geometry, seed)
+
+
+def _images(data: Any, size: int) -> list[np.ndarray]:
+    """The pictures at ``size`` pixels, uint8 ``(size, size, 3)`` each."""
+    images = []
+    for number, pixels in enumerate(read_pictures(data, "image")):
+        height, width = pixels.shape[:2]
+        if height != width:
+            raise RelViTError(
+                f"image of row {number} is {width} x {height} pixels: expected a square; crop or pad it, as its mask"
+            )
+        if width != size:
+            picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
+            pixels = np.asarray(picture)
+        images.append(pixels)
+    return images
+
+
+def _patches(data: Any, grid: int) -> list[list[np.ndarray]]:
+    """The patch ids of both objects in each row."""
+    patches = []
+    for number, picture in enumerate(open_pictures(data, "mask")):
+        name = f"mask of row {number}"
+        try:
+            mask = np.asarray(picture)
+        except OSError as error:  # cut off behind its header
+            raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
+        _check_mask(mask, name)
+        patches.append(mask_patches(mask, grid))
+    return patches
+
+
+def _check_mask(mask: np.ndarray, name: str) -> None:
+    if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
+        raise RelViTError(
+            f"{name} has the shape {mask.shape}: expected a square of one channel, as large as the image or not"
+        )
+    values = np.unique(mask).tolist()
+    if values not in ([0, 1, 2], [1, 2]):
+        listed = ", ".join(map(str, values[:5]))
+        raise RelViTError(
+            f"{name} holds the values {listed}: expected 0 where neither object is, 1 on the first and 2 on the second"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from .library import Library
 from .masks import camera_axes, object_mask, rays, visible_shares
 from .meshes import Model
 from .room import stage
-from .scenes import DIFFERENCES, Pairing, PhotoScene, SceneOptions
+from .scenes import DIFFERENCES, Pairing, PhotoScene, SceneOptions, rounded
 
 MASK_SIZE = 224
 MAX_TRIES = 400
@@ -89,7 +90,7 @@ def _twins(
     pairing: Pairing, rng: np.random.Generator, options: SceneOptions, library: Library
 ) -> list[PhotoScene]:
     """One draw of both twins; what stands where is equal, so there is room for either."""
-    attempt = stage(rng, options.full_rotation)
+    attempt = rounded(stage(rng, options.full_rotation))
     shown = [[pairing.kept, other] for other in (pairing.other, pairing.kept)]
     if pairing.side:
         shown = [pair[::-1] for pair in shown]
@@ -108,7 +109,7 @@ def _twins(
             objects=(pair[0][0], pair[1][0]),
             tints=(pair[0][1], pair[1][1]),
             positions=tuple(
-                (float(x), float(y), float(-hull[:, 2].min()))
+                rounded((float(x), float(y), float(-hull[:, 2].min())))
                 for (x, y), hull in zip((-half, half), points)
             ),
             visible=(0.0, 0.0),
@@ -161,5 +162,5 @@ def _checked(scene: PhotoScene, options: SceneOptions, library: Library) -> tupl
     if not all(options.coverage[0] <= share <= options.coverage[1] for share in shares):
         return scene, "coverage"
     first, second = visible_shares(object_mask(both, scene.camera, directions), alone)
-    scene = PhotoScene(**{**scene.__dict__, "visible": (first, second)})
+    scene = dataclasses.replace(scene, visible=(first, second))
     return scene, "" if min(first, second) >= options.min_visible else "visible"

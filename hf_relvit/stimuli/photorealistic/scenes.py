@@ -18,6 +18,9 @@ DIFFERENCES = ("none", "object", "color")
 """What differs within a pair: nothing; the object; only its paint, so that "same kind" and "identical" part ways."""
 TINTS = ("as made", "red", "yellow", "green", "cyan", "blue", "magenta")
 """The paint of an object: its own, or one of six hues 60 degrees apart."""
+DIGITS = 6
+"""Decimals of every number of a row. Our choice: far finer than a pixel shows, and without the last bits, in which
+processors and mathematical libraries differ."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,18 @@ class PhotoScene:
 
     @property
     def distance(self) -> float:
-        """Mean distance of the objects from the camera."""
-        return float(np.linalg.norm(np.subtract(self.positions, self.camera), axis=1).mean())
+        """Mean distance of the objects from the camera, to ``DIGITS`` decimals."""
+        apart = np.subtract(self.positions, self.camera)
+        return rounded(float(np.linalg.norm(apart, axis=1).mean()))
 
     @property
     def rotation_difference(self) -> float:
-        """Angle of the turn that brings one object's orientation to the other's, degrees 0..180."""
+        """Angle of the turn that brings one object's orientation to the other's, degrees 0..180.
+
+        To 3 decimals, as the angle of two nearly equal turns is known less exactly than the turns are.
+        """
         cosine = abs(float(np.dot(self.rotations[0], self.rotations[1])))
-        return float(np.degrees(2 * np.arccos(min(cosine, 1.0))))
+        return round(float(np.degrees(2 * np.arccos(min(cosine, 1.0)))), 3)
 
     def row(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries: what a dataset stores."""
@@ -142,6 +149,19 @@ class PhotoScene:
             for light in row["lights"]
         )
         return cls(**values)
+
+
+def rounded(value: Any) -> Any:
+    """A number of a row to ``DIGITS`` decimals, in tuples, mappings and parts of a scene as well; integers stay."""
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, tuple):
+        return tuple(map(rounded, value))
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, Surface | Light):
+        return dataclasses.replace(value, **rounded(vars(value)))
+    return value
 
 
 def _tuples(value: Any) -> Any:

@@ -1,8 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from datasets import Dataset
+from datasets import Image as ImageFeature
+from PIL import Image
 
-from hf_relvit.building.build import open_folder
+from hf_relvit.building.folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import PatchGeometry
@@ -47,3 +51,53 @@ def test_fewer_scenes(tiny):
 def test_another_dataset_is_refused():
     with pytest.raises(RelViTError, match=r"without .*mask.*: expected photorealistic scenes"):
         PhotoPairs.from_dataset(Dataset.from_dict({"label": [1]}), PatchGeometry(64, 8, 1))
+
+
+def _mask(values):
+    return np.asarray(values, dtype=np.uint8)
+
+
+def _with(data, **columns):
+    for name, arrays in columns.items():
+        stored = []
+        for array in arrays:
+            file = io.BytesIO()
+            Image.fromarray(array).save(file, "PNG")
+            stored.append({"bytes": file.getvalue(), "path": None})
+        data = data.add_column(name, stored, feature=ImageFeature())
+    return data
+
+
+HALVES = np.repeat([[0] * 8, [1] * 8, [2] * 8, [0] * 8], 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (_mask(HALVES == 1) * 255, "holds the values 0, 255: expected 0 where neither"),
+        (_mask(HALVES == 1), "holds the values 0, 1: expected 0 where neither"),
+        (255 - _mask(HALVES), "holds the values 253, 254, 255: expected"),
+        (_mask(HALVES * 0), "holds the values 0: expected"),
+        (_mask(HALVES * 0 + 255), "holds the values 255: expected"),
+        (_mask(HALVES[:, :4]), r"has the shape \(8, 4\): expected a square"),
+        (np.stack([_mask(HALVES)] * 3, 2), r"has the shape \(8, 8, 3\): expected a square of one"),
+        (np.stack([_mask(HALVES)] * 4, 2), r"has the shape \(8, 8, 4\): expected a square of one"),
+    ],
+)
+def test_masks_of_another_convention_are_refused(tiny, mask, message):
+    rows = tiny.select(range(2)).remove_columns("mask")
+    data = _with(rows, mask=[_mask(HALVES), mask])
+    with pytest.raises(RelViTError, match=f"mask of row 1 {message}"):
+        PhotoPairs.from_dataset(data, PatchGeometry(64, 16, 1))
+
+
+def test_masks_and_images_of_any_square_size_are_taken_and_others_refused(tiny):
+    rows = tiny.select(range(1)).remove_columns(["mask", "image"])
+    large = _mask(HALVES).repeat(10, 0).repeat(10, 1)
+    for image, mask in (((30, 30), large), ((100, 100), _mask(HALVES))):
+        data = _with(rows, image=[np.zeros((*image, 3), np.uint8)], mask=[mask])
+        pairs = PhotoPairs.from_dataset(data, PatchGeometry(64, 16, 1))
+        assert pairs.covered.tolist() == [[[4, 5, 6, 7], [8, 9, 10, 11]]]
+    data = _with(rows, image=[np.zeros((30, 40, 3), np.uint8)], mask=[large])
+    with pytest.raises(RelViTError, match="image of row 0 is 40 x 30 pixels: expected a square"):
+        PhotoPairs.from_dataset(data, PatchGeometry(64, 16, 1))

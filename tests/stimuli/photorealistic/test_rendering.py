@@ -79,6 +79,15 @@ def test_the_same_row_gives_the_same_pixels_alone_and_in_sequence(twins):
 
 
 @pytest.mark.render
+@pytest.mark.parametrize("scene", [0, 1])
+def test_the_same_row_gives_the_same_pixels_however_often(twins, scene):
+    pictures = {
+        render_photo(twins[scene], Library.default(), 32, samples=4).tobytes() for _ in range(60)
+    }
+    assert len(pictures) == 1
+
+
+@pytest.mark.render
 def test_the_mask_is_exact_by_the_renderers_own_rays(twins):
     size = 64
     mi = rendering._mitsuba("scalar", 1)

@@ -1,0 +1,111 @@
+"""Pictures of data sets: size and kind are read from the header, and only what passes is decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import RelViTError
+
+MAX_SIDE = 4096
+"""Of any picture that is decoded, pixels. Our choice: far above what vision transformers see."""
+
+
+def read_pictures(
+    data: Any, column: str, side: int | None = None, first: int = 0
+) -> Iterator[np.ndarray]:
+    """The pictures of a column in the order of the rows, each checked and decoded when its turn comes.
+
+    Args:
+        data: a ``datasets.Dataset``.
+        column: of pictures, decoded or not.
+        side: pixels that each picture must have in both directions; by default any up to ``MAX_SIDE``.
+        first: number of the first row, as messages count them.
+
+    Yields:
+        uint8 ``(height, width, 3)``, RGB; what is transparent shows white.
+
+    Raises:
+        RelViTError: no such column; something that is no picture, or one of another size.
+    """
+    for number, picture in enumerate(open_pictures(data, column, first), first):
+        name = f"{column} of row {number}"
+        if side is not None and picture.size != (side, side):
+            raise RelViTError(
+                f"{name} is {picture.width} x {picture.height} pixels for a model of {side} x {side}: "
+                "use the data set's config of that geometry, or resize its pictures"
+            )
+        yield _on_white(picture, name)
+
+
+def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Image]:
+    """The pictures of a column, their headers checked, not decoded yet. Arguments and errors as above."""
+    columns = getattr(data, "column_names", None)
+    if columns is None or column not in columns:
+        listed = ", ".join(columns or [type(data).__name__])
+        raise RelViTError(f"a data set of {listed}: expected a column {column!r} of pictures")
+    for number, value in enumerate(undecoded(data, column)[column], first):
+        yield _opened(value, f"{column} of row {number}")
+
+
+def undecoded(data: Any, column: str) -> Any:
+    """The data set with the pictures of a column as they are stored."""
+    feature = (getattr(data, "features", None) or {}).get(column)
+    if not getattr(feature, "decode", False):
+        return data
+    return data.cast_column(column, dataclasses.replace(feature, decode=False))
+
+
+def _opened(value: Any, name: str) -> Image.Image:
+    if isinstance(value, dict):
+        value = _read_header(value, name)
+    elif isinstance(value, np.ndarray | list):
+        value = _from_array(np.asarray(value), name)
+    if not isinstance(value, Image.Image):
+        raise RelViTError(f"{name} is of type {type(value).__name__}: expected a picture")
+    if max(value.size) > MAX_SIDE:
+        raise RelViTError(
+            f"{name} is {value.width} x {value.height} pixels: expected at most {MAX_SIDE}; scale it down"
+        )
+    return value
+
+
+def _read_header(value: dict, name: str) -> Image.Image:
+    content = value.get("bytes")
+    source = value.get("path") if content is None else io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is far lower
+            return Image.open(source)
+    except Image.DecompressionBombError as error:
+        raise RelViTError(f"{name} is huge: expected at most {MAX_SIDE} pixels a side") from error
+    except (OSError, SyntaxError, ValueError, TypeError, AttributeError) as error:
+        raise RelViTError(f"{name} does not open: expected a PNG, JPEG or WEBP picture") from error
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    whole = array.dtype.kind in "iu" and array.size > 0
+    layout = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if not (whole and layout) or array.min() < 0 or array.max() > 255:
+        raise RelViTError(
+            f"{name} is an array {array.dtype} {array.shape}: expected (height, width, 3) of 0 to 255"
+        )
+    return Image.fromarray(array.astype(np.uint8))
+
+
+def _on_white(picture: Image.Image, name: str) -> np.ndarray:
+    try:
+        picture = picture.convert("RGB" if picture.mode == "RGB" else "RGBA")
+    except (OSError, SyntaxError, ValueError) as error:  # cut off behind its header
+        raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
+    if picture.mode == "RGBA":
+        page = Image.new("RGBA", picture.size, "white")
+        page.alpha_composite(picture)
+        picture = page.convert("RGB")
+    return np.asarray(picture)
