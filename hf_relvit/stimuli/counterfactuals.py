@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
 from .draws import (
     BLOCK,
-    SplitFilter,
     block_count,
     block_size,
     identical_pairs,
@@ -22,27 +22,19 @@ from .draws import (
     uniform_pairs,
 )
 from .objects import ObjectSet
+from .rmts import display_corners
 from .scenes import SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
+from .table import RowTable
 from .tasks import task_number, task_of
 
 PROPERTIES = ("shape", "color")
-_PER_ROW = (
-    "base",
-    "source",
-    "edited",
-    "fixed",
-    "source_object",
-    "other_source",
-    "label",
-    "judgement",
-)
 # Noise is keyed by a scene's index: far from those of any set that is drawn to be looked at or trained on.
 _FIRST_INDEX = {"shape": 1 << 40, "color": 1 << 41}
 
 
 @dataclass(frozen=True, eq=False)
-class CounterfactualTable:
+class CounterfactualTable(RowTable):
     """``n`` pairs of a base and a source scene, as a struct of arrays.
 
     Give the edited object of the base the property of the source object, and the answer is ``label``; give it that of
@@ -67,25 +59,6 @@ class CounterfactualTable:
     label: np.ndarray
     judgement: np.ndarray
     property: str
-
-    @classmethod
-    def concatenate(cls, tables: Sequence[CounterfactualTable]) -> CounterfactualTable:
-        """Tables of one origin, one below the other."""
-        joined = {}
-        for name in _PER_ROW:
-            parts = [getattr(table, name) for table in tables]
-            scenes = isinstance(parts[0], SceneTable)
-            joined[name] = SceneTable.concatenate(parts) if scenes else np.concatenate(parts)
-        return dataclasses.replace(tables[0], **joined)
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def __getitem__(self, rows) -> CounterfactualTable:
-        """A smaller table; an integer gives a table of one pair."""
-        if isinstance(rows, (int, np.integer)):
-            rows = [rows]
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in _PER_ROW})
 
 
 def sample_counterfactuals(
@@ -130,9 +103,18 @@ def sample_counterfactuals(
             few combinations to swap a property (16 of ours: no two objects differ in one property only).
     """
     _check(task, geometry, property, n, seed)
-    origin = {"combinations": combinations, "seed": seed, "objects": objects}
     blocks = [
-        sample_counterfactual_block(task, geometry, property, split, n, block, **origin)
+        sample_counterfactual_block(
+            task,
+            geometry,
+            property,
+            split,
+            n,
+            block,
+            combinations=combinations,
+            seed=seed,
+            objects=objects,
+        )
         for block in range(block_count(n))
     ]
     return CounterfactualTable.concatenate(blocks)
@@ -173,64 +155,81 @@ def sample_counterfactual_block(
     objects = objects or ObjectSet.default()
     n = block_size(n, block)
     allowed = allowed_objects(split, combinations, objects)
-    rng = np.random.default_rng(
-        [seed, task_number(task), SPLITS.index(split), block, 1 + PROPERTIES.index(property)]
-    )
+    key = [task_number(task), SPLITS.index(split), block, 1 + PROPERTIES.index(property)]
+    rng = np.random.default_rng([seed, *key])
 
     row = rng.permutation(n)
     judgement = row % 2
-    if (
-        task == "rmts"
-    ):  # the edited object is the first or the second of its pair in turn, in every cell
-        pair, slot = row // 2 % 2, (row + row // 2 + row // 4 + row // 8) % 2
-    else:
-        pair, slot = np.zeros_like(row), (row + row // 2) % 2
-    edited_pair, source_pair = _pair_values(
-        rng, allowed if property == "shape" else allowed.T, judgement, split
-    )
-    if property == "color":
-        edited_pair, source_pair = edited_pair[..., ::-1], source_pair[..., ::-1]
-    at = np.arange(n)[:, None]
-    # (n, 2 objects) places of the pair's objects: the edited (or giving) one first
-    own = 2 * pair[:, None] + np.stack([slot, 1 - slot], 1)
-    other = own if task == "discrimination" else own + 2 - 4 * pair[:, None]
-    k = task_of(task).objects
-    base, source = np.empty((n, k, 2), dtype=np.int64), np.empty((n, k, 2), dtype=np.int64)
-    base[at, own] = edited_pair
-    source[at, own] = edited_pair
+    pair, places = _edited_places(task, row)
+    edited_pair, source_pair = _pair_kinds(rng, allowed, property, judgement, split)
+    giver_places = places
+    objects_per_scene = task_of(task).objects
+    base = np.empty((n, objects_per_scene, 2), dtype=np.int64)
+    source = np.empty_like(base)
+    rows = np.arange(n)[:, None]
+    base[rows, places] = edited_pair
+    source[rows, places] = edited_pair
     if task == "rmts":
-        base[at, other] = _other_pairs(rng, allowed, edited_pair, same=row // 4 % 2 == 1)
-    source[at, other] = source_pair
-    corners = _corners(rng, task, geometry, split, base, source)
+        giver_places = places + 2 - 4 * pair[:, None]
+        same = row // 4 % 2 == 1
+        base[rows, giver_places] = _other_pairs(rng, allowed, edited_pair, same)
+    source[rows, giver_places] = source_pair
+    base_corner, source_corner = _corners(rng, task, geometry, split, base, source)
+
+    origin = {
+        "task": task,
+        "split": split,
+        "seed": seed,
+        "geometry": geometry,
+        "objects": objects,
+    }
     first = _FIRST_INDEX[property] + 2 * block * BLOCK
-
-    def scenes(values: np.ndarray, corner: np.ndarray, offset: int) -> SceneTable:
-        jitter = rng.integers(0, geometry.max_jitter + 1, (n, k, 2), dtype=np.int16)
-        index = first + offset + 2 * np.arange(n, dtype=np.int64)
-        return SceneTable.of(
-            shape=values[..., 0],
-            color=values[..., 1],
-            corner=corner,
-            jitter=jitter,
-            index=index,
-            task=task,
-            split=split,
-            seed=seed,
-            geometry=geometry,
-            objects=objects,
-        )
-
-    base_scenes = scenes(base, corners[0], 0)
+    index = first + 2 * np.arange(n, dtype=np.int64)
+    base_scenes = _scenes(rng, base, base_corner, index, **origin)
     return CounterfactualTable(
         base=base_scenes,
-        source=scenes(source, corners[1], 1),
-        edited=own[:, 0].astype(np.int8),
-        fixed=own[:, 1].astype(np.int8),
-        source_object=other[:, 0].astype(np.int8),
-        other_source=other[:, 1].astype(np.int8),
+        source=_scenes(rng, source, source_corner, index + 1, **origin),
+        edited=places[:, 0].astype(np.int8),
+        fixed=places[:, 1].astype(np.int8),
+        source_object=giver_places[:, 0].astype(np.int8),
+        other_source=giver_places[:, 1].astype(np.int8),
         label=1 - base_scenes.label,
         judgement=judgement.astype(np.int8),
         property=property,
+    )
+
+
+def _edited_places(task: str, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which pair is edited ``(n,)``, and where its objects stand among all ``(n, 2)``: the edited one first.
+
+    The edited object is the first or the second of its pair in turn, in every cell of the balance.
+    """
+    if task == "rmts":
+        pair = row // 2 % 2
+        slot = (row + row // 2 + row // 4 + row // 8) % 2
+    else:
+        pair = np.zeros_like(row)
+        slot = (row + row // 2) % 2
+    slots = np.column_stack([slot, 1 - slot])
+    return pair, 2 * pair[:, None] + slots
+
+
+def _scenes(
+    rng: Generator,
+    kinds: np.ndarray,
+    corner: np.ndarray,
+    index: np.ndarray,
+    **origin: Any,
+) -> SceneTable:
+    """Scenes of objects ``(n, k, 2)`` with their own jitter."""
+    max_jitter = origin["geometry"].max_jitter
+    return SceneTable.of(
+        shape=kinds[..., 0],
+        color=kinds[..., 1],
+        corner=corner,
+        jitter=rng.integers(0, max_jitter + 1, kinds.shape, dtype=np.int16),
+        index=index,
+        **origin,
     )
 
 
@@ -246,82 +245,133 @@ def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
 
     The source object is the one that a swap of O would make, so it is among the combinations of the split.
     """
-    own = "color" if pairs.property == "shape" else "shape"
+    property = "color" if pairs.property == "shape" else "shape"
     rows = np.arange(len(pairs))
-    values = getattr(pairs.source, own).copy()
-    values[rows, pairs.source_object] = getattr(pairs.base, own)[rows, pairs.edited]
-    source = dataclasses.replace(pairs.source, **{own: values})
-    return dataclasses.replace(pairs, source=source, label=1 - pairs.label, property=own)
+    kept = getattr(pairs.base, property)[rows, pairs.edited]
+    values = getattr(pairs.source, property).copy()
+    values[rows, pairs.source_object] = kept
+    changed = {property: values}
+    return dataclasses.replace(
+        pairs,
+        source=dataclasses.replace(pairs.source, **changed),
+        label=1 - pairs.label,
+        property=property,
+    )
 
 
-def _pair_values(
-    rng, allowed: np.ndarray, judgement: np.ndarray, split: str
+def _pair_kinds(
+    rng: Generator,
+    allowed: np.ndarray,
+    property: str,
+    judgement: np.ndarray,
+    split: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The edited pair and the source pair, each int64 ``(n, 2 objects, 2)`` with (P, O) last; ``allowed`` is [P, O].
+    """(shape, color) of the edited pair and of the source pair, each int64 ``(n, 2, 2)``.
 
     Uniform over all (P of the edited object, P to give it, O of the pair, O of the source object) that can be shown.
     """
-    n = len(judgement)
-    edited, source = np.empty((n, 2, 2), dtype=np.int64), np.empty((n, 2, 2), dtype=np.int64)
-    p, o = allowed.shape
-    same_p, same_o = np.eye(p, dtype=bool), np.eye(o, dtype=bool)
-    # [P, target, O, O of the source object]: both pair members, what the swap makes and the source object exist
-    shown = allowed[:, None, :, None] & allowed[None, :, :, None] & allowed[None, :, None, :]
-    shown = shown & ~same_p[:, :, None, None] & ~same_o[None, None]
+    if property == "color":
+        allowed = allowed.T  # [P, O] from here
+    edited = np.empty((len(judgement), 2, 2), dtype=np.int64)
+    source = np.empty_like(edited)
     for relation in (0, 1):
-        rows = np.nonzero(judgement == relation)[0]
-        # P of the other source object: any but the target if pairs become same, their own if they become different
-        givers = (
-            (~same_p).astype(int) @ allowed if relation == 0 else allowed.astype(int)
-        )  # [target or P, its O]
-        third = ~same_o[:, None, :] & ~same_o[None, :, :]  # [O, O of source, third O]
-        possible = np.einsum("qt,rst->qrs", givers, third) > 0
-        possible = shown & (possible[None] if relation == 0 else possible[:, None])
-        found = np.argwhere(possible)
-        if not len(found):
+        rows = np.flatnonzero(judgement == relation)
+        choices = np.argwhere(_possible_swaps(allowed, relation))
+        if not len(choices):
             raise RelViTError(
                 f"split {split!r} has too few combinations of shape and color to swap one and keep the other: "
                 "choose more combinations (at least 32 of ours), shapes or colors"
             )
-        first, target, both, giver = found[rng.integers(0, len(found), len(rows))].T
-        edited[rows] = np.stack([first, both, first if relation else target, both], 1).reshape(
-            -1, 2, 2
-        )
-        free_p = same_p[first] if relation else ~same_p[target]
-        free_o = ~same_o[both] & ~same_o[giver]
-        picks = []
-        for part in row_slices(len(rows)):
-            free = allowed & free_p[part][:, :, None] & free_o[part][:, None, :]
-            picks.append(pick(rng, free.reshape(len(free), -1)))
-        rest = np.stack(np.divmod(np.concatenate(picks), o), 1)
-        source[rows] = np.stack([np.stack([target, giver], 1), rest], 1)
+        drawn = rng.integers(0, len(choices), len(rows))
+        swaps = choices[drawn]
+        p, target, o, giver_o = swaps.T
+        fixed_p = p if relation else target
+        edited[rows, 0] = np.column_stack([p, o])
+        edited[rows, 1] = np.column_stack([fixed_p, o])
+        source[rows, 0] = np.column_stack([target, giver_o])
+        source[rows, 1] = _other_source(rng, allowed, swaps, relation)
+    if property == "color":
+        return edited[..., ::-1], source[..., ::-1]
     return edited, source
 
 
-def _other_pairs(rng, allowed: np.ndarray, edited_pair: np.ndarray, same: np.ndarray) -> np.ndarray:
+def _possible_swaps(allowed: np.ndarray, relation: int) -> np.ndarray:
+    """Swaps that can be shown, bool ``[P, target, O, O of the source object]``; ``allowed`` is [P, O]."""
+    same_p, same_o = _identities(allowed)
+    # both objects of the pair, what the swap makes, and the source object exist
+    edited = allowed[:, None, :, None]
+    fixed = allowed[None, :, :, None]
+    giver = allowed[None, :, None, :]
+    other_p = ~same_p[:, :, None, None]
+    shown = edited & fixed & giver & other_p & ~same_o
+    third = ~same_o[:, None, :] & ~same_o  # [O, O of the source object, third O]
+    # P of the other source object: any but the target if pairs become same, their own if they become different
+    others = allowed.astype(int)
+    if relation == 0:
+        free_p = (~same_p).astype(int)
+        others = free_p @ allowed
+    ways = np.einsum("qt,rst->qrs", others, third)  # [target, or P; O; O of the source object]
+    if relation:
+        ways = ways[:, None]
+    return shown & (ways > 0)
+
+
+def _identities(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which values are the same, of P and of O, bool ``(values, values)`` each."""
+    p_count, o_count = allowed.shape
+    return np.eye(p_count, dtype=bool), np.eye(o_count, dtype=bool)
+
+
+def _other_source(
+    rng: Generator,
+    allowed: np.ndarray,
+    swaps: np.ndarray,
+    relation: int,
+) -> np.ndarray:
+    """(P, O) of the other source object, int64 ``(n, 2)``: a third O, and a P that does not flip the answer."""
+    p, target, o, giver_o = swaps.T
+    same_p, same_o = _identities(allowed)
+    free_p = same_p[p] if relation else ~same_p[target]
+    free_o = ~same_o[o] & ~same_o[giver_o]
+    picks = []
+    for rows in row_slices(len(swaps)):
+        p_is_free = free_p[rows][:, :, None]
+        o_is_free = free_o[rows][:, None]
+        free = allowed & p_is_free & o_is_free
+        picks.append(pick(rng, free.reshape(-1, allowed.size)))
+    chosen = np.concatenate(picks)
+    third = np.unravel_index(chosen, allowed.shape)
+    return np.stack(third, axis=1)
+
+
+def _other_pairs(
+    rng: Generator,
+    allowed: np.ndarray,
+    edited_pair: np.ndarray,
+    same: np.ndarray,
+) -> np.ndarray:
     """RMTS: the base's other pair, of the wanted relation and never the edited pair again, int64 ``(n, 2, 2)``."""
     pairs = np.empty_like(edited_pair)
     for relation in (False, True):
         again = same == relation
         while again.any():
-            pairs[again] = np.stack(uniform_pairs(rng, allowed, int(again.sum()), relation), -1)
-            again[again] = identical_pairs((pairs[again][..., 0], pairs[again][..., 1]),
-                                      (edited_pair[again][..., 0], edited_pair[again][..., 1]))  # fmt: skip
+            count = int(again.sum())
+            drawn = uniform_pairs(rng, allowed, count, relation)
+            pairs[again] = drawn
+            again[again] = identical_pairs(drawn, edited_pair[again])
     return pairs
 
 
 def _corners(
-    rng, task: str, geometry: SceneGeometry, split: str, base: np.ndarray, source: np.ndarray
-):
+    rng: Generator,
+    task: str,
+    geometry: SceneGeometry,
+    split: str,
+    base: np.ndarray,
+    source: np.ndarray,
+) -> list[np.ndarray]:
     """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places for RMTS."""
-    versions = [(values[..., 0], values[..., 1]) for values in (base, source)]
     if task == "discrimination":
-        nothing = np.empty((0, 2), dtype=np.int64)
-        return [
-            place(rng, geometry, nothing, SplitFilter(split, [version], nothing))
-            for version in versions
-        ]
-    display = np.array([[0, 0], [0, geometry.object_patches]])
-    free = place(rng, geometry, display, SplitFilter(split, versions, display))
-    corner = np.concatenate([free, np.broadcast_to(display, (len(base), 2, 2))], 1)
+        return [place(rng, geometry, split, [kinds]) for kinds in (base, source)]
+    corner = place(rng, geometry, split, [base, source], display_corners(geometry))
     return [corner, corner]

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 
 from ..geometry import SceneGeometry
-from .draws import SplitFilter, balanced_pairs, place
+from .draws import balanced_pairs, place
 from .task import Drawn, Task
 
 
 def draw(
-    rng: np.random.Generator, allowed: np.ndarray, geometry: SceneGeometry, split: str, n: int
+    rng: Generator,
+    allowed: np.ndarray,
+    geometry: SceneGeometry,
+    split: str,
+    n: int,
 ) -> Drawn:
     """Different pairs, and for each a twin in which one of its objects is kept and doubled, at the same corners."""
     half = n // 2
-    shape, color = balanced_pairs(rng, allowed, half, same=False)
-    twin_shape = np.repeat(shape[:, :1], 2, 1)
-    twin_color = np.repeat(color[:, :1], 2, 1)
+    pair = balanced_pairs(rng, allowed, half, same=False)
+    twin = np.repeat(pair[:, :1], 2, axis=1)
     swap = rng.random(half) < 0.5  # the kept object is object 1 or 2 equally often
-    shape[swap] = shape[swap, ::-1]
-    color[swap] = color[swap, ::-1]
-    nothing = np.empty((0, 2), dtype=np.int64)
-    versions = [(shape, color), (twin_shape, twin_color)]
-    corner = place(rng, geometry, nothing, SplitFilter(split, versions, nothing))
+    pair[swap] = pair[swap, ::-1]
+    corner = place(rng, geometry, split, [pair, twin])
+    kinds = np.concatenate([pair, twin])
     rows = np.arange(half)
     return Drawn(
-        shape=np.concatenate([shape, twin_shape]),
-        color=np.concatenate([color, twin_color]),
+        shape=kinds[..., 0],
+        color=kinds[..., 1],
         corner=np.concatenate([corner, corner]),
         twin=np.concatenate([rows + half, rows]),
     )
@@ -37,4 +39,12 @@ def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return relation[:, 0]
 
 
-DISCRIMINATION = Task("discrimination", 2, 2, 2, draw, answer, swaps=2)
+DISCRIMINATION = Task(
+    name="discrimination",
+    objects=2,
+    balance=2,
+    fewest_kinds=2,
+    draw=draw,
+    answer=answer,
+    swaps=2,
+)

@@ -8,11 +8,13 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from ..errors import RelViTError
 
@@ -52,31 +54,31 @@ SHAPE_NAMES = tuple(_SILHOUETTES)
 """20 English names: 16 in distribution, then 4 out of distribution."""
 
 _COLORS = {  # mean RGB of the official code (16 colors: paper, figure 7); the names are ours
-    "pink": (233, 30, 99),
-    "purple": (156, 39, 176),
-    "deep purple": (103, 58, 183),
-    "indigo": (63, 81, 181),
-    "light blue": (3, 169, 244),
-    "cyan": (0, 188, 212),
-    "teal": (0, 150, 136),
-    "green": (76, 175, 80),
-    "light green": (139, 195, 74),
-    "lime": (205, 220, 57),
-    "yellow": (255, 235, 59),
-    "orange": (255, 152, 0),
-    "deep orange": (255, 87, 34),
-    "brown": (121, 85, 72),
-    "gray": (158, 158, 158),
-    "blue gray": (120, 144, 156),
+    "pink": "#e91e63",
+    "purple": "#9c27b0",
+    "deep purple": "#673ab7",
+    "indigo": "#3f51b5",
+    "light blue": "#03a9f4",
+    "cyan": "#00bcd4",
+    "teal": "#009688",
+    "green": "#4caf50",
+    "light green": "#8bc34a",
+    "lime": "#cddc39",
+    "yellow": "#ffeb3b",
+    "orange": "#ff9800",
+    "deep orange": "#ff5722",
+    "brown": "#795548",
+    "gray": "#9e9e9e",
+    "blue gray": "#78909c",
     # out of distribution
-    "olive": (103, 110, 0),
-    "light pink": (255, 155, 238),
-    "dark red": (145, 0, 0),
-    "lavender": (194, 188, 255),
+    "olive": "#676e00",
+    "light pink": "#ff9bee",
+    "dark red": "#910000",
+    "lavender": "#c2bcff",
 }
 COLOR_NAMES = tuple(_COLORS)
 """20 names: 16 in distribution, then 4 out of distribution."""
-PALETTE = np.array(list(_COLORS.values()), dtype=np.uint8)
+PALETTE = np.array([ImageColor.getrgb(color) for color in _COLORS.values()], dtype=np.uint8)
 """Mean colors, uint8 (20, 3)."""
 PALETTE.flags.writeable = False
 
@@ -111,14 +113,8 @@ class ObjectSet:
             )
         object.__setattr__(self, "masks", _checked_masks(self.masks))
         object.__setattr__(self, "palette", _checked_palette(self.palette, self.noise_sd))
-        for what, count, total in (
-            ("shapes", self.n_shapes, len(self.masks)),
-            ("colors", self.n_colors, len(self.palette)),
-        ):
-            if not 2 <= count <= total:
-                raise RelViTError(
-                    f"{count} of {total} {what} in distribution: same-different needs at least 2 {what}; add more"
-                )
+        _check_number("shapes", self.n_shapes, len(self.masks))
+        _check_number("colors", self.n_colors, len(self.palette))
 
     @classmethod
     def default(cls) -> ObjectSet:
@@ -153,15 +149,19 @@ class ObjectSet:
             raise RelViTError(
                 f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white"
             )
-        shapes, ood_shapes = _png_files(folder), _png_files(folder / "ood")
+        shapes = _png_files(folder)
+        ood_shapes = _png_files(folder / "ood")
         if len(shapes) < 2:
             raise RelViTError(
                 f"mask folder {folder} holds {len(shapes)} PNG files: "
                 "same-different needs at least 2 shapes, one .png each, black on white"
             )
-        colors, n_colors = (PALETTE, 16) if palette is None else _read_palette(palette)
-        masks = np.stack([_read_mask(path) for path in shapes + ood_shapes])
-        return cls(masks, colors, len(shapes), n_colors, noise_sd)
+        colors = PALETTE
+        n_colors = 16
+        if palette is not None:
+            colors, n_colors = _read_palette(palette)
+        masks = [_read_mask(path) for path in shapes + ood_shapes]
+        return cls(np.stack(masks), colors, len(shapes), n_colors, noise_sd)
 
     def sprites(self, size: int) -> np.ndarray:
         """Silhouettes at ``size`` pixels: bool ``(shapes, size, size)``, read-only, cached.
@@ -176,9 +176,9 @@ class ObjectSet:
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any mask, color, count or the noise."""
-        digest = hashlib.sha256(
-            repr((self.masks.shape, self.n_shapes, self.n_colors, float(self.noise_sd))).encode()
-        )
+        counts = (self.masks.shape, self.n_shapes, self.n_colors)
+        numbers = (*counts, float(self.noise_sd))
+        digest = hashlib.sha256(repr(numbers).encode())
         digest.update(np.packbits(self.masks).tobytes())
         digest.update(self.palette.tobytes())
         return digest.hexdigest()[:16]
@@ -197,9 +197,8 @@ def open_objects(masks: str | Path | None = None, palette: str | Path | None = N
 
 @lru_cache(maxsize=1)
 def _default() -> ObjectSet:
-    return ObjectSet(
-        np.stack([_rasterize(text) for text in _SILHOUETTES.values()]), PALETTE, 16, 16
-    )
+    masks = [_rasterize(text) for text in _SILHOUETTES.values()]
+    return ObjectSet(np.stack(masks), PALETTE, n_shapes=16, n_colors=16)
 
 
 @lru_cache(maxsize=64)
@@ -207,13 +206,16 @@ def _sprites(objects: ObjectSet, size: int) -> np.ndarray:
     if size < 1:
         raise RelViTError(f"sprite size {size}: expected at least 1 pixel")
     sprites = _resize(objects.masks, size)
-    if not (filled := sprites.any(axis=(1, 2))).all():
+    filled = sprites.any(axis=(1, 2))
+    if not filled.all():
+        shape = int(filled.argmin())
         raise RelViTError(
-            f"shape {int(np.argmin(filled))} vanishes at {size} pixels: draw it bolder or use larger objects"
+            f"shape {shape} vanishes at {size} pixels: draw it bolder or use larger objects"
         )
     if pair := _equal_pair(sprites):
+        one, other = pair
         raise RelViTError(
-            f"shapes {pair[0]} and {pair[1]} look the same at {size} pixels: redraw one or use larger objects"
+            f"shapes {one} and {other} look the same at {size} pixels: redraw one or use larger objects"
         )
     sprites.flags.writeable = False
     return sprites
@@ -224,43 +226,65 @@ def _rasterize(text: str) -> np.ndarray:
 
     (Pillow's polygon edges have moved between releases, and stimuli must be the same bit for bit.)
     """
-    centers = (
-        2 * np.arange(MASK_SIZE, dtype=np.int64) + 1
-    )  # half pixels; vertices below are even, so never tied in y
+    # half pixels; vertices below are even, so never tied in y
+    centers = 2 * np.arange(MASK_SIZE, dtype=np.int64) + 1
     x, y = np.meshgrid(centers, centers)
     mask = np.zeros((MASK_SIZE, MASK_SIZE), dtype=bool)
     for part in text.split(";"):
         kind, *numbers = part.split()
-        values = [int(v) * 2 * MASK_SIZE // 96 for v in numbers]
-        if kind[-1] == "o":
-            cx, cy, rx, ry = values
-            inside = ((x - cx) * ry) ** 2 + ((y - cy) * rx) ** 2 <= (rx * ry) ** 2
+        values = [int(number) * 2 * MASK_SIZE // 96 for number in numbers]
+        draw = _ellipse if kind.endswith("o") else _polygon
+        inside = draw(x, y, values)
+        if kind.startswith("-"):
+            mask &= ~inside
         else:
-            inside = np.zeros_like(mask)
-            vertices = list(zip(values[::2], values[1::2], strict=True))
-            for start, end in zip(vertices, vertices[1:] + vertices[:1], strict=True):
-                (x1, y1), (x2, y2) = sorted((start, end), key=lambda vertex: vertex[1])
-                inside ^= (y1 < y) & (y < y2) & ((x - x1) * (y2 - y1) < (x2 - x1) * (y - y1))
-        mask = mask & ~inside if kind[0] == "-" else mask | inside
+            mask |= inside
     return mask
+
+
+def _ellipse(x: np.ndarray, y: np.ndarray, values: list[int]) -> np.ndarray:
+    center_x, center_y, radius_x, radius_y = values
+    across = (x - center_x) * radius_y
+    down = (y - center_y) * radius_x
+    return across**2 + down**2 <= (radius_x * radius_y) ** 2
+
+
+def _polygon(x: np.ndarray, y: np.ndarray, values: list[int]) -> np.ndarray:
+    """Inside where an odd number of edges lies to the right."""
+    inside = np.zeros(x.shape, dtype=bool)
+    vertices = list(zip(values[::2], values[1::2], strict=True))
+    for edge in pairwise([*vertices, vertices[0]]):
+        (x1, y1), (x2, y2) = sorted(edge, key=itemgetter(1))
+        at_height = (y1 < y) & (y < y2)
+        left_of_edge = (x - x1) * (y2 - y1) < (x2 - x1) * (y - y1)
+        inside ^= at_height & left_of_edge
+    return inside
 
 
 def _resize(masks: np.ndarray, size: int) -> np.ndarray:
     """Area average and threshold at one half: bool ``(n, side, side)`` -> bool ``(n, size, size)``, exact."""
     side = masks.shape[-1]
-    cell, pixel = np.arange(size)[:, None] * side, np.arange(side)[None, :] * size
-    overlap = (
-        (np.minimum(cell + side, pixel + size) - np.maximum(cell, pixel)).clip(0).astype(np.float64)
-    )
-    return (
-        2 * (overlap @ masks @ overlap.T) >= side * side
-    )  # small integers: floats hold them exactly
+    cell = side * np.arange(size)[:, None]
+    pixel = size * np.arange(side)
+    end = np.minimum(cell + side, pixel + size)
+    start = np.maximum(cell, pixel)
+    overlap = (end - start).clip(0).astype(np.float64)  # small integers: floats hold them exactly
+    area = overlap @ masks @ overlap.T
+    return 2 * area >= side * side
+
+
+def _check_number(kind: str, count: int, total: int) -> None:
+    if not 2 <= count <= total:
+        raise RelViTError(
+            f"{count} of {total} {kind} in distribution: same-different needs at least 2 {kind}; add more"
+        )
 
 
 def _equal_pair(rows: np.ndarray) -> tuple[int, int] | None:
     seen: dict[bytes, int] = {}
     for i, row in enumerate(rows):
-        if (first := seen.setdefault(row.tobytes(), i)) != i:
+        first = seen.setdefault(row.tobytes(), i)
+        if first != i:
             return first, i
     return None
 
@@ -273,11 +297,11 @@ def _checked_masks(masks) -> np.ndarray:
         )
     for i, area in enumerate(masks.mean(axis=(1, 2))):
         if area in (0, 1):
-            raise RelViTError(
-                f"shape mask {i} is {'all' if area else 'nowhere'} object: draw a black silhouette on white"
-            )
+            share = "all" if area else "nowhere"
+            raise RelViTError(f"shape mask {i} is {share} object: draw a black silhouette on white")
     if pair := _equal_pair(masks):
-        raise RelViTError(f"shape masks {pair[0]} and {pair[1]} are the same: remove one")
+        one, other = pair
+        raise RelViTError(f"shape masks {one} and {other} are the same: remove one")
     masks.flags.writeable = False
     return masks
 
@@ -305,21 +329,21 @@ def _checked_palette(palette, noise_sd: float) -> np.ndarray:
             )
     colors = values.astype(np.uint8)
     if pair := _equal_pair(colors):
-        raise RelViTError(
-            f"colors {pair[0]} and {pair[1]} are both {colors[pair[0]].tolist()}: remove one"
-        )
+        one, other = pair
+        raise RelViTError(f"colors {one} and {other} are both {colors[one].tolist()}: remove one")
     colors.flags.writeable = False
     return colors
 
 
 def _png_files(folder: Path) -> list[Path]:
-    def natural(path: Path):
-        return [
-            (0, int(part), "") if part.isdigit() else (1, 0, part)
-            for part in re.split(r"([0-9]+)", path.name)
-        ]
+    files = [path for path in folder.glob("*") if path.suffix.lower() == ".png"]
+    return sorted(files, key=_natural_order)
 
-    return sorted((path for path in folder.glob("*") if path.suffix.lower() == ".png"), key=natural)
+
+def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts 2.png before 10.png, and numbers before letters."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def _read_mask(path: Path) -> np.ndarray:

@@ -8,8 +8,12 @@ import zlib
 import numpy as np
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GRAY, _RGB = 0, 2  # color types of PNG
-_PAETH = 4  # a filter of PNG
+# color types of PNG
+_GRAY = 0
+_RGB = 2
+# filters of PNG
+_UNFILTERED = 0
+_PAETH = 4
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -25,17 +29,11 @@ def encode_png(image: np.ndarray) -> bytes:
         The file's bytes; they differ between versions of zlib, the pixels never do.
     """
     height, width = image.shape[:2]
-    rows = np.zeros(
-        (height, 1 + image.size // height), dtype=np.uint8
-    )  # each row starts with its filter type, 0
-    rows[:, 1:] = image.reshape(height, -1)
     deflate = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
-    return _file(
-        width,
-        height,
-        _GRAY if image.ndim == 2 else _RGB,
-        deflate.compress(rows.tobytes()) + deflate.flush(),
-    )
+    data = deflate.compress(_rows(_UNFILTERED, image))
+    data += deflate.flush()
+    color_type = _GRAY if image.ndim == 2 else _RGB
+    return _file(width, height, color_type, data)
 
 
 def encode_photo(image: np.ndarray) -> bytes:
@@ -48,40 +46,52 @@ def encode_photo(image: np.ndarray) -> bytes:
         The file's bytes, as from ``encode_png``.
     """
     height, width, _ = image.shape
-    around = np.zeros((height + 1, width + 1, 3), dtype=np.int16)
-    around[1:, 1:] = image
-    left, up, corner = around[1:, :-1], around[:-1, 1:], around[:-1, :-1]
+    around = np.pad(image.astype(np.int16), ((1, 0), (1, 0), (0, 0)))
+    left = around[1:, :-1]
+    up = around[:-1, 1:]
+    corner = around[:-1, :-1]
     guess = left + up - corner
-    by_left, by_up, by_corner = (np.abs(guess - value) for value in (left, up, corner))
-    use_left, use_up = (by_left <= by_up) & (by_left <= by_corner), by_up <= by_corner
-    rows = np.full((height, 1 + 3 * width), _PAETH, dtype=np.uint8)
-    rows[:, 1:] = (
-        (image - np.where(use_left, left, np.where(use_up, up, corner)))
-        .astype(np.uint8)
-        .reshape(height, -1)
-    )
-    return _file(width, height, _RGB, zlib.compress(rows.tobytes(), 6))
+    to_left = np.abs(guess - left)
+    to_up = np.abs(guess - up)
+    to_corner = np.abs(guess - corner)
+    least = np.minimum(to_up, to_corner)
+    second = np.where(to_up == least, up, corner)
+    predicted = np.where(to_left <= least, left, second)
+    filtered = (image - predicted).astype(np.uint8)
+    data = zlib.compress(_rows(_PAETH, filtered), 6)
+    return _file(width, height, _RGB, data)
+
+
+def _rows(filter_type: int, pixels: np.ndarray) -> bytes:
+    """The rows of a file: each begins with the type of its filter."""
+    height = len(pixels)
+    flat = pixels.reshape(height, -1)
+    first = np.full((height, 1), filter_type, dtype=np.uint8)
+    rows = np.hstack([first, flat])
+    return rows.tobytes()
 
 
 def _file(width: int, height: int, color: int, data: bytes) -> bytes:
     # bit depth, color type, compression, filter method, interlace
-    header = struct.pack(">II5B", width, height, 8, color, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    facts = (8, color, 0, 0, 0)
+    header = struct.pack(">II5B", width, height, *facts)
+    chunks = [
+        _chunk(b"IHDR", header),
+        _chunk(b"IDAT", data),
+        _chunk(b"IEND", b""),
+    ]
+    return _SIGNATURE + b"".join(chunks)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-    )
+    checksum = zlib.crc32(kind + data)
+    length = len(data).to_bytes(4)
+    return length + kind + data + checksum.to_bytes(4)
 
 
 def pixel_checksum(png: bytes) -> int:
     """The Adler-32 checksum that a PNG of ours ends with: of its rows, whatever the zlib. Else of the file."""
     if not png.startswith(_SIGNATURE):
         return zlib.adler32(png)
-    return struct.unpack(">I", png[-20:-16])[
-        0
-    ]  # before it the pixels, behind it two CRCs and the empty IEND chunk
+    # before it the pixels, behind it two CRCs and the empty IEND chunk
+    return int.from_bytes(png[-20:-16])

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from .objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
+from .rendering import BACKGROUND
 from .scenes import DIFFERENCES, LABELS, SceneTable
 
 _PICTURE = 256  # least side of a picture on the sheet, pixels
-_INK, _PALE, _GRID, _OUTLINE = "#1c1c1c", "#6b6b6b", "#e3e6ea", "#4a4a4a"
-_LABEL = {
-    "same": "#1a5fa0",
-    "different": "#b3500f",
-}  # told apart by people of any color vision, and by the words
+_INK = "#1c1c1c"
+_PALE = "#6b6b6b"
+_GRID = "#e3e6ea"
+_OUTLINE = "#4a4a4a"
+# Any color vision can distinguish these; the words say it too.
+_LABEL = {"same": "#1a5fa0", "different": "#b3500f"}
 
 
 def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
@@ -26,32 +28,48 @@ def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
 
     Args:
         table: the scenes, a few dozen at most.
-        columns: scenes a row.
+        columns: scenes per row.
 
     Returns:
         An RGB picture.
     """
-    objects = table.objects
-    scale = math.ceil(_PICTURE / table.geometry.image_size)
-    side = table.geometry.image_size * scale
+    columns = min(columns, len(table))
+    geometry = table.geometry
+    pixels = geometry.image_size
+    scale = math.ceil(_PICTURE / pixels)
+    side = scale * pixels
     em = side // 16  # sizes of type and gaps follow the pictures
     pairs = table.relation.shape[1]
-    lines = table.shape.shape[1] + (pairs if pairs > 1 else 0)
-    width, height = side + 3 * em // 2, side + 5 * em // 2 + 11 * em // 8 * lines + em
-    columns = min(columns, len(table))
-    margin, header = 3 * em // 2, 5 * em
-    size = (margin + columns * width, header + math.ceil(len(table) / columns) * height)
-    sheet = Image.new("RGB", size, "white")
+    lines = table.shape.shape[1]
+    if pairs > 1:
+        lines += pairs
+    margin = 3 * em // 2
+    header = 5 * em
+    width = side + margin
+    captions = 5 * em // 2 + lines * _line_height(em)
+    height = side + captions + em
+    rows = math.ceil(len(table) / columns)
+    sheet_width = margin + columns * width
+    sheet_height = header + rows * height
+    sheet = Image.new("RGB", (sheet_width, sheet_height), "white")
     draw = ImageDraw.Draw(sheet)
-    geometry = table.geometry
-    draw.text((margin, em), f"{table.task}: {table.split}", _INK, _font(7 * em // 4))
-    facts = f"{geometry.name}, {geometry.image_size} px, patches of {geometry.patch_size} px, seed {table.seed}"
-    draw.text((margin, 13 * em // 4), facts, _PALE, _font(em))
+    title = f"{table.task}: {table.split}"
+    facts = f"{geometry.name}, {pixels} px, patches of {geometry.patch_size} px, seed {table.seed}"
+    large = _font(7 * em // 4)
+    small = _font(em)
+    draw.text((margin, em), title, _INK, large)
+    draw.text((margin, 13 * em // 4), facts, _PALE, small)
     for i, picture in enumerate(table.pixels()):
-        left, top = margin + i % columns * width, header + i // columns * height
-        sheet.paste(_scene(table, i, picture, scale), (left, top))
-        draw.rectangle((left - 1, top - 1, left + side, top + side), outline=_PALE)
-        _caption(draw, table, i, objects, left, top + side + em // 2, em)
+        row, column = divmod(i, columns)
+        left = margin + column * width
+        top = header + row * height
+        right = left + side
+        below = top + side
+        scene = _scene(table, i, picture, scale)
+        sheet.paste(scene, (left, top))
+        frame = (left - 1, top - 1, right, below)
+        draw.rectangle(frame, outline=_PALE)
+        _caption(draw, table, i, (left, below + em // 2), em)
     return sheet
 
 
@@ -59,23 +77,33 @@ def _font(size: int):
     return ImageFont.load_default(size)
 
 
-def _scene(table: SceneTable, i: int, picture: np.ndarray, scale: int) -> Image.Image:
+def _line_height(em: int) -> int:
+    return 11 * em // 8
+
+
+def _scene(
+    table: SceneTable,
+    i: int,
+    pixels: np.ndarray,
+    scale: int,
+) -> Image.Image:
+    """A picture enlarged, with the lines of its patches on the background, and its objects framed."""
     patch = table.geometry.patch_size * scale
     object_side = table.geometry.object_size * scale
-    side = picture.shape[0] * scale
-    empty = (picture == 255).all(-1)
-    lines = np.zeros((side, side), dtype=bool)
-    lines[::patch] = lines[:, ::patch] = True
-    large = np.kron(picture, np.ones((scale, scale, 1), dtype=np.uint8))
-    large[lines & np.kron(empty, np.ones((scale, scale), dtype=bool))] = tuple(
-        bytes.fromhex(_GRID[1:])
-    )
+    tall = pixels.repeat(scale, axis=0)
+    large = tall.repeat(scale, axis=1)
+    empty = (large == BACKGROUND).all(axis=-1)
+    lines = np.zeros_like(empty)
+    lines[::patch] = True
+    lines[:, ::patch] = True
+    large[lines & empty] = ImageColor.getrgb(_GRID)
     image = Image.fromarray(large)
     draw = ImageDraw.Draw(image)
-    for row, column in (table.corner[i].astype(int) * patch).tolist():
-        draw.rectangle(
-            (column, row, column + object_side - 1, row + object_side - 1), outline=_OUTLINE
-        )
+    corners = table.corner[i].astype(int) * patch
+    last = object_side - 1
+    for top, left in corners.tolist():
+        frame = (left, top, left + last, top + last)
+        draw.rectangle(frame, outline=_OUTLINE)
     return image
 
 
@@ -83,37 +111,43 @@ def _caption(
     draw: ImageDraw.ImageDraw,
     table: SceneTable,
     i: int,
-    objects: ObjectSet,
-    left: int,
-    top: int,
+    place: tuple[int, int],
     em: int,
 ) -> None:
-    label, large, small = LABELS[table.label[i]], _font(21 * em // 16), _font(em)
+    """The answer, and below it what the objects are; ``place`` is the top-left pixel."""
+    left, top = place
+    label = LABELS[table.label[i]]
+    large = _font(21 * em // 16)
+    small = _font(em)
+    draw.text(place, label, _LABEL[label], large)
+    shapes = table.shape[i].tolist()
+    colors = table.color[i].tolist()
+    names = [_name(table.objects, *kind) for kind in zip(shapes, colors)]
     pairs = table.relation.shape[1]
-    draw.text((left, top), label, _LABEL[label], large)
     if pairs == 1:
-        draw.text(
-            (left + draw.textlength(label, large) + em // 2, top + em // 4),
-            _kind(table, i, 0),
-            _PALE,
-            small,
-        )
-    names = [_name(objects, s, c) for s, c in zip(table.shape[i].tolist(), table.color[i].tolist())]
-    lines = [(0, name, _INK) for name in names]
-    if pairs > 1:
+        end = left + draw.textlength(label, large)
+        beside = (end + em // 2, top + em // 4)
+        draw.text(beside, _kind(table, i, 0), _PALE, small)
+        lines = [(0, name, _INK) for name in names]
+    else:
         lines = []
-        for pair, what in enumerate(("sample", "display")):
-            lines.append(
-                (0, f"{what}: {LABELS[table.relation[i, pair]]} {_kind(table, i, pair)}", _PALE)
-            )
-            lines += [(em, name, _INK) for name in names[2 * pair : 2 * pair + 2]]
-    for n, (indent, text, color) in enumerate(lines):
-        draw.text((left + indent, top + 2 * em + 11 * em // 8 * n), text, color, small)
+        for pair, title in enumerate(("sample", "display")):
+            relation = LABELS[table.relation[i, pair]]
+            heading = f"{title}: {relation} {_kind(table, i, pair)}"
+            lines.append((0, heading, _PALE))
+            first = 2 * pair
+            lines += [(em, name, _INK) for name in names[first : first + 2]]
+    for number, (indent, text, ink) in enumerate(lines):
+        line_top = top + 2 * em + number * _line_height(em)
+        start = (left + indent, line_top)
+        draw.text(start, text, ink, small)
 
 
 def _kind(table: SceneTable, i: int, pair: int) -> str:
     kind = DIFFERENCES[table.difference[i, pair]]
-    return {"none": "", "both": "in shape and color"}.get(kind, f"in {kind} only")
+    if kind == "none":
+        return ""
+    return "in shape and color" if kind == "both" else f"in {kind} only"
 
 
 def _name(objects: ObjectSet, shape: int, color: int) -> str:

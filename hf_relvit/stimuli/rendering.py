@@ -27,10 +27,11 @@ def noise_levels(sd: float) -> np.ndarray:
     (to 1/65536 in probability, cut at 4.2 standard deviations) a hundred times faster; our choice.
     """
     normal = NormalDist(0, 1)
-    quantiles = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(65536)])
-    table = np.floor(sd * quantiles).astype(np.int16)
-    table.flags.writeable = False
-    return table
+    probabilities = [(i + 0.5) / 65536 for i in range(65536)]
+    quantiles = np.array([normal.inv_cdf(p) for p in probabilities])
+    levels = np.floor(sd * quantiles).astype(np.int16)
+    levels.flags.writeable = False
+    return levels
 
 
 def random_words(table: SceneTable, count: int) -> np.ndarray:
@@ -40,21 +41,25 @@ def random_words(table: SceneTable, count: int) -> np.ndarray:
     consecutive indices are drawn at once, for speed alone.
     """
     blocks = -(-count // 16)  # of four 64-bit words, one step of the counter
-    key = int(table.seed) | SPLITS.index(table.split) << 64
-    cuts = [0, *(np.flatnonzero(np.diff(table.index) != 1) + 1).tolist(), len(table)]
-    runs = [
-        np.random.Philox(key=key, counter=int(table.index[start]) * blocks).random_raw(
-            4 * blocks * (stop - start)
-        )
-        for start, stop in pairwise(cuts)
-    ]
+    stream = SPLITS.index(table.split)
+    key = int(table.seed) | stream << 64
+    steps = np.diff(table.index)
+    gaps = np.flatnonzero(steps != 1) + 1
+    runs = []
+    for start, stop in pairwise([0, *gaps.tolist(), len(table)]):
+        first = int(table.index[start])
+        generator = np.random.Philox(key=key, counter=first * blocks)
+        length = 4 * blocks * (stop - start)
+        runs.append(generator.random_raw(length))
     words = runs[0] if len(runs) == 1 else np.concatenate(runs)
-    return words.astype("<u8", copy=False).view("<u2").reshape(len(table), -1)[:, :count]
+    halves = words.astype("<u8", copy=False).view("<u2")
+    return halves.reshape(len(table), -1)[:, :count]
 
 
 def sprite_origins(table: SceneTable) -> np.ndarray:
     """Top-left pixel (row, column) of each sprite, int64 ``(n, k, 2)``."""
-    return table.corner.astype(np.int64) * table.geometry.patch_size + table.jitter
+    corner = table.corner.astype(np.int64)
+    return corner * table.geometry.patch_size + table.jitter
 
 
 def render(table: SceneTable) -> np.ndarray:
@@ -71,40 +76,64 @@ def render(table: SceneTable) -> np.ndarray:
         uint8 ``(n, height, width, 3)``.
     """
     objects = table.objects
-    size, image = table.geometry.sprite_size, table.geometry.image_size
-    images = np.full((len(table), image, image, 3), BACKGROUND, dtype=np.uint8)
+    geometry = table.geometry
+    size = geometry.sprite_size
+    side = geometry.image_size
+    pictures = (len(table), side, side, 3)
+    images = np.full(pictures, BACKGROUND, dtype=np.uint8)
     # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
-    hidden = (
-        np.where(objects.sprites(size), 0, BACKGROUND)
-        .astype(np.uint8)
-        .reshape(-1, size * size)
-        .repeat(3, axis=1)
-    )
-    means = np.tile(objects.palette.astype(np.int16), size * size)
+    area = size * size
+    outside = ~objects.sprites(size).reshape(-1, area)
+    hidden = outside.repeat(3, axis=1) * np.uint8(BACKGROUND)
+    palette = objects.palette.astype(np.int16)
+    means = np.tile(palette, area)
     levels = noise_levels(float(objects.noise_sd))
-    origin = sprite_origins(table).tolist()
     for start in range(0, len(table), _CHUNK):
-        part = table[start : start + _CHUNK]
-        pixels = levels[random_words(part, part.shape.shape[1] * means.shape[1])].reshape(
-            *part.shape.shape, -1
-        )
-        pixels += means[part.color]
-        sprites = np.clip(pixels, 0, NOISE_CEILING, out=pixels).astype(np.uint8)
-        sprites |= hidden[part.shape]  # 255 | anything is 255, the background
-        sprites = sprites.reshape(*part.shape.shape, size, size, 3)
-        for i, corners in enumerate(origin[start : start + _CHUNK]):
-            for j, (top, left) in enumerate(corners):
-                images[start + i, top : top + size, left : left + size] = sprites[i, j]
+        chunk = slice(start, start + _CHUNK)
+        part = table[chunk]
+        pixels = _noisy(part, means, levels)
+        pixels |= hidden[part.shape]  # 255 | anything is 255, the background
+        n, k, _ = pixels.shape
+        sprites = pixels.reshape(n, k, size, size, 3)
+        origins = sprite_origins(part).tolist()
+        for image, *objects_of_scene in zip(images[chunk], sprites, origins):
+            for sprite, origin in zip(*objects_of_scene):
+                _paste(image, sprite, origin)
     return images
+
+
+def _paste(picture: np.ndarray, sprite: np.ndarray, origin: list[int]) -> None:
+    """Put a sprite ``(size, size, ...)`` with its top-left pixel at the origin (row, column)."""
+    top, left = origin
+    rows = slice(top, top + len(sprite))
+    columns = slice(left, left + len(sprite))
+    picture[rows, columns] = sprite
+
+
+def _noisy(
+    table: SceneTable,
+    means: np.ndarray,
+    levels: np.ndarray,
+) -> np.ndarray:
+    """Colors of all sprites with their noise, uint8 ``(n, k, pixels and channels)``."""
+    n, k = table.shape.shape
+    words = random_words(table, k * means.shape[1])
+    noise = levels[words]
+    pixels = noise.reshape(n, k, -1)
+    pixels += means[table.color]
+    np.clip(pixels, 0, NOISE_CEILING, out=pixels)
+    return pixels.astype(np.uint8)
 
 
 def render_masks(table: SceneTable) -> np.ndarray:
     """Which pixels each object covers, bool ``(n, objects, height, width)``."""
-    objects = table.objects
-    size, image = table.geometry.sprite_size, table.geometry.image_size
-    sprites = objects.sprites(size)
-    masks = np.zeros((*table.shape.shape, image, image), dtype=bool)
-    for row, corners in enumerate(sprite_origins(table).tolist()):
-        for j, (top, left) in enumerate(corners):
-            masks[row, j, top : top + size, left : left + size] = sprites[table.shape[row, j]]
+    geometry = table.geometry
+    side = geometry.image_size
+    n, k = table.shape.shape
+    masks = np.zeros((n, k, side, side), dtype=bool)
+    sprites = table.objects.sprites(geometry.sprite_size)
+    origins = sprite_origins(table).tolist()
+    for objects_of_scene in zip(masks, table.shape, origins):
+        for mask, shape, origin in zip(*objects_of_scene):
+            _paste(mask, sprites[shape], origin)
     return masks

@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
+from numpy.random import Generator
 
 from ..geometry import SceneGeometry
-from .draws import SplitFilter, balanced_pairs, identical_pairs, place, uniform_pairs
+from .draws import balanced_pairs, identical_pairs, place, uniform_pairs
 from .task import Drawn, Task
 
 
 def draw(
-    rng: np.random.Generator, allowed: np.ndarray, geometry: SceneGeometry, split: str, n: int
+    rng: Generator,
+    allowed: np.ndarray,
+    geometry: SceneGeometry,
+    split: str,
+    n: int,
 ) -> Drawn:
     """A quarter for each combination of sample and display relation; the display pair stands top left."""
-    shapes = []
-    colors = []
-    for sample_same in (False, True):
-        for display_same in (False, True):
-            pairs = _sample_and_display(rng, allowed, n // 4, sample_same, display_same)
-            shapes.append(pairs[0])
-            colors.append(pairs[1])
-    shape = np.concatenate(shapes)
-    color = np.concatenate(colors)
+    quarters = [
+        _sample_and_display(rng, allowed, n // 4, *relations)
+        for relations in product((False, True), repeat=2)
+    ]
+    kinds = np.concatenate(quarters)
     swap = rng.random(n) < 0.5
-    shape[swap, :2] = shape[swap, 1::-1]
-    color[swap, :2] = color[swap, 1::-1]
-    display = np.array([[0, 0], [0, geometry.object_patches]])
-    free = place(rng, geometry, display, SplitFilter(split, [(shape, color)], display))
-    corner = np.concatenate([free, np.broadcast_to(display, (n, 2, 2))], 1)
-    return Drawn(shape, color, corner, np.full(n, -1))
+    kinds[swap, :2] = kinds[swap, 1::-1]
+    corner = place(rng, geometry, split, [kinds], display_corners(geometry))
+    return Drawn(
+        shape=kinds[..., 0],
+        color=kinds[..., 1],
+        corner=corner,
+        twin=np.full(n, -1),
+    )
+
+
+def display_corners(geometry: SceneGeometry) -> np.ndarray:
+    """Where the display pair stands, int64 ``(2, 2)``: side by side, top left."""
+    return np.array([[0, 0], [0, geometry.object_patches]])
 
 
 def _sample_and_display(
-    rng: np.random.Generator, allowed: np.ndarray, n: int, sample_same: bool, display_same: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Shapes and colors of ``n`` scenes, each int64 ``(n, 4)``; the display never repeats the sample pair."""
-    sample_pair = balanced_pairs(rng, allowed, n, sample_same)
+    rng: Generator,
+    allowed: np.ndarray,
+    n: int,
+    sample_same: bool,
+    display_same: bool,
+) -> np.ndarray:
+    """(shape, color) of ``n`` scenes, int64 ``(n, 4, 2)``; the display never repeats the sample pair."""
+    sample = balanced_pairs(rng, allowed, n, sample_same)
     display = uniform_pairs(rng, allowed, n, display_same)
-    again = identical_pairs(sample_pair, display)
-    while again.any():
-        redrawn = uniform_pairs(rng, allowed, int(again.sum()), display_same)
-        for values, new in zip(display, redrawn):
-            values[again] = new
-        again = identical_pairs(sample_pair, display)
-    shape, color = (np.concatenate(parts, 1) for parts in zip(sample_pair, display))
-    return shape, color
+    while (again := identical_pairs(sample, display)).any():
+        count = int(again.sum())
+        display[again] = uniform_pairs(rng, allowed, count, display_same)
+    return np.concatenate([sample, display], axis=1)
 
 
 def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
@@ -52,4 +62,12 @@ def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return relation[:, 0] == relation[:, 1]
 
 
-RMTS = Task("rmts", 4, 4, 3, draw, answer, swaps=8)
+RMTS = Task(
+    name="rmts",
+    objects=4,
+    balance=4,
+    fewest_kinds=3,
+    draw=draw,
+    answer=answer,
+    swaps=8,
+)

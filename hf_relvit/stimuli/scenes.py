@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -24,25 +24,15 @@ from .draws import (
 from .objects import ObjectSet
 from .rendering import render
 from .splits import SPLITS, allowed_objects
+from .table import RowTable
 from .task import Drawn
 from .tasks import task_number, task_of
 
 LABELS = ("different", "same")
-_PER_SCENE = (
-    "shape",
-    "color",
-    "corner",
-    "jitter",
-    "label",
-    "relation",
-    "difference",
-    "twin",
-    "index",
-)
 
 
 @dataclass(frozen=True, eq=False)
-class SceneTable:
+class SceneTable(RowTable):
     """``n`` scenes of ``k`` objects in ``k / 2`` pairs, as a struct of arrays.
 
     Objects: 1 and 2 are the pair that is judged (RMTS: the sample pair), 3 and 4 the display pair of RMTS.
@@ -104,14 +94,6 @@ class SceneTable:
             **origin,
         )
 
-    @classmethod
-    def concatenate(cls, tables: Sequence[SceneTable]) -> SceneTable:
-        """Tables of one origin, one below the other."""
-        columns = {
-            name: np.concatenate([getattr(table, name) for table in tables]) for name in _PER_SCENE
-        }
-        return dataclasses.replace(tables[0], **columns)
-
     @property
     def name(self) -> str:
         """Of the layout."""
@@ -121,15 +103,6 @@ class SceneTable:
     def clusters(self) -> np.ndarray:
         """Which scenes are not independent of each other, ``(n,)``: each stands for itself."""
         return self.index
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def __getitem__(self, rows) -> SceneTable:
-        """A smaller table; an integer gives a table of one scene."""
-        if isinstance(rows, (int, np.integer)):
-            rows = [rows]
-        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in _PER_SCENE})
 
     def patches(self) -> np.ndarray:
         """Patch ids of each object, int64 ``(n, k, patches per object)``."""
@@ -267,16 +240,15 @@ def scene_conditions(
     Returns:
         "difference_none", "..._both", "..._shape", "..._color"; "sample_same_display_same" and so on.
     """
-    found = {}
+    conditions = {}
     if difference is not None:
         for kind, name in enumerate(DIFFERENCES):
-            found[f"difference_{name}"] = difference[:, 0] == kind
+            conditions[f"difference_{name}"] = difference[:, 0] == kind
     if relation is not None and relation.shape[1] > 1:
-        for sample_pair in (1, 0):
-            for display_pair in (1, 0):
-                cell = (relation[:, 0] == sample_pair) & (relation[:, 1] == display_pair)
-                found[f"sample_{LABELS[sample_pair]}_display_{LABELS[display_pair]}"] = cell
-    return found
+        for sample_pair, display_pair in product((1, 0), repeat=2):
+            name = f"sample_{LABELS[sample_pair]}_display_{LABELS[display_pair]}"
+            conditions[name] = (relation[:, :2] == (sample_pair, display_pair)).all(axis=1)
+    return conditions
 
 
 def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:

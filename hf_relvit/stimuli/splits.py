@@ -24,32 +24,35 @@ SPLITS = (
     "test_ood_shape_color",
 )
 # Quarters of the scene space: half for training, where variety matters most.
-_QUARTERS = {"train": (0, 1), "validation": (2,), "test": (3,)}
+_QUARTERS = {
+    "train": (0, 1),
+    "validation": (2,),
+    "test": (3,),
+}
 
 
 def split_names(combinations: int, objects: ObjectSet) -> tuple[str, ...]:
     """The splits that exist: no compositional one if nothing is held out, no OOD ones without OOD objects."""
     check_combinations(combinations, objects)
-    ood_shapes, ood_colors = (
-        len(objects.masks) - objects.n_shapes,
-        len(objects.palette) - objects.n_colors,
-    )
+    ood_shapes = len(objects.masks) - objects.n_shapes
+    ood_colors = len(objects.palette) - objects.n_colors
     exists = {
         "test_compositional": combinations < objects.n_shapes * objects.n_colors,
         "test_ood_shape": ood_shapes > 1,
         "test_ood_color": ood_colors > 1,
         "test_ood_shape_color": ood_shapes > 1 and ood_colors > 1,
     }
-    return tuple(s for s in SPLITS if exists.get(s, True))
+    return tuple(split for split in SPLITS if exists.get(split, True))
 
 
 def check_combinations(combinations: int, objects: ObjectSet) -> None:
     """Raise RelViTError unless every color can get the same number of training shapes."""
     total = objects.n_shapes * objects.n_colors
-    if combinations % objects.n_colors or not objects.n_colors <= combinations <= total:
+    colors = objects.n_colors
+    if combinations % colors or not colors <= combinations <= total:
         raise RelViTError(
-            f"combinations {combinations}: expected a multiple of the {objects.n_colors} colors, "
-            f"from {objects.n_colors} to {total}, so that every color has equally many training shapes"
+            f"combinations {combinations}: expected a multiple of the {colors} colors, "
+            f"from {colors} to {total}, so that every color has equally many training shapes"
         )
 
 
@@ -73,16 +76,19 @@ def allowed_objects(split: str, combinations: int, objects: ObjectSet) -> np.nda
     """
     if split not in SPLITS:
         raise RelViTError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
-    if split not in split_names(combinations, objects):
+    existing = split_names(combinations, objects)
+    if split not in existing:
         raise RelViTError(
             f"split {split!r} does not exist for {combinations} combinations of {objects.n_shapes} x "
-            f"{objects.n_colors} objects: expected one of {', '.join(split_names(combinations, objects))}"
+            f"{objects.n_colors} objects: expected one of {', '.join(existing)}"
         )
-    shapes, colors = objects.n_shapes, objects.n_colors
+    shapes = objects.n_shapes
+    colors = objects.n_colors
     per_color = combinations // colors
-    offset = (np.arange(shapes)[:, None] - np.arange(colors)[None, :]) % shapes
-    band = offset >= shapes - per_color
-    allowed = np.zeros((len(objects.masks), len(objects.palette)), dtype=bool)
+    offset = np.arange(shapes)[:, None] - np.arange(colors)
+    band = offset % shapes >= shapes - per_color
+    all_kinds = (len(objects.masks), len(objects.palette))
+    allowed = np.zeros(all_kinds, dtype=bool)
     if split == "test_ood_shape":
         allowed[shapes:, :colors] = True
     elif split == "test_ood_color":
@@ -90,44 +96,50 @@ def allowed_objects(split: str, combinations: int, objects: ObjectSet) -> np.nda
     elif split == "test_ood_shape_color":
         allowed[shapes:, colors:] = True
     else:
-        allowed[:shapes, :colors] = ~band if split == "test_compositional" else band
+        unseen = split == "test_compositional"
+        allowed[:shapes, :colors] = ~band if unseen else band
     return allowed
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """A bijective 64-bit finalizer (the constants of SplitMix64): near values end up far apart."""
     with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+        x = (x ^ x >> 30) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ x >> 27) * np.uint64(0x94D049BB133111EB)
+    return x ^ x >> 31
 
 
-def belongs(split: str, shape: np.ndarray, color: np.ndarray, corner: np.ndarray) -> np.ndarray:
+def belongs(
+    split: str,
+    kinds: np.ndarray,
+    corner: np.ndarray,
+) -> np.ndarray:
     """Whether scenes belong to a split, by a hash of what stands where.
 
     The order of the objects within a pair does not matter, as it does not change the picture.
 
     Args:
         split: one of SPLITS; all scenes belong to the splits whose objects are theirs alone.
-        shape, color: integers ``(n, objects)``.
-        corner: integers ``(n, objects, 2)``, patches.
+        kinds: integers ``(n, objects, 2)``, (shape, color) of each.
+        corner: integers ``(n, objects, 2)``, (row, column), patches.
 
     Returns:
         bool ``(n,)``.
     """
     if split not in _QUARTERS:
-        return np.ones(len(shape), dtype=bool)
-    word = ((shape.astype(np.uint64) << np.uint64(40)) | (color.astype(np.uint64) << np.uint64(24))
-            | (corner[..., 0].astype(np.uint64) << np.uint64(12)) | corner[..., 1].astype(np.uint64))  # fmt: skip
+        return np.ones(len(kinds), dtype=bool)
+    shape, color = np.moveaxis(kinds, -1, 0).astype(np.uint64)
+    row, column = np.moveaxis(corner, -1, 0).astype(np.uint64)
+    words = shape << 40 | color << 24 | row << 12 | column
     with np.errstate(over="ignore"):
-        pairs = (
-            _mix(word + np.uint64(0x9E3779B97F4A7C15))
-            .reshape(len(shape), -1, 2)
-            .sum(-1, dtype=np.uint64)
-        )
-        scene = _mix(
-            (_mix(pairs) * np.arange(1, 2 * pairs.shape[1], 2, dtype=np.uint64)).sum(
-                -1, dtype=np.uint64
-            )
-        )
-    return np.isin(scene >> np.uint64(62), np.array(_QUARTERS[split], dtype=np.uint64))
+        objects = _mix(words + _GOLDEN)
+        pairs = objects[:, 0::2] + objects[:, 1::2]  # of either order
+        n_pairs = pairs.shape[1]
+        weights = 1 + 2 * np.arange(n_pairs, dtype=np.uint64)
+        weighted = _mix(pairs) * weights
+        scenes = _mix(weighted.sum(axis=-1))
+    quarter = scenes >> 62
+    return np.isin(quarter, _QUARTERS[split])

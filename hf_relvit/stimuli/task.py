@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from ..geometry import SceneGeometry
 
@@ -46,6 +47,6 @@ class Task:
     objects: int
     balance: int
     fewest_kinds: int
-    draw: Callable[[np.random.Generator, np.ndarray, SceneGeometry, str, int], Drawn]
+    draw: Callable[[Generator, np.ndarray, SceneGeometry, str, int], Drawn]
     answer: Callable[[np.ndarray, np.ndarray], np.ndarray]
     swaps: int | None = None

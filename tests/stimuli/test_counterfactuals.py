@@ -83,7 +83,7 @@ def test_swap_makes_the_label_and_the_wrong_object_never_does(task, combinations
         assert allowed[shape, color].all()
     for scenes in (pairs.base, pairs.source):
         assert allowed[scenes.shape, scenes.color].all()
-        assert belongs(split, scenes.shape, scenes.color, scenes.corner).all()
+        assert belongs(split, np.stack([scenes.shape, scenes.color], -1), scenes.corner).all()
         taken = np.sort(scenes.patches().reshape(N, -1), 1)
         assert (np.diff(taken, axis=1) > 0).all()
 

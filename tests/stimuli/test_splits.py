@@ -122,20 +122,19 @@ def test_every_scene_belongs_to_exactly_one_split_whatever_the_order_in_a_pair(d
     pairs = data.draw(st.sampled_from([1, 2]))
     number = st.lists(st.integers(0, 19), min_size=2 * pairs, max_size=2 * pairs)
     shape, color, row, column = (np.array([data.draw(number)]) for _ in range(4))
-    corner = np.stack([row, column], -1)
-    homes = [belongs(s, shape, color, corner)[0] for s in ("train", "validation", "test")]
+    kinds, corner = np.stack([shape, color], -1), np.stack([row, column], -1)
+    homes = [belongs(s, kinds, corner)[0] for s in ("train", "validation", "test")]
     assert sum(homes) == 1
     order = [1, 0, *range(2, 2 * pairs)]
     swapped = [
-        belongs(s, shape[:, order], color[:, order], corner[:, order])[0]
-        for s in ("train", "validation", "test")
+        belongs(s, kinds[:, order], corner[:, order])[0] for s in ("train", "validation", "test")
     ]
     assert homes == swapped
-    assert belongs("test_compositional", shape, color, corner).all()
+    assert belongs("test_compositional", kinds, corner).all()
 
 
 def test_train_has_half_of_the_scene_space():
     rng = np.random.default_rng(0)
-    scenes = rng.integers(0, 16, (2, 40_000, 2)), rng.integers(0, 13, (40_000, 2, 2))
-    shares = [belongs(s, *scenes[0], scenes[1]).mean() for s in ("train", "validation", "test")]
+    scenes = rng.integers(0, 16, (40_000, 2, 2)), rng.integers(0, 13, (40_000, 2, 2))
+    shares = [belongs(s, *scenes).mean() for s in ("train", "validation", "test")]
     np.testing.assert_allclose(shares, [0.5, 0.25, 0.25], atol=0.012)  # five standard errors
