@@ -390,14 +390,20 @@ def _open_model(
             output_loading_info=True,
             **options,
         )
-        _check_loaded(path_or_id, info, ours)
+        check_loaded(path_or_id, info, ours=ours)
     if not ours:
         model = RelViTForImageClassification.from_plain(model, labels)
     return model.eval()
 
 
-def _check_loaded(path_or_id: str | os.PathLike, info: dict[str, Any], ours: bool) -> None:
-    """Raise RelViTError unless the weights are those of the configuration."""
+def check_loaded(path_or_id: str | os.PathLike, info: dict[str, Any], *, ours: bool = True) -> None:
+    """Raise RelViTError unless the weights are those of the configuration.
+
+    Args:
+        path_or_id: of the checkpoint.
+        info: what ``from_pretrained`` says of loading it.
+        ours: a model of ours, which has no other weights; ordinary ones may have.
+    """
     unknown = [
         key for key in info["unexpected_keys"] if ours and not key.startswith("disentanglement.")
     ]

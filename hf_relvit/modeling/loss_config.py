@@ -94,6 +94,11 @@ class Pipeline:
                         f"pipeline.{name} names stage {stage!r}: expected one of {', '.join(STAGES)}"
                     )
 
+    @property
+    def staged(self) -> bool:
+        """Whether a stage starts or stops, so that the loss depends on the epoch."""
+        return bool(self.start_epoch or self.stop_epoch)
+
     def stages(self, epoch: float | None = None) -> dict[str, tuple[int, ...]]:
         """The stages that count at an epoch, with their blocks; all of them without one."""
         return {

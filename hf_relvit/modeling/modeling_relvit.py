@@ -72,6 +72,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
+    accepts_loss_kwargs = False  # says to Trainer that losses are means, also of a compiled model
 
     def __init__(self, config: RelViTConfig):
         if config._attn_implementation is None:
@@ -365,7 +366,8 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
                 -1 is padding.
             shape: ``(batch, k)``, shape of each object.
             color: ``(batch, k)``, its color.
-            epoch: where training is, for the stages of the pipeline loss; with None all count.
+            epoch: where training is, for the stages of the pipeline loss; with None all count. Training needs it
+                where a stage starts or stops.
             output_hidden_states: also return the embeddings and the output of every block; by default as the
                 configuration says.
             output_attentions: also return all attention maps, likewise; eager attention only.
@@ -375,7 +377,9 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
                 inputs of its losses, or attention maps without eager attention.
         """
         tokens = self._object_tokens(patches)
-        auxiliary = labels is not None and self._has_loss_inputs(tokens, shape, color)
+        auxiliary = self._has_loss_inputs(
+            labels=labels, patches=patches, shape=shape, color=color, epoch=epoch
+        )
         probes = self.disentanglement if auxiliary else None
         stages = self.pipeline.stages(epoch) if auxiliary and self.pipeline is not None else {}
         recording = nullcontext()
@@ -413,19 +417,23 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         result.loss = loss
         return result
 
-    def _has_loss_inputs(self, tokens, shape, color) -> bool:
+    def _has_loss_inputs(self, **inputs: Any) -> bool:
         """Whether the auxiliary losses can be computed; it is an error if they cannot in training."""
-        needed = {}
+        needed = []
         if self.pipeline is not None or self.disentanglement is not None:
-            needed["patches"] = tokens
+            needed += ["labels", "patches"]
         if self.disentanglement is not None:
-            needed |= {"shape": shape, "color": color}
-        missing = [name for name, value in needed.items() if value is None]
-        if missing and self.training:
-            raise RelViTError(
-                f"a training step without {', '.join(missing)}: the auxiliary losses of this model need them; "
-                "pass them with the images, or train with disentanglement=None and pipeline=None"
-            )
+            needed += ["shape", "color"]
+        missing = [name for name in needed if inputs[name] is None]
+        if self.training and torch.is_grad_enabled():
+            staged = self.pipeline is not None and self.pipeline.staged
+            wanted = [*missing, "epoch"] if staged and inputs["epoch"] is None else missing
+            if wanted:
+                raise RelViTError(
+                    f"a training step without {', '.join(wanted)}: the auxiliary losses of this model need them, and "
+                    "RelViTTrainer passes them (Trainer keeps labels back for label_smoothing_factor); or train with "
+                    "disentanglement=None and pipeline=None"
+                )
         return bool(needed) and not missing
 
     def _object_tokens(self, patches: torch.Tensor | None) -> Any:

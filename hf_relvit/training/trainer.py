@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
+from ..modeling.checkpoints import check_loaded, unwrapped
 from .arguments import KEYWORDS, check_arguments
 from .data import check_label_order
 from .memory import FrugalTrainer
@@ -52,6 +53,11 @@ class RelViTTrainer(FrugalTrainer):
         for name in ("compute_loss_func", "model_init"):
             if kwargs.get(name) is not None:
                 raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
+        if getattr(unwrapped(model), "_hf_peft_config_loaded", False):
+            raise RelViTError(
+                "a model with adapters of add_adapter, whose checkpoints Trainer cannot load: expected "
+                "peft.get_peft_model(model, ...)"
+            )
         super().__init__(model, args, *rest, **kwargs)
         evaluated = self.eval_dataset
         named = evaluated.values() if isinstance(evaluated, dict) else [evaluated]
@@ -84,7 +90,7 @@ class RelViTTrainer(FrugalTrainer):
             for name in TERMS:
                 term = getattr(outputs, name, None)
                 if term is not None:
-                    self._terms[name] = self._terms.get(name, 0) + term.detach() * share
+                    self._terms[name] = self._terms.get(name, 0) + term.detach().mean() * share
             self._terms_steps += share
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
@@ -164,11 +170,27 @@ class RelViTTrainer(FrugalTrainer):
         self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        model = model or self.model
-        saved = type(model).from_pretrained(
-            resume_from_checkpoint, config=model.config, dtype=model.dtype
+        inner = self._inner(self.model if model is None else model)
+        if not isinstance(inner, PreTrainedModel):  # peft's, which loads its adapters itself
+            super()._load_from_checkpoint(resume_from_checkpoint, inner)
+            return
+        saved, info = type(inner).from_pretrained(
+            resume_from_checkpoint,
+            config=inner.config,
+            dtype=inner.dtype,
+            output_loading_info=True,
         )
-        model.load_state_dict(saved.state_dict(), strict=True)
+        check_loaded(resume_from_checkpoint, info)
+        inner.load_state_dict(saved.state_dict(), strict=True)
+
+    def _save(self, output_dir=None, state_dict=None):
+        if state_dict is None:  # names of tensors without those of the wrappers
+            state_dict = self._inner(self.model).state_dict()
+        super()._save(output_dir, state_dict)
+
+    def _inner(self, model: Any) -> Any:
+        """The model inside compilation and data parallelism; adapters of peft stay around it."""
+        return self.accelerator.unwrap_model(model, keep_torch_compile=False)
 
 
 class _ResumedLog(TrainerCallback):
