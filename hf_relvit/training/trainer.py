@@ -174,7 +174,8 @@ class RelViTTrainer(FrugalTrainer):
         if not isinstance(inner, PreTrainedModel):  # peft's, which loads its adapters itself
             super()._load_from_checkpoint(resume_from_checkpoint, inner)
             return
-        saved, info = type(inner).from_pretrained(
+        kind: Any = type(inner)
+        saved, info = kind.from_pretrained(
             resume_from_checkpoint,
             config=inner.config,
             dtype=inner.dtype,
