@@ -59,6 +59,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "measure_similarity",
             "object_states",
             "pair_residuals",
+            "probe",
             "residuals",
             "score_alignment",
             "steer",

@@ -21,7 +21,7 @@ from hf_relvit.analysis.das import fit_alignment, score_alignment
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.novel import inject_into_pairs, inject_novel
-from hf_relvit.analysis.probes import ProbeConfig, fit_probes
+from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
 from hf_relvit.analysis.similarity import measure_similarity, object_similarity
 from hf_relvit.analysis.steering import steer
 from hf_relvit.building.folder import open_folder
@@ -72,6 +72,7 @@ CALLS = {
     "interchange.pair_residuals": lambda w, c: pair_residuals(c, PAIRS, [SITE]),
     "novel.inject_novel": lambda w, c: inject_novel(c, [w.alignment], DISTRIBUTION),
     "novel.inject_into_pairs": lambda w, c: inject_into_pairs(c, [w.alignment], PAIRS, PAIRS),
+    "probes.probe": lambda w, c: probe(c, DISTRIBUTION, ProbeConfig(train_scenes=8, scenes=8)),
     "probes.fit_probes": lambda w, c: fit_probes(c, TRAIN, SCENES),
     "similarity.measure_similarity": lambda w, c: measure_similarity({"one": c}, w.photos),
     "similarity.object_similarity": lambda w, c: object_similarity(c, w.photos),

@@ -65,7 +65,7 @@ def test_a_notebook_finds_every_analysis_at_the_top():
         "AlignConfig": ("align", "Alignments"),
         "DASConfig": ("fit_alignment", "score_alignment", "Alignment"),
         "NovelConfig": ("inject_novel", "Novel"),
-        "ProbeConfig": ("fit_probes", "Probes"),
+        "ProbeConfig": ("probe", "fit_probes", "Probes"),
         "SteeringConfig": ("steer", "Steering"),
         "DiagnosisConfig": ("diagnose", "Diagnosis"),
         "TrainConfig": ("train", "evaluate", "Checkpoint", "RunFolder"),

@@ -7,6 +7,7 @@ __all__, __getattr__, __dir__ = lazy_names(
     {
         "activations": (
             "ObjectStates",
+            "SceneCaptures",
             "Site",
             "capture",
             "forward_from",
@@ -51,6 +52,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "ProbeConfig",
             "Probes",
             "fit_probes",
+            "probe",
         ),
         "similarity": (
             "Similarity",

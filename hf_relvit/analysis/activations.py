@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..errors import RelViTError
 from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.processing import to_device
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from .choices import Compat
 
@@ -276,7 +278,7 @@ class ObjectStates:
 def object_states(
     checkpoint: Checkpoint,
     scenes: SceneTable,
-    layers: list[int] | None = None,
+    layers: Sequence[int] | None = None,
     *,
     compat: Compat = "corrected",
     cache_gb: float = 4.0,
@@ -301,22 +303,57 @@ def object_states(
     layers = list(range(len(parts))) if layers is None else layers
     options: dict[str, Any] = {"cache_gb": cache_gb, "progress": progress}
 
-    def read(sites: list[Site]) -> dict[int, torch.Tensor]:
-        tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
-        return {
-            site.layer: found
-            for site, found in residuals(
-                checkpoint, scenes, sites, tokens=tokens, **options
-            ).items()
-        }
+    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
+
+    def read(blocks: Iterable[int]) -> dict[int, torch.Tensor]:
+        """Outputs of blocks."""
+        sites = [Site("resid_post", block) for block in blocks]
+        read_states = residuals(checkpoint, scenes, sites, tokens=tokens, **options)
+        return {site.layer: states for site, states in read_states.items()}
 
     if compat == "corrected":
-        return ObjectStates(scenes, read([Site("resid_post", layer) for layer in layers]), compat)
-    states = {
-        layer + 1: found
-        for layer, found in read([Site("resid_post", i - 1) for i in layers if i > 0]).items()
-    }
+        return ObjectStates(scenes, read(layers), compat)
+    before = [layer - 1 for layer in layers if layer > 0]
+    inputs = {block + 1: states for block, states in read(before).items()}
     if 0 in layers:  # the input of block 0 is the output of a block 0 that does nothing
         with replaced_forward(parts[:1], lambda hidden, *args, **kwargs: hidden):
-            states |= read([Site("resid_post", 0)])
-    return ObjectStates(scenes, states, compat)
+            inputs[0] = read([0])[0]
+    return ObjectStates(scenes, inputs, compat)
+
+
+class SceneCaptures:
+    """Object states of the scenes of a distribution, captured when first asked for and kept.
+
+    Args:
+        checkpoint: whose model is read.
+        distribution: of the scenes.
+        layers: which; all by default.
+        compat: see ObjectStates.
+        cache_gb: memory for each set of scenes; the rest is on disk.
+        progress: show bars.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        distribution: SceneDistribution,
+        layers: Sequence[int] | None = None,
+        *,
+        compat: Compat = "corrected",
+        cache_gb: float = 4.0,
+        progress: bool = False,
+    ):
+        self.checkpoint = checkpoint
+        self.distribution = distribution
+        self.layers = layers
+        self.options: dict[str, Any] = {"compat": compat, "cache_gb": cache_gb}
+        self.options["progress"] = progress
+        self._cached = cache(self._capture)
+
+    def get(self, split: str, n: int) -> ObjectStates:
+        """The states of ``n`` scenes of a split."""
+        return self._cached(split, n)
+
+    def _capture(self, split: str, n: int) -> ObjectStates:
+        scenes = self.distribution.sample(split, n)
+        return object_states(self.checkpoint, scenes, self.layers, **self.options)

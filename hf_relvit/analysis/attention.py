@@ -1,8 +1,25 @@
-"""Attention stages: within objects, within and between pairs, background (paper, section 4, Figs 2 and 10-15)."""
+"""Attention stages: within objects, within and between pairs, background (paper, section 4, Figs 2 and 10-15).
+
+1. Run ``n`` scenes and record per layer and head the mass ``m (objects, objects + 3)`` that the tokens of each object
+   S spend on the tokens of each object T, on CLS, registers and background, over all their mass: ``p(S -> T)``. The
+   full attention map is never made.
+2. Share it out (``attention_shares``). Of the judged pair: within-object is the mean of p(o -> o) over its two
+   objects, within-pair the mean of p(o1 -> o2) and p(o2 -> o1), between-pair the mean mass on the other pair's
+   objects, background that on patches of no object; CLS and registers stand for themselves. These six add up to 1 (our
+   correction: the official code takes maxima, and the remainder as within-object). RMTS: the sample pair, as in the
+   paper's figures.
+3. Average over scenes, ``(layers, heads, 6)``, with intervals, beside the share under even attention (``chance``).
+4. Sum up in two scores, perceptual and relational (``stage_scores``).
+
+Objects of photorealistic scenes own the patches that their mask covers by half at least (paper, Fig. 10, which does
+not say how; ours), so their numbers differ. Each row of S counts alike within its object, and each of the two objects
+alike in the mean, however many tokens it has; mass on a larger object is larger by that alone, and ``chance`` says by
+how much.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +34,10 @@ from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
-from .choices import Compat, check_choices
+from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
@@ -38,19 +56,24 @@ class AttentionConfig:
     and within-object attention as the remainder, which swallows CLS, registers and the display pair."""
     batch_size: int = 64
     """Does not change the result."""
+    scenes: int = 500
+    """Scenes to measure on (the paper's number)."""
+    split: str = "test"
+    """Of these scenes."""
 
     def __post_init__(self):
         check_choices(self)
+        check_counts(self)
 
 
 @dataclass(frozen=True)
 class AttentionStages(TableResult):
-    """Where the object tokens of each layer and head look.
+    """What object tokens attend to, by layer and head.
 
     Attributes:
-        frame: one row a layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high, chance``; the last is the
-            mean if every token were attended to alike, which grows with the objects: compare sets of scenes with
-            objects of different sizes by ``mean / chance``.
+        frame: one row per layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high, chance``; the last is
+            the share under even attention. It grows with the objects: compare sets of scenes with objects of
+            different sizes by ``mean / chance``.
         scores: ``perceptual_score`` and ``relational_score`` (see ``stage_scores``), ``crossover_layer`` and, for the
             scores, ``_ci_low`` and ``_ci_high`` by bootstrap over images.
         facts: config and provenance.
@@ -85,29 +108,17 @@ class AttentionStages(TableResult):
 @torch.inference_mode()
 def measure_attention(
     checkpoint: Checkpoint,
-    scenes: SceneTable | PhotoPairs,
+    scenes: SceneTable | PhotoPairs | SceneDistribution,
     config: AttentionConfig | None = None,
     *,
     progress: bool = False,
 ) -> AttentionStages:
-    """Measure where objects look, without ever making a full attention map.
-
-    For object tokens S and a set of tokens T, ``p(S -> T)`` is the mass of the rows of S on T over the whole mass of
-    these rows, CLS included (as in the official code). Within-object attention of a pair is the mean of p(o -> o)
-    over its two objects, within-pair the mean of p(o1 -> o2) and p(o2 -> o1), between-pair the mean mass on the other
-    pair's objects, background that on patches of no object; CLS and registers stand for themselves. These six add up
-    to 1 (our correction: the official code takes maxima, and the remainder as within-object). For RMTS the pair is the
-    sample pair, as in the paper's figures.
-
-    Objects of photorealistic scenes own the patches that their mask covers by half at least (paper, Fig. 10, which
-    does not say how; ours), so their numbers differ. Each row of S counts alike within its object, and each of the two
-    objects alike in the mean, however many tokens it has; mass on a larger object is larger by that alone, and
-    ``chance`` says by how much.
+    """Measure which tokens object tokens attend to; see the head of this module.
 
     Args:
         checkpoint: a classifier of any supported family, with its processor.
-        scenes: ``n`` scenes; the paper takes 250 same and 250 different ones of the test split.
-            Or photorealistic ones, read for this model.
+        scenes: ``n`` scenes, or photorealistic ones, read for this model; or a distribution, of which ``config`` says
+            how many are drawn from which split.
         config: see AttentionConfig.
         progress: show a bar.
 
@@ -115,87 +126,96 @@ def measure_attention(
         RelViTError: scenes of another geometry than the model's; a model that records no attention.
     """
     config = config or AttentionConfig()
-    model = checkpoint.model
-    checkpoint.check(scenes)
+    checkpoint.check(None if isinstance(scenes, SceneDistribution) else scenes)
+    if isinstance(scenes, SceneDistribution):
+        scenes = scenes.sample(config.split, config.scenes)
     geometry = checkpoint.geometry
-    model.eval()
-    parts, chances = [], []
-    for start in tqdm(
-        range(0, len(scenes), config.batch_size),
-        desc="attention",
-        disable=not progress,
-        leave=False,
-    ):
+    checkpoint.model.eval()
+    measured: list[torch.Tensor] = []
+    even: list[np.ndarray] = []
+    starts = range(0, len(scenes), config.batch_size)
+    for start in tqdm(starts, desc="attention", disable=not progress, leave=False):
         batch = scenes[slice(start, start + config.batch_size)]
         patches = batch.patches()
-        tokens = torch.from_numpy(geometry.tokens(patches)).to(checkpoint.device)
-        with record_object_attention(tokens, geometry.prefix_tokens) as record:
-            model(pixel_values=checkpoint.pixel_values(batch))
-        if not record.mass:
-            raise RelViTError(
-                f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
-            )
-        parts.append(
-            torch.stack([attention_shares(mass, config.compat) for mass in record.mass], 1)
-        )
-        chances.append(attention_shares(_even(patches, geometry), config.compat)[:, 0].numpy())
-    shares = torch.cat(parts).cpu().numpy()  # (images, layers, heads, kinds)
+        layers = [
+            attention_shares(mass, config.compat) for mass in _recorded(checkpoint, batch, patches)
+        ]
+        measured.append(torch.stack(layers, 1))
+        even_shares = attention_shares(_even(patches, geometry), config.compat)
+        even.append(even_shares[:, 0].numpy())
+    shares = torch.cat(measured).cpu().numpy()  # (images, layers, heads, kinds)
     frame = _tidy(shares, between=scenes.patches().shape[1] > 2)
-    frame["chance"] = frame.kind.map(
-        dict(zip(KINDS, np.concatenate(chances).mean(0, dtype=np.float64)))
-    )
+    chance = np.concatenate(even).mean(0, dtype=np.float64)
+    frame["chance"] = frame.kind.map(dict(zip(KINDS, chance)))
+    split = getattr(scenes, "split", "test")  # photorealistic sets have that one only
     facts = {
-        "config": config.__dict__,
+        "config": asdict(replace(config, scenes=len(scenes), split=split)),
         "task": scenes.task,
         "geometry": scenes.name,
         "n": len(scenes),
+        "provenance": provenance(seed=scenes.seed),
     }
-    return AttentionStages(
-        frame, stage_scores(shares), facts | {"provenance": provenance(seed=scenes.seed)}
-    )
+    return AttentionStages(frame, stage_scores(shares), facts)
+
+
+def _recorded(
+    checkpoint: Checkpoint, batch: SceneTable | PhotoPairs, patches: np.ndarray
+) -> list[torch.Tensor]:
+    """Set-to-set mass of each layer, ``(batch, heads, k, k + 3)``."""
+    model = checkpoint.model
+    geometry = checkpoint.geometry
+    tokens = torch.from_numpy(geometry.tokens(patches)).to(checkpoint.device)
+    with record_object_attention(tokens, geometry.prefix_tokens) as record:
+        model(pixel_values=checkpoint.pixel_values(batch))
+    masses = [mass for mass in record.mass if mass is not None]
+    if not masses or len(masses) < len(record.mass):
+        raise RelViTError(
+            f"{type(model).__name__} recorded no attention: set model.set_attn_implementation('relvit') first"
+        )
+    return masses
 
 
 def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
     """The mass that is recorded if every token were attended to alike, float64 ``(batch, 1, k, k + 3)``."""
     sizes = (patches >= 0).sum(-1).astype(np.float64)
-    prefix = np.broadcast_to(
-        [min(geometry.prefix_tokens, 1), max(geometry.prefix_tokens - 1, 0)], (len(sizes), 2)
-    )
-    sets = (
-        np.column_stack([sizes, prefix, geometry.num_patches - sizes.sum(1)])
-        / geometry.sequence_length
-    )
-    return torch.from_numpy(sets)[:, None, None].expand(-1, 1, sizes.shape[1], -1)
+    cls = min(geometry.prefix_tokens, 1)
+    registers = max(geometry.prefix_tokens - 1, 0)
+    prefix = np.broadcast_to([cls, registers], (len(sizes), 2))
+    background = geometry.num_patches - sizes.sum(1)
+    counts = np.column_stack([sizes, prefix, background])
+    mass = torch.from_numpy(counts / geometry.sequence_length)
+    return mass[:, None, None].expand(-1, 1, sizes.shape[1], -1)
 
 
 def attention_shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
     """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
-    k = mass.shape[2]
-    cls, registers, background = (
-        mass[:, :, :2, k].mean(-1),
-        mass[:, :, :2, k + 1].mean(-1),
-        mass[:, :, :2, k + 2],
-    )
-    straight, crossed = mass[..., [0, 1], [0, 1]], mass[..., [0, 1], [1, 0]]
-    to_display = mass[:, :, :2, 2:k].sum(-1).mean(-1)
+    objects = mass.shape[2]
+    pair = mass[:, :, :2]
+    cls = pair[..., objects].mean(-1)
+    registers = pair[..., objects + 1].mean(-1)
+    background = pair[..., objects + 2]
+    crossed = mass[..., [0, 1], [1, 0]]
+    between = pair[..., 2:objects].sum(-1).mean(-1)
     if compat == "official":
-        within_pair, far = crossed.amax(-1), background.amax(-1)
-        between = (
-            torch.maximum(to_display, mass[:, :, 2:, :2].sum(-1).mean(-1)) if k > 2 else to_display
-        )
-        return torch.stack([1 - within_pair - far, within_pair, between, far, cls, registers], -1)
-    own, within_pair, far = straight.mean(-1), crossed.mean(-1), background.mean(-1)
-    return torch.stack([own, within_pair, to_display, far, cls, registers], -1)
+        within_pair = crossed.amax(-1)
+        background = background.amax(-1)
+        if objects > 2:
+            from_display = mass[:, :, 2:, :2].sum(-1).mean(-1)
+            between = torch.maximum(between, from_display)
+        within_object = 1 - within_pair - background
+    else:
+        within_pair = crossed.mean(-1)
+        background = background.mean(-1)
+        within_object = mass[..., [0, 1], [0, 1]].mean(-1)
+    return torch.stack([within_object, within_pair, between, background, cls, registers], -1)
 
 
 def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
     n, layers, heads, _ = shares.shape
     mean = shares.mean(0, dtype=np.float64)
-    half = (
-        _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n)
-        if n > 1
-        else np.full_like(mean, np.nan)
-    )
+    half = np.full_like(mean, np.nan)
+    if n > 1:
+        half = _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n)
     layer, head, kind = np.meshgrid(range(layers), range(heads), KINDS, indexing="ij")
     frame = pd.DataFrame(
         {
@@ -226,52 +246,54 @@ def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[st
         draws: bootstrap samples of the images, for the intervals.
         seed: of the bootstrap.
     """
-
-    def of(mean: np.ndarray) -> tuple[float, float, int]:
-        local = mean[..., 0].max(-1)
-        between = (mean[..., 1] + mean[..., 2]).max(-1)
-        stronger = between > local
-        cross = next(
-            (i for i in range(len(local)) if stronger[i] and stronger[i:].mean() >= 0.5), len(local)
-        )
-        perceptual = local[:cross].mean() if cross else 0.0
-        return float(perceptual), float(between[min(cross, len(local) - 1) :].mean()), cross
-
+    n = len(shares)
     rng = np.random.default_rng(seed)
-    flat = shares.reshape(len(shares), -1)
-    weights = rng.multinomial(len(shares), np.full(len(shares), 1 / len(shares)), draws) / len(
-        shares
-    )
-    sampled = [of(mean.reshape(shares.shape[1:])) for mean in weights @ flat]
-    perceptual, relational, cross = of(shares.mean(0))
-    scores = {
-        "perceptual_score": perceptual,
-        "relational_score": relational,
-        "crossover_layer": float(cross),
-    }
-    for i, name in enumerate(("perceptual_score", "relational_score")):
-        low, high = np.quantile([draw[i] for draw in sampled], [0.025, 0.975])
-        scores |= {f"{name}_ci_low": float(low), f"{name}_ci_high": float(high)}
+    counts = rng.multinomial(n, np.full(n, 1 / n), draws)
+    means = (counts / n) @ shares.reshape(n, -1)
+    sampled = [_scores(mean.reshape(shares.shape[1:])) for mean in means]
+    scores = _scores(shares.mean(0))
+    for name in ("perceptual_score", "relational_score"):
+        values = [draw[name] for draw in sampled]
+        low, high = np.quantile(values, [0.025, 0.975])
+        scores[f"{name}_ci_low"] = float(low)
+        scores[f"{name}_ci_high"] = float(high)
     return scores
+
+
+def _scores(mean: np.ndarray) -> dict[str, float]:
+    """The scores of mean shares ``(layers, heads, kinds)``."""
+    within = mean[..., 0].max(-1)
+    between = (mean[..., 1] + mean[..., 2]).max(-1)
+    stronger = between > within
+    depth = len(within)
+    lasting = [i for i in range(depth) if stronger[i] and stronger[i:].mean() >= 0.5]
+    crossover = lasting[0] if lasting else depth
+    perceptual = within[:crossover].mean() if crossover else 0.0
+    relational = between[min(crossover, depth - 1) :].mean()
+    return {
+        "perceptual_score": float(perceptual),
+        "relational_score": float(relational),
+        "crossover_layer": float(crossover),
+    }
 
 
 @torch.inference_mode()
 def attention_maps(checkpoint: Checkpoint, scene: SceneTable) -> np.ndarray:
     """Full attention maps of one scene, for looking at (paper, Figs 21 and 22): float32 ``(layers, heads, S, S)``."""
     model = checkpoint.model
+    pixels = checkpoint.pixel_values(scene[[0]])
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
-        maps = model(
-            pixel_values=checkpoint.pixel_values(scene[[0]]), output_attentions=True
-        ).attentions
+        maps = model(pixel_values=pixels, output_attentions=True).attentions
     finally:
         model.set_attn_implementation(before)
     if not maps:
         raise RelViTError(
             f"{type(model).__name__} returned no attention maps: its family must support eager attention"
         )
-    return torch.stack([layer[0] for layer in maps]).float().cpu().numpy()
+    first = torch.stack([layer[0] for layer in maps])
+    return first.float().cpu().numpy()
 
 
 def save_viewer(
@@ -280,7 +302,8 @@ def save_viewer(
     """Draw the head that is strongest in each kind of attention on the first "same" scene (paper, Figs 21 and 22)."""
     from ..figures.style import NAMES, save_figure, viewer_figure
 
-    scene = scenes[[int(np.argmax(scenes.label == 1))]]
+    first_same = int(np.argmax(scenes.label == 1))
+    scene = scenes[[first_same]]
     kinds = [kind for kind in NAMES if (stages.frame.kind == kind).any()]
     heads = {}
     for kind in kinds:
@@ -288,5 +311,6 @@ def save_viewer(
         layer, head = np.unravel_index(np.argmax(grid), grid.shape)
         heads[int(layer), int(head)] = NAMES[kind]
     maps = attention_maps(checkpoint, scene)
-    figure = viewer_figure(scene.pixels()[0], scene.patches()[0, 0], maps, heads, scenes.geometry)
+    object_patches = scene.patches()[0, 0]
+    figure = viewer_figure(scene.pixels()[0], object_patches, maps, heads, scenes.geometry)
     save_figure(figure, path)

@@ -1,7 +1,8 @@
-"""Settings whose choices stand in their type: ``method: Literal["das", "pca"]``."""
+"""Settings are checked by their types: ``Literal`` names the choices, and every ``int`` but the seed is a count."""
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import RelViTError, nearest
@@ -26,6 +27,19 @@ def check_choices(config: Any) -> None:
                 raise RelViTError(
                     f"unknown {name} {given!r}: expected one of {expected}{nearest(given, words)}"
                 )
+
+
+def check_counts(config: Any) -> None:
+    """Raise RelViTError for a count of a dataclass, any ``int`` but ``seed``, below 1, or ``layers`` that are none."""
+    for name, hint in get_type_hints(type(config)).items():
+        if hint is not int or name == "seed":
+            continue
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise RelViTError(f"{name} {value}: expected at least 1")
+    layers = getattr(config, "layers", None)
+    if layers is not None and (not len(layers) or min(layers) < 0):
+        raise RelViTError(f"layers {layers}: name blocks from 0, or leave them out for all")
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

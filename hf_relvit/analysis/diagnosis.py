@@ -22,6 +22,7 @@ from .activations import Site, object_states
 from .align import PairCaptures
 from .alignment import Alignment
 from .attention import AttentionStages, measure_attention
+from .choices import check_counts
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import Control, PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, fit_probes
@@ -64,13 +65,7 @@ class DiagnosisConfig:
     cache_gb: float = 4.0
 
     def __post_init__(self):
-        for name in ("scenes", "train_scenes", "pairs", "test_pairs", "epochs"):
-            if getattr(self, name) < 1:
-                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
-        if self.layers is not None and not self.layers:
-            raise RelViTError(
-                "no layers to look at: name some, or leave them out for the usual ones"
-            )
+        check_counts(self)
 
 
 @dataclass(frozen=True)

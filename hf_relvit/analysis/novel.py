@@ -21,7 +21,7 @@ from ..stimuli.rendering import BACKGROUND
 from ..stimuli.scenes import SceneTable
 from .activations import capture, forward_from, residuals
 from .alignment import Alignment
-from .choices import Compat, check_choices
+from .choices import Compat, check_choices, check_counts
 from .interchange import intervene
 from .result import TableResult
 
@@ -69,9 +69,7 @@ class NovelConfig:
 
     def __post_init__(self):
         check_choices(self)
-        for name in ("batch_size", "bank", "pairs"):
-            if getattr(self, name) < 1:
-                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
+        check_counts(self)
 
 
 @dataclass(frozen=True, eq=False)

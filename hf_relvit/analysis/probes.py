@@ -1,9 +1,25 @@
-"""What can be read, layer by layer: linear and quadratic probes with shuffled-label controls (paper, Fig. 5)."""
+"""What can be read, layer by layer: linear and quadratic probes with shuffled-label controls (paper, Fig. 5).
+
+1. Draw scenes to fit on and others to test on, and capture the states of their object tokens at all layers in one
+   pass: ``h (n, k objects * p tokens, hidden)``.
+2. A *unit* is what gets one label: a pair (its 2p tokens; same?), an object (its p tokens; which shape?), or two
+   tokens (of one object?). Its input ``x`` is the concatenation of its tokens.
+3. Per layer fit ``Wx + b`` (linear), or with ``x'Sy`` added to the logit of "same" (quadratic, S of rank 2r), by
+   cross-entropy; at the same time a control with the same inputs and shuffled labels.
+4. Test both on the other scenes. The floor is the accuracy of always naming the commonest training label.
+
+The optimizer is the paper's: AdamW, learning rate 1e-2, batches of 64, 10 epochs, for 4,000 scenes. Ours are the fall
+of the learning rate to 0 and the start of linear probes at 0, so that nothing random remains in directions to steer
+by. Chosen by measurement, on the quick model with 4,000 scenes (judgement, layers 1 to 5): constant rate .65 .91 .95
+.95 .96, falling rate .75 .96 .97 .96 .97, both in 0.15 s per layer; scikit-learn's logistic regression reaches .76
+.96 .96 .96 .97 with half the scenes, in 7 to 17 s per layer.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,11 +31,12 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import wilson
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import SPLITS
-from .activations import ObjectStates, object_states
+from .activations import ObjectStates, SceneCaptures, object_states
 from .alignment import fingerprint
-from .choices import Compat, check_choices
+from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
@@ -28,6 +45,8 @@ if TYPE_CHECKING:
 Target = Literal["judgement", "shape", "color", "object", "same_object"]
 Form = Literal["linear", "quadratic"]
 CONDITIONS = ("trained", "shuffled")
+COLUMNS = ["layer", "target", "form", "condition", "accuracy", "n", "ci_low", "ci_high"]
+COLUMNS += ["train_accuracy", "floor"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,14 @@ class ProbeConfig:
     seed: int = 0
     cache_gb: float = 4.0
     """Memory for activations; the rest is on disk. Does not change the result."""
+    train_scenes: int = 4000
+    """Scenes to fit on (the paper's number)."""
+    scenes: int = 1000
+    """Scenes to test on."""
+    split: str = "test"
+    """Of the scenes to test on."""
+    layers: tuple[int, ...] | None = None
+    """Blocks that are read; all by default."""
 
     def __post_init__(self):
         check_choices(self)
@@ -66,9 +93,9 @@ class ProbeConfig:
             raise RelViTError(
                 f"a quadratic probe compares two things, {self.target!r} is of one: use form 'linear'"
             )
-        for name in ("epochs", "batch_size", "learning_rate", "rank"):
-            if getattr(self, name) <= 0:
-                raise RelViTError(f"{name} {getattr(self, name)}: expected a positive number")
+        check_counts(self)
+        if not self.learning_rate > 0:
+            raise RelViTError(f"learning_rate {self.learning_rate}: expected a number above 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +103,10 @@ class Probes(TableResult):
     """A probe and its control for each layer.
 
     Attributes:
-        frame: a row a layer and condition ("trained"; "shuffled": fitted to shuffled labels): ``layer, target, form,
-            condition, accuracy`` (on the test scenes)``, n, ci_low, ci_high`` (Wilson, 95 %, where all that one scene
-            shows counts as one: never too narrow), ``train_accuracy`` (on the labels it was fitted to) and ``floor``
-            (always saying the commonest class).
+        frame: one row per layer and condition ("trained"; "shuffled": fitted to shuffled labels): ``layer, target,
+            form, condition, accuracy`` (on the test scenes)``, n, ci_low, ci_high`` (Wilson, 95 %, where all that one
+            scene shows counts as one: never too narrow), ``train_accuracy`` (on the labels it was fitted to) and
+            ``floor`` (always saying the commonest class).
         weights: ``"{layer}.{condition}.weight"`` float32 ``(classes, inputs)`` and ``.bias (classes,)``; of quadratic
             probes also ``.form (2 * rank, inputs / 2)``, S's positive directions first.
         facts: config, classes, tokens and hidden size, task, fingerprints of the processor and the blocks, provenance.
@@ -100,7 +127,7 @@ class Probes(TableResult):
         return sorted(self.frame["layer"].unique().tolist())
 
     def directions(self, layer: int, condition: str = "trained") -> torch.Tensor:
-        """Weight rows of a linear probe, one a class, token by token: float32 ``(classes, tokens, hidden)``.
+        """Weight rows of a linear probe, one per class, token by token: float32 ``(classes, tokens, hidden)``.
 
         Raises:
             RelViTError: quadratic probes, or none at this layer.
@@ -137,29 +164,56 @@ class Probes(TableResult):
         return cls(contents.tables[cls.STEM], contents.tensors, contents.values)
 
 
+def probe(
+    checkpoint: Checkpoint,
+    distribution: SceneDistribution,
+    config: ProbeConfig | None = None,
+    *,
+    captures: SceneCaptures | None = None,
+    progress: bool = False,
+) -> Probes:
+    """Draw scenes, read their states and fit probes; see the head of this module.
+
+    Args:
+        checkpoint: a classifier of any supported family, with its processor; it does not learn.
+        distribution: of the scenes; usually ``checkpoint.distribution()``.
+        config: see ProbeConfig.
+        captures: of the same checkpoint and distribution, where several calls share them.
+        progress: show bars.
+
+    Raises:
+        RelViTError: as ``fit_probes``; a split that does not exist, numbers of scenes that cannot be balanced.
+    """
+    config = config or ProbeConfig()
+    if captures is None:
+        captures = SceneCaptures(
+            checkpoint,
+            distribution,
+            config.layers,
+            compat=config.compat,
+            cache_gb=config.cache_gb / 2,
+            progress=progress,
+        )
+    train = captures.get("train", config.train_scenes)
+    test = captures.get(config.split, config.scenes)
+    return fit_probes(checkpoint, train, test, config, progress=progress)
+
+
 def fit_probes(
     checkpoint: Checkpoint,
     train: SceneTable | ObjectStates,
     test: SceneTable | ObjectStates,
     config: ProbeConfig | None = None,
     *,
-    layers: list[int] | None = None,
     progress: bool = False,
 ) -> Probes:
     """Fit a probe and its shuffled-label control on each layer's output, and test both on other scenes.
 
-    The optimizer is the paper's: AdamW, learning rate 1e-2, batches of 64, 10 epochs, for 4,000 scenes. Ours are the
-    fall of the learning rate to 0 and the start of linear probes at 0, so that nothing random remains in directions
-    to steer by. Chosen by measurement, on the quick model with 4,000 scenes (judgement, layers 1 to 5): constant rate
-    .65 .91 .95 .95 .96, falling rate .75 .96 .97 .96 .97, both in 0.15 s a layer; scikit-learn's logistic regression
-    reaches .76 .96 .96 .96 .97 with half the scenes, in 7 to 17 s a layer.
-
     Args:
         checkpoint: a classifier of any supported family, with its processor; it does not learn.
         train, test: scenes of the model's geometry and of one task; or their ``object_states``, which spare a pass
-            for each further target.
-        config: see ProbeConfig.
-        layers: which; all by default. The probe of layer L reads ``Site("resid_post", L)``.
+            for each further target. Their numbers and the test split are those of the facts, not the config's.
+        config: see ProbeConfig. The probe of layer L reads ``Site("resid_post", L)``.
         progress: show bars.
 
     Raises:
@@ -167,136 +221,191 @@ def fit_probes(
             layer that the model does not have, "same_object" with objects of one token.
     """
     config = config or ProbeConfig()
-    given = {"train": train, "test": test}
-    scenes = {
-        name: part if isinstance(part, SceneTable) else part.scenes for name, part in given.items()
-    }
-    if scenes["train"].task != scenes["test"].task:
+    train_scenes = train if isinstance(train, SceneTable) else train.scenes
+    test_scenes = test if isinstance(test, SceneTable) else test.scenes
+    if train_scenes.task != test_scenes.task:
         raise RelViTError(
-            f"training scenes of {scenes['train'].task}, test scenes of {scenes['test'].task}: take both from one task"
+            f"training scenes of {train_scenes.task}, test scenes of {test_scenes.task}: take both from one task"
         )
-    index, label = {}, {}
-    for name in given:
-        index[name], label[name] = units(scenes[name], config)
-    classes, fitted = np.unique(label["train"].reshape(-1), return_inverse=True)
+    train_units = units(train_scenes, config)
+    test_units = units(test_scenes, config)
+    classes, fitted = np.unique(train_units.labels.reshape(-1), return_inverse=True)
     if len(classes) < 2:
         raise RelViTError(
             f"{len(classes)} class among the training labels of {config.target!r}: a probe needs two; add other scenes"
         )
-    states = {}
-    for name, part in given.items():
-        if isinstance(part, SceneTable):
-            options: dict[str, Any] = {"cache_gb": config.cache_gb, "progress": progress}
-            part = object_states(checkpoint, part, layers, compat=config.compat, **options)
-        if part.compat != config.compat:
-            raise RelViTError(
-                f"{part.compat} states for compat {config.compat!r}: read them with that compat"
-            )
-        states[name] = part.states
-    truth = np.where(
-        np.isin(label["test"], classes), np.searchsorted(classes, label["test"]), -1
-    ).reshape(-1)
-    goals = {
-        "train": np.stack([fitted, shuffle(fitted, config.seed)]),
-        "test": np.stack([truth, truth]),
+    train_states = _states(checkpoint, train, config, progress)
+    test_states = _states(checkpoint, test, config, progress)
+    truth = _class_numbers(test_units.labels.reshape(-1), classes)
+    train_goals = np.stack([fitted, shuffle(fitted, config.seed)])
+    test_goals = np.stack([truth, truth])
+    commonest = np.bincount(fitted).argmax()
+    common = {
+        "target": config.target,
+        "form": config.form,
+        "n": len(truth),
+        "floor": float((truth == commonest).mean()),
     }
-    floor = float((truth == np.bincount(fitted).argmax()).mean())
 
-    rows, weights = [], {}
-    layers = sorted(states["train"]) if layers is None else layers
-    for layer in tqdm(
-        layers, desc=f"{config.form} probes: {config.target}", disable=not progress, leave=False
-    ):
-        inputs = {name: unit_inputs(states[name][layer], index[name]) for name in given}
-        probe = fit(inputs["train"], torch.from_numpy(goals["train"]), len(classes), config)
-        correct = {
-            name: scores(inputs[name], probe).argmax(-1).cpu().numpy() == goals[name]
-            for name in given
-        }
-        for i, condition in enumerate(CONDITIONS):
-            accuracy, n = correct["test"][i].mean(), len(scenes["test"])
-            low, high = wilson(accuracy * n, n)
+    rows: list[dict[str, Any]] = []
+    weights: dict[str, torch.Tensor] = {}
+    layers = sorted(train_states) if config.layers is None else list(config.layers)
+    title = f"{config.form} probes: {config.target}"
+    for layer in tqdm(layers, desc=title, disable=not progress, leave=False):
+        train_inputs = unit_inputs(train_states[layer], train_units.positions)
+        test_inputs = unit_inputs(test_states[layer], test_units.positions)
+        fit_probe = fit(train_inputs, torch.from_numpy(train_goals), len(classes), config)
+        train_right = _right(train_inputs, fit_probe, train_goals)
+        test_right = _right(test_inputs, fit_probe, test_goals)
+        for number, condition in enumerate(CONDITIONS):
             rows.append(
                 {
                     "layer": layer,
-                    "target": config.target,
-                    "form": config.form,
                     "condition": condition,
-                    "accuracy": accuracy,
-                    "n": len(truth),
-                    "ci_low": float(low),
-                    "ci_high": float(high),
-                    "train_accuracy": correct["train"][i].mean(),
-                    "floor": floor,
+                    **_accuracy(test_right[number], len(test_scenes)),
+                    "train_accuracy": train_right[number].mean(),
+                    **common,
                 }
             )
-            weights |= {
-                f"{layer}.{condition}.{name}": value[i].cpu().clone()
-                for name, value in probe.items()
-            }
-    parts = checkpoint.blocks
+            for name, value in fit_probe.items():
+                weights[f"{layer}.{condition}.{name}"] = value[number].cpu().clone()
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    used = replace(
+        config, train_scenes=len(train_scenes), scenes=len(test_scenes), split=test_scenes.split
+    )
     facts = {
-        "config": asdict(config),
+        "config": {**asdict(used), "layers": layers},
         "classes": classes.tolist(),
-        "tokens": index["train"].shape[2],
-        "hidden_size": states["train"][layers[0]].shape[-1],
-        "task": scenes["train"].task,
-        "geometry": scenes["train"].geometry.name,
-        "n_train": len(scenes["train"]),
-        "splits": [part.split for part in scenes.values()],
-        "blocks": {str(layer): fingerprint(parts[layer]) for layer in layers},
+        "tokens": train_units.positions.shape[2],
+        "hidden_size": train_states[layers[0]].shape[-1],
+        "task": train_scenes.task,
+        "geometry": train_scenes.geometry.name,
+        "n_train": len(train_scenes),
+        "splits": [train_scenes.split, test_scenes.split],
+        "blocks": {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in layers},
         "processor": checkpoint.processor.fingerprint,
         "provenance": provenance(
-            seed=config.seed, data_seeds=[part.seed for part in scenes.values()]
+            seed=config.seed, data_seeds=[train_scenes.seed, test_scenes.seed]
         ),
     }
-    return Probes(pd.DataFrame(rows), weights, facts)
+    return Probes(frame, weights, facts)
 
 
-def units(scenes: SceneTable, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
-    """What is judged: positions among a scene's object tokens ``(n, units, tokens)``, labels ``(n, units)``; int64."""
-    n, k = scenes.shape.shape
-    p = scenes.geometry.object_patches**2
-    positions = np.arange(k * p)
+def _states(
+    checkpoint: Checkpoint, part: SceneTable | ObjectStates, config: ProbeConfig, progress: bool
+) -> dict[int, torch.Tensor]:
+    """Object tokens by layer, ``(n, k * p, hidden)``."""
+    if isinstance(part, SceneTable):
+        part = object_states(
+            checkpoint,
+            part,
+            config.layers,
+            compat=config.compat,
+            cache_gb=config.cache_gb,
+            progress=progress,
+        )
+    if part.compat != config.compat:
+        raise RelViTError(
+            f"{part.compat} states for compat {config.compat!r}: read them with that compat"
+        )
+    return part.states
+
+
+def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The place of each label among the sorted classes; -1 for one that training never showed."""
+    known = np.isin(labels, classes)
+    return np.where(known, np.searchsorted(classes, labels), -1)
+
+
+def _right(
+    inputs: torch.Tensor, fit_probe: dict[str, torch.Tensor], goals: np.ndarray
+) -> np.ndarray:
+    """Which answers are right, by condition, bool ``(2, n)``."""
+    answers = scores(inputs, fit_probe).argmax(-1)
+    return answers.cpu().numpy() == goals
+
+
+def _accuracy(right: np.ndarray, scenes: int) -> dict[str, float]:
+    """With an interval in which all that one scene shows counts as one: never too narrow."""
+    accuracy = right.mean()
+    low, high = wilson(accuracy * scenes, scenes)
+    return {"accuracy": accuracy, "ci_low": float(low), "ci_high": float(high)}
+
+
+class Units(NamedTuple):
+    """What of each scene is judged.
+
+    Attributes:
+        positions: among the scene's object tokens, int64 ``(n, units, tokens)``.
+        labels: int64 ``(n, units)``.
+    """
+
+    positions: np.ndarray
+    labels: np.ndarray
+
+
+def units(scenes: SceneTable, config: ProbeConfig) -> Units:
+    """What a probe of ``config.target`` judges in each scene."""
+    n, objects = scenes.shape.shape
+    tokens = scenes.geometry.object_patches**2
+    positions = np.arange(objects * tokens)
     if config.target == "judgement":
-        return np.tile(positions.reshape(1, -1, 2 * p), (n, 1, 1)), scenes.relation.astype(np.int64)
+        of_pairs = positions.reshape(1, -1, 2 * tokens)
+        return Units(np.tile(of_pairs, (n, 1, 1)), scenes.relation.astype(np.int64))
     if config.target == "same_object":
-        if p == 1:
-            raise RelViTError(
-                f"objects of geometry {scenes.geometry.name!r} are one token each: 'same_object' needs two, "
-                "use a geometry with smaller patches, such as b16"
-            )
-        # of each pair: two tokens of the first object, two of the second, and twice one of each
-        rng = np.random.default_rng([config.seed, scenes.seed, SPLITS.index(scenes.split)])
-        two = np.argsort(rng.random((n, k // 2, 4, p)), axis=-1)[..., :2]
-        objects = np.array([[0, 0], [1, 1], [0, 1], [1, 0]]) + 2 * np.arange(k // 2)[:, None, None]
-        return (objects * p + two).reshape(n, -1, 2), np.tile([1, 1, 0, 0], (n, k // 2))
-    colors = 1 + int(np.iinfo(np.int16).max)
-    shape, color = scenes.shape.astype(np.int64), scenes.color.astype(np.int64)
-    label = {"shape": shape, "color": color, "object": shape * colors + color}[config.target]
+        return _token_pairs(scenes, config.seed)
+    labels = _properties(scenes)[config.target]
     if config.unit == "token":
-        return np.tile(positions.reshape(1, -1, 1), (n, 1, 1)), label.repeat(p, axis=1)
-    return np.tile(positions.reshape(1, -1, p), (n, 1, 1)), label
+        alone = positions.reshape(1, -1, 1)
+        return Units(np.tile(alone, (n, 1, 1)), labels.repeat(tokens, axis=1))
+    of_objects = positions.reshape(1, -1, tokens)
+    return Units(np.tile(of_objects, (n, 1, 1)), labels)
 
 
-def unit_inputs(states: torch.Tensor, index: np.ndarray) -> torch.Tensor:
+def _token_pairs(scenes: SceneTable, seed: int) -> Units:
+    """Of each pair of objects: two tokens of the first, two of the second, and twice one of each."""
+    tokens = scenes.geometry.object_patches**2
+    if tokens == 1:
+        raise RelViTError(
+            f"objects of geometry {scenes.geometry.name!r} are one token each: 'same_object' needs two, "
+            "use a geometry with smaller patches, such as b16"
+        )
+    n, objects = scenes.shape.shape
+    pairs = objects // 2
+    rng = np.random.default_rng([seed, scenes.seed, SPLITS.index(scenes.split)])
+    drawn = rng.random((n, pairs, 4, tokens))
+    two = np.argsort(drawn, axis=-1)[..., :2]
+    in_pair = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
+    first = 2 * np.arange(pairs)[:, None, None]
+    positions = (in_pair + first) * tokens + two
+    return Units(positions.reshape(n, -1, 2), np.tile([1, 1, 0, 0], (n, pairs)))
+
+
+def _properties(scenes: SceneTable) -> dict[str, np.ndarray]:
+    """Labels of the objects by target, int64 ``(n, k)``."""
+    shape = scenes.shape.astype(np.int64)
+    color = scenes.color.astype(np.int64)
+    colors = 1 + int(np.iinfo(np.int16).max)
+    return {"shape": shape, "color": color, "object": shape * colors + color}
+
+
+def unit_inputs(states: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
     """``(n * units, tokens * hidden)`` float32."""
-    n, count, _ = index.shape
-    flat = (
-        torch.from_numpy(index).reshape(n, -1, 1).expand(-1, -1, states.shape[-1]).to(states.device)
-    )
-    return states.gather(1, flat).float().reshape(n * count, -1)
+    n, count, _ = positions.shape
+    rows = torch.from_numpy(positions).reshape(n, -1, 1)
+    rows = rows.expand(-1, -1, states.shape[-1]).to(states.device)
+    return states.gather(1, rows).float().reshape(n * count, -1)
 
 
 def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits of both conditions, ``(2, n, classes)``."""
     logits = torch.einsum("ni,sci->snc", inputs, probe["weight"]) + probe["bias"][:, None]
     if "form" in probe:
-        x, y = torch.einsum("nhi,sri->hsnr", inputs.unflatten(1, (2, -1)), probe["form"])
+        things = inputs.unflatten(1, (2, -1))
+        x, y = torch.einsum("nhi,sri->hsnr", things, probe["form"])
         plus, minus = (x * y).chunk(2, -1)
-        logits = logits + F.pad(
-            (plus.sum(-1) - minus.sum(-1))[..., None], (1, 0)
-        )  # speaks for class 1, "same"
+        form = plus.sum(-1) - minus.sum(-1)
+        logits = logits + F.pad(form[..., None], (1, 0))  # speaks for class 1, "same"
     return logits
 
 
@@ -306,44 +415,48 @@ def fit(
     """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
     generator = torch.Generator().manual_seed(config.seed)
     device = inputs.device
+    labels = labels.to(device)
+    scale = torch.ones((), device=device)
     probe = {
         "weight": torch.zeros(2, classes, inputs.shape[1], device=device),
         "bias": torch.zeros(2, classes, device=device),
     }
-    scale, labels = torch.ones((), device=device), labels.to(device)
     if config.form == "quadratic":
-        half = inputs.shape[1] // 2
-        start = (
-            torch.randn(2 * config.rank, half, generator=generator)
-            / half**0.5
-            / (2 * config.rank) ** 0.25
-        )
-        probe["form"] = start.expand(2, -1, -1).clone().to(device)
+        probe["form"] = _first_form(inputs.shape[1] // 2, config.rank, generator).to(device)
         scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
         inputs = inputs / scale
-    with torch.enable_grad():
-        parameters = [tensor.requires_grad_() for tensor in probe.values()]
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
-        steps = config.epochs * -(-len(inputs) // config.batch_size)
-        done = 0
-        for _ in range(config.epochs):
-            for rows in (
-                torch.randperm(len(inputs), generator=generator).to(device).split(config.batch_size)
-            ):
-                if config.compat == "corrected":
-                    optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - done / steps)
-                goal = labels[:, rows]
-                logits = scores(inputs[rows], probe).flatten(0, 1)
-                loss = 2 * F.cross_entropy(
-                    logits, goal.flatten()
-                )  # the sum of the conditions' means
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                done += 1
-    return {
-        name: tensor.detach() / (1 if name == "bias" else scale) for name, tensor in probe.items()
-    }
+    parameters = [tensor.requires_grad_() for tensor in probe.values()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
+    batches = -(-len(inputs) // config.batch_size)
+    steps = config.epochs * batches
+    for step, rows in enumerate(_batches(len(inputs), config, generator, device)):
+        if config.compat == "corrected":
+            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / steps)
+        with torch.enable_grad():
+            logits = scores(inputs[rows], probe).flatten(0, 1)
+            mean = F.cross_entropy(logits, labels[:, rows].flatten())
+            loss = 2 * mean  # the sum of the conditions' means
+            optimizer.zero_grad()
+            loss.backward()
+        optimizer.step()
+    fitted = {name: tensor.detach() / scale for name, tensor in probe.items()}
+    fitted["bias"] = probe["bias"].detach()
+    return fitted
+
+
+def _first_form(width: int, rank: int, generator: torch.Generator) -> torch.Tensor:
+    """Where the form starts, both conditions alike: float32 ``(2, 2 * rank, width)``."""
+    drawn = torch.randn(2 * rank, width, generator=generator)
+    start = drawn / width**0.5 / (2 * rank) ** 0.25
+    return start.expand(2, -1, -1).clone()
+
+
+def _batches(
+    n: int, config: ProbeConfig, generator: torch.Generator, device: torch.device
+) -> Iterator[torch.Tensor]:
+    for _ in range(config.epochs):
+        order = torch.randperm(n, generator=generator).to(device)
+        yield from order.split(config.batch_size)
 
 
 def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -352,10 +465,10 @@ def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
     Within each true class the labels are as frequent as over all (to within a few). A plain permutation leaves chance
     correlations, and a strong direction in the states turns these into a control above or below chance.
     """
-    rows = np.lexsort([np.random.default_rng(seed).random(len(labels)), labels])
-    spread = np.argsort(
-        np.argsort(np.arange(len(labels)) * 0.6180339887498949 % 1)
-    )  # golden ratio: even everywhere
+    ties = np.random.default_rng(seed).random(len(labels))
+    rows = np.lexsort([ties, labels])
+    even = np.arange(len(labels)) * 0.6180339887498949 % 1  # golden ratio: even everywhere
+    spread = np.argsort(np.argsort(even))
     shuffled = np.empty_like(labels)
     shuffled[rows] = labels[rows][spread]
     return shuffled

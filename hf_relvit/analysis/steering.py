@@ -1,8 +1,20 @@
-"""Does the model use what the probe reads? Push pairs along its direction and watch the answer (paper, Fig. 5)."""
+"""Does the model use what the probe reads? Push pairs along its direction and watch the answer (paper, Fig. 5).
+
+1. Take linear probes of the judgement: per layer ``W (2, 2p tokens, hidden)``, one row per relation, without bias.
+2. Capture the residual stream ``h (n, tokens, hidden)`` of scenes that the probes were not fitted to.
+3. Per layer, pair and strength alpha add ``alpha * W[relation]`` to the pair's tokens and run the model from there on:
+   "flip" takes the row of the relation that the pair does not have.
+4. Count how often the answer is the flipped label. Controls: "agree", the row of the relation that it has (the
+   paper's); "shuffled", the row of a probe of shuffled labels, lengthened to the same norm (ours).
+
+Raw rows as in the official code; a push is written where its probe read (with probes of compat="official", one block
+later). Success means that the model uses the direction, not only that it is there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import itertools
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,9 +26,11 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import wilson
+from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from .activations import Site, capture, forward_from
 from .alignment import fingerprint
+from .choices import check_counts
 from .probes import Probes
 from .result import TableResult
 
@@ -41,14 +55,17 @@ class SteeringConfig:
     """Does not change the result beyond rounding."""
     bf16: bool = False
     """Run the blocks after the site in bfloat16 (ours); the push stays in float32."""
+    scenes: int = 400
+    """Scenes to push."""
+    split: str = "test"
+    """Of these scenes."""
 
     def __post_init__(self):
         if not self.alphas or not np.isfinite(self.alphas).all():
             raise RelViTError(
                 f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2"
             )
-        if self.batch_size < 1:
-            raise RelViTError(f"batch size {self.batch_size}: expected at least 1")
+        check_counts(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +73,13 @@ class Steering(TableResult):
     """How often a push flips the model's answer.
 
     Attributes:
-        frame: a row a layer, alpha, pair ("sample", "display"; discrimination has the sample pair only) and condition:
-            ``layer, alpha, pair, condition, accuracy, n, ci_low, ci_high`` (Wilson, 95 %), ``base_accuracy`` (of the
-            model on the scenes as they are), ``floor`` (doing nothing: 1 - base_accuracy) and ``relative_norm``, the
-            norm of what is added over that of the pair's tokens. ``accuracy`` is the share of scenes whose answer is
-            the flipped label, in all conditions. "flip": add the probe's row of the relation that the pair does not
-            have. "agree" (the paper's control): add that of the relation it has. "shuffled" (ours): as "flip", with
-            the control probe's direction, lengthened to the same norm.
+        frame: one row per layer, alpha, pair ("sample", "display"; discrimination has the sample pair only) and
+            condition: ``layer, alpha, pair, condition, accuracy, n, ci_low, ci_high`` (Wilson, 95 %),
+            ``base_accuracy`` (of the model on the scenes as they are), ``floor`` (doing nothing: 1 - base_accuracy)
+            and ``relative_norm``, the norm of what is added over that of the pair's tokens. ``accuracy`` is the share
+            of scenes whose answer is the flipped label, in all conditions. "flip": add the probe's row of the
+            relation that the pair does not have. "agree" (the paper's control): add that of the relation it has.
+            "shuffled" (ours): as "flip", with the control probe's direction, lengthened to the same norm.
         facts: config, probes, provenance.
     """
 
@@ -85,20 +102,18 @@ class Steering(TableResult):
 def steer(
     checkpoint: Checkpoint,
     probes: Probes,
-    scenes: SceneTable,
+    scenes: SceneTable | SceneDistribution,
     config: SteeringConfig | None = None,
     *,
     progress: bool = False,
 ) -> Steering:
-    """Add ``alpha`` times a probe's weight row to the tokens of a pair, at the probe's layer, and read the answer.
-
-    Raw rows without bias, as in the official code; a push is written where its probe read (with probes of
-    compat="official", one block later). Success means that the model uses the direction, not only that it is there.
+    """Push pairs along the rows of a probe, and read the answer; see the head of this module.
 
     Args:
         checkpoint: the classifier that the probes were fitted on, and its processor.
         probes: linear ones of "judgement".
-        scenes: ``n`` scenes of the probes' task, not those that the probes were fitted to.
+        scenes: ``n`` scenes of the probes' task, not those that the probes were fitted to; or their distribution, of
+            which ``config`` says how many are drawn from which split.
         config: see SteeringConfig.
         progress: show a bar.
 
@@ -106,82 +121,110 @@ def steer(
         RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes.
     """
     config = config or SteeringConfig()
+    if not isinstance(scenes, SceneTable):
+        scenes = scenes.sample(config.split, config.scenes)
     _check(checkpoint, probes, scenes)
-    model = checkpoint.model
-    geometry = checkpoint.geometry
-    device = checkpoint.device
-    model.eval()
-    pairs = PAIRS[: scenes.relation.shape[1]]
-    tokens = (
-        torch.from_numpy(geometry.tokens(scenes.patches()))
-        .reshape(len(scenes), len(pairs), -1)
-        .to(device)
-    )
-    relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
-    sites = {layer: Site("resid_post", layer) for layer in probes.layers}
-    rows = {
-        layer: {c: part.to(device) for c, part in probes.pushes(layer).items()}
+    checkpoint.model.eval()
+    directions = {
+        layer: {name: part.to(checkpoint.device) for name, part in probes.pushes(layer).items()}
         for layer in probes.layers
     }
-    label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
-    zero = torch.zeros(
-        (), dtype=torch.int64, device=device
-    )  # counts stay on the device, which nothing waits for
-    flipped = {
-        (layer, a, p, c): zero
-        for layer in sites
-        for a in config.alphas
-        for p in pairs
-        for c in CONDITIONS
-    }
-    norms = {(layer, pair): zero.double() for layer in sites for pair in pairs}
-    base = zero
-    for start in tqdm(
-        range(0, len(scenes), config.batch_size), desc="steering", disable=not progress, leave=False
-    ):
-        batch = slice(start, start + config.batch_size)
-        pixels = checkpoint.pixel_values(scenes[batch])
-        goal = 1 - label[batch]
-        states = capture(model, pixels, sites.values())
-        first = sites[probes.layers[0]]
-        base = base + (forward_from(model, first, states[first]).argmax(-1) != goal).sum()
-        for layer, site in sites.items():
-            residual = states[site]
-            for i, pair in enumerate(pairs):
-                where = tokens[batch, i][..., None].expand(-1, -1, residual.shape[-1])
-                norms[layer, pair] = (
-                    norms[layer, pair] + residual.gather(1, where).flatten(1).norm(dim=1).sum()
-                )
-                for condition, direction in rows[layer].items():
-                    has = relation[batch, i]
-                    push = direction[has if condition == "agree" else 1 - has].to(residual)
-                    for alpha in config.alphas:
-                        pushed = residual.scatter_add(1, where, alpha * push)
-                        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                            answer = forward_from(model, site, pushed).argmax(-1)
-                        key = layer, alpha, pair, condition
-                        flipped[key] = flipped[key] + (answer == goal).sum()
-    frame = pd.DataFrame(list(flipped), columns=["layer", "alpha", "pair", "condition"])
-    n, count = len(scenes), torch.stack(list(flipped.values())).cpu().numpy()
-    low, high = wilson(count, n)
-    length = {
-        (layer, c): rows[layer][c].flatten(1).norm(dim=1).mean().item()
-        for layer in rows
-        for c in CONDITIONS
-    }
-    frame = frame.assign(accuracy=count / n, n=n, ci_low=low, ci_high=high)
-    frame = frame.assign(base_accuracy=base.item() / n, floor=1 - base.item() / n)
-    frame["relative_norm"] = [
-        abs(row.alpha) * length[row.layer, row.condition] * n / norms[row.layer, row.pair].item()
-        for row in frame.itertuples()
-    ]
+    pushed = _PushedScenes(checkpoint, scenes, directions, config)
+    starts = range(0, len(scenes), config.batch_size)
+    for start in tqdm(starts, desc="steering", disable=not progress, leave=False):
+        pushed.add(slice(start, start + config.batch_size))
+    used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
-        "config": asdict(config),
+        "config": asdict(used),
         "probes": probes.facts,
         "split": scenes.split,
         "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
-    return Steering(frame, facts)
+    return Steering(pushed.table(), facts)
+
+
+class _PushedScenes:
+    """Counts of flipped answers, batch by batch; they stay on the device, which nothing waits for."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        scenes: SceneTable,
+        directions: dict[int, dict[str, torch.Tensor]],
+        config: SteeringConfig,
+    ):
+        device = checkpoint.device
+        patches = scenes.patches()
+        pairs = scenes.relation.shape[1]
+        tokens = torch.from_numpy(checkpoint.geometry.tokens(patches))
+        self.checkpoint = checkpoint
+        self.scenes = scenes
+        self.directions = directions
+        self.config = config
+        self.pairs = PAIRS[:pairs]
+        self.tokens = tokens.reshape(len(scenes), pairs, -1).to(device)
+        self.relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
+        self.label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        keys = itertools.product(directions, config.alphas, self.pairs, CONDITIONS)
+        self.flipped = dict.fromkeys(keys, zero)
+        self.norms = dict.fromkeys(itertools.product(directions, self.pairs), zero.double())
+        self.right = zero
+
+    def add(self, batch: slice) -> None:
+        """Push the scenes of a batch in all ways."""
+        model = self.checkpoint.model
+        pixels = self.checkpoint.pixel_values(self.scenes[batch])
+        goal = 1 - self.label[batch]
+        sites = [Site("resid_post", layer) for layer in self.directions]
+        states = capture(model, pixels, sites)
+        answer = forward_from(model, sites[0], states[sites[0]]).argmax(-1)
+        self.right = self.right + (answer != goal).sum()
+        for site in sites:
+            residual = states[site]
+            for number, pair in enumerate(self.pairs):
+                where = self.tokens[batch, number][..., None].expand(-1, -1, residual.shape[-1])
+                norms = residual.gather(1, where).flatten(1).norm(dim=1)
+                key = site.layer, pair
+                self.norms[key] = self.norms[key] + norms.sum()
+                relation = self.relation[batch, number]
+                self._push(site, pair, residual, where, relation, goal)
+
+    def _push(
+        self,
+        site: Site,
+        pair: str,
+        residual: torch.Tensor,
+        where: torch.Tensor,
+        relation: torch.Tensor,
+        goal: torch.Tensor,
+    ) -> None:
+        """Push one pair of each scene at one site: along all directions, with all strengths."""
+        for condition, direction in self.directions[site.layer].items():
+            towards = relation if condition == "agree" else 1 - relation
+            push = direction[towards].to(residual)
+            for alpha in self.config.alphas:
+                pushed = residual.scatter_add(1, where, alpha * push)
+                with torch.autocast(pushed.device.type, torch.bfloat16, enabled=self.config.bf16):
+                    answer = forward_from(self.checkpoint.model, site, pushed).argmax(-1)
+                key = site.layer, alpha, pair, condition
+                self.flipped[key] = self.flipped[key] + (answer == goal).sum()
+
+    def table(self) -> pd.DataFrame:
+        """See ``Steering.frame``."""
+        n = len(self.scenes)
+        counts = torch.stack(list(self.flipped.values())).cpu().numpy()
+        low, high = wilson(counts, n)
+        base_accuracy = self.right.item() / n
+        frame = pd.DataFrame(list(self.flipped), columns=["layer", "alpha", "pair", "condition"])
+        frame = frame.assign(accuracy=counts / n, n=n, ci_low=low, ci_high=high)
+        frame = frame.assign(base_accuracy=base_accuracy, floor=1 - base_accuracy)
+        frame["relative_norm"] = [self._relative_norm(*key) for key in self.flipped]
+        return frame
+
+    def _relative_norm(self, layer: int, alpha: float, pair: str, condition: str) -> float:
+        length = self.directions[layer][condition].flatten(1).norm(dim=1).mean().item()
+        return abs(alpha) * length * len(self.scenes) / self.norms[layer, pair].item()
 
 
 def _check(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> None:

@@ -10,23 +10,9 @@ import typer
 from ..errors import RelViTError
 from .bridge import options, receives
 from .connection import check_reachable
-from .options import (
-    Count,
-    Out,
-    PhotorealisticSet,
-    SceneSeed,
-    Split,
-    Subject,
-    TrainScenes,
-    on_terminal,
-    subject,
-)
+from .options import Out, PhotorealisticSet, SceneSeed, Subject, on_terminal, subject
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
-Layers = Annotated[
-    list[int] | None,
-    typer.Option("--layer", help="Block, from 0; repeat for several, all by default.", min=0),
-]
 ACCURACY = ["accuracy", "ci_low", "ci_high", "n"]
 READ_AGAINST = ["base_accuracy", "floor"]
 
@@ -34,14 +20,7 @@ READ_AGAINST = ["base_accuracy", "floor"]
 @analyze.command("attention")
 @receives("subject", subject)
 @options("settings", "analysis.attention:AttentionConfig")
-def analyze_attention(
-    subject: Subject,
-    settings,
-    out: Out,
-    split: Split = "test",
-    n: Count = 500,
-    data: PhotorealisticSet = None,
-):
+def analyze_attention(subject: Subject, settings, out: Out, data: PhotorealisticSet = None):
     """Attention stages: tables, heat map, line chart and a viewer of single heads (not of photorealistic scenes).
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
@@ -52,9 +31,9 @@ def analyze_attention(
     photos = open_set(data, subject.config) if data is not None else None
     checkpoint = subject.open()
     if photos is None:
-        scenes = subject.distribution(checkpoint).sample(split, n)
+        scenes = subject.distribution(checkpoint).sample(settings.split, settings.scenes)
     else:
-        scenes = photos.pairs(checkpoint.geometry)[:n]
+        scenes = photos.pairs(checkpoint.geometry)[: settings.scenes]
     stages = measure_attention(checkpoint, scenes, settings, progress=on_terminal())
     _save(stages, out, "attention")
     if photos is None:
@@ -127,10 +106,6 @@ def analyze_probe(
         list[str] | None,
         typer.Option(help="Several: judgement, shape, color, object, same_object."),
     ] = None,
-    layer: Layers = None,
-    split: Split = "test",
-    n_train: TrainScenes = 4000,
-    n: Count = 1000,
 ):
     """What can be read from the tokens of objects, layer by layer, beside a shuffled-label control.
 
@@ -140,8 +115,8 @@ def analyze_probe(
     """
     import pandas as pd
 
-    from ..analysis.activations import object_states
-    from ..analysis.probes import ProbeConfig, fit_probes
+    from ..analysis.activations import SceneCaptures
+    from ..analysis.probes import ProbeConfig, probe
     from ..figures.causal import probe_figure
     from ..figures.style import save_figure
 
@@ -151,20 +126,17 @@ def analyze_probe(
     configs = [ProbeConfig(name, **settings) for name in target or usual]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    train, test = [
-        object_states(
-            checkpoint,
-            distribution.sample(where, count),
-            layer,
-            compat=configs[0].compat,
-            cache_gb=configs[0].cache_gb / 2,
-            progress=on_terminal(),
-        )
-        for where, count in (("train", n_train), (split, n))
-    ]
+    captures = SceneCaptures(
+        checkpoint,
+        distribution,
+        configs[0].layers,
+        compat=configs[0].compat,
+        cache_gb=configs[0].cache_gb / 2,
+        progress=on_terminal(),
+    )
     frames = []
     for config in configs:
-        probes = fit_probes(checkpoint, train, test, config, layers=layer, progress=on_terminal())
+        probes = probe(checkpoint, distribution, config, captures=captures, progress=on_terminal())
         probes.save(out / config.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
@@ -186,26 +158,24 @@ def analyze_steer(
         Path | None,
         typer.Option(help="Saved linear probes of the judgement; fitted now if not given."),
     ] = None,
-    split: Split = "test",
-    n_train: TrainScenes = 4000,
-    n: Count = 400,
 ):
     """Does the model use what the probe reads? Push pairs along its direction and watch the answer.
 
     Example: relvit analyze steer runs/quick/seed0/training/model --probes runs/probes/judgement --out runs/steering
     """
-    from ..analysis.probes import Probes, fit_probes
+    from dataclasses import replace
+
+    from ..analysis.probes import Probes, probe
     from ..analysis.steering import steer
 
     fitted = Probes.load(probes) if probes is not None else None
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    scenes = distribution.sample(split, n)
     if fitted is None:
-        train = distribution.sample("train", n_train)
-        fitted = fit_probes(checkpoint, train, scenes, probing, progress=on_terminal())
+        probing = replace(probing, scenes=settings.scenes, split=settings.split)
+        fitted = probe(checkpoint, distribution, probing, progress=on_terminal())
         fitted.save(out / "judgement")
-    steering = steer(checkpoint, fitted, scenes, settings, progress=on_terminal())
+    steering = steer(checkpoint, fitted, distribution, settings, progress=on_terminal())
     _save(steering, out, "steering")
     columns = ["pair", "layer", "alpha", "condition", *ACCURACY, *READ_AGAINST, "relative_norm"]
     _show(steering.frame, columns)

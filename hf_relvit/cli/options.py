@@ -80,15 +80,11 @@ SceneConfig = Annotated[
         "--config", help="GEOMETRY-COMBINATIONS; by default what the model was trained on."
     ),
 ]
-Split = Annotated[str, typer.Option(help="Split of the scenes to test on.")]
 Labels = Annotated[
     str | None,
     typer.Option(
         help="What the classes of anybody's classifier mean: different,same or same,different."
     ),
-]
-TrainScenes = Annotated[
-    int, typer.Option(help="Scenes to fit probes on; the paper takes 4000.", **COUNT)
 ]
 PhotorealisticSet = Annotated[
     Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")

@@ -226,5 +226,3 @@ def test_bad_input(tiny):
         )
     with pytest.raises(RelViTError, match="epochs 0: expected at least 1"):
         DiagnosisConfig(epochs=0)
-    with pytest.raises(RelViTError, match="no layers to look at"):
-        DiagnosisConfig(layers=())

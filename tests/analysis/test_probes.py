@@ -181,9 +181,9 @@ def test_object_states_are_those_of_the_site_or_of_the_input(tiny_rmts):
 def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     model, processor = build_model(tiny_rmts)
     scenes = sample("rmts", QUICK, "train", 40)
-    config = ProbeConfig(epochs=1)
+    config = ProbeConfig(epochs=1, layers=(1,))
     probes = fit_probes(
-        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1]
+        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config
     )
     assert accuracy(probes).n == 16
     assert probes.layers == [1]
@@ -198,7 +198,7 @@ def test_rmts_pools_both_pairs_and_saves_what_it_found(tiny_rmts, tmp_path):
     again.plot(tmp_path / "probes.svg")
     assert (tmp_path / "probes.svg").stat().st_size > 1000
     repeated = fit_probes(
-        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config, layers=[1]
+        Checkpoint(model, processor), scenes, sample("rmts", QUICK, "test", 8), config
     )
     torch.testing.assert_close(repeated.directions(1), probes.directions(1), rtol=0, atol=0)
 
@@ -236,7 +236,7 @@ def test_classes_that_training_lacks_are_never_right(states):
             {"form": "quadratic", "target": "shape"},
             "a quadratic probe compares two things, 'shape' is of one: use form",
         ),
-        ({"epochs": 0}, "epochs 0: expected a positive number"),
+        ({"epochs": 0}, "epochs 0: expected at least 1"),
     ],
 )
 def test_bad_config(change, message):
@@ -260,7 +260,7 @@ def test_bad_input(states):
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
         fit_probes(checkpoint, sample("discrimination", GEOMETRIES["b16"], "train", 4), TEST)
     with pytest.raises(RelViTError, match="the model has blocks 0 to 1"):
-        fit_probes(checkpoint, TRAIN[:8], TEST, layers=[2])
+        fit_probes(checkpoint, TRAIN[:8], TEST, ProbeConfig(layers=(2,)))
     with pytest.raises(RelViTError, match="unknown compat 'old'"):
         object_states(checkpoint, TEST, compat="old")
     probes = fit_probes(checkpoint, train, test, ProbeConfig(form="quadratic", epochs=1))

@@ -228,5 +228,5 @@ def test_bad_input(world, tiny):
         SteeringConfig(alphas=())
     with pytest.raises(RelViTError, match="alphas"):
         SteeringConfig(alphas=(float("nan"),))
-    with pytest.raises(RelViTError, match="batch size 0"):
+    with pytest.raises(RelViTError, match="batch_size 0"):
         SteeringConfig(batch_size=0)

@@ -127,7 +127,7 @@ MANY = "1000000000000"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-train", MANY],
+        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--train-scenes", MANY],
         ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-eval", MANY],
         ["data", "preview", "rmts", "--config", "quick-32", "-n", MANY],
         ["data", "preview", "rmts", "--config", "quick-32", "-n", "100000000"],
@@ -138,9 +138,9 @@ MANY = "1000000000000"
         ["diagnose", "x", "--out", "x", "--pairs", MANY],
         ["analyze", "das", "x", "--out", "x", "--pairs", MANY],
         ["analyze", "das", "x", "--out", "x", "--test-pairs", MANY],
-        ["analyze", "probe", "x", "--out", "x", "--n-train", MANY],
-        ["analyze", "steer", "x", "--out", "x", "-n", MANY],
-        ["analyze", "attention", "x", "--out", "x", "-n", MANY],
+        ["analyze", "probe", "x", "--out", "x", "--train-scenes", MANY],
+        ["analyze", "steer", "x", "--out", "x", "--scenes", MANY],
+        ["analyze", "attention", "x", "--out", "x", "--scenes", MANY],
     ],
     ids=lambda arguments: " ".join(arguments),
 )
@@ -306,7 +306,14 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
         path.name for path in (tmp_path / "das").iterdir()
     }
     code, out, _ = run(
-        "analyze", "attention", checkpoint, "-n", "4", "--out", str(tmp_path / "a"), capsys=capsys
+        "analyze",
+        "attention",
+        checkpoint,
+        "--scenes",
+        "4",
+        "--out",
+        str(tmp_path / "a"),
+        capsys=capsys,
     )
     assert code == 0
     assert (tmp_path / "a" / "viewer.png").exists()
