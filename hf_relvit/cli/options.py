@@ -86,6 +86,10 @@ Labels = Annotated[
         help="What the classes of anybody's classifier mean: different,same or same,different."
     ),
 ]
+Base = Annotated[
+    str | None,
+    typer.Option(help="Folder or Hub id of an adapter's backbone, if it is not where it says."),
+]
 PhotorealisticSet = Annotated[
     Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
 ]
@@ -101,6 +105,7 @@ class Subject:
         config: GEOMETRY-COMBINATIONS, or the name of a photorealistic set; None for that of the training.
         seed: of the scenes.
         labels: of an ordinary classifier; None where it names them itself.
+        base: of an adapter, where its backbone is not where it says.
     """
 
     checkpoint: str
@@ -108,6 +113,7 @@ class Subject:
     config: str | None = None
     seed: int = 0
     labels: tuple[str, ...] | None = None
+    base: str | None = None
 
     def __post_init__(self):
         if self.task is not None and self.task not in TASK_QUESTIONS:
@@ -121,7 +127,8 @@ class Subject:
         check_reachable(self.checkpoint)
         from ..modeling.checkpoints import Checkpoint
 
-        return Checkpoint.open(self.checkpoint, labels=self.labels, device="auto")
+        options: dict[str, Any] = {"labels": self.labels, "base": self.base}
+        return Checkpoint.open(self.checkpoint, device="auto", **options)
 
     def distribution(self, checkpoint: Checkpoint) -> SceneDistribution:
         """Where the scenes come from."""
@@ -134,8 +141,8 @@ def subject(
     config: SceneConfig = None,
     seed: SceneSeed = 0,
     labels: Labels = None,
+    base: Base = None,
 ) -> Subject:
     """The parameters of a command that measures a checkpoint."""
-    return Subject(
-        checkpoint, task, config, seed or 0, tuple(labels.split(",")) if labels else None
-    )
+    classes = tuple(labels.split(",")) if labels else None
+    return Subject(checkpoint, task, config, seed or 0, classes, base)

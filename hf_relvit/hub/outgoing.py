@@ -8,12 +8,21 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import RelViTError
 from ..manifest import MANIFEST
+from ..modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
+from ..modeling.adapters import FOLDER as ADAPTER
 from ..modeling.configuration_relvit import CODE
 from ..report.folder import DATA, TRAINING, is_of_random_weights
 from ..report.redaction import without_paths
 
 MODEL_FILES = frozenset(
-    {"config.json", "preprocessor_config.json", "model.safetensors", "model.safetensors.index.json"}
+    {
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        f"{ADAPTER}/{CONFIG_FILE}",
+        f"{ADAPTER}/{WEIGHTS_FILE}",
+    }
 )
 CODE_FILES = frozenset(f"{name}.py" for name in (*CODE, "errors", "geometry"))
 CELL_FILES = frozenset({".parquet", ".json", ".png", ".svg", ".safetensors"})

@@ -84,6 +84,11 @@ def collect_files(path: Path, repo: str) -> RunFiles:
         if isinstance(content, bytes):
             notes.append(f"{name}: paths of this machine cut to their last part")
     results = collect_results(run)
+    backbone = results.config["backbone"]
+    if results.config.get("lora") and base_model(results.config) is None:
+        notes.append(
+            f"the adapter's base, {Path(backbone).name}, is a folder of this machine: others must name their own"
+        )
     files = {**published, **_generated(results, repo, published)}
     return RunFiles(files, results, sorted(left_out), notes)
 
@@ -285,7 +290,8 @@ def is_run_file(name: str) -> bool:
 
 def _training_files(run: RunFolder) -> dict[str, Path]:
     training = run.training
-    files = {file.name: file for file in training.model.iterdir() if model_file(file.name)}
+    named = {path.relative_to(training.model).as_posix(): path for path in _files(training.model)}
+    files = {name: path for name, path in named.items() if model_file(name)}
     for file in (training.config_file, training.history_file):
         files[f"{TRAINING}/{file.name}"] = file
     return files

@@ -17,6 +17,8 @@ import transformers
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import CONFIG_NAME, cached_file
+from transformers.utils.hub import extract_commit_hash
 
 from ..errors import RelViTError
 from ..files import read_json
@@ -175,9 +177,10 @@ class Checkpoint:
             for name, tensor in backbone.state_dict().items()
             if ".lora_" not in name
         }
+        config_file = cached_file(base, CONFIG_NAME)
         origin = {
             "id": base,
-            "revision": getattr(self.config.backbone_config, "_commit_hash", None),
+            "revision": extract_commit_hash(config_file, None),  # None for a folder
             "fingerprint": fingerprint(named),
         }
         self.model.config.processor_fingerprint = self.processor.fingerprint

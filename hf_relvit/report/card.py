@@ -195,6 +195,7 @@ def _metadata(
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=base_model(config),
+        **({"base_model_relation": "adapter"} if config.get("lora") else {}),
         datasets=sorted(datasets) or None,
         metrics=metrics or ["accuracy"],
         tags=[MARK, "relvit", *subjects, config["task"]],
