@@ -127,7 +127,7 @@ MANY = "1000000000000"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--train-scenes", MANY],
+        ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-train", MANY],
         ["data", "build", "rmts", "--config", "quick-32", "--out", "x", "--n-eval", MANY],
         ["data", "preview", "rmts", "--config", "quick-32", "-n", MANY],
         ["data", "preview", "rmts", "--config", "quick-32", "-n", "100000000"],
