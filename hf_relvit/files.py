@@ -154,7 +154,7 @@ def read_json(path: Path):
     """The JSON in a file; RelViTError if it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of text, of JSON, of its depth
         raise RelViTError(
             f"{path} cannot be read ({error}): make it again, or name another folder"
         ) from error

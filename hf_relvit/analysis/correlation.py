@@ -113,6 +113,9 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
         raise RelViTError(
             f"run {row['run']!r}, split {row['split']!r} lacks a value: fill it in or drop the row"
         )
+    for column in ("disentanglement", "accuracy"):
+        if not pd.api.types.is_numeric_dtype(runs[column]):
+            raise RelViTError(f"column {column!r} holds text: expected a number in each row")
     if (again := runs.duplicated(["run", "split"])).any():
         row = runs[again].iloc[0]
         raise RelViTError(

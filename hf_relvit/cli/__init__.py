@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -22,8 +23,6 @@ from .usage import usage_line
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
-    help="How do vision transformers see relations between objects?\n\n"
-    "Start here: relvit study run quick --out runs/quick",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -39,6 +38,27 @@ app.command()(push)
 app.add_typer(hub, name="hub")
 app.command()(demo)
 app.add_typer(space, name="space")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _relvit(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """How do vision transformers see relations between objects?
+
+    Start here: relvit study run quick --out runs/quick
+    """
 
 
 @app.command()
@@ -70,6 +90,7 @@ def _warning(message, category, filename, lineno, line=None) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.formatwarning = _warning
+    os.environ["MPLBACKEND"] = "agg"  # a notebook names one that only its own environment has
     if not on_terminal():
         for library in ("HF_DATASETS", "HF_HUB"):
             os.environ.setdefault(f"{library}_DISABLE_PROGRESS_BARS", "1")

@@ -134,8 +134,44 @@ def parse_loss(cls: type, values: Any, name: str, backbone: PreTrainedConfig) ->
         spec = cls(**values)
     except TypeError as error:
         raise RelViTError(f"{name} {dict(values)}: {error}; see {cls.__name__}") from None
+    for each in fields(cls):
+        value = getattr(spec, each.name)
+        fits, expected = _TYPES[str(each.type)]
+        if not fits(value):
+            raise RelViTError(f"{name}.{each.name} is {value!r}: expected {expected}")
     spec.check(backbone)
     return {key: _plain(value) for key, value in asdict(spec).items()}
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_amount(value: Any) -> bool:
+    is_number = _is_integer(value) or isinstance(value, float | np.floating)
+    return is_number and 0 <= float(value) < float("inf")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(map(_is_integer, value))
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_amount, value.values()))
+
+
+_TYPES = {
+    "int": (_is_integer, "an integer"),
+    "float": (_is_amount, "a finite number of at least 0"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "tuple[int, ...]": (_is_list, "a list of integers, e.g. [0, 1]"),
+    "tuple[int, ...] | None": (
+        lambda value: value is None or _is_list(value),
+        "a list of integers",
+    ),
+    "Mapping[str, float]": (_is_schedule, "an epoch for a stage, e.g. {within_pair: 2}"),
+}
+"""Annotation of a field -> whether a value fits it, and its words. By hand, as saved models carry this file."""
 
 
 def _plain(value: Any) -> Any:

@@ -406,7 +406,7 @@ def _read_palette(palette) -> tuple[Any, int]:
         return palette, len(palette)
     try:
         content = json.loads(Path(palette).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RelViTError(f"palette {palette} does not open as JSON ({error})") from error
     if not isinstance(content, dict) or not {"colors"} <= set(content) <= {"colors", "ood_colors"}:
         raise RelViTError(

@@ -168,6 +168,10 @@ def plan(
 def _check_sizes(config: TrainConfig, causal: CausalConfig | None) -> None:
     """Raise RelViTError for numbers of scenes that cannot be balanced, or layers that the backbone lacks."""
     check_seed(config.seed)
+    if isinstance(config.backbone, dict):  # a pretrained one is opened when the study runs
+        from ..training.resolved import check_model
+
+        check_model(config)
     scene_geometry = geometry(config.geometry)
     sizes = {"n_eval": config.n_eval}
     if causal is not None:

@@ -12,6 +12,7 @@ from ..errors import RelViTError
 from ..manifest import is_finished
 from ..report.folder import ATTENTION, DATA, EVALUATION, TRAINING, RunFolder, write_accuracy
 from ..training.config import TrainConfig
+from ..training.resolved import check_model
 from .cells import Cell, run_cell
 from .plan import Run, Study
 
@@ -35,6 +36,8 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
         RelViTError: ``out`` holds cells of other settings.
     """
     out = Path(out)
+    for run in study.runs:
+        check_model(run.config)
     for run in study.runs:
         folder = out / run.name
         where = f"{run.name}, " if len(study.runs) > 1 else ""

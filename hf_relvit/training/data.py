@@ -134,17 +134,28 @@ class PublishedScenes:
     """Rows of a published dataset as scenes to evaluate on, with what ``SceneTable`` has of them.
 
     Args:
-        data: a ``datasets.Dataset`` with the columns ``image, label`` (or ``labels``), ``difference, relation``.
+        data: a ``datasets.Dataset`` with the columns ``image`` and ``label`` (or ``labels``); kinds of scenes need
+            ``difference`` and ``relation``.
         side: of the pictures, pixels; others are refused before they are decoded. By default any.
         first: number of the first row, as messages count them.
+
+    Raises:
+        RelViTError: no dataset, or one without pictures.
     """
 
     task = "published"
     geometry = None
 
     def __init__(self, data: Any, side: int | None = None, first: int = 0):
+        if not hasattr(data, "column_names") or not hasattr(data, "select"):
+            raise RelViTError(
+                f"scenes in a {type(data).__name__}: expected scenes of this package, or a datasets.Dataset"
+            )
+        self.data = data
+        self._name("image")
         self.data = undecoded(data, "image")
-        self.side, self.first = side, first
+        self.side = side
+        self.first = first
 
     def __len__(self) -> int:
         return len(self.data)
@@ -153,8 +164,26 @@ class PublishedScenes:
         wanted = range(*rows.indices(len(self)))
         return PublishedScenes(self.data.select(wanted), self.side, self.first + wanted.start)
 
-    def _column(self, name: str) -> np.ndarray:
-        return np.asarray(self.data.with_format("numpy")[name])
+    def _name(self, *names: str) -> str:
+        """The first of these columns that is there."""
+        there = self.data.column_names
+        column = next((name for name in names if name in there), None)
+        if column is None:
+            raise RelViTError(
+                f"a dataset with the columns {', '.join(there)}: expected one called {' or '.join(names)}; rename "
+                "yours"
+            )
+        return column
+
+    def _column(self, name: str) -> np.ndarray | None:
+        if name not in self.data.column_names:
+            return None
+        values = np.asarray(self.data.with_format("numpy")[name])
+        if values.ndim != 2 or values.dtype.kind not in "iu":
+            raise RelViTError(
+                f"column {name} of a dataset: expected a list of integers in each row, one for each pair of objects"
+            )
+        return values
 
     @property
     def label(self) -> np.ndarray:
@@ -163,13 +192,8 @@ class PublishedScenes:
         Raises:
             RelViTError: no column of labels, or classes of other names.
         """
-        column = next((name for name in _LABEL_COLUMNS if name in self.data.column_names), None)
-        if column is None:
-            raise RelViTError(
-                f"a dataset with the columns {', '.join(self.data.column_names)}: expected one of labels, called "
-                "label or labels; rename yours"
-            )
-        values = self._column(column)
+        column = self._name(*_LABEL_COLUMNS)
+        values = np.asarray(self.data.with_format("numpy")[column])
         names = _classes(self.data, column)
         return values if names is None else np.array([LABELS.index(name) for name in names])[values]
 

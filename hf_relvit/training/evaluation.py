@@ -84,15 +84,19 @@ def evaluate(
         architecture with random weights; our choice, as it exists for every checkpoint) and ``floor`` (guessing).
 
     Raises:
-        RelViTError: images of another size than the model's, a foreign processor, photorealistic pairs for a model of
-            another task than discrimination.
+        RelViTError: no scenes, images of another size than the model's, a foreign processor, photorealistic pairs for
+            a model of another task than discrimination.
     """
+    if not data:
+        raise RelViTError("no splits to evaluate on: expected at least one, such as test")
     random = checkpoint.randomly_initialized()
     frames = []
     for split, given in data.items():
         scenes = given
         if not isinstance(given, SceneTable | PhotoPairs):
             scenes = PublishedScenes(given, checkpoint.geometry.image_size)
+        if len(scenes) == 0:
+            raise RelViTError(f"split {split!r} holds no scenes: expected at least one")
         _check_task(checkpoint, scenes)
         label = progress * split
         tables = []

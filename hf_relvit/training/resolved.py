@@ -10,6 +10,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry, geometry
+from ..modeling import RelViTConfig
+from ..modeling.checkpoint_errors import open_backbone_config
 from .arguments import unknown_key
 from .config import TrainConfig
 from .precision import trains_in_bf16
@@ -52,6 +54,26 @@ def resolved(config: TrainConfig) -> TrainConfig:
         named = {name: value for name, value in built.items() if name in backbone}
         backbone = {**_own(built), **named}
     return dataclasses.replace(config, backbone=backbone, bf16=trains_in_bf16(config))
+
+
+def head_settings(config: TrainConfig) -> dict[str, Any]:
+    """What a run asks of its model beyond the backbone: readout and auxiliary losses."""
+    disentanglement = config.disentanglement
+    if disentanglement is not None:
+        objects = config.open_objects()
+        classes = {"n_shapes": objects.n_shapes, "n_colors": objects.n_colors}
+        disentanglement = {**classes, **disentanglement}
+    return dict(readout=config.readout, disentanglement=disentanglement, pipeline=config.pipeline)
+
+
+def check_model(config: TrainConfig) -> None:
+    """Raise RelViTError for a backbone, a readout or losses that no model can have; no weights are made or read."""
+    backbone = config.backbone
+    if isinstance(backbone, dict):
+        origin = scratch_backbone(backbone, geometry(config.geometry))
+    else:
+        origin = open_backbone_config(backbone)
+    RelViTConfig(backbone_config=origin, **head_settings(config))
 
 
 def _own(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .config import TrainConfig, comparable
 from .folder import TrainingFolder
 from .launcher import is_main_process
 from .precision import BF16, FLOAT32, trains_in_bf16
-from .resolved import resolved, scratch_backbone
+from .resolved import head_settings, resolved, scratch_backbone
 from .setup import make_trainer, training_arguments
 from .trainer import last_complete_checkpoint
 
@@ -37,17 +37,8 @@ def build_model(config: TrainConfig) -> Checkpoint:
     Raises:
         RelViTError: a backbone whose geometry is not the scenes', unknown backbone or loss settings.
     """
-    distribution = config.distribution()
-    scenes = distribution.geometry
-    disentanglement = config.disentanglement
-    if disentanglement is not None:
-        objects = distribution.objects
-        disentanglement = {
-            "n_shapes": objects.n_shapes,
-            "n_colors": objects.n_colors,
-            **disentanglement,
-        }
-    extra = dict(readout=config.readout, disentanglement=disentanglement, pipeline=config.pipeline)
+    scenes = config.distribution().geometry
+    extra = head_settings(config)
     set_seed(config.seed)
     if isinstance(config.backbone, str):
         model = RelViTForImageClassification.from_backbone(config.backbone, **extra)

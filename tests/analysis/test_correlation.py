@@ -130,6 +130,8 @@ def test_bad_tables():
         correlate(pd.concat([paper(), paper()]))
     with pytest.raises(RelViTError, match="run 'ImageNet', split 'test' lacks a value"):
         correlate(paper().assign(accuracy=lambda f: f.accuracy.where(f["run"] != "ImageNet")))
+    with pytest.raises(RelViTError, match="column 'accuracy' holds text: expected a number"):
+        correlate(paper().assign(accuracy="high"))
     with pytest.raises(RelViTError, match="split 'test' has 2 independent runs"):
         correlate(line(2, 0.1))
 

@@ -30,7 +30,12 @@ COMMANDS = {
     ),
 }
 VALUES = ["-1", "1.5", "nan", "many", "", "1e400", "[1]", "-999999999999", "0x10"]
-FITTING = {("steer", "alpha", "1.5"), ("steer", "alpha", "-1"), ("steer", "alpha", "-999999999999")}
+FITTING = {
+    ("train", "learning-rate", "1.5"),
+    ("steer", "alpha", "1.5"),
+    ("steer", "alpha", "-1"),
+    ("steer", "alpha", "-999999999999"),
+}
 OPTIONS = [
     (words, option, value)
     for name, (words, options) in COMMANDS.items()

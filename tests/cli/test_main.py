@@ -1,6 +1,7 @@
 """The command line as a person meets it: exit codes, one-line errors, speed of --help (by what it loads)."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import warnings
@@ -253,6 +254,22 @@ def test_a_warning_of_ours_is_one_line(capsys):
     assert "file.py:3: UserWarning: mind this" in warnings.formatwarning(
         "mind this", UserWarning, "file.py", 3
     )
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_figures_are_drawn_whatever_backend_the_environment_names(backend, tmp_path):
+    """`!relvit` in a notebook inherits a backend that only the notebook's own environment has."""
+    rows = [f"{run},{run / 10},test,{run / 9}" for run in range(4)]
+    (tmp_path / "runs.csv").write_text("\n".join(["run,disentanglement,split,accuracy", *rows]))
+    command = ["analyze", "correlation", str(tmp_path / "runs.csv"), "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from hf_relvit.cli import main; main({command})"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": backend},
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "correlation.png").stat().st_size > 1000
 
 
 def test_env_names_versions(capsys):

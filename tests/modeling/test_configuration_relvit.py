@@ -99,6 +99,21 @@ def test_schedule_of_stages():
         ({"disentanglement": 3}, "disentanglement is 3: expected a dictionary"),
         ({"disentanglement": {"layer": 3}}, "between 0 and 2"),
         ({"disentanglement": {"layers": 1}}, "did you mean 'layer'"),
+        (
+            {"disentanglement": {"layer": 1, "weight": "heavy"}},
+            "weight is 'heavy': expected a finite",
+        ),
+        ({"disentanglement": {"layer": 1, "weight": -1}}, "weight is -1: expected a finite number"),
+        ({"disentanglement": {"layer": True}}, "layer is True: expected an integer"),
+        ({"disentanglement": {"layer": 1, "control": "no"}}, "control is 'no': expected true or"),
+        ({"disentanglement": {"layer": 1, "n_colors": None}}, "n_colors is None: expected an"),
+        ({"pipeline": {"within_object": 1}}, "within_object is 1: expected a list of integers"),
+        ({"pipeline": {"within_object": [0], "heads": 1}}, "heads is 1: expected a list of"),
+        ({"pipeline": {"within_object": [0], "weight": float("nan")}}, "weight is nan: expected"),
+        (
+            {"pipeline": {"within_object": [0], "start_epoch": {"within_object": "soon"}}},
+            "epoch for",
+        ),
         ({"pipeline": {}}, "names no blocks"),
         (
             {"pipeline": {"within_object": [2]}},

@@ -258,7 +258,8 @@ def test_bad_palettes(tmp_path, palette, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[1, 2]", '{"colours": []}', '{"colors": 3}', '{"colors": [], "odd": 1}']
+    "text",
+    ["{", "[" * 100_000, "[1, 2]", '{"colours": []}', '{"colors": 3}', '{"colors": [], "odd": 1}'],
 )
 def test_bad_palette_files(tmp_path, text):
     folder_of(tmp_path, 2)

@@ -76,6 +76,16 @@ def test_values_may_have_names(tmp_path):
         ),
         ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
+        ("disentanglement: {layers: 1}", "unknown key 'layers' in disentanglement: did you mean"),
+        (
+            "pipeline: {within_pair: [9]}",
+            "within_pair contains 9: expected a block between 0 and 5",
+        ),
+        ("readout: map", "readout 'map' for backbone vit: expected one of"),
+        (
+            "backbone: {model_type: vit, num_attention_heads: 0}",
+            "num_attention_heads is 0: expected",
+        ),
     ],
 )
 def test_a_bad_grid_is_one_line_with_the_cure(tmp_path, text, message):

@@ -15,6 +15,7 @@ from hf_relvit.modeling.configuration_relvit import RelViTConfig
 from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.data import PublishedScenes, RelViTCollator, SceneDataset
+from hf_relvit.training.evaluation import evaluate
 from hf_relvit.training.run import build_model
 from hf_relvit.training.trainer import RelViTTrainer
 
@@ -104,8 +105,43 @@ def test_classes_of_other_names_and_no_labels_are_one_line():
     renamed = data.cast_column("label", ClassLabel(names=["cat", "dog"]))
     with pytest.raises(RelViTError, match="labels cat, dog in column 'label': expected"):
         _ = PublishedScenes(renamed).label
-    with pytest.raises(RelViTError, match="expected one of labels, called label or labels"):
+    with pytest.raises(RelViTError, match="expected one called label or labels"):
         _ = PublishedScenes(data.remove_columns("label")).label
+
+
+DAMAGES = {
+    "no pictures": lambda data: data.remove_columns("image"),
+    "pictures of another name": lambda data: data.rename_column("image", "img"),
+    "no labels": lambda data: data.remove_columns("label"),
+    "labels as text": lambda data: data.cast_column("label", Value("string")),
+    "a text for the difference": lambda data: data.map(lambda row: {"difference": "shape"}),
+    "no rows": lambda data: data.select([]),
+    "no dataset": lambda data: [1, 2],
+    "pictures of another size": lambda data: data.map(
+        lambda row: {"image": row["image"].resize((32, 32))}
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    return build_model(TrainConfig(**TINY))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_data_set_that_lacks_something_is_refused_in_one_line(damage, untrained):
+    data, _ = published(["different", "same"])
+    with pytest.raises(RelViTError) as error:
+        evaluate(untrained, {"test": DAMAGES[damage](data)})
+    assert "\n" not in str(error.value)
+
+
+def test_pictures_and_labels_alone_can_be_evaluated(untrained):
+    data, _ = published(["different", "same"])
+    whole = evaluate(untrained, {"test": data})
+    alone = evaluate(untrained, {"test": data.select_columns(["image", "label"])})
+    assert list(alone.condition) == ["all"]
+    assert alone.accuracy[0] == whole.accuracy[whole.condition == "all"].item()
 
 
 def rows(column):
