@@ -22,6 +22,7 @@ FLOORS = (
         "schemas",
         "manifest",
         "measurements",
+        "tables",
         "provenance",
     ),
     ("stimuli",),

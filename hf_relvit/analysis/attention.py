@@ -29,7 +29,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
-from ..figures.style import attention_figure, attention_grid
+from ..figures.attention import attention_figure, attention_grid
 from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
@@ -300,7 +300,8 @@ def save_viewer(
     checkpoint: Checkpoint, scenes: SceneTable, stages: AttentionStages, path: Path
 ) -> None:
     """Draw the head that is strongest in each kind of attention on the first "same" scene (paper, Figs 21 and 22)."""
-    from ..figures.style import NAMES, save_figure, viewer_figure
+    from ..figures.attention import NAMES, viewer_figure
+    from ..figures.style import save_figure
 
     first_same = int(np.argmax(scenes.label == 1))
     scene = scenes[[first_same]]

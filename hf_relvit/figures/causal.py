@@ -2,309 +2,382 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
+from collections.abc import Callable, Sequence
+from itertools import cycle, product
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..tables import select
 from ..words import TARGET_NAMES, split_name
-from .style import COLORS, STYLE, tint
-
-# Okabe and Ito's remaining colors, for what is neither an attention stage nor a base line.
-_HUES = (
-    COLORS["within_object"],
-    COLORS["within_pair"],
-    COLORS["background"],
-    COLORS["between_pair"],
-    "#E69F00",
-    "#56B4E9",
+from .style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    QUARTERS,
+    SKY,
+    VERMILION,
+    chart,
+    grid_of,
+    guessing,
+    legend_below,
+    panels,
+    styled,
+    tint,
 )
 
+_HUES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+_MARKERS = "osD^vPX*<>"
+
+
+class Curve(NamedTuple):
+    """A line over layers.
+
+    Attributes:
+        rows: which rows of the table, as for ``DataFrame.query``.
+        color, style: of the line, as for ``Axes.plot``.
+        label: in the legend.
+        floor: label of a second line, the floor of these rows; none if empty.
+    """
+
+    rows: str
+    color: str
+    style: str
+    label: str
+    floor: str = ""
+
+
+_ALIGNMENT = (
+    Curve(
+        "score == 'cause' and control == 'none' and weights == 'trained'",
+        BLUE,
+        "o-",
+        "the object's property",
+    ),
+    Curve(
+        "control == 'wrong_object' and weights == 'trained'",
+        VERMILION,
+        "s--",
+        "wrong object's",
+    ),
+    Curve(
+        "score == 'isolate' and weights == 'trained'",
+        GREEN,
+        "^:",
+        "other property kept",
+    ),
+    Curve(
+        "score == 'cause' and control == 'none' and weights == 'random'",
+        PURPLE,
+        "v-.",
+        "random weights",
+        floor="random weights, no edit",  # such a network gives one answer to all, so its floor is another one
+    ),
+)
+_STEERING = (
+    Curve("condition == 'flip'", BLUE, "o-", "push to the other relation"),
+    Curve("condition == 'agree'", VERMILION, "s--", "push to its own"),
+    Curve("condition == 'shuffled'", GREEN, "^:", "other relation, shuffled probe"),
+)
+_PROBES = (
+    Curve("condition == 'trained'", BLUE, "o-", "probe, 95 % interval"),
+    Curve("condition == 'shuffled'", VERMILION, "s--", "fitted to shuffled labels"),
+)
 _NOVEL = {
-    "known": ("another object's", "o-"),
-    "added": ("two added", "s-"),
-    "interpolated": ("two averaged", "^-"),
-    "sampled": ("sampled", "D--"),
-    "random": ("random", "v--"),
+    "known": ("o-", "another object's"),
+    "added": ("s-", "two added"),
+    "interpolated": ("^-", "two averaged"),
+    "sampled": ("D--", "sampled"),
+    "random": ("v--", "random"),
 }
 _BASELINES = {
     "subspace": "in the subspace",
     "full_residual": "whole residual",
     "blank_image": "objects erased first",
 }
+_MEASURES = {"pearson": "r", "spearman": "ρ"}
+
+
+class _Layout(NamedTuple):
+    """Of small multiples by layer.
+
+    Attributes:
+        width, height: of a panel, inches.
+        least: width of the figure at least.
+        margin: height besides the panels.
+        legend: columns of the legend.
+    """
+
+    width: float
+    height: float
+    least: float
+    margin: float
+    legend: int
 
 
 def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """Accuracy of interchange interventions by layer: a row for each split, a column a property (paper, Fig. 3).
+    """Accuracy of interchange interventions by layer: a row per split, a column per property (paper, Fig. 3).
 
     Args:
         scores: rows of ``das.score_alignment`` of any layers, splits and controls, with ``weights``: "trained", or
             "random" for an alignment found in the same network with random weights.
         reach: see ``figures.tint``; here and below.
     """
-    with mpl.rc_context(STYLE):
-        rows = scores[scores.condition == "all"]
-        properties, splits = list(dict.fromkeys(rows.property)), list(dict.fromkeys(rows.split))
-        figure = Figure(
-            figsize=(max(2.9 * len(properties), 4.6), 2.3 * len(splits) + 1.3), layout="constrained"
-        )
-        axes = figure.subplots(
-            len(splits), len(properties), sharex=True, sharey=True, squeeze=False
-        )
-        for i, split in enumerate(splits):
-            for j, prop in enumerate(properties):
-                axis, of = (
-                    axes[i, j],
-                    rows[(rows.property == prop) & (rows.split == split)].sort_values("layer"),
-                )
-                trained, cause = of[of.weights == "trained"], of[of.score == "cause"]
-                found = cause[(cause.control == "none") & (cause.weights == "trained")]
-                _line(axis, found, COLORS["within_object"], "o-", "the object's property")
-                _line(
-                    axis,
-                    trained[trained.control == "wrong_object"],
-                    COLORS["within_pair"],
-                    "s--",
-                    "wrong object's",
-                )
-                _line(
-                    axis,
-                    trained[trained.score == "isolate"],
-                    COLORS["background"],
-                    "^:",
-                    "other property kept",
-                )
-                chance = cause[(cause.control == "none") & (cause.weights == "random")]
-                _line(axis, chance, COLORS["between_pair"], "v-.", "random weights")
-                if len(chance):  # such a network says one thing to all, so its floor is another one
-                    axis.plot(chance.layer, chance.floor, ":", color=COLORS["between_pair"], lw=3,
-                              label="random weights, no edit")  # fmt: skip
-                _unedited(axis, found)
-                _layers(axis, found.layer, reach)
-                axis.set_title(f"{prop}, {split_name(split)}", fontsize=10)
-        for axis in axes[-1]:
-            axis.set_xlabel("layer")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("accuracy after the swap")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
-        return figure
+    return _small_multiples(
+        select(scores, condition="all"),
+        ("split", "property"),
+        _ALIGNMENT,
+        lambda split, prop, _: f"{prop}, {split_name(split)}",
+        "accuracy after the swap",
+        _Layout(width=2.9, height=2.3, least=4.6, margin=1.3, legend=2),
+        reach,
+    )
 
 
+def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
+    """How often a push along the probe's direction flips the answer: a row per pair, a column per alpha."""
+    several = frame.pair.nunique() > 1
+
+    def title(pair: str, alpha: float, flips: pd.DataFrame) -> str:
+        push = f"α = {alpha:g}, {flips.relative_norm.mean():.0%} as long"
+        return f"{pair} pair, {push}" if several else push
+
+    return _small_multiples(
+        frame.sort_values("alpha", kind="stable"),
+        ("pair", "alpha"),
+        _STEERING,
+        title,
+        "share of flipped answers",
+        _Layout(width=2.1, height=2.2, least=4.8, margin=1.1, legend=2),
+        reach,
+    )
+
+
+def novel_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
+    """Accuracy with injected vectors by layer: a row per baseline, a column per property (paper, Fig. 4)."""
+    whole = select(frame, condition="all")
+    curves = [
+        Curve(f"method == '{method}'", color, *_NOVEL[method])
+        for color, method in zip(_HUES, whole.method.unique())
+    ]
+    return _small_multiples(
+        whole,
+        ("baseline", "property"),
+        curves,
+        lambda baseline, prop, _: f"{prop}, {_BASELINES[baseline]}",
+        "accuracy",
+        _Layout(width=2.9, height=2.1, least=4.6, margin=1.3, legend=3),
+        reach,
+    )
+
+
+@styled()
+def _small_multiples(
+    table: pd.DataFrame,
+    grid: tuple[str, str],
+    curves: Sequence[Curve],
+    title: Callable[[Any, Any, pd.DataFrame], str],
+    ylabel: str,
+    layout: _Layout,
+    reach: np.ndarray | None,
+) -> Figure:
+    """A chart by layer for each pair of values of two columns of the table.
+
+    Args:
+        grid: the columns whose values are rows and columns of charts.
+        curves: of each chart; the first is the one whose base accuracy and floor are shown too.
+        title: of a chart, from its two values and the rows of the first curve.
+    """
+    down, across = grid
+    rows = table[down].unique()
+    columns = table[across].unique()
+    width = max(layout.width * len(columns), layout.least)
+    height = layout.height * len(rows) + layout.margin
+    shape = (len(rows), len(columns))
+    figure, axes = panels((width, height), *shape, sharex=True, sharey=True)
+    for axis, (row, column) in zip(axes.flat, product(rows, columns)):
+        values = {down: row, across: column}
+        shown = select(table, **values).sort_values("layer")
+        first = shown.query(curves[0].rows)
+        for curve in curves:
+            _draw(axis, shown, curve)
+        _unedited(axis, first)
+        _layers(axis, shown.layer, reach)
+        axis.set_title(title(row, column, first), fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("layer")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    legend_below(figure, axes[0, 0], layout.legend)
+    return figure
+
+
+@styled()
+def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
+    """Probe accuracy by layer, a panel per target and form, over its shuffled-label control and the floor."""
+    order = list(TARGET_NAMES)
+    kinds = set(zip(frame.target, frame.form))
+    ordered = sorted(kinds, key=lambda kind: order.index(kind[0]))
+    rows, columns = grid_of(len(ordered))
+    width = max(2.5 * columns, 3.6)
+    height = 2.4 * rows + 0.6
+    figure, axes = panels((width, height), rows, columns, sharex=True, sharey=True)
+    for axis, (target, form) in zip(axes.flat, ordered):
+        measured = select(frame, target=target, form=form)
+        shown = measured.sort_values("layer")
+        for curve in _PROBES:
+            _draw(axis, shown, curve)
+        trained = select(shown, condition="trained")
+        axis.plot(
+            trained.layer,
+            trained.floor,
+            ":",
+            color="black",
+            lw=1.2,
+            label="always the commonest",
+        )
+        _layers(axis, trained.layer, reach)
+        axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
+        axis.set_xlabel("layer")
+        axis.tick_params(labelbottom=True)
+    for axis in axes.flat[len(ordered) :]:
+        axis.set_visible(False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("accuracy")
+    legend_below(figure, axes[0, 0], 3 if columns > 1 else 1)
+    return figure
+
+
+@styled()
 def search_figure(history: pd.DataFrame) -> Figure:
     """Loss and size of the soft mask of an alignment search, by epoch.
 
     Args:
         history: one row per epoch, ``epoch, loss, mask``.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
-        left = figure.subplots()
-        right = left.twinx()
-        left.plot(history.epoch, history.loss, "o-", color=COLORS["within_object"], ms=4)
-        right.plot(history.epoch, history["mask"], "s--", color=COLORS["within_pair"], ms=4)
-        left.set(xlabel="epoch", ylim=(0, None))
-        left.set_ylabel("loss", color=COLORS["within_object"])
-        right.set_ylabel("directions in the mask", color=COLORS["within_pair"])
-        right.set_ylim(0, None)
-        right.spines["right"].set_visible(True)
-        return figure
+    figure, left = chart((5.4, 3.2))
+    right = left.twinx()
+    left.plot(history.epoch, history.loss, "o-", color=BLUE, ms=4)
+    right.plot(history.epoch, history["mask"], "s--", color=VERMILION, ms=4)
+    left.set(xlabel="epoch", ylim=(0, None))
+    left.set_ylabel("loss", color=BLUE)
+    right.set_ylabel("directions in the mask", color=VERMILION)
+    right.set_ylim(0, None)
+    right.spines["right"].set_visible(True)
+    return figure
 
 
+@styled()
 def correlation_figure(frame: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Accuracy against disentanglement, a panel for each split, one mark a run (paper, Fig. 6)."""
-    with mpl.rc_context(STYLE):
-        splits = list(dict.fromkeys(runs.split))
-        figure = Figure(figsize=(3.3 * len(splits) + 0.4, 4.6), layout="constrained")
-        axes = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
-        groups = list(dict.fromkeys(runs.group))
-        marks = "osD^vPX*<>"
-        for axis, split in zip(axes, splits):
-            rows = runs[runs.split == split]
-            for i, group in enumerate(groups):
-                own = rows[rows.group == group]
-                axis.plot(own.disentanglement, own.accuracy, marks[i % len(marks)], ms=9, mec="white",
-                          color=_HUES[i % len(_HUES)], label=group, zorder=3)  # fmt: skip
-            axis.axhline(0.5, color="black", ls=":", lw=1.2)
-            if np.ptp(rows.disentanglement) > 0:
-                slope, shift = np.polyfit(rows.disentanglement, rows.accuracy, 1)
-                ends = np.array([rows.disentanglement.min(), rows.disentanglement.max()])
-                axis.plot(ends, slope * ends + shift, color=COLORS["base"], lw=1.5, zorder=1)
-            axis.set_title(split_name(split))
-            axis.text(0.03, 0.03, "\n".join(_sentence(r) for r in _rows(frame, split)), fontsize=8.5,
-                      transform=axis.transAxes, va="bottom")  # fmt: skip
-            axis.set(xlabel="disentanglement\n(best DAS accuracy, shape and color)")
-        axes[0].set(ylabel="accuracy", ylim=(0, 1.04), yticks=np.linspace(0, 1, 5))
-        axes[0].text(axes[0].get_xlim()[1], 0.5, "guessing ", ha="right", va="bottom", fontsize=8.5)
-        if any(frame.warning):
-            n = int(frame.groups.min())
-            figure.suptitle(
-                f"Only {n} independent runs: too few to tell",
-                fontsize=11,
-                color=COLORS["within_pair"],
-            )
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(groups), 6), fontsize=9
+    """Accuracy against disentanglement, a panel per split, one mark per run (paper, Fig. 6)."""
+    splits = list(runs.split.unique())
+    groups = list(runs.group.unique())
+    count = len(splits)
+    size = (3.3 * count + 0.4, 4.6)
+    figure, axes = panels(size, columns=count, sharex=True, sharey=True)
+    for axis, split in zip(axes.flat, splits):
+        _scatter(axis, select(runs, split=split), groups)
+        axis.set_title(split_name(split))
+        rows = select(frame, split=split).itertuples()
+        sentences = [_correlation_text(row) for row in rows]
+        axis.text(
+            0.03,
+            0.03,
+            "\n".join(sentences),
+            fontsize=8.5,
+            transform=axis.transAxes,
+            va="bottom",
         )
-        return figure
+        axis.set(xlabel="disentanglement\n(best DAS accuracy, shape and color)")
+    first = axes[0, 0]
+    first.set(ylabel="accuracy", ylim=(0, 1.04), yticks=QUARTERS)
+    right = first.get_xlim()[1]
+    first.text(right, 0.5, "guessing ", ha="right", va="bottom", fontsize=8.5)
+    if frame.warning.any():
+        count = int(frame.groups.min())
+        warning = f"Only {count} independent runs: too few to tell"
+        figure.suptitle(warning, fontsize=11, color=VERMILION)
+    legend_below(figure, first, min(len(groups), 6))
+    return figure
 
 
-def _rows(frame: pd.DataFrame, split: str):
-    return frame[frame.split == split].itertuples()
+def _scatter(axis: Axes, rows: pd.DataFrame, groups: list[str]) -> None:
+    """One mark per run in the color of its group, guessing, and the straight line of least squares."""
+    for group, color, marker in zip(groups, cycle(_HUES), cycle(_MARKERS)):
+        runs = select(rows, group=group)
+        axis.plot(
+            runs.disentanglement,
+            runs.accuracy,
+            marker,
+            ms=9,
+            mec="white",
+            color=color,
+            label=group,
+            zorder=3,
+        )
+    guessing(axis, 0.5)
+    x = rows.disentanglement
+    if np.ptp(x) > 0:
+        slope, shift = np.polyfit(x, rows.accuracy, 1)
+        ends = np.array([x.min(), x.max()])
+        axis.plot(ends, slope * ends + shift, color=GRAY, lw=1.5, zorder=1)
 
 
-def _sentence(row) -> str:
-    symbol = {"pearson": "r", "spearman": "ρ"}[row.measure]
+def _correlation_text(row: Any) -> str:
+    symbol = _MEASURES[row.measure]
     return (
         f"{symbol} = {row.value:.2f}  [{row.ci_low:.2f}, {row.ci_high:.2f}]\n"
         f"    leave one out: {row.loo_low:.2f} to {row.loo_high:.2f}"
     )
 
 
-def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """Probe accuracy by layer, a panel for each target and form, over its shuffled-label control and the floor."""
-    with mpl.rc_context(STYLE):
-        kinds = sorted(
-            set(zip(frame.target, frame.form)), key=lambda kind: [*TARGET_NAMES].index(kind[0])
-        )
-        columns = min(len(kinds), 3)
-        rows = -(-len(kinds) // columns)
-        figure = Figure(figsize=(max(2.5 * columns, 3.6), 2.4 * rows + 0.6), layout="constrained")
-        axes = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
-        for axis, (target, form) in zip(axes, kinds):
-            of = frame[(frame.target == target) & (frame.form == form)].sort_values("layer")
-            trained = of[of.condition == "trained"]
-            _line(axis, trained, COLORS["within_object"], "o-", "probe, 95 % interval")
-            _line(
-                axis,
-                of[of.condition == "shuffled"],
-                COLORS["within_pair"],
-                "s--",
-                "fitted to shuffled labels",
-            )
-            axis.plot(
-                trained.layer,
-                trained.floor,
-                ":",
-                color="black",
-                lw=1.2,
-                label="always the commonest",
-            )
-            _layers(axis, trained.layer, reach)
-            axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
-            axis.set_xlabel("layer")
-            axis.tick_params(labelbottom=True)
-        for axis in axes[len(kinds) :]:
-            axis.set_visible(False)
-        for axis in axes[::columns]:
-            axis.set_ylabel("accuracy")
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=3 if columns > 1 else 1, fontsize=9
-        )
-        return figure
-
-
-def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """How often a push along the probe's direction flips the answer: a row for each pair, a column for each alpha."""
-    with mpl.rc_context(STYLE):
-        pairs, alphas = list(dict.fromkeys(frame.pair)), sorted(frame.alpha.unique())
-        figure = Figure(
-            figsize=(max(2.1 * len(alphas), 4.8), 2.2 * len(pairs) + 1.1), layout="constrained"
-        )
-        axes = figure.subplots(len(pairs), len(alphas), sharex=True, sharey=True, squeeze=False)
-        lines = (
-            ("flip", COLORS["within_object"], "o-", "push to the other relation"),
-            ("agree", COLORS["within_pair"], "s--", "push to its own"),
-            ("shuffled", COLORS["background"], "^:", "other relation, shuffled probe"),
-        )
-        for i, pair in enumerate(pairs):
-            for j, alpha in enumerate(alphas):
-                axis, of = (
-                    axes[i, j],
-                    frame[(frame.pair == pair) & (frame.alpha == alpha)].sort_values("layer"),
-                )
-                for condition, color, style, label in lines:
-                    _line(axis, of[of.condition == condition], color, style, label)
-                _unedited(axis, of[of.condition == "flip"])
-                _layers(axis, of.layer, reach)
-                title = (
-                    f"α = {alpha:g}, {of[of.condition == 'flip'].relative_norm.mean():.0%} as long"
-                )
-                axis.set_title(f"{pair} pair, {title}" if len(pairs) > 1 else title, fontsize=10)
-        for axis in axes[-1]:
-            axis.set_xlabel("layer")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("share of flipped answers")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)
-        return figure
-
-
-def novel_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """Accuracy with injected vectors by layer: a row for each baseline, a column for each property (paper, Fig. 4)."""
-    with mpl.rc_context(STYLE):
-        rows = frame[frame.condition == "all"]
-        properties, baselines = (
-            list(dict.fromkeys(rows.property)),
-            list(dict.fromkeys(rows.baseline)),
-        )
-        figure = Figure(
-            figsize=(max(2.9 * len(properties), 4.6), 2.1 * len(baselines) + 1.3),
-            layout="constrained",
-        )
-        axes = figure.subplots(
-            len(baselines), len(properties), sharex=True, sharey=True, squeeze=False
-        )
-        methods = list(dict.fromkeys(rows.method))
-        for i, baseline in enumerate(baselines):
-            for j, prop in enumerate(properties):
-                axis, of = (
-                    axes[i, j],
-                    rows[(rows.baseline == baseline) & (rows.property == prop)].sort_values(
-                        "layer"
-                    ),
-                )
-                for color, method in zip(_HUES, methods):
-                    label, style = _NOVEL[method]
-                    _line(axis, of[of.method == method], color, style, label)
-                _unedited(axis, of[of.method == methods[0]])
-                _layers(axis, of.layer, reach)
-                axis.set_title(f"{prop}, {_BASELINES[baseline]}", fontsize=10)
-        for axis in axes[-1]:
-            axis.set_xlabel("layer")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("accuracy")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9)
-        return figure
-
-
-def _line(axis, rows: pd.DataFrame, color: str, style: str, label: str) -> None:
+def _draw(axis: Axes, table: pd.DataFrame, curve: Curve) -> None:
     """A measure by layer with its interval; nothing if it was not taken."""
+    rows = table.query(curve.rows)
     if rows.empty:
         return
-    axis.fill_between(rows.layer, rows.ci_low, rows.ci_high, color=color, alpha=0.25, lw=0)
+    color = curve.color
+    layers = rows.layer
+    interval = (rows.ci_low, rows.ci_high)
+    axis.fill_between(layers, *interval, color=color, alpha=0.25, lw=0)
     if len(rows) == 1:  # a band over one layer has no width
-        axis.vlines(rows.layer, rows.ci_low, rows.ci_high, color=color, lw=1.5)
-    axis.plot(rows.layer, rows.accuracy, style, color=color, ms=4, label=label)
+        axis.vlines(layers, *interval, color=color, lw=1.5)
+    line = {"color": color, "label": curve.label, "ms": 4}
+    axis.plot(layers, rows.accuracy, curve.style, **line)
+    if curve.floor:
+        axis.plot(layers, rows.floor, ":", color=color, lw=3, label=curve.floor)
 
 
-def _unedited(axis, rows: pd.DataFrame) -> None:
-    """What the model says without an edit: how often its own answer is right, how often the edit's answer is."""
-    own, new = dict(color=COLORS["base"], lw=1), dict(color="black", lw=1.2, ls=":")
+def _unedited(axis: Axes, rows: pd.DataFrame) -> None:
+    """Without an edit: how often the model's own answer is right, and how often the edit's answer is."""
+    accuracy = {
+        "label": "no edit, own answer",
+        "color": GRAY,
+        "lw": 1,
+    }
+    floor = {
+        "label": "no edit, new answer",
+        "color": "black",
+        "lw": 1.2,
+        "ls": ":",
+    }
     if len(rows) == 1:
-        ends = rows.layer - 0.5, rows.layer + 0.5
-        axis.hlines(rows.base_accuracy, *ends, label="no edit, own answer", **own)
-        axis.hlines(rows.floor, *ends, label="no edit, new answer", **new)
+        ends = (rows.layer - 0.5, rows.layer + 0.5)
+        axis.hlines(rows.base_accuracy, *ends, **accuracy)
+        axis.hlines(rows.floor, *ends, **floor)
         return
-    axis.plot(rows.layer, rows.base_accuracy, label="no edit, own answer", **own)
-    axis.plot(rows.layer, rows.floor, label="no edit, new answer", **new)
+    axis.plot(rows.layer, rows.base_accuracy, **accuracy)
+    axis.plot(rows.layer, rows.floor, **floor)
 
 
-def _layers(axis, layers: pd.Series, reach: np.ndarray | None) -> None:
+def _layers(axis: Axes, layers: pd.Series, reach: np.ndarray | None) -> None:
     """Both axes of a chart of accuracies by layer, and its tint."""
     ticks = sorted(set(layers))
+    limits = (ticks[0] - 0.5, ticks[-1] + 0.5)
     tint(axis, reach, 1.06, -0.04)
-    axis.set(xlim=(ticks[0] - 0.5, ticks[-1] + 0.5), xticks=ticks, ylim=(-0.04, 1.06))
+    axis.set(xlim=limits, xticks=ticks, ylim=(-0.04, 1.06))

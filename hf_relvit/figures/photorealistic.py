@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import COLORS, STYLE
+from ..tables import select
+from .style import BLUE, GRAY, GREEN, PURPLE, VERMILION, chart, interval_errors, panels, styled
 
 CONDITIONS = {
     "all": "all",
@@ -29,9 +31,11 @@ CONDITIONS = {
     "rotation_difference_to_180": "120 to 180°",
 }
 """Words for the conditions of ``training.photorealistic.conditions``."""
-_LINES = ("within_object", "background", "base", "within_pair", "between_pair")
+_LINES = (BLUE, GREEN, GRAY, VERMILION, PURPLE)
+_GUESSING: dict[str, Any] = {"color": "#6b6b6b", "linestyle": ":", "linewidth": 1}
 
 
+@styled()
 def photorealistic_figure(accuracy: pd.DataFrame, frozen: pd.DataFrame | None = None) -> Figure:
     """Zero-shot accuracy by condition with intervals and base accuracy; below it the frozen features, if any.
 
@@ -39,67 +43,79 @@ def photorealistic_figure(accuracy: pd.DataFrame, frozen: pd.DataFrame | None = 
         accuracy: of ``evaluate_photorealistic``.
         frozen: of ``measure_similarity``.
     """
-    with mpl.rc_context(STYLE):
-        heights = [5.4] if frozen is None else [5.4, 3.6]
-        figure = Figure(figsize=(5.8, sum(heights)), layout="constrained")
-        axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
-        _bars(axes[0], accuracy)
-        if frozen is not None:
-            _layers(axes[1], frozen)
+    heights = [5.4] if frozen is None else [5.4, 3.6]
+    size = (5.8, sum(heights))
+    figure, axes = panels(size, rows=len(heights), height_ratios=heights)
+    _bars(axes[0, 0], accuracy)
+    if frozen is not None:
+        _layers(axes[1, 0], frozen)
     return figure
 
 
+@styled()
 def frozen_figure(frozen: pd.DataFrame) -> Figure:
     """AUC over layers, a line with its interval for each model."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 4.2), layout="constrained")
-        _layers(figure.subplots(), frozen)
+    figure, axis = chart((5.6, 4.2))
+    _layers(axis, frozen)
     return figure
 
 
-def _bars(axes: Axes, accuracy: pd.DataFrame) -> None:
+def _bars(axis: Axes, accuracy: pd.DataFrame) -> None:
     rows = accuracy.set_index("condition")
-    rows = rows.loc[[name for name in CONDITIONS if name in rows.index]].iloc[::-1]
+    conditions = [name for name in CONDITIONS if name in rows.index]
+    rows = rows.loc[conditions[::-1]]
     place = np.arange(len(rows))
-    axes.barh(
+    axis.barh(
         place,
         rows.accuracy,
-        color=COLORS["within_object"],
+        color=BLUE,
         height=0.62,
         label="accuracy, 95 % interval",
     )
-    reach = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows.accuracy.to_numpy())
-    axes.errorbar(
-        rows.accuracy, place, xerr=reach, fmt="none", ecolor="#1c1c1c", capsize=2, linewidth=1
+    axis.errorbar(
+        rows.accuracy,
+        place,
+        xerr=interval_errors(rows),
+        fmt="none",
+        ecolor="#1c1c1c",
+        capsize=2,
+        linewidth=1,
     )
-    base = {
-        "color": "white",
-        "mec": "black",
-        "ms": 5,
-        "clip_on": False,
-        "zorder": 3,
-    }  # it may lie on the frame
-    axes.plot(rows.base_accuracy, place, "D", **base, label="same network, random weights")
-    axes.axvline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
-    axes.set_yticks(place, [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()])
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("accuracy")
-    axes.set_title("Photorealistic pairs, zero-shot")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.25, -0.14), ncols=2, fontsize=9)
+    axis.plot(
+        rows.base_accuracy,
+        place,
+        "D",
+        color="white",
+        mec="black",
+        ms=5,
+        clip_on=False,  # it may lie on the frame
+        zorder=3,
+        label="same network, random weights",
+    )
+    axis.axvline(0.5, **_GUESSING)
+    labels = [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()]
+    axis.set_yticks(place, labels)
+    axis.set(xlim=(0, 1), xlabel="accuracy")
+    axis.set_title("Photorealistic pairs, zero-shot")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.25, -0.14), ncols=2, fontsize=9)
 
 
-def _layers(axes: Axes, frozen: pd.DataFrame) -> None:
-    whole = frozen[frozen.level == "all"]
-    for name, color in zip(dict.fromkeys(whole.model), _LINES):
-        rows = whole[whole.model == name].sort_values("layer")
-        axes.plot(rows.layer, rows.auc, "o-", color=COLORS[color], markersize=3.5, label=name)
-        axes.fill_between(
-            rows.layer, rows.ci_low, rows.ci_high, color=COLORS[color], alpha=0.15, linewidth=0
+def _layers(axis: Axes, frozen: pd.DataFrame) -> None:
+    whole = select(frozen, level="all")
+    for name, color in zip(whole.model.unique(), _LINES):
+        rows = select(whole, model=name).sort_values("layer")
+        axis.plot(rows.layer, rows.auc, "o-", color=color, markersize=3.5, label=name)
+        axis.fill_between(
+            rows.layer,
+            rows.ci_low,
+            rows.ci_high,
+            color=color,
+            alpha=0.15,
+            linewidth=0,
         )
-    axes.axhline(0.5, color="#6b6b6b", linestyle=":", linewidth=1)
-    axes.set_ylim(0.35, 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("layer (-1: embeddings)")
-    axes.set_ylabel("AUC")
-    axes.set_title("Cosine of the objects' mean tokens")
-    axes.legend(loc="lower right", fontsize=9)
+    axis.axhline(0.5, **_GUESSING)
+    axis.set(ylim=(0.35, 1.02), ylabel="AUC")
+    axis.set_xlabel("layer (-1: embeddings)")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_title("Cosine of the objects' mean tokens")
+    axis.legend(loc="lower right", fontsize=9)

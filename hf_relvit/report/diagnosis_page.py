@@ -8,9 +8,10 @@ import pandas as pd
 import yaml
 
 from ..analysis.diagnosis import Diagnosis
+from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure
-from ..figures.style import accuracy_figure, attention_figure
+from ..figures.training import accuracy_figure
 from ..words import condition_name, split_name
 from .pages import embedded, save_figures, write_page
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..analysis.attention import AttentionStages
 from ..analysis.similarity import Similarity
+from ..figures.attention import attention_figure
 from ..figures.photorealistic import CONDITIONS, photorealistic_figure
-from ..figures.style import attention_figure
 from ..measurements import Measurement, exceeds_controls, random_weights
 from .folder import PHOTOREALISTIC, RunFolder
 from .pages import embedded, save_figures

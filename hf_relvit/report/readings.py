@@ -7,17 +7,17 @@ disagree. What may be claimed is decided by ``measurements.exceeds_controls``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
 from ..measurements import Measurement, Reading
+from ..tables import records, select
 from ..words import TARGET_NAMES, split_name
 
 
 def accuracy(table: pd.DataFrame) -> list[Measurement]:
     """Of each split as a whole, beside random weights and guessing."""
-    rows = _rows(table, condition="all")
+    rows = records(table, condition="all")
     return [
         Measurement(
             split_name(row["split"]),
@@ -34,7 +34,7 @@ def accuracy(table: pd.DataFrame) -> list[Measurement]:
 
 def own_alignments(table: pd.DataFrame) -> pd.DataFrame:
     """The alignments themselves on the IID test: one row per property and layer, no controls."""
-    return _where(
+    return select(
         table, split="test", score="cause", control="none", weights="trained", condition="all"
     )
 
@@ -63,10 +63,10 @@ def alignment(table: pd.DataFrame) -> list[Reading]:
     """Swaps of a property: one reading per property and split, the IID test first."""
     readings = []
     for prop, layer in best_layers(table).items():
-        rows = _where(table, property=prop, layer=layer)
+        rows = select(table, property=prop, layer=layer)
         for split in dict.fromkeys(rows["split"]):
             place = f"{prop}, layer {layer}, {split_name(str(split))}"
-            parts = _alignment_parts(_where(rows, split=split), place)
+            parts = _alignment_parts(select(rows, split=split), place)
             controls = ("wrong_object", "random_tokens", "random_weights")
             readings.append(Reading(prop, str(split), layer, parts, controls))
     return readings
@@ -75,16 +75,16 @@ def alignment(table: pd.DataFrame) -> list[Reading]:
 def _alignment_parts(rows: pd.DataFrame, place: str) -> dict[str, Measurement]:
     parts = {}
     for key, (words, columns) in _ALIGNMENT_PARTS.items():
-        chosen = _where(rows, condition="all", **columns)
-        trained = _rows(chosen, weights="trained")
-        random = next(iter(_rows(chosen, weights="random")), None)
+        chosen = select(rows, condition="all", **columns)
+        trained = records(chosen, weights="trained")
+        random = next(iter(records(chosen, weights="random")), None)
         if trained:
             parts[key] = Measurement.from_row(trained[0], f"{place}: {words}", random)
         if random and key == "effect":
             parts["random_weights"] = Measurement.from_row(random, f"{place}: random weights")
-    own = _where(rows, score="cause", control="none", weights="trained")
+    own = select(rows, score="cause", control="none", weights="trained")
     for answer in ("same", "different"):
-        for row in _rows(own, condition=answer):
+        for row in records(own, condition=answer):
             words = f"{place}: answer follows the swap, pairs that were {answer}"
             parts[answer] = Measurement.from_row(row, words)
     return parts
@@ -92,13 +92,13 @@ def _alignment_parts(rows: pd.DataFrame, place: str) -> dict[str, Measurement]:
 
 def novel(table: pd.DataFrame) -> list[Reading]:
     """Values of a property that no object has, at the layer where values of other objects work best."""
-    whole = _where(table, condition="all", baseline="subspace")
+    whole = select(table, condition="all", baseline="subspace")
     readings = []
     for prop, rows in whole.groupby("property"):
-        known = _where(rows, method="known").set_index("layer")
+        known = select(rows, method="known").set_index("layer")
         layer = int(known.accuracy.idxmax())
         parts = {}
-        for row in _rows(rows, layer=layer):
+        for row in records(rows, layer=layer):
             key = "effect" if row["method"] == "known" else row["method"]
             parts[key] = Measurement.from_row(row, f"{prop}, layer {layer}: {row['method']} values")
         readings.append(Reading(str(prop), "test", layer, parts, ("random",)))
@@ -109,12 +109,12 @@ def probes(table: pd.DataFrame) -> list[Reading]:
     """What can be read from the tokens, at the layer where it is read best."""
     readings = []
     for target, rows in table.groupby("target", sort=False):
-        trained = _where(rows, condition="trained").set_index("layer")
+        trained = select(rows, condition="trained").set_index("layer")
         layer = int(trained.accuracy.idxmax())
         question = TARGET_NAMES[str(target)]
         words = {"trained": question, "shuffled": "control, shuffled labels"}
         parts = {}
-        for row in _rows(rows, layer=layer):
+        for row in records(rows, layer=layer):
             key = "effect" if row["condition"] == "trained" else row["condition"]
             name = f"{words[row['condition']]} (layer {layer})"
             parts[key] = Measurement.from_row(row, name)
@@ -131,11 +131,11 @@ _STEERING_PARTS = {
 
 def steering(table: pd.DataFrame) -> list[Reading]:
     """The push that flips most answers, beside pushes of the same length that should not."""
-    flips = _where(table, condition="flip")
+    flips = select(table, condition="flip")
     best = flips.loc[flips.accuracy.idxmax()]
     place = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
     parts = {}
-    for row in _rows(table, layer=best.layer, alpha=best.alpha, pair=best.pair):
+    for row in records(table, layer=best.layer, alpha=best.alpha, pair=best.pair):
         condition = row["condition"]
         if condition in _STEERING_PARTS:
             key = "effect" if condition == "flip" else condition
@@ -160,14 +160,3 @@ def attention(scores: Mapping[str, float]) -> list[Measurement]:
         )
         for kind in ("perceptual_score", "relational_score")
     ]
-
-
-def _where(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    for column, value in values.items():
-        table = pd.DataFrame(table[table[column] == value])
-    return table
-
-
-def _rows(table: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
-    rows: Any = _where(table, **values).to_dict("records")
-    return rows

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..analysis.attention import AttentionStages
-from ..figures.style import accuracy_figure, attention_figure, head_reach, history_figure
+from ..figures.attention import attention_figure, head_reach
+from ..figures.training import accuracy_figure, history_figure
 from ..files import atomic_write
 from ..stimuli.preview import contact_sheet
 from ..training.config import TrainConfig

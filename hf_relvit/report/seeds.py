@@ -12,7 +12,7 @@ import pandas as pd
 from ..analysis.correlation import MINIMUM, correlate
 from ..figures.causal import alignment_figure, novel_figure, probe_figure, steering_figure
 from ..figures.comparison import curves_figure, settings_figure
-from ..figures.style import accuracy_figure
+from ..figures.training import accuracy_figure
 from ..files import write_table
 from .collect import collect
 from .folder import CAUSAL_KEYS, RunFolder, StudyFolder

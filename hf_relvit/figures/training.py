@@ -1,0 +1,92 @@
+"""Figures of a training run: its course, and accuracy by split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..tables import select
+from .style import BLUE, GREEN, QUARTERS, chart, guessing, interval_errors, show_splits, styled
+
+_LOSSES = {
+    "task_loss": "task loss",
+    "disentanglement_loss": "disentanglement",
+    "pipeline_loss": "pipeline",
+}
+
+
+@styled()
+def accuracy_figure(table: pd.DataFrame) -> Figure:
+    """Accuracy by split with Wilson intervals, beside the random-weights base and the floor."""
+    rows = select(table, condition="all")
+    places = range(len(rows))
+    figure, axis = chart((5.4, 3.6))
+    axis.bar(
+        places,
+        rows.accuracy,
+        0.6,
+        color=BLUE,
+        label="trained model, 95 % interval",
+    )
+    axis.errorbar(
+        places,
+        rows.accuracy,
+        interval_errors(rows),
+        fmt="none",
+        color="black",
+        capsize=4,
+        lw=1.2,
+    )
+    axis.plot(
+        places,
+        rows.base_accuracy,
+        "D",
+        color="white",
+        mec="black",
+        ms=6,
+        label="same model, random weights",
+    )
+    guessing(axis, rows.floor.iloc[0], label="guessing")
+    for place, accuracy, top in zip(places, rows.accuracy, rows.ci_high):
+        value = f"{accuracy:.3f}".lstrip("0")
+        axis.text(place, top + 0.015, value, ha="center", fontsize=10)
+    axis.set(ylim=(0, 1.12), ylabel="accuracy", yticks=QUARTERS)
+    show_splits(axis, rows.split, rotation=30, ha="right")
+    axis.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.45, -0.3),
+        ncols=2,
+        fontsize=10,
+    )
+    return figure
+
+
+@styled()
+def history_figure(log: list[dict[str, Any]], floor: float = 0.5) -> Figure:
+    """Training loss and validation accuracy by step, from the Trainer's log."""
+    figure, left = chart((5.4, 3.2))
+    right = left.twinx()
+    table = pd.DataFrame(log)
+    losses = _LOSSES if "task_loss" in table else {"loss": "training loss"}
+    for style, (key, name) in zip(("-", "--", ":"), losses.items()):
+        if key in table:
+            rows = table[["step", key]].dropna()
+            left.plot(rows.step, rows[key], style, color=GREEN, label=name)
+    rows = table[["step", "eval_validation_accuracy"]].dropna()
+    right.plot(*rows.to_numpy().T, "o-", color=BLUE, ms=4, label="validation accuracy")
+    guessing(right, floor)
+    left.set(xlabel="training step", ylabel="loss", ylim=(0, None))
+    right.set(ylabel="accuracy", ylim=(0, 1.02))
+    right.spines["right"].set_visible(True)
+    losses_shown, _ = left.get_legend_handles_labels()
+    accuracy_shown, _ = right.get_legend_handles_labels()
+    left.legend(
+        handles=losses_shown + accuracy_shown,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        ncols=4,
+        fontsize=9,
+    )
+    return figure
