@@ -46,6 +46,8 @@ def adapted_layers(model: nn.Module) -> list[str]:
 def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
     """The model with adapters in its layers, as peft's PeftModel; all else but the head is frozen.
 
+    ``base_fingerprint`` of the result is that of the backbone as it was published.
+
     Args:
         model: to be fine-tuned; changed in place.
         rank: of the adapters.
@@ -70,9 +72,11 @@ def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
     config = peft.LoraConfig(
         r=rank, lora_alpha=ALPHA * rank, target_modules=names, modules_to_save=heads
     )
+    base = fingerprint(model.backbone.state_dict())
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for a deprecated property
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         adapted = peft.get_peft_model(model, config)
+    adapted.base_fingerprint = base
     if bf16:
         for name in names:
             adapted.base_model.model.get_submodule(name).base_layer.to(torch.bfloat16)

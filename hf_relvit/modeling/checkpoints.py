@@ -26,7 +26,7 @@ from ..geometry import PatchGeometry, parse_config
 from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, replace_folder
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
-from .adapters import FOLDER, fingerprint, save_adapter
+from .adapters import FOLDER, save_adapter
 from .blocks import blocks, vision_config
 from .checkpoint_errors import as_relvit_error, check_attention, check_weights
 from .configuration_relvit import CODE, RelViTConfig, check_backbone
@@ -171,17 +171,11 @@ class Checkpoint:
         Raises:
             RelViTError: as ``save``.
         """
-        backbone = self.model.backbone
-        named = {
-            name.replace(".base_layer.", "."): tensor
-            for name, tensor in backbone.state_dict().items()
-            if ".lora_" not in name
-        }
         config_file = cached_file(base, CONFIG_NAME)
         origin = {
             "id": base,
             "revision": extract_commit_hash(config_file, None),  # None for a folder
-            "fingerprint": fingerprint(named),
+            "fingerprint": adapted.base_fingerprint,
         }
         self.model.config.processor_fingerprint = self.processor.fingerprint
         with _whole_folder(Path(folder), self.processor) as partial:

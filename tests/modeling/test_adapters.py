@@ -1,5 +1,6 @@
 """A model as an adapter of its base: a few MB that open in each way to the same logits, or one line."""
 
+import dataclasses
 import json
 import shutil
 import warnings
@@ -72,6 +73,17 @@ def test_it_opens_in_each_way_to_the_same_logits(trained, base):
     assert len(load_file(trained.model / WEIGHTS)) == 2 * 12 + 2 + 4, (
         "adapters, head, disentanglement heads"
     )
+
+
+def test_training_in_bf16_does_not_touch_the_base(settings, base, tmp_path):
+    run = train(
+        dataclasses.replace(settings, bf16=True, images=32), tmp_path / "bf16", progress=False
+    )
+    opened = Checkpoint.open(run.model).model
+    published = RelViTForImageClassification.from_backbone(str(base))
+    names = [name for name in published.backbone.state_dict() if name.endswith("bias")]
+    for name in names:
+        assert opened.backbone.state_dict()[name].equal(published.backbone.state_dict()[name])
 
 
 def test_it_is_small_and_says_what_its_base_is(trained, base):
