@@ -16,6 +16,10 @@ from .errors import RelViTError
 from .files import read_json
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Word = Annotated[str, msgspec.Meta(pattern=r"^[\w.-]{1,64}$")]
+"""What is shown in terminals, so without control characters."""
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -73,6 +77,12 @@ class History(TypedDict):
     provenance: dict[str, Any]
 
 
+class TrainerProgress(TypedDict):
+    """``trainer_state.json`` of a checkpoint of transformers' Trainer."""
+
+    global_step: Count
+
+
 class SavedModel(TypedDict):
     """``config.json`` of a checkpoint of ours."""
 
@@ -123,6 +133,78 @@ class VerdictFacts(TypedDict):
     reasons: list[str]
     losses: list[str]
     advice: list[str]
+
+
+class PublishedRow(TypedDict):
+    """A row of a table of ``results.json``."""
+
+    condition: Word
+    accuracy: Share
+    ci_low: Share
+    ci_high: Share
+    base_accuracy: Share
+    floor: Share
+    n: Positive
+
+
+class AccuracyRow(PublishedRow):
+    """Of an evaluation."""
+
+    split: Word
+
+
+class AlignmentRow(AccuracyRow):
+    """Of an alignment."""
+
+    property: Word
+    layer: Count
+    score: Word
+    control: Word
+    weights: Word
+
+
+class PublishedTables(TypedDict):
+    """The tables of ``results.json`` that comparisons read; of the others, that they are rows."""
+
+    accuracy: NotRequired[list[AccuracyRow]]
+    photorealistic: NotRequired[list[AccuracyRow]]
+    alignment: NotRequired[list[AlignmentRow]]
+    novel: NotRequired[list[dict[str, Any]]]
+    probes: NotRequired[list[dict[str, Any]]]
+    steering: NotRequired[list[dict[str, Any]]]
+
+
+class PublishedConfig(TypedDict):
+    """The settings in ``results.json``, as far as comparisons need them."""
+
+    task: str
+
+
+class PublishedData(TypedDict):
+    """Which scenes the accuracies of ``results.json`` are of."""
+
+    config: Word
+    version: Word
+
+
+class PublishedRun(TypedDict):
+    """``results.json`` of a published run, which somebody else wrote."""
+
+    format: int
+    config: PublishedConfig
+    processor: str
+    validation: dict[str, Any]
+    versions: dict[str, str]
+    data: NotRequired[PublishedData | None]
+    tables: NotRequired[PublishedTables]
+    attention: NotRequired[dict[str, float]]
+
+
+class Palette(TypedDict):
+    """Colors of one's own."""
+
+    colors: list[Any]
+    ood_colors: NotRequired[list[Any]]
 
 
 class SpaceFacts(TypedDict):

@@ -1,10 +1,106 @@
-"""Rows of tables by the values of their columns."""
+"""Tables: their files, read in one place with types and ranges of columns, and rows by the values of their columns."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+
+from .errors import RelViTError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Range(NamedTuple):
+    """Numbers that a column may hold, besides none: ends included."""
+
+    words: str
+    low: float
+    high: float = np.inf
+    whole: bool = False
+
+
+TEXT = "texts"
+SHARE = Range("numbers from 0 to 1", 0, 1)
+COUNT = Range("whole numbers from 0", 0, whole=True)
+LAYER = Range("whole numbers from -1", -1, whole=True)  # -1: the embeddings
+COLUMNS: dict[str, Range | str] = {
+    **dict.fromkeys(("property", "split", "score", "control", "condition", "weights"), TEXT),
+    **dict.fromkeys(("baseline", "method", "target", "form", "kind", "pair"), TEXT),
+    **dict.fromkeys(("accuracy", "base_accuracy", "train_accuracy", "floor", "auc"), SHARE),
+    **dict.fromkeys(("ci_low", "ci_high"), Range("numbers from -1 to 1", -1, 1)),
+    **dict.fromkeys(("head", "n", "draws", "size"), COUNT),
+    "layer": LAYER,
+    "alpha": Range("numbers", -np.inf),
+}
+"""What the columns hold that readings look up, by name: a name means the same in all of our tables."""
+
+
+def read_table(file: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A table from Parquet, or from CSV by the ending ``.csv``.
+
+    Args:
+        file: of the table.
+        columns: that it must have.
+
+    Raises:
+        RelViTError: it cannot be read, lacks a column, as a table of an older version may, or holds values in a column
+            of ``COLUMNS`` that cannot be.
+    """
+    with _one_line(file):
+        table = pd.read_csv(file) if file.suffix == ".csv" else pd.read_parquet(file)
+    for column in columns:
+        if column not in table:
+            raise RelViTError(
+                f"{file} has no column {column}: it is of an older version, or no table of ours; make it again"
+            )
+    for column in COLUMNS.keys() & set(table.columns):
+        _check_column(file, column, table[column])
+    return table
+
+
+def read_rows(file: Path) -> pa.Table:
+    """A Parquet file of a dataset; RelViTError if it cannot be read."""
+    import pyarrow.parquet as pq
+
+    with _one_line(file):
+        return pq.read_table(file)
+
+
+@contextlib.contextmanager
+def _one_line(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RelViTError(f"cannot read the table {file} ({reason}): make it again") from error
+
+
+def _check_column(file: Path, column: str, values: pd.Series) -> None:
+    expected = COLUMNS[column]
+    if isinstance(expected, Range):
+        fits = values.dtype.kind in "iuf" and _within(values.to_numpy(dtype=float), expected)
+        words = expected.words
+    else:
+        fits = all(isinstance(value, str) for value in values)
+        words = expected
+    if not fits:
+        shown = ", ".join(map(str, values.iloc[:3]))
+        raise RelViTError(
+            f"{file} holds {column} {shown[:60]} ...: expected {words}; it is no table of ours, or make it again"
+        )
+
+
+def _within(values: np.ndarray, expected: Range) -> bool:
+    """Whether all numbers are in a range; what was not measured is NaN."""
+    values = values[~np.isnan(values)]
+    whole = not expected.whole or np.all(values % 1 == 0)
+    return bool(whole and np.all((expected.low <= values) & (values <= expected.high)))
 
 
 def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:

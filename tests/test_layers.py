@@ -20,6 +20,7 @@ FLOORS = (
         "places",
         "limits",
         "schemas",
+        "tables",
         "manifest",
         "measurements",
         "tables",

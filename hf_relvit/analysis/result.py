@@ -22,6 +22,7 @@ from ..files import atomic_write, write_json
 from ..modeling.checkpoint_errors import as_relvit_error
 from ..owned import withdraw
 from ..schemas import RESULTS, AnyFacts, read_as
+from ..tables import read_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,7 +152,7 @@ class Result(ABC):
     def read_contents(cls, folder: Path) -> Contents:
         """The contents of a folder. Raises RelViTError, OSError, ValueError or KeyError for what is broken."""
         values = read_as(folder / f"{cls.STEM}.json", RESULTS.get(cls.STEM, AnyFacts))
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in cls.TABLES}
+        tables = {name: read_table(folder / f"{name}.parquet") for name in cls.TABLES}
         tensors = load_file(folder / f"{cls.STEM}.safetensors") if cls.TENSORS else {}
         return Contents(values, tables, tensors)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from datasets.utils import are_progress_bars_disabled
@@ -61,9 +62,15 @@ class Farm:
         """Two twins, from the stash if they are there."""
         if self.stash is None or not (path := pair_file(self.stash, number)).exists():
             return make_pair(self.job, number)
-        with np.load(path) as held:
-            scenes = tuple(PhotoScene.from_row(row) for row in json.loads(str(held["scenes"])))
-            return Pair(scenes, held["images"], held["masks"])
+        try:
+            with path.open("rb") as file, np.load(file) as held:
+                rows = json.loads(str(held["scenes"]))
+                scenes = tuple(PhotoScene.from_row(row) for row in rows)
+                return Pair(scenes, held["images"], held["masks"])
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+            raise RelViTError(
+                f"{path} is no rendered pair of ours ({type(error).__name__}): remove it and run the same again"
+            ) from error
 
     def run(self, processes: int, wanted: range, objects: str, generator: str) -> None:
         """Fill the stash.

@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 
 from ..errors import RelViTError
 from ..schemas import DataManifest, read_as
+from ..tables import read_rows
 from .card import rebuild_command
 
 MANIFEST = "manifest.json"
@@ -71,6 +71,6 @@ def open_folder(out: str | Path, config: str) -> dict[str, Dataset]:
     manifest = check_folder(out, config)
     splits = {}
     for split in manifest["splits"]:
-        tables = [pq.read_table(Path(out) / config / name) for name in split["files"]]
+        tables = [read_rows(Path(out) / config / name) for name in split["files"]]
         splits[split["name"]] = Dataset(pa.concat_tables(tables))
     return splits

@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from datasets import Dataset
 from PIL import Image, ImageDraw, ImageFont
 
 from ..files import atomic_write
+from ..tables import read_rows
 
 _GAP, _TEXT, _INK = 6, 15, "#1c1c1c"
 _OUTLINES = ((255, 255, 255), (0, 0, 0))  # inside and outside of the edge: seen on any ground
@@ -57,7 +57,7 @@ def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
 
 def write_montage(folder: Path, files: list[str], out: Path) -> None:
     """The montage of the first twelve scenes of a split, as JPEG or PNG by the ending of ``out``."""
-    data = Dataset(pq.read_table(folder / files[0]).slice(0, 12))
+    data = Dataset(read_rows(folder / files[0]).slice(0, 12))
     held = io.BytesIO()
     montage(data, columns=8).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(
         held, "PNG", optimize=True

@@ -6,12 +6,12 @@ import itertools
 import math
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from datasets import Dataset, Features
 from PIL import Image, ImageDraw, ImageFont
 
 from ..files import atomic_write
 from ..geometry import GEOMETRIES, SceneGeometry
+from ..tables import read_rows
 
 SHEET = "columns.png"
 
@@ -36,7 +36,7 @@ def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
         files: names of the shards.
     """
     geometry = next(GEOMETRIES[part] for part in config.split("-") if part in GEOMETRIES)
-    data = Dataset(pq.read_table(folder / files[0]))
+    data = Dataset(read_rows(folder / files[0]))
     rows = _different(data, 4)
     draw, columns = (_pair, 2) if "edited" in rows[0] else (_scene, 4)
     examples = [draw(row, data.features, geometry) for row in rows]

@@ -99,8 +99,22 @@ def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:
         raise RelViTError(
             f"{path_or_id} has no {SAFE_WEIGHTS_NAME}: expected safetensors, as pickles are not opened; save it again"
         )
-    for name in set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()):
+    for name in _shards(Path(index), path_or_id):
         if Path(name).name != name:
             raise RelViTError(
                 f"the index of {path_or_id} names {name}, which leads out of it: expected a file name"
             )
+
+
+def _shards(index: Path, path_or_id: str | os.PathLike) -> set[str]:
+    """The files that an index of shards names; checked here, as this module is copied beside models."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (*FILE_ERRORS, TypeError, AttributeError) as error:
+        problem = f"the index of shards of {path_or_id} cannot be read ({type(error).__name__})"
+        raise RelViTError(
+            f"{problem}: expected a weight_map of file names; save it again"
+        ) from error
+    if not all(isinstance(name, str) for name in names):
+        raise RelViTError(f"the index of shards of {path_or_id} names no files: save it again")
+    return names

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
-from .folder import RunFolder, read_table
+from ..tables import read_table
+from .folder import RunFolder
 from .readings import own_alignments
 from .tables import setting_of
 
@@ -31,7 +32,7 @@ def collect(sources: list[Path]) -> pd.DataFrame:
     frames = []
     for source in sources:
         if source.suffix in (".csv", ".parquet"):
-            frames.append(_read(source))
+            frames.append(read_table(source))
             continue
         folders = [RunFolder(path) for path in (source, *sorted(source.glob("*/")))]
         runs = [run for run in folders if run.alignment_folders()]
@@ -42,18 +43,6 @@ def collect(sources: list[Path]) -> pd.DataFrame:
             )
         frames += [_run(run) for run in runs]
     return pd.concat(frames, ignore_index=True)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if path.suffix == ".parquet":
-        return read_table(path)
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RelViTError(
-            f"cannot read the table {path} ({reason}): expected .csv or .parquet"
-        ) from error
 
 
 def _run(run: RunFolder) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from ..manifest import MANIFEST, is_finished
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..schemas import read_as
+from ..tables import read_table
 from ..training.folder import TrainingFolder
 
 DATA = "data"
@@ -348,25 +349,6 @@ def write_accuracy(cell: Path, table: pd.DataFrame, **facts: Any) -> None:
 def is_of_random_weights(name: str) -> bool:
     """Whether a file, by its path in the run, is of the network with random weights."""
     return PurePosixPath(name).parts[0] == PurePosixPath(RANDOM_ALIGNMENT).parts[0]
-
-
-def read_table(file: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A Parquet table.
-
-    Raises:
-        RelViTError: it cannot be read, or lacks one of ``columns``, as a table of an older version may.
-    """
-    try:
-        table = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RelViTError(f"cannot read the table {file} ({reason}): make it again") from error
-    for column in columns:
-        if column not in table:
-            raise RelViTError(
-                f"{file} has no column {column}: it is of an older version, or no table of ours; make it again"
-            )
-    return table
 
 
 def layout_page() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 from ..errors import RelViTError
 from ..provenance import dataset_checksum
+from ..schemas import PublishedRun, check_shape
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from .folder import CAUSAL_KEYS, RunFolder
@@ -20,7 +20,6 @@ from .redaction import without_local
 
 RESULTS_FILE = "results.json"
 FORMAT_VERSION = 1
-_WORD = re.compile(r"[\w.-]{1,64}")  # what is shown in terminals may hold no control characters
 WHOLE_CONDITIONS = ("all", "trained", "shuffled", "flip", "agree")
 """Conditions over all scenes; the rows of single kinds of scenes stay in the Parquet tables."""
 
@@ -62,44 +61,23 @@ class RunResults:
         Raises:
             RelViTError: not such a file, another format, or columns or numbers that cannot be.
         """
+        problem = f"the published results of {name} cannot be read"
         cure = "publish the run again with relvit push"
         try:
             values = json.loads(text)
-            if not isinstance(values, dict) or values.pop("format", None) != FORMAT_VERSION:
-                raise ValueError(f"expected format {FORMAT_VERSION}")
-            results = cls(**values)
-            if results.config["task"] not in TASK_QUESTIONS or not isinstance(results.tables, dict):
-                raise ValueError(
-                    f"task {results.config['task']!r}, expected one of {', '.join(TASK_QUESTIONS)}, and tables"
-                )
-            for table in ("accuracy", "photorealistic"):
-                _check_rows(results.tables.get(table, []), ("split", "condition"))
-            _check_rows(results.tables.get("alignment", []), CAUSAL_KEYS["alignment"])
-            if results.data and not all(
-                _WORD.fullmatch(results.data[key]) for key in ("config", "version")
-            ):
-                raise ValueError("names of the data")
-            if not all(isinstance(value, int | float) for value in results.attention.values()):
-                raise ValueError("attention scores that are no numbers")
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RelViTError(
-                f"the published results of {name} cannot be read ({reason}): {cure}"
-            ) from error
-        return results
-
-
-def _check_rows(rows: Any, keys: tuple[str, ...]) -> None:
-    for row in rows:
-        for key in keys:
-            if not _WORD.fullmatch(str(row[key])):
-                raise ValueError(f"{key} {row[key]!r}")
-        for key in ("accuracy", "ci_low", "ci_high", "base_accuracy", "floor"):
-            value = row[key]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{key} {value!r}, expected 0 to 1")
-        if isinstance(row["n"], bool) or not isinstance(row["n"], int) or row["n"] < 1:
-            raise ValueError(f"n {row['n']!r}")
+        except (ValueError, RecursionError) as error:
+            raise RelViTError(f"{problem} (no JSON): {cure}") from error
+        check_shape(values, PublishedRun, problem, cure)
+        if values.pop("format") != FORMAT_VERSION:
+            raise RelViTError(f"{problem} (expected format {FORMAT_VERSION}): {cure}")
+        task = values["config"]["task"]
+        if task not in TASK_QUESTIONS:
+            known = ", ".join(TASK_QUESTIONS)
+            raise RelViTError(f"{problem} (task {task[:64]!r}, expected one of {known}): {cure}")
+        if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
+            listed = ", ".join(sorted(unknown))[:64]
+            raise RelViTError(f"{problem} (unknown parts {listed!r}): {cure}")
+        return cls(**values)
 
 
 def collect_results(run: RunFolder) -> RunResults:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from ..errors import RelViTError
+from ..files import read_json
+from ..schemas import Palette, check_shape
 
 MASK_SIZE = 192
 MAX_MASK_FILE_SIZE = 4096
@@ -404,17 +405,10 @@ def _read_palette(palette) -> tuple[Any, int]:
     """Colors ``(n, 3)`` and how many of them are in distribution."""
     if not isinstance(palette, str | Path):
         return palette, len(palette)
-    try:
-        content = json.loads(Path(palette).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RelViTError(f"palette {palette} does not open as JSON ({error})") from error
-    if not isinstance(content, dict) or not {"colors"} <= set(content) <= {"colors", "ood_colors"}:
-        raise RelViTError(
-            f'palette {palette}: expected {{"colors": [[r, g, b], ...], "ood_colors": [...]}}'
-        )
-    colors, ood_colors = content["colors"], content.get("ood_colors", [])
-    if not isinstance(colors, list) or not isinstance(ood_colors, list):
-        raise RelViTError(
-            f'palette {palette}: "colors" and "ood_colors" must be lists of [r, g, b]'
-        )
-    return colors + ood_colors, len(colors)
+    content = read_json(Path(palette))
+    cure = 'expected {"colors": [[r, g, b], ...], "ood_colors": [...]}'
+    check_shape(content, Palette, f"palette {palette}", cure)
+    if unknown := content.keys() - {"colors", "ood_colors"}:
+        raise RelViTError(f"palette {palette} has {', '.join(sorted(unknown))}: {cure}")
+    colors = content["colors"]
+    return colors + content.get("ood_colors", []), len(colors)

@@ -207,7 +207,9 @@ class PublishedScenes:
 
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, see ``scenes.scene_conditions``."""
-        return scene_conditions(self._column("difference"), self._column("relation"))
+        kinds = ("difference", "relation")
+        columns = [self._column(k) if k in self.data.column_names else None for k in kinds]
+        return scene_conditions(*columns)
 
 
 def _classes(data: Any, column: str) -> list[str] | None:

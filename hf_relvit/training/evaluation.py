@@ -98,6 +98,8 @@ def evaluate(
         if len(scenes) == 0:
             raise RelViTError(f"split {split!r} holds no scenes: expected at least one")
         _check_task(checkpoint, scenes)
+        if not len(scenes):
+            raise RelViTError(f"no scenes in {split!r}: expected at least one")
         label = progress * split
         tables = []
         for one in (checkpoint, random):

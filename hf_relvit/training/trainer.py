@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import check_loaded, unwrapped
+from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
 from .data import check_label_order
 from .memory import FrugalTrainer
@@ -240,9 +240,7 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     found = []
     for state in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json"):
         try:
-            found.append(
-                (json.loads(state.read_text(encoding="utf-8"))["global_step"], state.parent)
-            )
-        except (json.JSONDecodeError, KeyError):
+            found.append((read_as(state, TrainerProgress)["global_step"], state.parent))
+        except RelViTError:
             continue  # torn by the kill: an older one will do
     return max(found)[1] if found else None

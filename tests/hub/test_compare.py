@@ -98,19 +98,28 @@ def test_tasks_are_not_mixed_and_other_stimuli_are_mentioned(results, hub):
     [
         (
             lambda values: values["tables"]["accuracy"][0].update(accuracy=7),
-            "accuracy 7, expected 0 to 1",
+            "Expected `float` <= 1.0 at `.tables.accuracy[0].accuracy`",
         ),
-        (lambda values: values["tables"]["accuracy"][0].update(n=True), "n True"),
-        (lambda values: values["tables"]["accuracy"][0].update(split=["x"]), "split"),
-        (lambda values: values["tables"]["accuracy"][0].update(split="\x1b[2J"), "x1b[2J"),
-        (lambda values: values["data"].update(version="\x1b[2J"), "names of the data"),
-        (lambda values: values["tables"].update(accuracy=[{}]), "'split'"),
-        (lambda values: values["tables"]["alignment"][0].pop("layer"), "'layer'"),
+        (
+            lambda values: values["tables"]["accuracy"][0].update(n=True),
+            "Expected `int`, got `bool`",
+        ),
+        (lambda values: values["tables"]["accuracy"][0].update(split=["x"]), "accuracy[0].split"),
+        (
+            lambda values: values["tables"]["accuracy"][0].update(split="\x1b[2J"),
+            "accuracy[0].split",
+        ),
+        (lambda values: values["data"].update(version="\x1b[2J"), "data.version"),
+        (lambda values: values["tables"].update(accuracy=[{}]), "missing required field"),
+        (lambda values: values["tables"]["alignment"][0].pop("layer"), "field `layer`"),
         (lambda values: values.update(format=99), "expected format 1"),
         (lambda values: values.update(surprise=1), "surprise"),
-        (lambda values: values.update(config=[]), "indices"),
+        (lambda values: values.update(config=[]), "got a list at `.config"),
         (lambda values: values["config"].update(task="<script>"), "task '<script>'"),
-        (lambda values: values["attention"].update(x="y"), "no numbers"),
+        (
+            lambda values: values["attention"].update(x="y"),
+            "Expected `float`, got `str` at `.attention",
+        ),
     ],
 )
 def test_results_that_cannot_be_are_refused(results, hub, change, reason):

@@ -264,9 +264,9 @@ def test_bad_palettes(tmp_path, palette, message):
 def test_bad_palette_files(tmp_path, text):
     folder_of(tmp_path, 2)
     (tmp_path / "palette.json").write_text(text)
-    with pytest.raises(RelViTError, match=r"palette .*palette\.json"):
+    with pytest.raises(RelViTError, match=r"palette\.json"):
         ObjectSet.from_folder(tmp_path, tmp_path / "palette.json")
-    with pytest.raises(RelViTError, match="does not open as JSON"):
+    with pytest.raises(RelViTError, match=r"none\.json cannot be read"):
         ObjectSet.from_folder(tmp_path, tmp_path / "none.json")
 
 
