@@ -23,7 +23,6 @@ FLOORS = (
         "tables",
         "manifest",
         "measurements",
-        "tables",
         "provenance",
     ),
     ("stimuli",),
