@@ -100,6 +100,7 @@ class AlignmentFacts(TypedDict):
     site: str
     width: Count
     size: Count
+    scale: NotRequired[float]
 
 
 class ProbeSettings(TypedDict):

@@ -6,14 +6,15 @@
 4. Per split score it: the share of pairs with the counterfactual answer after ``R^T[(1 - m) R b + m R s]``.
 5. Score controls the same way, which should come out at the floor: the source's other object, random background
    tokens; pairs whose answer must *not* change (the isolate score); an alignment fitted in the same architecture
-   with random weights. Untrained baselines ("pca", "full_swap", ...) are further ``method`` values of the same recipe.
+   with random weights, and one fitted to shuffled labels. Untrained baselines ("pca", "full_swap", ...) are further
+   ``method`` values of the same recipe; "closed_form" fits labeled scenes instead of pairs (``closed_form``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property, lru_cache
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,8 +25,9 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
 from ..stimuli.distribution import SceneDistribution
-from .activations import Site
+from .activations import ObjectStates, Site, object_states
 from .alignment import Alignment
+from .closed_form import HELD_OUT
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import Control, PairResiduals, pair_residuals
 from .result import Contents, Result
@@ -50,7 +52,9 @@ class AlignConfig(DASConfig):
     layers: tuple[int, ...] | None = None
     """Blocks whose output is searched; all by default."""
     pairs: int = 2000
-    """Pairs to find each alignment on (the paper's number)."""
+    """Pairs to find each alignment on (the paper's number); for closed_form at most 64, to choose the scale."""
+    scenes: int = 1024
+    """Labeled scenes to find closed_form on."""
     test_pairs: int = 1000
     """Pairs to score it on, per split."""
     splits: tuple[str, ...] | None = None
@@ -64,19 +68,33 @@ class AlignConfig(DASConfig):
     """Also score pairs whose answer a swap of this property must not change."""
     networks: tuple[Literal["trained", "random"], ...] = ("trained", "random")
     """"random": also align the same architecture with random weights, a control of the search."""
+    shuffled: bool | None = None
+    """Also align to shuffled labels, a control of the search; by default where nothing is learned step by step."""
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("pairs", "test_pairs"):
+        for name in ("pairs", "test_pairs", "scenes"):
             if getattr(self, name) < 1:
                 raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
         if self.layers == ():
             raise RelViTError("layers (): name some, or leave them out for all")
 
     @cached_property
+    def shuffles(self) -> bool:
+        """Whether an alignment to shuffled labels is scored."""
+        if self.shuffled is None:
+            return self.method in ("closed_form", "mean_difference")
+        return self.shuffled
+
+    @cached_property
     def das(self) -> DASConfig:
         """The settings of the search alone."""
         return DASConfig(**{each.name: getattr(self, each.name) for each in fields(DASConfig)})
+
+
+def fit_pairs(method: str, pairs: int) -> int:
+    """How many of the training pairs that are asked for a method uses."""
+    return min(pairs, HELD_OUT) if method == "closed_form" else pairs
 
 
 class PairCaptures:
@@ -90,6 +108,7 @@ class PairCaptures:
         layers: blocks, from 0.
         pairs: number of pairs of the train split.
         test_pairs: number of pairs of every other split.
+        scenes: number of labeled scenes of the train split.
         cache_gb: memory for all captures that are kept; the rest of them is on disk.
         kept: how many captures are kept.
         progress: show bars.
@@ -106,6 +125,7 @@ class PairCaptures:
         *,
         pairs: int,
         test_pairs: int,
+        scenes: int = 1024,
         cache_gb: float = 4.0,
         kept: int = KEPT,
         progress: bool = False,
@@ -115,6 +135,8 @@ class PairCaptures:
         self.layers = check_layers(layers, checkpoint.depth)
         self.pairs = pairs
         self.test_pairs = test_pairs
+        self.scenes = scenes
+        self.objects = cache(self._objects)
         self.cache_gb = cache_gb / kept
         self.progress = progress
         self._cached = lru_cache(maxsize=kept)(self._capture)
@@ -139,6 +161,17 @@ class PairCaptures:
             weights: of the network that is read.
         """
         return self._cached(prop, split, isolate, weights)
+
+    def _objects(self, weights: Weights = "trained") -> ObjectStates:
+        """Object tokens of labeled training scenes at all layers, in one pass; the same for both properties."""
+        scenes = self.distribution.sample("train", self.scenes)
+        return object_states(
+            self.network(weights),
+            scenes,
+            self.layers,
+            cache_gb=self.cache_gb,
+            progress=self.progress,
+        )
 
     def _capture(self, prop: str, split: str, isolate: bool, weights: Weights) -> PairResiduals:
         count = self.pairs if split == "train" else self.test_pairs
@@ -242,8 +275,9 @@ def align(
             checkpoint,
             distribution,
             layers,
-            pairs=config.pairs,
+            pairs=fit_pairs(config.method, config.pairs),
             test_pairs=config.test_pairs,
+            scenes=config.scenes,
             cache_gb=config.cache_gb,
             progress=progress,
         )
@@ -251,11 +285,16 @@ def align(
     frames = []
     for weights in config.networks:
         for layer in layers:
-            train = captures.get(config.property, "train", weights=weights)
             network = captures.network(weights)
-            alignment = fit_alignment(network, train, layer, config.das, progress=progress)
+            train = captures.get(config.property, "train", weights=weights)
+            objects = captures.objects(weights) if config.method == "closed_form" else None
+            alignment = fit_alignment(
+                network, train, layer, config.das, objects=objects, progress=progress
+            )
             found[weights].append(alignment)
             frames.append(_scores(alignment, captures, splits, config, weights, progress))
+            if weights == "trained" and config.shuffles:
+                frames.append(_shuffled_scores(alignment, captures, splits, config, progress))
     facts = {
         "config": asdict(config),
         "task": distribution.task,
@@ -268,6 +307,32 @@ def align(
     }
     frame = pd.concat(frames, ignore_index=True)
     return Alignments(frame, tuple(found["trained"]), tuple(found["random"]), facts)
+
+
+def _shuffled_scores(
+    alignment: Alignment,
+    captures: PairCaptures,
+    splits: list[str],
+    config: AlignConfig,
+    progress: bool,
+) -> pd.DataFrame:
+    """Scores of an alignment to shuffled labels, of the same scale and number of directions."""
+    closed = config.method == "closed_form"
+    objects = captures.objects() if closed else None
+    das = replace(config.das, scale=alignment.scale, size=None) if closed else config.das
+    train = captures.get(config.property, "train")
+    layer = alignment.site.layer
+    checkpoint = captures.checkpoint
+    fitted = fit_alignment(
+        checkpoint, train, layer, das, objects=objects, shuffled=True, progress=progress
+    )
+    frames = []
+    for split in splits:
+        pairs = captures.get(config.property, split)
+        frames.append(
+            score_alignment(checkpoint, fitted, pairs, bf16=config.bf16, progress=progress)
+        )
+    return pd.concat(frames).assign(weights="trained", control="shuffled_labels")
 
 
 def _scores(

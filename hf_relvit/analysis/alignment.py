@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -40,16 +41,19 @@ class Alignment(Result):
     Tokens are sequence indices int64 ``(batch, p)`` of one object: ``geometry.tokens(scenes.patches())[:, j]``.
 
     Attributes:
-        rotation: float32 ``(k, hidden)``, orthonormal rows; k = hidden for a full rotation.
+        rotation: float32 ``(k, hidden)``, the rows that are read, orthonormal; k = hidden for a full rotation.
         mask: bool ``(k,)``: the rows that span the subspace.
         site: where.
         property: "shape" or "color".
         method: how it was found.
         model: fingerprint of the weights of the block at the site; None fits any model of this width.
         facts: config, training history, provenance.
+        write: float32 ``(k, hidden)``, the rows that an oblique alignment writes; ``rotation @ write.T`` is 1, and
+            ``rotation`` need not be orthonormal. None where the rows that are read are written.
+        scale: of the swap; above 1 it overshoots the source's coordinates.
 
     Raises:
-        RelViTError: shapes that do not fit, or rows that are not orthonormal.
+        RelViTError: shapes that do not fit, rows that are not orthonormal, or that do not read what is written.
     """
 
     TITLE: ClassVar[str] = "alignment"
@@ -64,6 +68,8 @@ class Alignment(Result):
     method: str = "das"
     model: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    write: torch.Tensor | None = None
+    scale: float = 1.0
 
     def __post_init__(self):
         rows = self.rotation
@@ -72,10 +78,17 @@ class Alignment(Result):
                 f"rotation {tuple(rows.shape)} and {self.mask.dtype} mask {tuple(self.mask.shape)}: "
                 "expected (k, hidden) and bool (k,)"
             )
-        if not torch.allclose(rows @ rows.T, torch.eye(len(rows)), atol=1e-3):
+        if not self.rows_written.shape == rows.shape:
             raise RelViTError(
-                "the rows of the rotation are not orthonormal: save or fit the alignment again"
+                f"{tuple(rows.shape)} rows to read, {tuple(self.rows_written.shape)} to write: expected as many"
             )
+        if not torch.allclose(rows @ self.rows_written.T, torch.eye(len(rows)), atol=1e-3):
+            fault = "of the rotation are not orthonormal"
+            if self.write is not None:
+                fault = "that are read do not give the coordinates that are written"
+            raise RelViTError(f"the rows {fault}: save or fit the alignment again")
+        if not (math.isfinite(self.scale) and self.scale > 0):
+            raise RelViTError(f"scale {self.scale}: expected a number above 0")
         if self.property not in PROPERTIES:
             raise RelViTError(
                 f"unknown property {self.property!r}: expected one of {', '.join(PROPERTIES)}"
@@ -93,15 +106,31 @@ class Alignment(Result):
 
     @cached_property
     def basis(self) -> torch.Tensor:
-        """Orthonormal rows that span the subspace, float32 ``(size, hidden)``."""
+        """The rows that are read, float32 ``(size, hidden)``; orthonormal unless the alignment is oblique."""
         return self.rotation[self.mask]
+
+    @cached_property
+    def rows_written(self) -> torch.Tensor:
+        """The rows that are written, float32 ``(k, hidden)``."""
+        return self.rotation if self.write is None else self.write
+
+    @cached_property
+    def write_basis(self) -> torch.Tensor:
+        """The rows that are written and in the subspace, float32 ``(size, hidden)``."""
+        return self.rows_written[self.mask]
+
+    def compact(self) -> Alignment:
+        """The same swap from the rows of the subspace alone: as small a file as it can be."""
+        write = None if self.write is None else self.write_basis.contiguous()
+        inside = self.mask[self.mask]
+        return replace(self, rotation=self.basis.contiguous(), mask=inside, write=write)
 
     def encode(self, states: torch.Tensor) -> torch.Tensor:
         """Coordinates in the subspace: ``(..., hidden)`` to ``(..., size)``."""
         return states @ self.basis.T.to(states)
 
     def swap(self, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """``base`` with the source's coordinates in the subspace; both ``(..., hidden)``."""
+        """``base`` with the source's coordinates in the subspace, times ``scale``; both ``(..., hidden)``."""
         return interchange(base, source, *self.operator(base.device))
 
     def read(
@@ -154,9 +183,13 @@ class Alignment(Result):
 
         return patch(model, self.site, edit)
 
-    def operator(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotation and float mask on a device, as ``interchange.intervene`` takes them."""
-        return self.rotation.to(device), self.mask.to(device, self.rotation.dtype)
+    def operator(
+        self, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """What ``interchange.intervene`` takes, on a device: rows to read, their weights, rows to write."""
+        weights = self.mask.to(device, self.rotation.dtype) * self.scale
+        write = None if self.write is None else self.write.to(device)
+        return self.rotation.to(device), weights, write
 
     def check(self, model: nn.Module) -> None:
         """Raise RelViTError unless the alignment was found on this model, or on one with the same weights."""
@@ -192,7 +225,11 @@ class Alignment(Result):
     def contents(self) -> Contents:
         values = {name: getattr(self, name) for name in ("property", "method", "model", "facts")}
         values |= {"site": str(self.site), "width": self.width, "size": self.size}
-        return Contents(values, tensors={"rotation": self.rotation, "mask": self.mask})
+        values["scale"] = self.scale
+        tensors = {"rotation": self.rotation, "mask": self.mask}
+        if self.write is not None:
+            tensors["write"] = self.write
+        return Contents(values, tensors=tensors)
 
     @classmethod
     def restore(cls, contents: Contents) -> Alignment:
@@ -200,7 +237,14 @@ class Alignment(Result):
         kind, _, layer = values["site"].rpartition(".")
         known = {name: values[name] for name in ("property", "method", "model", "facts")}
         tensors = contents.tensors
-        return cls(tensors["rotation"], tensors["mask"], Site(kind, int(layer)), **known)
+        return cls(
+            tensors["rotation"],
+            tensors["mask"],
+            Site(kind, int(layer)),
+            write=tensors.get("write"),
+            scale=values.get("scale", 1.0),  # files of version 1.0 have none
+            **known,
+        )
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,14 +26,14 @@ from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
 from ..errors import RelViTError
-from ..modeling.blocks import blocks
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
-from .activations import Site, at_tokens, forward_from
+from .activations import ObjectStates, Site, at_tokens, forward_from
 from .alignment import Alignment, fingerprint
 from .choices import check_choices
+from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, fit_oblique
 from .interchange import (
     Control,
     PairResiduals,
@@ -52,10 +53,14 @@ class DASConfig:
     """
 
     method: Method = "das"
-    """"das" (a rotation and a mask, the paper's); ours, through the same code: "identity" (a mask in the standard
-    basis), "low_rank", "boundless", and, untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
+    """"das" (a rotation and a mask, the paper's); ours, through the same code: "closed_form" (read and written
+    directions from means and covariances, no search), "identity" (a mask in the standard basis), "low_rank",
+    "boundless", and, untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
     size: int | None = None
-    """Directions of "low_rank" and of the untrained subspaces."""
+    """Directions of "low_rank" and of the untrained subspaces; of "closed_form" at most, by cross-validation if not
+    given."""
+    scale: float | None = None
+    """Factor on what "closed_form" writes; by default answers to held-out training pairs choose it."""
     control: Control | None = None
     """"wrong_object" or "random_tokens": train on the control; score with the same one."""
     epochs: int = 20
@@ -78,10 +83,15 @@ class DASConfig:
         check_choices(self)
         needs_size = self.method in SIZED
         has_size = self.size is not None
-        if needs_size != has_size or (self.size is not None and self.size < 1):
+        misplaced = needs_size != has_size and self.method != "closed_form"
+        if misplaced or (self.size is not None and self.size < 1):
             raise RelViTError(
                 f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
                 "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
+            )
+        if self.scale is not None and (self.method != "closed_form" or not self.scale > 0):
+            raise RelViTError(
+                f"scale {self.scale} for method {self.method!r}: expected a number above 0, of closed_form alone"
             )
         if (
             self.epochs < 1
@@ -101,6 +111,8 @@ def fit_alignment(
     layer: int,
     config: DASConfig | None = None,
     *,
+    objects: ObjectStates | None = None,
+    shuffled: bool = False,
     progress: bool = False,
 ) -> Alignment:
     """Find the subspace whose interchange gives the counterfactual answers (or take an untrained one).
@@ -115,6 +127,9 @@ def fit_alignment(
         train: pairs of scenes; or their ``pair_residuals`` at several sites, to avoid one pass per fit.
         layer: the site is ``Site("resid_post", layer)``.
         config: see DASConfig.
+        objects: object tokens of labeled scenes, for "closed_form"; by default those of three quarters of the pairs.
+            The other pairs (all of them, where objects are given) choose the scale.
+        shuffled: deal the labels anew, as a control: what is found then is no finding.
         progress: show bars.
 
     Raises:
@@ -123,38 +138,119 @@ def fit_alignment(
     """
     config = config or DASConfig()
     site = Site("resid_post", layer)
-    model = checkpoint.model
-    width: int = model.config.hidden_size
+    width: int = checkpoint.model.config.hidden_size
     if config.size is not None and config.size > width:
         raise RelViTError(
             f"{config.size} directions in a model of width {width}: choose at most {width}"
         )
-    layers = blocks(model)
+    weights = fingerprint(checkpoint.blocks[layer]) if layer < checkpoint.depth else None
     data = _residuals_of(checkpoint, train, site, config.cache_gb, progress)
     pairs = data.pairs
-    generator = torch.Generator().manual_seed(config.seed)
-    history: list[dict[str, float]] = []
-    if config.method in BASELINES:
-        rotation, mask = _baseline(data, site, config, generator)
-    else:
-        subspace = LearnedSubspace(config.method, width, config.size, generator)
-        subspace = subspace.to(checkpoint.device)
-        with _frozen(model):
-            history = _learn(model, data, site, subspace, config, generator, progress)
-        rotation, mask = subspace.hard()
-    facts = {
+    facts: dict[str, Any] = {
         "config": {"layer": layer, **dataclasses.asdict(config)},
         "task": pairs.base.task,
         "geometry": pairs.base.geometry.name,
         "split": pairs.base.split,
         "pairs": len(pairs),
-        "history": history,
+        "history": [],
         "provenance": provenance(
             seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
         ),
     }
-    weights = fingerprint(layers[layer])
-    return Alignment(rotation, mask, site, pairs.property, config.method, weights, facts)
+    place = {"site": site, "property": pairs.property, "method": config.method, "model": weights}
+    generator = torch.Generator().manual_seed(config.seed)
+    if shuffled:
+        facts["labels"] = "shuffled"
+    if config.method == "closed_form":
+        return _closed_form(checkpoint, data, objects, config, place, facts, shuffled)
+    if shuffled:
+        data = _shuffled(data, config.seed)
+    if config.method in BASELINES:
+        rotation, mask = _baseline(data, site, config, generator)
+    else:
+        subspace = LearnedSubspace(config.method, width, config.size, generator)
+        subspace = subspace.to(checkpoint.device)
+        with _frozen(checkpoint.model):
+            facts["history"] = _learn(
+                checkpoint.model, data, site, subspace, config, generator, progress
+            )
+        rotation, mask = subspace.hard()
+    return Alignment(rotation, mask, facts=facts, **place)
+
+
+def _closed_form(
+    checkpoint: Checkpoint,
+    data: PairResiduals,
+    objects: ObjectStates | None,
+    config: DASConfig,
+    place: dict[str, Any],
+    facts: dict[str, Any],
+    shuffled: bool,
+) -> Alignment:
+    """Read and write directions of labeled objects, and the scale that answers held-out pairs best."""
+    site: Site = place["site"]
+    if objects is None:
+        count = len(data.pairs)
+        held_out = min(HELD_OUT, -(-count // 4))
+        sample = LabeledStates.of_pairs(data.select(slice(0, count - held_out)), site)
+        data = data.select(slice(count - held_out, None))
+    else:
+        sample = LabeledStates.of_scenes(objects, site.layer, data.pairs.property)
+    if shuffled:
+        sample = sample.shuffled(torch.Generator().manual_seed(config.seed))
+    oblique = fit_oblique(sample, config.size)
+    facts["objects"] = len(sample)
+    facts["shrinkage"] = oblique.shrinkage
+    alignment = Alignment(
+        oblique.read.float(),
+        torch.ones(len(oblique.read), dtype=torch.bool),
+        write=oblique.write.float(),
+        scale=config.scale or 1.0,
+        facts=facts,
+        **place,
+    )
+    if config.scale is not None:
+        return alignment
+    scale, losses = _choose_scale(checkpoint, alignment, data, config)
+    facts["loss_by_scale"] = {str(tried): loss for tried, loss in losses.items()}
+    return dataclasses.replace(alignment, scale=scale)
+
+
+def _choose_scale(
+    checkpoint: Checkpoint, alignment: Alignment, data: PairResiduals, config: DASConfig
+) -> tuple[float, dict[float, float]]:
+    """The scale with the smallest loss on pairs, and the losses that were computed.
+
+    The loss falls and then rises with the scale, so the search goes down from START_SCALE to the first rise.
+    """
+    label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(checkpoint.device)
+    losses: dict[float, float] = {}
+
+    def loss_at(scale: float) -> float:
+        if scale not in losses:
+            scaled = dataclasses.replace(alignment, scale=scale)
+            swaps = _swaps(checkpoint, scaled, data, bf16=config.bf16)
+            logits = torch.cat([swap.logits for swap in swaps]).float()
+            losses[scale] = nn.functional.cross_entropy(logits, label).item()
+        return losses[scale]
+
+    best = SCALES.index(START_SCALE)
+    for step in (-1, 1):
+        while 0 <= best + step < len(SCALES) and loss_at(SCALES[best + step]) < loss_at(
+            SCALES[best]
+        ):
+            best += step
+    return SCALES[best], losses
+
+
+def _shuffled(data: PairResiduals, seed: int) -> PairResiduals:
+    """The same pairs with answers and values of the sources dealt anew."""
+    pairs = data.pairs
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    values = getattr(pairs.source, pairs.property)[order]
+    source = dataclasses.replace(pairs.source, **{pairs.property: values})
+    relabeled = dataclasses.replace(pairs, source=source, label=pairs.label[order])
+    return dataclasses.replace(data, pairs=relabeled)
 
 
 def _baseline(
@@ -256,6 +352,7 @@ def _residuals_of(
 ) -> PairResiduals:
     if isinstance(pairs, PairResiduals):
         checkpoint.check(pairs.pairs.base)
+        pairs.check(site)
         return pairs
     return pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
 
@@ -298,8 +395,7 @@ def score_alignment(
     Raises:
         RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
     """
-    model = checkpoint.model
-    alignment.check(model)
+    alignment.check(checkpoint.model)
     table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
     if table.property != alignment.property:
         raise RelViTError(
@@ -308,34 +404,29 @@ def score_alignment(
         )
     site = alignment.site
     data = _residuals_of(checkpoint, pairs, site, cache_gb, progress)
-    device = checkpoint.device
-    tokens, source = data.operands(site, control)
-    rotation, mask = alignment.operator(device)
-    model.eval()
-    natural, swapped, before, after = [], [], [], []
-    # the answer without an edit is the same from any site; the deepest one has the fewest blocks to run
-    last = max(data.base, key=lambda captured: captured.layer)
-    starts = range(0, len(table), batch_size)
-    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
-        rows = slice(start, start + batch_size)
-        residual = data.base[site][rows].to(device)
-        where = tokens[rows].to(device)
-        edited = intervene(residual, where, source[rows].to(device), rotation, mask)
-        unedited = data.base[last][rows].to(device)
-        natural.append(forward_from(model, last, unedited).argmax(-1))
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            swapped.append(forward_from(model, site, edited).argmax(-1))
-        before.append(at_tokens(residual, where))
-        after.append(at_tokens(edited, where))
+    swaps = list(
+        _swaps(
+            checkpoint,
+            alignment,
+            data,
+            control,
+            batch_size=batch_size,
+            bf16=bf16,
+            progress=progress,
+        )
+    )
+    swapped = torch.cat([swap.logits.argmax(-1) for swap in swaps])
     reference = data.reference_states(site, control)
-    own_answer = torch.cat(natural).cpu().numpy()
+    natural = _unedited(checkpoint.model, data, batch_size).cpu().numpy()
+    before = torch.cat([swap.before for swap in swaps])
+    after = torch.cat([swap.after for swap in swaps])
     frame = pd.DataFrame(
         {
-            "accuracy": torch.cat(swapped).cpu().numpy() == table.label,
-            "base_accuracy": own_answer == table.base.label,
-            "floor": own_answer == table.label,
-            "before": mahalanobis_divergence(torch.cat(before), reference),
-            "after": mahalanobis_divergence(torch.cat(after), reference),
+            "accuracy": swapped.cpu().numpy() == table.label,
+            "base_accuracy": natural == table.base.label,
+            "floor": natural == table.label,
+            "before": mahalanobis_divergence(before, reference),
+            "after": mahalanobis_divergence(after, reference),
         }
     )
     cause = bool((table.label != table.base.label).all())
@@ -355,6 +446,54 @@ def score_alignment(
     }
     rows = [{**known, **_row(name, part)} for name, part in conditions.items() if len(part)]
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Swap:
+    """A batch after the swap: logits, and the edited tokens before and after ``(batch, p, hidden)``."""
+
+    logits: torch.Tensor
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+@torch.no_grad()
+def _swaps(
+    checkpoint: Checkpoint,
+    alignment: Alignment,
+    data: PairResiduals,
+    control: Control | None = None,
+    *,
+    batch_size: int = 64,
+    bf16: bool = False,
+    progress: bool = False,
+) -> Iterator[_Swap]:
+    """Swap the subspace in every pair and run the blocks after the site."""
+    site = alignment.site
+    device = checkpoint.device
+    model = checkpoint.model.eval()
+    operator = alignment.operator(device)
+    tokens, source = data.operands(site, control)
+    starts = range(0, len(data.pairs), batch_size)
+    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        residual = data.base[site][rows].to(device)
+        where = tokens[rows].to(device)
+        edited = intervene(residual, where, source[rows].to(device), *operator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = forward_from(model, site, edited)
+        yield _Swap(logits, at_tokens(residual, where), at_tokens(edited, where))
+
+
+def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
+    """Answers ``(n,)`` without an edit. They are the same from any site: the deepest has the fewest blocks to run."""
+    last = max(data.base, key=lambda captured: captured.layer)
+    device = next(model.parameters()).device
+    residual = data.base[last]
+    answers = [
+        forward_from(model, last, rows.to(device)).argmax(-1) for rows in residual.split(batch_size)
+    ]
+    return torch.cat(answers)
 
 
 def _row(condition: str, frame: pd.DataFrame) -> dict:

@@ -48,10 +48,7 @@ class PairResiduals:
         Raises:
             RelViTError: a site that was not captured, or an unknown control.
         """
-        if site not in self.base:
-            raise RelViTError(
-                f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}"
-            )
+        self.check(site)
         if control not in CONTROLS:
             raise RelViTError(
                 f"unknown control {control!r}: expected None, 'wrong_object' or 'random_tokens'"
@@ -61,6 +58,30 @@ class PairResiduals:
             return self.base_tokens[:, background], self.source[site][:, background]
         giver = self.pairs.source_object if control is None else self.pairs.other_source
         return self.base_tokens[rows, self.pairs.edited], self.source[site][rows, giver]
+
+    def check(self, site: Site) -> None:
+        """Raise RelViTError for a site that was not captured."""
+        if site not in self.base:
+            raise RelViTError(
+                f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}"
+            )
+
+    def select(self, rows: slice) -> PairResiduals:
+        """Some of the pairs; the tensors are shared."""
+        base = {site: states[rows] for site, states in self.base.items()}
+        source = {site: states[rows] for site, states in self.source.items()}
+        return PairResiduals(self.pairs[rows], base, source, self.base_tokens[rows])
+
+    def source_objects(self, site: Site) -> torch.Tensor:
+        """Tokens of all objects of the sources, ``(n, k, p, hidden)``."""
+        return self.source[site][:, :-1]
+
+    def base_objects(self, site: Site) -> torch.Tensor:
+        """Tokens of all objects of the bases, ``(n, k, p, hidden)``."""
+        base = self.base[site]
+        objects = self.base_tokens[:, :-1]
+        states = at_tokens(base, objects.flatten(1).to(base.device))
+        return states.unflatten(1, objects.shape[1:])
 
     def reference_states(self, site: Site, control: str | None = None) -> torch.Tensor:
         """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
@@ -73,14 +94,9 @@ class PairResiduals:
             rows,
             self.pairs.other_source if control == "wrong_object" else self.pairs.source_object,
         ] = False
-        base, source = self.base[site], self.source[site]
-        of_base = at_tokens(base, self.base_tokens[:, :k].flatten(1).to(base.device)).unflatten(
-            1, (k, -1)
-        )
-        states = [
-            of_base[np.nonzero(idle[0])].to(source.device),
-            source[:, :k][np.nonzero(idle[1])],
-        ]
+        source = self.source_objects(site)
+        in_base = self.base_objects(site)[np.nonzero(idle[0])]
+        states = [in_base.to(source.device), source[np.nonzero(idle[1])]]
         flat = torch.cat(states).flatten(0, 1)
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
 
@@ -146,6 +162,7 @@ def intervene(
     source: torch.Tensor,
     rotation: torch.Tensor,
     mask: torch.Tensor,
+    write: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The residual stream ``(batch, tokens, hidden)`` after an interchange at some of its positions.
 
@@ -153,10 +170,10 @@ def intervene(
         residual: ``(batch, tokens, hidden)``, the base's.
         tokens: int64 ``(batch, p)``, where to write.
         source: ``(batch, p, hidden)``, what to read, in the order of ``tokens``.
-        rotation, mask: see ``subspaces.interchange``; computed in their own precision.
+        rotation, mask, write: see ``subspaces.interchange``; computed in their own precision.
     """
     with torch.autocast(residual.device.type, enabled=False):
-        swapped = interchange(at_tokens(residual, tokens), source, rotation, mask)
+        swapped = interchange(at_tokens(residual, tokens), source, rotation, mask, write)
     return residual.scatter(1, tokens[..., None].expand_as(swapped), swapped)
 
 

@@ -203,6 +203,10 @@ def inject_into_pairs(
         for i, alignment in enumerate(alignments)
         for baseline in config.baselines
     }
+    written = {
+        (i, baseline): basis if baseline == "full_residual" else alignments[i].write_basis.to(basis)
+        for (i, baseline), basis in bases.items()
+    }
     known = {
         (i, b): states[alignments[i].site].float() @ basis.T for (i, b), basis in bases.items()
     }
@@ -225,10 +229,11 @@ def inject_into_pairs(
             site, basis = alignments[i].site, bases[i, baseline]
             # the same draws in all baselines and layers
             options = drawn[batch], noise[rows_of_noise[batch]][..., : len(basis)], second[batch]
-            vectors = novel_vectors(known[i, baseline], method, *options) @ basis
+            write = written[i, baseline]
+            vectors = novel_vectors(known[i, baseline], method, *options) @ write
             residual = captured["blank" if baseline == "blank_image" else "image"][site]
             mask = torch.ones(len(basis), device=first.device)
-            edited = intervene(residual, where[batch], vectors, basis, mask)
+            edited = intervene(residual, where[batch], vectors, basis, mask, write)
             with torch.autocast(first.device.type, torch.bfloat16, enabled=config.bf16):
                 found.append(forward_from(model, site, edited).argmax(-1))
     natural = torch.cat(unedited).cpu()

@@ -12,10 +12,10 @@ from torch import nn
 
 Learned = Literal["das", "identity", "low_rank", "boundless"]
 Baseline = Literal["pca", "mean_difference", "random_subspace", "full_swap"]
-Method = Literal[Learned, Baseline]
+Method = Literal[Learned, "closed_form", Baseline]
 LEARNED: tuple[str, ...] = get_args(Learned)
 BASELINES: tuple[str, ...] = get_args(Baseline)
-METHODS = LEARNED + BASELINES
+METHODS: tuple[str, ...] = get_args(Method)
 SIZED = ("low_rank", "pca", "mean_difference", "random_subspace")
 """Methods whose number of dimensions the caller chooses."""
 
@@ -23,19 +23,27 @@ _EDGE = 20
 
 
 def interchange(
-    base: torch.Tensor, source: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor
+    base: torch.Tensor,
+    source: torch.Tensor,
+    rotation: torch.Tensor,
+    mask: torch.Tensor,
+    write: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """``R^T[(1 - m) R b + m R s]``, the intervention of the paper (section 5), for all tokens as one product.
 
     Written as ``b + R^T[m R (s - b)]``, it leaves ``b`` alone to the last bit where ``s`` equals it, and needs no
-    more rows of R than those of the subspace.
+    more rows of R than those of the subspace. An oblique swap, ``b + W^T[m R (s - b)]``, writes other directions than
+    it reads (see ``closed_form``).
 
     Args:
         base, source: ``(..., hidden)``.
-        rotation: ``(k, hidden)``, orthonormal rows.
+        rotation: ``(k, hidden)``, the rows that are read; orthonormal unless there is ``write``.
         mask: ``(k,)``, 0 keeps the base's coordinate, 1 takes the source's.
+        write: ``(k, hidden)``, the rows that are written; by default those that are read.
     """
-    change = ((source - base).to(rotation.dtype) @ rotation.T * mask) @ rotation
+    difference = (source - base).to(rotation.dtype)
+    coordinates = difference @ rotation.T * mask
+    change = coordinates @ (rotation if write is None else write)
     return base + change.to(base.dtype)
 
 

@@ -52,6 +52,10 @@ _ALIGNMENT_PARTS = {
     "effect": ("answer follows the swap", {"score": "cause", "control": "none"}),
     "wrong_object": ("control, the other object", {"score": "cause", "control": "wrong_object"}),
     "random_tokens": ("control, random tokens", {"score": "cause", "control": "random_tokens"}),
+    "shuffled_labels": (
+        "control, shuffled labels",
+        {"score": "cause", "control": "shuffled_labels"},
+    ),
     "isolate": (
         "answer stays, other property changed",
         {"score": "isolate", "control": "none"},
@@ -67,7 +71,7 @@ def alignment(table: pd.DataFrame) -> list[Reading]:
         for split in dict.fromkeys(rows["split"]):
             place = f"{prop}, layer {layer}, {split_name(str(split))}"
             parts = _alignment_parts(select(rows, split=split), place)
-            controls = ("wrong_object", "random_tokens", "random_weights")
+            controls = ("wrong_object", "random_tokens", "random_weights", "shuffled_labels")
             readings.append(Reading(prop, str(split), layer, parts, controls))
     return readings
 

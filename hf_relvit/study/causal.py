@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.activations import ObjectStates, object_states
-from ..analysis.align import AlignConfig, PairCaptures, Weights, align, check_layers
+from ..analysis.align import AlignConfig, PairCaptures, Weights, align, check_layers, fit_pairs
 from ..analysis.novel import NovelConfig, inject_novel
 from ..analysis.probes import Form, ProbeConfig, fit_probes
 from ..analysis.steering import SteeringConfig, steer
@@ -83,8 +83,9 @@ class RunAnalyses:
             self.checkpoint,
             self.distribution,
             self.layers,
-            pairs=self.causal.pairs,
+            pairs=fit_pairs(self.causal.method, self.causal.pairs),
             test_pairs=self.causal.test_pairs,
+            scenes=self.causal.scenes,
             cache_gb=self.causal.cache_gb,
             progress=True,
         )
@@ -118,6 +119,8 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
     }
     depth = dataclasses.asdict(causal)
     del depth["cache_gb"], depth["analyses"]  # no result depends on them
+    if causal.method == "das":  # the only method of the first version, whose cells do not name it
+        del depth["method"]
     settings = config.to_dict() | {"causal": depth}
     wanted = [cell for name, group in cells.items() if name in causal.analyses for cell in group]
     return [dataclasses.replace(cell, settings=settings) for cell in wanted]
@@ -135,6 +138,7 @@ def _alignment_cells(analyses: RunAnalyses, weights: Weights) -> list[Cell]:
 def _align(analyses: RunAnalyses, weights: Weights, prop: Any, layer: int, folder: Path) -> None:
     """One alignment and its scores, with all controls."""
     config = AlignConfig(
+        method=analyses.causal.method,
         epochs=analyses.causal.epochs,
         seed=analyses.config.seed,
         bf16=computes_bf16(),

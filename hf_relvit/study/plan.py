@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import RelViTError
 from ..geometry import geometry
@@ -33,6 +33,8 @@ class CausalConfig:
     The paper takes 2,000 pairs, 20 epochs and, for its probes, 4,000 scenes; these are for a laptop.
     """
 
+    method: Literal["das", "closed_form"] = "das"
+    """How alignments are found: by a search, or by "closed_form" from labeled scenes in a fraction of the time."""
     pairs: int = 512
     """Pairs to find each alignment on."""
     test_pairs: int = 320
@@ -40,7 +42,7 @@ class CausalConfig:
     epochs: int = 6
     """Passes over the pairs. With the quick model 6 and 12 reach the same accuracy (three seeds)."""
     scenes: int = 1000
-    """Scenes to fit each probe on."""
+    """Scenes to fit each probe and each closed form on."""
     test_scenes: int = 320
     """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None

@@ -91,7 +91,29 @@ def test_baselines_go_through_the_same_recipe(checkpoint, method):
     found = align(checkpoint, SCENES, config)
     assert set(found.frame.method) == {method} and found.random == ()
     assert all(len(each.facts["history"]) == 0 for each in found.alignments)
-    assert set(found.frame.control) == {"none", "wrong_object", "random_tokens"}
+    shuffled = {"shuffled_labels"} if method == "mean_difference" else set()
+    assert set(found.frame.control) == {"none", "wrong_object", "random_tokens"} | shuffled
+
+
+def test_closed_forms_go_through_the_same_recipe_with_every_control(checkpoint):
+    config = dataclasses.replace(SMALL, method="closed_form", scenes=64)
+    found = align(checkpoint, SCENES, config)
+    rows = found.frame[(found.frame.condition == "all") & (found.frame.layer == 1)]
+    controls = ["none", "wrong_object", "random_tokens", "none", "shuffled_labels", "none"]
+    assert rows[rows.split == "test"].control.tolist() == controls
+    for trained, random in zip(found.alignments, found.random):
+        assert trained.write is not None and random.scale == trained.scale
+        assert trained.facts["objects"] == 128
+    shared = PairCaptures(checkpoint, SCENES, [0, 1], pairs=16, test_pairs=16, scenes=64)
+    again = align(checkpoint, SCENES, config, captures=shared)
+    pd.testing.assert_frame_equal(again.frame, found.frame, check_exact=True)
+
+
+def test_a_search_is_aligned_to_shuffled_labels_only_if_asked(checkpoint, result):
+    assert "shuffled_labels" not in set(result.frame.control)
+    asked = dataclasses.replace(SMALL, layers=(1,), networks=("trained",), shuffled=True)
+    frame = align(checkpoint, SCENES, asked).frame
+    assert (frame.control == "shuffled_labels").sum() == 2 * 3
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     data = pair_residuals(Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)])
     config = dataclasses.replace(FAST, method=method, size=4 if method in SIZED else None)
     alignment = fit_alignment(Checkpoint(model, processor), data, 0, config)
-    identity = alignment.basis @ alignment.basis.T
+    identity = alignment.basis @ alignment.write_basis.T
     torch.testing.assert_close(identity, torch.eye(alignment.size), atol=1e-4, rtol=0)
     assert len(alignment.facts["history"]) == (config.epochs if method in LEARNED else 0)
     score = overall(score_alignment(Checkpoint(model, processor), alignment, data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
@@ -20,7 +21,7 @@ from hf_relvit.training.run import train
 
 
 def make_run(folder, task: str):
-    """A run folder as a study leaves it: a checkpoint after two steps, and an alignment a property and layer."""
+    """A run folder as a study leaves it: a checkpoint after two steps, and alignments, oblique ones in layer 1."""
     config = TrainConfig(**TINY | {"task": task, "images": 32, "warmup_steps": 1, "evaluations": 1})
     train(config, folder / "training")
     model, _ = Checkpoint.open(folder / "training" / "model")
@@ -36,6 +37,10 @@ def make_run(folder, task: str):
                 "das",
                 fingerprint(blocks(model)[layer]),
             )
+            if layer == 1:  # an oblique one: it reads a little of what it does not write
+                rest = rotation[20:].tile(2, 1)[:20]
+                oblique = {"rotation": rotation[:20] + 0.3 * rest, "write": rotation[:20]}
+                made = dataclasses.replace(made, mask=mask[:20], scale=1.2, **oblique)
             made.save_pretrained(folder / "das" / f"{prop}-{layer}")
     return folder
 

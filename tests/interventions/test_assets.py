@@ -39,18 +39,19 @@ def test_built_assets_are_complete_and_plain(assets, served):
     assert len(list(states_of(served))) == 7
 
 
-def test_slim_alignments_swap_as_before(assets, tmp_path_factory):
+@pytest.mark.parametrize("name", ["color-0", "color-1"], ids=["orthogonal", "oblique"])
+def test_slim_alignments_swap_as_before(assets, tmp_path_factory, name):
     run = next(
         path
         for path in tmp_path_factory.getbasetemp().glob("run-*")
         if assets.name[5:] in path.name
     )
     before, after = (
-        Alignment.from_pretrained(folder / "color-0")
-        for folder in (run / "das", assets / "alignments")
+        Alignment.from_pretrained(folder / name) for folder in (run / "das", assets / "alignments")
     )
     one, two = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(before.swap(one, two), after.swap(one, two), atol=1e-5)
+    assert after.scale == before.scale and (after.write is None) == (before.write is None)
     assert after.rotation.shape == (20, 32)
 
 

@@ -125,7 +125,7 @@ def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(
             first, second = (alignment.encode(edited[0, tokens[j]]) for j in range(2))
             assert torch.allclose(first, second, atol=1e-4) != alike
             rest = edited - states[site]
-            outside = rest - (rest @ alignment.basis.T) @ alignment.basis
+            outside = rest - (rest @ alignment.basis.T) @ alignment.write_basis
             assert outside.abs().max() < 1e-4
             touched = (edited - states[site]).abs().amax(-1)[0] > 1e-6
             assert sorted(touched.nonzero().flatten().tolist()) == sorted(

@@ -65,6 +65,7 @@ def test_values_may_have_names(tmp_path):
         ("grid: {combination: [32]}", "did you mean 'combinations'"),
         ("seeds: 0", "seeds 0: expected 1 or more"),
         ("causal: {pair: 3}", "unknown key 'causal pair'"),
+        ("causal: {method: dsa}", "causal method 'dsa'"),
         ("causal: {pairs: 0}", "causal pairs 0: expected at least 1"),
         (
             "causal: {analyses: [dass]}",

@@ -169,3 +169,18 @@ def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
             pd.read_parquet(tmp_path / name / "seed0" / file) for name in ("cells", "whole")
         )
         assert one.equals(other)
+
+
+def test_a_study_takes_closed_forms_as_alignments(tmp_path):
+    causal = SMALL_CAUSAL | {"method": "closed_form", "analyses": ["das", "das_random", "novel"]}
+    file = tmp_path / "closed.yaml"
+    file.write_text(yaml.safe_dump(SETTINGS | {"causal": causal}))
+    out = tmp_path / "run"
+    assert run(study(str(file), out)) == 0
+    cells = [out / "seed0" / kind / "color-1" for kind in ("das", "das_random")]
+    for cell in cells:
+        scores = pd.read_parquet(cell / "scores.parquet")
+        assert set(scores.method) == {"closed_form"}
+        assert (cell / "alignment.safetensors").is_file()
+    assert "shuffled_labels" in set(pd.read_parquet(cells[0] / "scores.parquet").control)
+    assert (out / "seed0" / "novel" / "color" / "novel.parquet").is_file()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
@@ -116,13 +116,10 @@ def fresh(folder: Path, run: Path) -> bool:
 
 
 def _slim(alignment: Alignment) -> Alignment:
-    rows = alignment.basis.contiguous()
     facts = {
         name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts
     }
-    site: Site = alignment.site
-    mask = alignment.mask[alignment.mask]
-    return Alignment(rows, mask, site, alignment.property, alignment.method, alignment.model, facts)
+    return replace(alignment.compact(), facts=facts)
 
 
 def _measure(checkpoint: Checkpoint, alignments, probes, scenes) -> list[dict[str, Any]]:
@@ -178,7 +175,8 @@ def _novel(checkpoint: Checkpoint, alignments, bank, pairs) -> list[dict[str, An
 def _random(item: Alignment) -> Alignment:
     """As many directions at the same site, drawn at random: the control."""
     basis = random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
-    return Alignment(basis, item.mask, item.site, item.property, "random_subspace", item.model)
+    every = torch.ones(item.size, dtype=torch.bool)
+    return Alignment(basis, every, item.site, item.property, "random_subspace", item.model)
 
 
 def _steering(checkpoint: Checkpoint, probes, scenes) -> list[dict[str, Any]]:

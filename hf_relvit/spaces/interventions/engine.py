@@ -141,15 +141,13 @@ def _swap(served: Served, state: State, table: SceneTable, tokens: torch.Tensor,
     for key, item in found.items():
         site, where = item.site, tokens[[state.edited]].to(states[item.site].device)
         giver, other = given[site][:, theirs[state.giver]], given[site][:, theirs[1 - state.giver]]
-        bases = item.basis, item.basis, served.random_bases[key]
-        yield (
-            site,
-            [
-                _into(states[site], where, value, basis)
-                for value, basis in zip((giver, other, giver), bases)
-            ],
-            item.size,
-        )
+        operator = item.operator(where.device)
+        edits = [
+            intervene(states[site], where, value.to(states[site]), *operator)
+            for value in (giver, other)
+        ]
+        edits.append(_into(states[site], where, giver, served.random_bases[key]))
+        yield site, edits, item.size
 
 
 def _steer(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
@@ -188,7 +186,12 @@ def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tenso
         places = where.to(states[site].device)
         yield (
             site,
-            [_into(states[site], places, vectors @ basis, basis) for basis in (item.basis, random)],
+            [
+                _into(
+                    states[site], places, vectors @ item.write_basis, item.basis, item.write_basis
+                ),
+                _into(states[site], places, vectors @ random, random),
+            ],
             item.size,
         )
 
@@ -197,10 +200,15 @@ _ACTIONS = {"swap": _swap, "steer": _steer, "inject": _inject}
 
 
 def _into(
-    residual: torch.Tensor, where: torch.Tensor, value: torch.Tensor, basis: torch.Tensor
+    residual: torch.Tensor,
+    where: torch.Tensor,
+    value: torch.Tensor,
+    basis: torch.Tensor,
+    write: torch.Tensor | None = None,
 ) -> torch.Tensor:
     ones = torch.ones(len(basis), device=residual.device)
-    return intervene(residual, where, value.to(residual), basis.to(residual.device), ones)
+    written = (basis if write is None else write).to(residual.device)
+    return intervene(residual, where, value.to(residual), basis.to(residual.device), ones, written)
 
 
 def _goal(state: State, limits: Limits, truth: int) -> int:
