@@ -249,16 +249,24 @@ def read_as(path: Path, shape: Any = AnyFacts) -> Any:
 
 
 def check_shape(values: Any, shape: Any, problem: str, cure: str) -> None:
-    """Raise RelViTError, in one line, unless values have a shape.
+    """Raise RelViTError, in one line, unless values have a shape; arguments as ``read_as_shape``."""
+    read_as_shape(values, shape, problem, cure)
+
+
+def read_as_shape(values: Any, shape: Any, problem: str, cure: str) -> Any:
+    """Values of JSON or YAML as a type.
 
     Args:
-        values: as read from JSON or YAML.
+        values: as read.
         shape: a type that msgspec knows: TypedDict, dataclass, list[int] ...
         problem: how the line begins.
         cure: how it ends.
+
+    Raises:
+        RelViTError: they have another shape, in one line.
     """
     try:
-        msgspec.convert(values, shape, strict=True)
+        return msgspec.convert(values, shape, strict=True)
     except msgspec.ValidationError as error:
         reason = str(error).replace("`object`", "a mapping").replace("`array`", "a list")
         raise RelViTError(f"{problem}: {reason.replace(' - at `$', ' at `')}; {cure}") from error

@@ -31,6 +31,7 @@ FLOORS = (
     ("training",),
     ("metrics", "figures"),
     ("analysis",),
+    ("recipes",),
     ("report", "model_cards"),
     ("study",),
     ("hub",),

@@ -11,7 +11,7 @@ import pytest
 
 import hf_relvit
 from hf_relvit.errors import RelViTError
-from hf_relvit.study.causal import RunAnalyses
+from hf_relvit.study.causal import study_layers
 from hf_relvit.study.plan import CausalConfig
 from hf_relvit.training.config import TrainConfig
 
@@ -57,7 +57,6 @@ def test_a_backbone_of_a_study_runs_no_code_of_its_own(tmp_path, monkeypatch):
     (folder / "config.json").write_text(json.dumps(named))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\n"))
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
-    bench = RunAnalyses(TrainConfig(backbone=str(folder)), CausalConfig(), tmp_path / "run")
     with pytest.raises(RelViTError, match="backbone"):
-        _ = bench.layers
+        study_layers(TrainConfig(backbone=str(folder)), CausalConfig())
     assert not ran.exists()

@@ -13,9 +13,9 @@ from huggingface_hub import HfApi
 from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglement
 from ..errors import RelViTError
 from ..files import write_table
+from ..recipes.alignment import own_alignments
 from ..report.folder import RunFolder
 from ..report.pages import embedded, write_page
-from ..report.readings import own_alignments
 from ..report.results import RESULTS_FILE, RunResults, collect_results
 from ..words import TASK_QUESTIONS, split_name
 from .client import check_id, hub_errors

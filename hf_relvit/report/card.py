@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
 
+import pandas as pd
 import yaml
 from huggingface_hub import (
     EvalResult,
@@ -22,12 +23,13 @@ from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
 from ..files import write_text
-from ..measurements import Measurement, Reading
+from ..measurements import Measurement
+from ..recipes.alignment import read as read_alignment
+from ..recipes.recipes import SECTIONS
 from ..training.config import upgrade
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from . import readings
-from .captions import CAPTIONS
 from .folder import VIEWER, figure_path
 from .results import RunResults, of_training, version_tag
 
@@ -39,10 +41,7 @@ FIGURES = {
     figure_path("accuracy"): ("accuracy", "Accuracy by test set"),
     figure_path("attention"): ("attention", "Attention stages by layer"),
     VIEWER: ("attention", "Attention of single heads on one scene"),
-    figure_path("alignment"): ("alignment", "Interchange interventions by layer"),
-    figure_path("novel"): ("novel", "Novel representations by layer"),
-    figure_path("probes"): ("probes", "Probes by layer"),
-    figure_path("steering"): ("steering", "Steering by layer"),
+    **{figure_path(name): (name, each.figure_title) for name, each in SECTIONS.items()},
     figure_path("stimuli"): (None, "Example scenes with their answers"),
     figure_path("history"): (None, "Loss and validation accuracy in training"),
 }
@@ -256,27 +255,16 @@ def sections(results: RunResults) -> list[Section]:
         )
         rows = readings.attention(results.attention)
         parts.append(Section("attention", "Where its objects look", caption, rows))
-    for analysis, read in readings.READERS.items():
-        if analysis in results.tables:
-            parts.append(_causal_section(analysis, read(results.table(analysis))))
-    return parts
+    measured = [name for name in SECTIONS if name in results.tables]
+    return [*parts, *[_causal_section(name, results.table(name)) for name in measured]]
 
 
-_CLAIMS = {
-    "alignment": "the answer follows the swap more often than in all controls",
-    "novel": "values of other objects work better than random vectors",
-    "probes": "it can be read",
-    "steering": "the push along the probe does more than its controls",
-}
-
-
-def _causal_section(analysis: str, found: list[Reading]) -> Section:
-    heading, caption = CAPTIONS[analysis]
+def _causal_section(analysis: str, table: pd.DataFrame) -> Section:
+    told = SECTIONS[analysis]
+    found = told.read(table)
     rows = [part for reading in found for part in reading.parts.values()]
-    conclusions = [
-        f"{reading.effect.name}: {reading.conclusion(_CLAIMS[analysis])}." for reading in found
-    ]
-    return Section(analysis, heading, caption, rows, conclusions)
+    conclusions = [f"{reading.effect.name}: {told.conclusion(reading)}." for reading in found]
+    return Section(analysis, told.heading, told.caption, rows, conclusions)
 
 
 @dataclass(frozen=True)
@@ -326,7 +314,7 @@ def _scores(results: RunResults) -> list[Score]:
     ]
     pairs = Reference("relvit/counterfactuals", f"{task}-{config}", revision)
     swaps = results.table("alignment")
-    for reading in readings.alignment(swaps) if len(swaps) else []:
+    for reading in read_alignment(swaps) if len(swaps) else []:
         if reading.split == "test":
             split = f"test_{reading.subject}"
             scores.append(Score(pairs, split, "interchange_accuracy", reading.effect))

@@ -8,9 +8,9 @@ import pandas as pd
 
 from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
+from ..recipes.alignment import own_alignments
 from ..tables import read_table
 from .folder import RunFolder
-from .readings import own_alignments
 from .tables import setting_of
 
 

@@ -3,7 +3,7 @@
     run = RunFolder(Path("runs/quick/seed0"))
     run.table("accuracy")                        # one row per split and kind of pair
     run.alignment("color", 2)                    # opened, ready to be attached to a model
-    run.finished(PROBE.format("judgement"))      # whether that cell is finished
+    run.finished(probe_cell("judgement"))        # whether that cell is finished
 
 ``docs/run_folder.md`` is made of ``LAYOUT`` by ``layout_page``.
 """
@@ -25,6 +25,9 @@ from ..files import write_json, write_table
 from ..manifest import MANIFEST, is_finished
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
+from ..recipes.alignment import FOLDERS, alignment_cell
+from ..recipes.probes import probe_cell
+from ..recipes.recipes import SECTIONS
 from ..schemas import read_as
 from ..tables import read_table
 from ..training.folder import TrainingFolder
@@ -33,38 +36,20 @@ DATA = "data"
 TRAINING = "training"
 EVALUATION = "evaluation"
 ATTENTION = "attention"
-ALIGNMENT = "das/{}-{}"
-RANDOM_ALIGNMENT = "das_random/{}-{}"
-NOVEL = "novel/{}"
-PROBE = "probes/{}"
-STEERING = "steering"
 PHOTOREALISTIC = "photorealistic/{}"
-"""Cells, by their folders in the run's."""
+"""Cells, by their folders in the run's; those of the recipes stand with these."""
 
-CAUSAL_KEYS = {
-    "alignment": ("property", "layer", "split", "score", "control", "weights", "condition"),
-    "novel": ("property", "layer", "baseline", "method", "condition"),
-    "probes": ("layer", "target", "form", "condition"),
-    "steering": ("layer", "alpha", "pair", "condition"),
-}
-"""Causal analysis -> the columns that tell the rows of its table apart."""
-
-SCORES = "scores.parquet"
-"""The table of an alignment, in its cell."""
 _ACCURACY = "accuracy.parquet"
 _TABLES = {
     "accuracy": f"{EVALUATION}/{_ACCURACY}",
     "attention": f"{ATTENTION}/attention.parquet",
     "photorealistic": f"photorealistic/accuracy/{_ACCURACY}",
-    "alignment": f"das*/*/{SCORES}",
-    "novel": "novel/*/novel.parquet",
-    "probes": "probes/*/probes.parquet",
-    "steering": "steering/steering.parquet",
+    **{name: section.tables for name, section in SECTIONS.items()},
 }
 _COLUMNS = {
     "accuracy": ("split", "condition", "base_accuracy"),
     "photorealistic": ("split", "condition", "base_accuracy"),
-    **CAUSAL_KEYS,
+    **{name: section.keys for name, section in SECTIONS.items()},
 }
 _PROVENANCE = "provenance.json"
 VIEWER = f"{ATTENTION}/viewer.png"
@@ -96,11 +81,7 @@ LAYOUT = (
     Entry(_TABLES["accuracy"], "accuracy per split and kind of pair"),
     Entry(_TABLES["attention"], "attention per layer and head, with `attention.json`"),
     Entry(VIEWER, "the attention of single heads on one scene"),
-    Entry("das/<property>-<layer>/", f"an alignment, and its scores and controls in `{SCORES}`"),
-    Entry("das_random/<property>-<layer>/", "the same of the network with random weights"),
-    Entry("novel/<property>/novel.parquet", "answers to values that no object has"),
-    Entry("probes/<target>/probes.parquet", "what probes read at each layer, with the probes"),
-    Entry(_TABLES["steering"], "answers of pairs that were pushed along a probe"),
+    *[Entry(*line) for section in SECTIONS.values() for line in section.layout.items()],
     Entry(_TABLES["photorealistic"], "zero-shot accuracy on photorealistic pairs"),
     Entry("photorealistic/frozen/", "whether similarity of tokens solves the photorealistic set"),
     Entry("photorealistic/attention/", "attention stages on photorealistic pairs"),
@@ -118,12 +99,6 @@ LAYOUT = (
 def figure_path(name: str) -> str:
     """A figure of the report as PNG, by its path in the run."""
     return f"{_FIGURES}/{name}.png"
-
-
-def alignment_cell(prop: str, layer: int, weights: str = "trained") -> str:
-    """The cell of an alignment, of the trained model or of "random" weights."""
-    template = ALIGNMENT if weights == "trained" else RANDOM_ALIGNMENT
-    return template.format(prop, layer)
 
 
 @dataclass(frozen=True)
@@ -209,7 +184,7 @@ class RunFolder:
         """A table of the run.
 
         Args:
-            name: "accuracy", "attention", "photorealistic" or a causal analysis (``CAUSAL_KEYS``).
+            name: "accuracy", "attention", "photorealistic" or of an analysis (``recipes.SECTIONS``).
             finished: leave out cells that are not finished.
 
         Raises:
@@ -223,8 +198,8 @@ class RunFolder:
         )
 
     def causal_tables(self) -> dict[str, pd.DataFrame]:
-        """The tables of the causal analyses, in the order of ``CAUSAL_KEYS``; those that the run has."""
-        return {name: self.table(name) for name in CAUSAL_KEYS if self.table_files(name)}
+        """The tables of the recipes' sections, in their order; those that the run has."""
+        return {name: self.table(name) for name in SECTIONS if self.table_files(name)}
 
     @property
     def stages(self) -> AttentionStages:
@@ -257,7 +232,9 @@ class RunFolder:
 
     def alignment_folders(self) -> list[Path]:
         """The folders of all alignments of the trained model."""
-        return sorted(file.parent for file in self.path.glob("das/*/alignment.json"))
+        return sorted(
+            file.parent for file in self.path.glob(f"{FOLDERS['trained']}/*/alignment.json")
+        )
 
     def alignment(self, prop: str, layer: int) -> Alignment:
         """An alignment of the trained model."""
@@ -265,7 +242,7 @@ class RunFolder:
 
     def probes(self, target: str = "judgement") -> Probes:
         """The probes of a target."""
-        return Probes.load(self.cell(PROBE.format(target)))
+        return Probes.load(self.cell(probe_cell(target)))
 
     @property
     def data_manifest(self) -> dict[str, Any] | None:
@@ -348,7 +325,7 @@ def write_accuracy(cell: Path, table: pd.DataFrame, **facts: Any) -> None:
 
 def is_of_random_weights(name: str) -> bool:
     """Whether a file, by its path in the run, is of the network with random weights."""
-    return PurePosixPath(name).parts[0] == PurePosixPath(RANDOM_ALIGNMENT).parts[0]
+    return PurePosixPath(name).parts[0] == FOLDERS["random"]
 
 
 def layout_page() -> str:

@@ -12,16 +12,21 @@ import pandas as pd
 
 from ..errors import RelViTError
 from ..provenance import dataset_checksum
+from ..recipes.recipes import SECTIONS
 from ..schemas import PublishedRun, check_shape
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
-from .folder import CAUSAL_KEYS, RunFolder
+from .folder import RunFolder
 from .redaction import without_local
 
 RESULTS_FILE = "results.json"
 FORMAT_VERSION = 1
-WHOLE_CONDITIONS = ("all", "trained", "shuffled", "flip", "agree")
-"""Conditions over all scenes; the rows of single kinds of scenes stay in the Parquet tables."""
+PUBLISHED = {
+    "accuracy": (),
+    "photorealistic": ("all",),
+    **{name: section.published for name, section in SECTIONS.items()},
+}
+"""Table -> the conditions whose rows are kept, all where none is named; the others stay in the Parquet tables."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class RunResults:
         validation: ``accuracy, ci_low, ci_high, n`` at the end of training.
         versions: package -> version, of the training.
         data: what was evaluated on: ``task, config, version, seed, checksum, generator``; None without evaluation.
-        tables: "accuracy", "photorealistic", the causal analyses (``folder.CAUSAL_KEYS``) -> rows; those there are.
+        tables: "accuracy", "photorealistic", the analyses (``recipes.SECTIONS``) -> rows; those there are.
         attention: scores of the attention stages, with ``n`` (scenes); empty if not measured.
     """
 
@@ -86,11 +91,11 @@ def collect_results(run: RunFolder) -> RunResults:
     if run.training_alone:
         return trained
     tables: dict[str, list[dict[str, Any]]] = {}
-    for name in ("accuracy", "photorealistic", *CAUSAL_KEYS):
+    for name, conditions in PUBLISHED.items():
         if run.table_files(name, finished=True):
             rows = run.table(name, finished=True)
-            whole = rows if name == "accuracy" else rows[rows.condition.isin(WHOLE_CONDITIONS)]
-            tables[name] = whole.astype(object).to_dict("records")
+            kept = rows[rows.condition.isin(conditions)] if conditions else rows
+            tables[name] = kept.astype(object).to_dict("records")
     manifest = run.data_manifest
     return dataclasses.replace(
         trained,

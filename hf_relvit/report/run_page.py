@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,20 +12,24 @@ from ..analysis.attention import AttentionStages
 from ..figures.attention import attention_figure, head_reach
 from ..figures.training import accuracy_figure, history_figure
 from ..files import atomic_write
+from ..recipes.recipes import RECIPES, SECTIONS, fits
 from ..stimuli.preview import contact_sheet
 from ..training.config import TrainConfig
 from ..words import TASK_QUESTIONS, condition_name, split_name
 from . import sentences
-from .captions import CAPTIONS
 from .folder import DATA, RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .seeds import compare, save_causal
-from .sentences import SENTENCES
 
 
 def write_report(
-    study: str, runs: Mapping[str, TrainConfig], out: Path, *, photorealistic: bool = False
+    study: str,
+    runs: Mapping[str, TrainConfig],
+    out: Path,
+    *,
+    photorealistic: bool = False,
+    analyses: Sequence[str] = (),
 ) -> Path:
     """Write ``out / "report.html"`` from the saved tables; where there are several runs, a page for each of them too.
 
@@ -34,6 +38,7 @@ def write_report(
         runs: name -> settings.
         out: folder of the study.
         photorealistic: whether models were to be tested on photorealistic scenes.
+        analyses: names of the recipes that were asked for.
 
     Returns:
         Its path.
@@ -41,11 +46,11 @@ def write_report(
     folder = StudyFolder(out)
     if len(runs) == 1:
         ((name, config),) = runs.items()
-        return _run_page(study, config, folder.run(name), folder.report, photorealistic)
+        return _run_page(study, config, folder.run(name), folder.report, photorealistic, analyses)
     pages = {}
     for name, config in runs.items():
         run = folder.run(name)
-        pages[name] = _run_page(study, config, run, run.report, photorealistic)
+        pages[name] = _run_page(study, config, run, run.report, photorealistic, analyses)
     comparison = compare(list(runs), out)
     settings = {
         setting: {analysis: embedded(file) for analysis, file in figures.items()}
@@ -62,12 +67,17 @@ def write_report(
         settings=settings,
         correlation=comparison.correlation and embedded(comparison.correlation),
         kinds=len(comparison.figures),
-        captions=CAPTIONS,
+        sections=SECTIONS,
     )
 
 
 def _run_page(
-    study: str, config: TrainConfig, run: RunFolder, path: Path, photorealistic: bool
+    study: str,
+    config: TrainConfig,
+    run: RunFolder,
+    path: Path,
+    photorealistic: bool,
+    analyses: Sequence[str],
 ) -> Path:
     """The page of one run, and its figures in the run's folder."""
     table = run.table("accuracy")
@@ -90,7 +100,10 @@ def _run_page(
         images={name: embedded(file) for name, file in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
-        causal={name: (*CAPTIONS[name], SENTENCES[name](frame)) for name, frame in causal.items()},
+        causal={
+            name: (SECTIONS[name], SECTIONS[name].tell(frame)) for name, frame in causal.items()
+        },
+        left_out=_left_out(config.task, analyses),
         photorealistic=photos and photorealistic_section(photos, stages, test, run.figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
         rows=_named(table),
@@ -104,6 +117,17 @@ def _run_page(
         ],
         details=json.dumps(settings, indent=1),
     )
+
+
+def _left_out(task: str, analyses: Sequence[str]) -> str:
+    """Which analyses were asked for and cannot be made of the task; "" for none."""
+    recipes = [RECIPES[name] for name in analyses if not fits(RECIPES[name], task)]
+    headings = [recipe.section.heading for recipe in recipes if recipe.section]
+    if not headings:
+        return ""
+    questions = " ".join(f"“{heading}”" for heading in headings)
+    reason = f"They swap properties between counterfactual pairs, and the task {task} has none."
+    return f"Left out: {questions} {reason}"
 
 
 def _draw(

@@ -10,22 +10,15 @@ import numpy as np
 import pandas as pd
 
 from ..analysis.correlation import MINIMUM, correlate
-from ..figures.causal import alignment_figure, novel_figure, probe_figure, steering_figure
 from ..figures.comparison import curves_figure, settings_figure
 from ..figures.training import accuracy_figure
 from ..files import write_table
+from ..recipes.recipes import SECTIONS
 from .collect import collect
-from .folder import CAUSAL_KEYS, RunFolder, StudyFolder
+from .folder import RunFolder, StudyFolder
 from .pages import save_figures
 from .photorealistic_page import PhotoResults
 from .tables import curves, over_seeds, setting_of
-
-FIGURES = {
-    "alignment": alignment_figure,
-    "novel": novel_figure,
-    "probes": probe_figure,
-    "steering": steering_figure,
-}
 
 
 @dataclass(frozen=True)
@@ -92,13 +85,13 @@ def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
         "seeds": seeds,
         "curves": _stacked(logged),
     }
-    for analysis, columns in CAUSAL_KEYS.items():
+    for analysis, section in SECTIONS.items():
         parts = {}
         for run, found in causal.items():
             if analysis in found:
                 parts[run] = found[analysis]
         if parts:
-            tables[analysis] = over_seeds(_stacked(parts), columns)
+            tables[analysis] = over_seeds(_stacked(parts), section.keys)
     return tables
 
 
@@ -107,7 +100,7 @@ def _setting_figures(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str,
     whole = tables["accuracy"].assign(condition="all")
     figure = accuracy_figure(whole)
     accuracy = save_figures(figure, folder / "accuracy")
-    causal = {name: table for name, table in tables.items() if name in FIGURES and len(table)}
+    causal = {name: table for name, table in tables.items() if name in SECTIONS and len(table)}
     return {"accuracy": accuracy, **save_causal(causal, folder)}
 
 
@@ -126,7 +119,7 @@ def save_causal(
     """
     saved = {}
     for analysis, table in tables.items():
-        figure = FIGURES[analysis](table, reach)
+        figure = SECTIONS[analysis].figure(table, reach)
         saved[analysis] = save_figures(figure, folder / analysis)
     return saved
 

@@ -10,47 +10,31 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RelViTError
 from ..geometry import geometry
 from ..limits import MOST_RUNS, check_count, check_finite, check_seed
-from ..schemas import check_shape
+from ..recipes.recipe import Sizes
+from ..recipes.recipes import RECIPES
+from ..schemas import check_shape, read_as_shape
 from ..stimuli.scenes import check_scenes
-from ..training.config import PRESETS, TrainConfig, read_yaml, resolve, unknown_key
+from ..training.config import PRESETS, TrainConfig, check_value, read_yaml, resolve, unknown_key
 
 if TYPE_CHECKING:
     from .photorealistic import PhotoSet
 
-ANALYSES = {"das": (), "das_random": (), "novel": ("das",), "probes": (), "steering": ("probes",)}
-"""The causal analyses, each with those that it builds on; "das_random" is DAS on random weights."""
-
 
 @dataclass(frozen=True)
-class CausalConfig:
-    """How deep the causal analysis goes.
+class CausalConfig(Sizes):
+    """Which analyses a study makes of each run, and how deep they go."""
 
-    The paper takes 2,000 pairs, 20 epochs and, for its probes, 4,000 scenes; these are for a laptop.
-    """
-
-    method: Literal["das", "closed_form"] = "das"
-    """How alignments are found: by a search, or by "closed_form" from labeled scenes in a fraction of the time."""
-    pairs: int = 512
-    """Pairs to find each alignment on."""
-    test_pairs: int = 320
-    """Pairs to score it on, for each split, and to inject novel representations into."""
-    epochs: int = 6
-    """Passes over the pairs. With the quick model 6 and 12 reach the same accuracy (three seeds)."""
-    scenes: int = 1000
-    """Scenes to fit each probe and each closed form on."""
-    test_scenes: int = 320
-    """Scenes to test probes on, and to steer."""
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
-    analyses: list[str] = dataclasses.field(default_factory=lambda: list(ANALYSES))
-    """Which of ANALYSES to do; all by default."""
-    cache_gb: float = 8.0
-    """Memory for activations; the rest goes to disk. Does not change the result."""
+    analyses: list[str] = dataclasses.field(default_factory=lambda: list(RECIPES))
+    """Which recipes to do; all by default. What a task cannot have is left out."""
+    settings: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Recipe -> further settings of its config, such as {probes: {epochs: 20}}."""
 
     def __post_init__(self):
         for name, kind in typing.get_type_hints(type(self)).items():
@@ -64,16 +48,41 @@ class CausalConfig:
             if getattr(self, name) < 1:
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
         for name in self.analyses:
-            if name not in ANALYSES:
-                raise RelViTError(
-                    f"unknown causal analysis {name!r}: expected some of {', '.join(ANALYSES)}"
-                )
-            if missing := [need for need in ANALYSES[name] if need not in self.analyses]:
+            _check_recipe(name)
+            if missing := [need for need in RECIPES[name].needs if need not in self.analyses]:
                 raise RelViTError(
                     f"causal analysis {name!r} builds on {missing[0]!r}: add it to analyses"
                 )
         if self.layers is not None and not self.layers:
             raise RelViTError("causal layers []: name at least one, or leave them out for all")
+        checked = {name: _recipe_settings(name, given) for name, given in self.settings.items()}
+        object.__setattr__(self, "settings", checked)
+
+
+def _check_recipe(name: str) -> None:
+    if name not in RECIPES:
+        raise RelViTError(
+            f"unknown causal analysis {name!r}: expected some of {', '.join(RECIPES)}"
+        )
+
+
+def _recipe_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a recipe in the types of its config.
+
+    Raises:
+        RelViTError: unknown ones, values out of their range, or what the study decides.
+    """
+    _check_recipe(name)
+    recipe = RECIPES[name]
+    known = typing.get_type_hints(recipe.config)
+    for key, value in given.items():
+        if key in recipe.decided:
+            raise RelViTError(f"causal settings {name} {key}: the study decides it, leave it out")
+        if key not in known:
+            raise unknown_key(f"causal settings {name} {key}", list(known))
+        check_value(f"causal settings {name} {key}", value, known[key])
+    config = read_as_shape(given, recipe.config, f"causal settings {name}", "correct the setting")
+    return {key: getattr(config, key) for key in given}
 
 
 @dataclass(frozen=True)

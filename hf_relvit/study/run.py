@@ -69,7 +69,13 @@ def report_study(study: Study, out: Path) -> Path:
 
     runs = {run.name: run.config for run in study.runs}
     try:
-        return write_report(study.name, runs, out, photorealistic=study.photorealistic is not None)
+        return write_report(
+            study.name,
+            runs,
+            out,
+            photorealistic=study.photorealistic is not None,
+            analyses=study.causal.analyses if study.causal is not None else (),
+        )
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OSError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RelViTError(

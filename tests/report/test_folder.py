@@ -10,11 +10,11 @@ import pytest
 import hf_relvit
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import write_json
+from hf_relvit.recipes.alignment import alignment_cell
+from hf_relvit.recipes.recipes import SECTIONS
 from hf_relvit.report.folder import (
-    CAUSAL_KEYS,
     RunFolder,
     StudyFolder,
-    alignment_cell,
     layout_page,
 )
 from hf_relvit.training.folder import TrainingFolder
@@ -71,7 +71,7 @@ LACKING = {
     "probes": lambda run: run.probes(),
     "evaluation": lambda run: run.evaluation_provenance,
     "open": lambda run: RunFolder.open(run.path),
-    **{name: lambda run, name=name: run.table(name) for name in CAUSAL_KEYS},
+    **{name: lambda run, name=name: run.table(name) for name in SECTIONS},
 }
 
 
@@ -92,7 +92,7 @@ def test_what_is_optional_is_empty(tmp_path):
     assert not run.finished(alignment_cell("color", 0))
 
 
-@pytest.mark.parametrize("name", ["accuracy", "photorealistic", *CAUSAL_KEYS])
+@pytest.mark.parametrize("name", ["accuracy", "photorealistic", *SECTIONS])
 def test_a_table_of_an_older_version_is_one_line(tmp_path, name):
     places = {
         "accuracy": "evaluation/accuracy.parquet",

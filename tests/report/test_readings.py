@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hf_relvit.measurements import Measurement, exceeds_controls
-from hf_relvit.report import readings, sentences
+from hf_relvit.recipes.recipes import SECTIONS
 from hf_relvit.report.card import run_card, sections
 from hf_relvit.report.results import RunResults
 
@@ -88,9 +88,9 @@ RUN = {
 @pytest.mark.parametrize(("control", "holds"), [(0.4, True), (0.72, False)])
 def test_report_and_card_claim_by_the_rule_and_alike(analysis, control, holds):
     frame = TABLES[analysis](control)
-    (reading,) = readings.READERS[analysis](frame)
+    (reading,) = SECTIONS[analysis].read(frame)
     assert reading.holds() is holds
-    prose = sentences.SENTENCES[analysis](frame)
+    prose = SECTIONS[analysis].tell(frame)
     assert ("no effect is claimed" in prose) is not holds
 
     results = RunResults(**RUN, tables={analysis: frame.to_dict("records")})
@@ -106,11 +106,11 @@ def test_report_and_card_claim_by_the_rule_and_alike(analysis, control, holds):
 def test_random_weights_have_their_own_floor():
     frame = alignment(0.4)
     frame.loc[frame.weights == "random", "floor"] = 0.45
-    (reading,) = readings.alignment(frame)
+    (reading,) = SECTIONS["alignment"].read(frame)
     assert (reading.effect.floor, reading.effect.base_floor) == (0.2, 0.45)
     text = run_card(RunResults(**RUN, tables={"alignment": frame.to_dict("records")})).text
     assert "0.300 (its own floor 0.450)" in text
-    assert readings.alignment(alignment(0.4))[0].effect.base_floor is None
+    assert SECTIONS["alignment"].read(alignment(0.4))[0].effect.base_floor is None
 
 
 @pytest.mark.parametrize("value", ["a|b", "<img src=x>", "[x](y)", "a\nb", "*b*", "`c`"])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hf_relvit.recipes.recipes import SECTIONS
 from hf_relvit.report import sentences
 from hf_relvit.training.config import TrainConfig
 
@@ -89,7 +90,7 @@ def test_alignment_takes_the_best_layer_and_its_own_controls():
     )
     chance = (frame.weights == "random") & (frame.layer == 1)
     frame.loc[chance, "accuracy"] = 0.99
-    text = sentences.alignment(frame)
+    text = SECTIONS["alignment"].tell(frame)
     assert (
         "color 83% (layer 3; 95 % interval 10% to 90%, n = 40; pairs that were same 83%, different 83%"
         in text
@@ -110,7 +111,7 @@ def test_novel_reads_all_methods_where_known_values_work_best():
         for method, values in methods.items()
         for layer in (0, 1)
     ]
-    text = sentences.novel(table("property condition baseline method layer accuracy", *rows))
+    text = SECTIONS["novel"].tell(table("property condition baseline method layer accuracy", *rows))
     assert (
         "shape, layer 0: another object's 90%, two added 50%, two averaged 40%, sampled 30%, random 20%"
         in text
@@ -124,7 +125,7 @@ def test_probes_and_steering_name_the_control_of_the_same_place():
         ("color", "trained", 2, 0.8),
         ("color", "shuffled", 0, 0.4),
     ]
-    text = sentences.probes(
+    text = SECTIONS["probes"].tell(
         table("target condition layer accuracy", *rows, ("color", "shuffled", 2, 0.1))
     )
     assert "80% (layer 2; 95 % interval 10% to 90%, n = 40; shuffled 10%)" in text
@@ -134,6 +135,6 @@ def test_probes_and_steering_name_the_control_of_the_same_place():
         for condition, accuracies in {"flip": (0.2, 0.7), "shuffled": (0.6, 0.3)}.items()
         for (layer, alpha), accuracy in zip(((0, 1.0), (4, 0.5)), accuracies)
     ]
-    text = sentences.steering(table("condition layer alpha pair accuracy", *rows))
+    text = SECTIONS["steering"].tell(table("condition layer alpha pair accuracy", *rows))
     assert "flips 70% of the answers (layer 4, α = 0.5, sample pair;" in text
     assert "shuffled probe flips 30%, none 50%" in text

@@ -1,6 +1,14 @@
+import dataclasses
+
 import pytest
 
+from hf_relvit.analysis.steering import SteeringConfig
 from hf_relvit.errors import RelViTError
+from hf_relvit.recipes.probes import FORMS, probe_cell
+from hf_relvit.recipes.recipe import Subject
+from hf_relvit.recipes.recipes import RECIPES, fits
+from hf_relvit.stimuli.discrimination import DISCRIMINATION
+from hf_relvit.stimuli.tasks import TASKS
 from hf_relvit.study.plan import CausalConfig, plan
 from hf_relvit.study.run import cells_of
 from hf_relvit.training.config import PRESETS
@@ -75,6 +83,19 @@ def test_values_may_have_names(tmp_path):
             "causal: {analyses: [das, steering]}",
             "causal analysis 'steering' builds on 'probes': add it",
         ),
+        ("causal: {settings: {dass: {}}}", "unknown causal analysis 'dass'"),
+        ("causal: {settings: {probes: {epoch: 3}}}", "unknown key 'causal settings probes epoch'"),
+        ("causal: {settings: {probes: {epochs: 0}}}", "epochs 0: expected at least 1"),
+        (
+            "causal: {settings: {probes: {epochs: ten}}}",
+            "causal settings probes epochs 'ten': expected a number",
+        ),
+        (
+            "causal: {settings: {novel: {methods: [addd]}}}",
+            "novel methods .*: expected one of known, added",
+        ),
+        ("causal: {settings: {das: {property: shape}}}", "das property: the study decides it"),
+        ("causal: {settings: [probes]}", "causal settings .*: Expected a mapping"),
         ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
         ("disentanglement: {layers: 1}", "unknown key 'layers' in disentanglement: did you mean"),
@@ -110,3 +131,43 @@ def test_causal_analyses_can_be_chosen(tmp_path):
         "steering",
     ]
     assert names("[steering, probes]")[4:] == few  # in the order of their needs
+
+
+def test_a_recipe_has_further_settings_and_only_its_cells_and_those_that_read_them_depend_on_them(
+    tmp_path,
+):
+    def cells(text):
+        study = plan(grid(tmp_path, f"causal: {{layers: [1]{text}}}"))
+        return {cell.name: cell for cell in cells_of(study.runs[0], study, tmp_path)}
+
+    before = cells("")
+    after = cells(", settings: {probes: {epochs: 3, unit: token}}")
+    changed = {name for name, cell in after.items() if cell.settings != before[name].settings}
+    assert changed == {name for name in after if name.startswith(("probes/", "steering"))}
+    given = after["steering"].settings["causal"]["settings"]
+    assert given == {"probes": {"epochs": 3, "unit": "token"}}
+    assert "settings" not in before["steering"].settings["causal"]  # as in older studies
+
+
+def test_the_settings_of_a_recipe_have_the_types_of_its_config():
+    causal = CausalConfig(settings={"steering": {"alphas": [1, 2]}})
+    subject = Subject(None, None, [0], causal, 3, None, causal.settings)
+    config = subject.config("steering", SteeringConfig, alphas=(5.0,), scenes=16)
+    assert config == SteeringConfig((1.0, 2.0), scenes=16)
+
+
+@pytest.fixture
+def above(monkeypatch):
+    """A task without counterfactual pairs."""
+    task = dataclasses.replace(DISCRIMINATION, name="above", swaps=None)
+    monkeypatch.setitem(TASKS, "above", task)
+
+
+def test_a_task_without_counterfactual_pairs_has_the_analyses_that_need_none(above, tmp_path):
+    study = plan(grid(tmp_path, "task: above\ncausal: {layers: [1]}"))
+    names = [cell.name for cell in cells_of(study.runs[0], study, tmp_path)]
+    assert names[4:] == [*map(probe_cell, FORMS), "steering"]
+    assert [name for name, recipe in RECIPES.items() if fits(recipe, "above")] == [
+        "probes",
+        "steering",
+    ]

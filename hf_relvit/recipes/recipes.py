@@ -1,0 +1,27 @@
+"""The recipes that there are. A new one is a file beside ``steering.py`` and an entry in this list."""
+
+from __future__ import annotations
+
+from ..stimuli.tasks import task_of
+from .alignment import ALIGNMENT, RANDOM_ALIGNMENT
+from .novel import NOVEL
+from .probes import PROBES
+from .recipe import Recipe, Section
+from .steering import STEERING
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (ALIGNMENT, RANDOM_ALIGNMENT, NOVEL, PROBES, STEERING)
+}
+"""By name, each behind those whose results it opens."""
+
+SECTIONS: dict[str, Section] = {
+    recipe.section.name: recipe.section for recipe in RECIPES.values() if recipe.section
+}
+"""What reports tell, by the name of the table, in their order."""
+
+
+def fits(recipe: Recipe, task: str) -> bool:
+    """Whether a recipe can be made of a task: the scenes and the results that it needs exist."""
+    if recipe.needs_pairs and task_of(task).swaps is None:
+        return False
+    return all(fits(RECIPES[name], task) for name in recipe.needs)
