@@ -17,7 +17,8 @@ from PIL import Image
 from hf_relvit.building import rows as dataset_rows
 from hf_relvit.building.build import build
 from hf_relvit.building.folder import check_folder
-from hf_relvit.dataset_builders.discrimination.builder import Discrimination
+from hf_relvit.building.settings import BuildConfig
+from hf_relvit.dataset_builders.scenes.builder import Scenes
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.png import encode_png
@@ -88,7 +89,7 @@ def streaming():
     }
     with tempfile.TemporaryDirectory() as cache:
         rows = iter(
-            Discrimination(cache, "b16-256", n_train=50_000)
+            Scenes(cache, "b16-256", task="discrimination", n_train=50_000)
             .as_streaming_dataset(split="train")
             .decode(False)
         )
@@ -130,7 +131,9 @@ def png():
 def building():
     def rate() -> float:
         with tempfile.TemporaryDirectory() as out:
-            seconds = machine.best(lambda: build("discrimination", "b16-256", out, num_proc=2), 1)
+            seconds = machine.best(
+                lambda: build(BuildConfig("discrimination", "b16-256"), out, processes=2), 1
+            )
             return sum(split["rows"] for split in check_folder(out, "b16-256")["splits"]) / seconds
 
     ours = rate()
@@ -160,7 +163,7 @@ def one_shard(n: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
         sizes = {"n_train": n, "n_eval": 2 * count}
-        build("discrimination", "quick-256", out, shard=f"{count}/{count}", **sizes)
+        build(BuildConfig("discrimination", "quick-256", **sizes), out, shard=f"{count}/{count}")
         print(peak_mib(), time.perf_counter() - start)
 
 

@@ -29,6 +29,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "sample_counterfactuals",
         ),
         "building.build": ("build",),
+        "building.settings": ("BuildConfig",),
         "building.folder": ("open_folder",),
         "modeling": ("RelViTConfig", "RelViTForImageClassification", "RelViTModel"),
         "modeling.checkpoints": ("Checkpoint",),

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from hf_relvit import cli
 from hf_relvit.building.build import build
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.cli import options
 from hf_relvit.report.folder import RunFolder
 from hf_relvit.study.plan import CausalConfig, Run, Study
@@ -116,7 +117,7 @@ def runs(tmp_path_factory):
     study = Study("quick", (Run("seed0", TrainConfig(**TINY)),), causal)
     run_study(study, folder / "runs" / "quick", say=lambda text: None)
     sizes = {"n_train": 8, "n_eval": 8}
-    build("rmts", "b16-32", folder / "data" / "rmts", **sizes, say=lambda text: None)
+    build(BuildConfig("rmts", "b16-32", **sizes), folder / "data" / "rmts", say=lambda text: None)
     return folder
 
 

@@ -16,6 +16,7 @@ from tiny import TINY
 import hf_relvit
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.building.build import build
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import atomic_write, write_json
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification
@@ -119,19 +120,19 @@ def test_a_checkpoint_replaces_its_own(tmp_path):
 def test_a_build_spares_what_is_there(tmp_path, name):
     before = strangers(tmp_path, [name])
     try:
-        build("rmts", "quick-32", tmp_path, n_train=16, n_eval=16, say=str)
+        build(BuildConfig("rmts", "quick-32", n_train=16, n_eval=16), tmp_path, say=str)
     except RelViTError:
         assert snapshot(tmp_path) == before
     assert snapshot(tmp_path).items() >= before.items()
 
 
 def test_a_build_made_again_spares_what_came_later(tmp_path):
-    build("rmts", "quick-32", tmp_path, n_train=16, n_eval=16, say=str)
+    build(BuildConfig("rmts", "quick-32", n_train=16, n_eval=16), tmp_path, say=str)
     before = strangers(tmp_path / "quick-32", ["notes.txt"])
     manifest = tmp_path / "quick-32" / "manifest.json"
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**values, "generator": "another"}))
-    build("rmts", "quick-32", tmp_path, n_train=16, n_eval=16, say=str)
+    build(BuildConfig("rmts", "quick-32", n_train=16, n_eval=16), tmp_path, say=str)
     assert (tmp_path / "quick-32" / "notes.txt").read_bytes() == before["notes.txt"]
     assert json.loads(manifest.read_text()) == values
 

@@ -15,6 +15,7 @@ from hf_relvit.building.build import build
 from hf_relvit.building.card import render_card
 from hf_relvit.building.farm import Farm, Job, pair_file
 from hf_relvit.building.folder import check_folder
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling.checkpoint_errors import check_weights
 from hf_relvit.report.collect import collect
@@ -32,7 +33,7 @@ ROW = {"split": "test", "condition": "all", "accuracy": 0.9, "n": 8, **SHARES}
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
-    build("rmts", "quick-32", out, n_train=8, n_eval=8, say=str)
+    build(BuildConfig("rmts", "quick-32", n_train=8, n_eval=8), out, say=str)
     return out
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hf_relvit.building.build import build
 from hf_relvit.building.folder import check_folder
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.limits import check_count, check_disk, check_finite, check_memory, check_seed
 from hf_relvit.manifest import check_manifest, manifest_settings
@@ -65,7 +66,7 @@ def test_a_training_with_a_broken_file(name, text, tmp_path):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
-    build("rmts", "quick-32", out, n_train=8, n_eval=8, say=str)
+    build(BuildConfig("rmts", "quick-32", n_train=8, n_eval=8), out, say=str)
     return out
 
 

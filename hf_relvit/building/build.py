@@ -1,66 +1,63 @@
-"""A dataset folder that plain ``load_dataset`` opens: built whole or not at all, and checked before it is read."""
+"""A dataset folder that plain ``load_dataset`` opens: built whole or not at all.
+
+    build(BuildConfig("rmts", "b16-32"), "data/rmts")        # data/rmts/b16-32/*.parquet, data/rmts/README.md
+
+1. Make the builder, which checks the settings, and compare them with what lies in the folder already.
+2. Write the rows under a temporary name; for a shard those of its range, for a join those of the finished shards.
+3. Name every file with its checksums in a manifest, and put the folder in place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..dataset_builders.counterfactuals.builder import Counterfactuals
-from ..dataset_builders.discrimination.builder import Discrimination
 from ..dataset_builders.photorealistic.builder import Photorealistic
-from ..dataset_builders.rmts.builder import RMTS
+from ..dataset_builders.scenes.builder import Scenes
 from ..errors import RelViTError
 from ..files import file_lock, write_json
 from ..limits import check_disk
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..schemas import DataManifest, read_as
-from ..stimuli.png import pixel_checksum
+from ..stimuli.tasks import TASKS
 from .card import check_card, rebuild_command, write_card
-from .common import SceneBuilder
+from .checksum import rows_checksum
 from .farm import STASH_FILES
-from .folder import dataset_files, find_damage, sha256
+from .folder import MANIFEST, dataset_files, find_damage, sha256
+from .settings import BuildConfig
 from .shards import Shard, shards_folder
 
-_Builder = SceneBuilder | Photorealistic
-_BUILDERS: dict[str, type[_Builder]] = {
-    builder.task: builder for builder in (Discrimination, RMTS, Counterfactuals, Photorealistic)
+Builder = Scenes | Counterfactuals | Photorealistic
+_OTHERS: dict[str, type[Counterfactuals | Photorealistic]] = {
+    builder.task: builder for builder in (Counterfactuals, Photorealistic)
 }
 _LEAST_ROW = 500
 """Bytes on the disk, from below: rows of the smallest images of ours take about 1,070."""
-_REQUEST = ("task", "config", "n_train", "n_eval", "seed", "objects")
 
 
 def build(
-    task: str,
-    config: str,
+    settings: BuildConfig,
     out: str | Path,
     *,
-    n_train: int | None = None,
-    n_eval: int | None = None,
-    seed: int = 0,
-    num_proc: int = 1,
-    masks: str | Path | None = None,
-    palette: str | Path | None = None,
-    variant: str | None = None,
-    options: Mapping[str, Any] | None = None,
     shard: str | None = None,
+    processes: int = 1,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
 
     Several configs of one task may share ``out``, built one after the other. A folder appears under its name only
-    when it is whole; what a killed build leaves behind is removed by the next. A finished build of the same request
+    when it is whole; what a killed build leaves behind is removed by the next. A finished build of the same settings
     is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
 
     Several machines may share the work by index range: each builds its ``shard``, in any order, into
@@ -68,238 +65,248 @@ def build(
     by file. Machines without a shared disk build anywhere; bring their folders together before the last call.
 
     Args:
-        task: "discrimination", "rmts", "counterfactuals" or "photorealistic".
-        config: "<geometry>-<combinations>", such as "b16-32"; of counterfactuals "<task>-b16-32"; of photorealistic
-            scenes "default" or "tiny".
+        settings: all that decides the rows.
         out: folder for all configs of the task.
-        n_train, n_eval: rows in the training split and in each other split; the task's own numbers by default.
-        seed: of everything random.
-        num_proc: processes; the rows do not depend on it, only how many files hold them.
-        masks, palette: your own shapes and colors (``ObjectSet.from_folder``); for photorealistic scenes, ``masks``
-            is the folder of your own objects (``Library.from_folder``).
-        variant: of the renderer of photorealistic scenes, "scalar" (the default) or "llvm". What is rendered already
-            is kept when a build is killed.
-        options: further fields of ``PhotoConfig`` for photorealistic scenes, such as ``full_rotation``; None is the
-            config's own.
         shard: "I/K" for the I-th of K parts of every split; by default all, or the parts that are there, joined.
+        processes: the rows do not depend on it, only how many files hold them.
         say: is told, in one line, when there was nothing to do or why a dataset is made again.
 
     Returns:
         The folder of the config, or of the shard.
 
     Raises:
-        RelViTError: bad parameters; ``out`` holds something else, or shards of other settings; shards are missing;
+        RelViTError: bad settings; ``out`` holds something else, or shards of other settings; shards are missing;
             another process builds the same; the disk is full.
     """
-    if task not in _BUILDERS:
-        raise RelViTError(f"unknown task {task!r}: expected one of {', '.join(_BUILDERS)}")
-    changed = {key: value for key, value in (options or {}).items() if value is not None}
-    if task != Photorealistic.task and (changed or variant is not None):
-        what = ", ".join([*changed, *(["variant"] if variant is not None else [])])
-        raise RelViTError(
-            f"{what} for {task}: expected none, as these are for photorealistic scenes alone"
-        )
     out = Path(out)
-    folder = out / config
-    with _one_line_errors(folder), contextlib.ExitStack() as stack:
-        # only the builder's lock goes there
-        scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        given = {"n_train": n_train, "n_eval": n_eval, "masks": masks, "palette": palette}
-        if task == Photorealistic.task:
-            given |= changed | {"variant": variant}
-        builder = _BUILDERS[task](scratch, config, seed=seed, **given)
-        if shard is not None:
-            builder.shard = Shard.parse(shard)
+    with _one_line_errors(out / settings.config), tempfile.TemporaryDirectory() as scratch:
+        builder = open_builder(settings, scratch)  # its lock goes there
+        part = None if shard is None else Shard.parse(shard)
+        if part is not None:
+            builder.shard = part
             builder.check_shard()
-        sizes = builder.config.n_train, builder.config.n_eval
-        request = dict(zip(_REQUEST, (task, config, *sizes, seed, builder.objects.fingerprint())))
-        if isinstance(builder, Photorealistic):
-            request |= {"variant": builder.config.variant, "options": changed}
-        check_card(out, task)
-        if folder.exists() and _is_finished(folder, request, builder.hash, say):
-            with file_lock(folder):  # in case the last build was killed before these
-                clear_partials(folder.parent, folder.name)
-                write_card(out, config)
-                _remove_shards(shards_folder(out, config))
-            return folder
-        shards = _shards(out, config, request)
-        if shard is not None:
-            folder, request = builder.shard.folder(out, config), request | {"shard": shard}
-            if folder.exists() and _is_finished(folder, request, builder.hash, say):
-                return folder
-        elif shards_folder(out, config).exists():
-            builder.finished = _complete(builder, out, request, shards)
+        work = _Work(settings, builder, out, say)
+        check_card(out, settings.task)
+        if work.is_whole():
+            return work.folder
+        return work.join(processes) if part is None else work.make_shard(part, processes)
+
+
+def open_builder(settings: BuildConfig, cache_dir: str | Path) -> Builder:
+    """The builder of a stimulus set: of any task in ``stimuli.tasks``, of counterfactuals or photorealistic scenes.
+
+    Raises:
+        RelViTError: unknown task, bad settings.
+    """
+    given = settings.given()
+    if settings.task in TASKS:
+        return Scenes(str(cache_dir), settings.config, task=settings.task, **given)
+    if settings.task not in _OTHERS:
+        known = ", ".join([*TASKS, *_OTHERS])
+        raise RelViTError(f"unknown task {settings.task!r}: expected one of {known}")
+    return _OTHERS[settings.task](str(cache_dir), settings.config, **given)
+
+
+@dataclass
+class _Work:
+    """One call of ``build``."""
+
+    settings: BuildConfig
+    builder: Builder
+    out: Path
+    say: Callable[[str], object]
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.settings.config
+
+    @property
+    def shards(self) -> Path:
+        return shards_folder(self.out, self.settings.config)
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """What must be equal in a manifest for its rows to be those that were asked for."""
+        config = self.builder.config
+        request = {
+            "task": self.settings.task,
+            "config": self.settings.config,
+            "n_train": config.n_train,
+            "n_eval": config.n_eval,
+            "seed": config.seed,
+            "objects": self.builder.objects.fingerprint(),
+        }
+        if isinstance(self.builder, Photorealistic):
+            request["variant"] = self.builder.config.variant
+            request["options"] = self.settings.options()
+        return request
+
+    @property
+    def own_objects(self) -> bool:
+        return self.builder.config.masks is not None
+
+    def is_whole(self) -> bool:
+        """Whether the config is there; then what a killed build may have left undone is done."""
+        if not self._is_finished(self.folder, self.request):
+            return False
+        with file_lock(self.folder):
+            clear_partials(self.out, self.folder.name)
+            self._finish()
+        return True
+
+    def make_shard(self, shard: Shard, processes: int) -> Path:
+        """Make a part of each split."""
+        self._built_shards()
+        folder = shard.folder(self.out, self.settings.config)
+        request = {**self.request, "shard": str(shard)}
+        if not self._is_finished(folder, request):
+            self._check_disk()
+            with file_lock(folder):
+                self._write(folder, request, processes)
+        return folder
+
+    def join(self, processes: int) -> Path:
+        """Make the whole config, from its shards if there are any."""
+        built = self._built_shards()
+        if self.shards.exists():
+            self.builder.finished = self._shard_files(built)
+        self._check_disk()
+        with file_lock(self.folder):
+            self._write(self.folder, self.request, processes)
+            self._finish()
+        return self.folder
+
+    def _check_disk(self) -> None:
+        builder = self.builder
         rows = sum(len(builder.indices(split)) * builder.together for split in builder.splits)
-        check_disk("rows", rows, _LEAST_ROW, out)
-        stack.enter_context(file_lock(folder))
-        work = stack.enter_context(partial_folder(folder))
+        check_disk("rows", rows, _LEAST_ROW, self.out)
+
+    def _write(self, folder: Path, request: dict, processes: int) -> None:
+        """Make the rows, and put them in place with their manifest."""
         stash = folder.parent / f".{folder.name}.rendered"
-        if isinstance(builder, Photorealistic) and builder.finished is None:
-            builder.render(str(stash), num_proc)
-        builder.download_and_prepare(
-            str(work / "parquet"), file_format="parquet", num_proc=num_proc
-        )
-        _collect(builder, work / "parquet", work / "whole", request)
-        replace_folder(
-            work / "whole",
-            folder,
-            last="manifest.json",
-            ours=dataset_files(folder / "manifest.json"),
-        )
-        remove_ours(stash, STASH_FILES)
-        if shard is None:
-            write_card(out, config)
-            _remove_shards(shards_folder(out, config))
-    return folder
+        with partial_folder(folder) as work:
+            if isinstance(self.builder, Photorealistic) and self.builder.finished is None:
+                self.builder.render(str(stash), processes)
+            self.builder.download_and_prepare(
+                str(work / "parquet"), file_format="parquet", num_proc=processes
+            )
+            self._collect(work / "parquet", work / "whole", request)
+            ours = dataset_files(folder / MANIFEST)
+            replace_folder(work / "whole", folder, last=MANIFEST, ours=ours)
+            remove_ours(stash, STASH_FILES)
+
+    def _finish(self) -> None:
+        """Write the card, and remove the shards that were joined, and their folder unless others' files are there."""
+        write_card(self.out, self.settings.config)
+        for manifest in sorted(self.shards.glob(f"*/{MANIFEST}")):
+            clear_partials(self.shards, manifest.parent.name)
+            remove_ours(manifest.parent, dataset_files(manifest))
+        remove_ours(self.shards, ())
+
+    def _is_finished(self, folder: Path, request: dict) -> bool:
+        if not folder.exists():
+            return False
+        if not (folder / MANIFEST).exists():
+            raise RelViTError(
+                f"{folder} exists and is no finished dataset: delete it, or choose another --out"
+            )
+        manifest = read_as(folder / MANIFEST, DataManifest)
+        _check_request(folder, manifest, request)
+        if manifest["generator"] != self.builder.hash:
+            self.say(f"{folder} was drawn by another version of the generator: making it again")
+            return False
+        if damage := find_damage(folder, manifest):
+            self.say(f"{damage}: making all of {folder} again")
+            return False
+        self.say(f"{folder} is finished and sound: nothing to do")
+        return True
+
+    def _built_shards(self) -> dict[Shard, dict]:
+        """The manifests of the shards that are built; RelViTError if one has other settings."""
+        built = {}
+        for path in sorted(self.shards.glob(f"[0-9]*/{MANIFEST}")):
+            manifest = read_as(path, DataManifest)
+            _check_request(path.parent, manifest, self.request)
+            built[Shard.parse(manifest["shard"])] = manifest
+        return built
+
+    def _shard_files(self, built: dict[Shard, dict]) -> dict[str, list[Path]]:
+        """The files of all shards by split, in the order of the rows; RelViTError unless all are there and sound."""
+        totals = {shard.of for shard in built}
+        command = rebuild_command({**self.request, "own_objects": self.own_objects}, self.out)
+        if len(totals) != 1:
+            listed = ", ".join(map(str, sorted(totals)))
+            state = f"shards of different totals, {listed}" if totals else "no finished shard"
+            raise RelViTError(
+                f"{self.shards} holds {state}: build all with `{command} --shard I/K`, or remove the folder"
+            )
+        (total,) = totals
+        wanted = [Shard(number, total) for number in range(1, total + 1)]
+        missing = [str(shard) for shard in wanted if not self._is_sound(shard, built.get(shard))]
+        if missing:
+            raise RelViTError(
+                f"{self.shards} lacks the shards {', '.join(missing)} (not built, damaged, or drawn by another "
+                f"version of the generator): build each, the first with `{command} --shard {missing[0]}`, "
+                "or bring it there"
+            )
+        files: dict[str, list[Path]] = {split: [] for split in self.builder.splits}
+        for shard in wanted:
+            folder = shard.folder(self.out, self.settings.config)
+            for part in built[shard]["splits"]:
+                files[part["name"]] += [folder / name for name in part["files"]]
+        return files
+
+    def _is_sound(self, shard: Shard, manifest: dict | None) -> bool:
+        if manifest is None or manifest["generator"] != self.builder.hash:
+            return False
+        return not find_damage(shard.folder(self.out, self.settings.config), manifest)
+
+    def _collect(self, parquet: Path, whole: Path, request: dict) -> None:
+        """Give the files their final names and write the manifest beside them."""
+        whole.mkdir()
+        files = {}
+        splits = []
+        for split in self.builder.splits:
+            made = _files_of(parquet, f"{self.builder.task}-{split}")
+            names = [f"{split}-{i:05d}-of-{len(made):05d}.parquet" for i in range(len(made))]
+            for file, name in zip(made, names):
+                move(file, whole / name)
+                files[name] = _facts(whole / name)
+            rows = sum(files[name]["rows"] for name in names)
+            checksum = rows_checksum([whole / name for name in names])
+            splits.append({"name": split, "rows": rows, "checksum": checksum, "files": names})
+        info = self.builder.info
+        info.download_size = sum(facts["bytes"] for facts in files.values())
+        info.write_to_directory(str(whole))
+        manifest = {
+            **request,
+            "own_objects": self.own_objects,
+            "version": str(self.builder.config.version),
+            "generator": self.builder.hash,
+            "hf_relvit": version("hf_relvit"),
+            "splits": splits,
+            "files": files,
+        }
+        write_json(whole / MANIFEST, manifest, owned=True)
 
 
-def _remove_shards(shards: Path) -> None:
-    """Remove the shards that were joined, and their folder if nothing of others is in it."""
-    for manifest in sorted(shards.glob("*/manifest.json")):
-        clear_partials(shards, manifest.parent.name)
-        remove_ours(manifest.parent, dataset_files(manifest))
-    remove_ours(shards, ())
+def _files_of(parquet: Path, name: str) -> list[Path]:
+    """What ``datasets`` wrote for a split, in the order of the rows."""
+    return sorted([*parquet.glob(f"{name}.parquet"), *parquet.glob(f"{name}-*.parquet")])
 
 
-def _shards(out: Path, config: str, request: dict) -> dict[Shard, dict]:
-    """The manifests of the shards that are built; RelViTError if one has other settings."""
-    found = {}
-    for path in sorted(shards_folder(out, config).glob("[0-9]*/manifest.json")):
-        manifest = read_as(path, DataManifest)
-        _check_request(path.parent, manifest, request)
-        found[Shard.parse(manifest["shard"])] = manifest
-    return found
-
-
-def _complete(
-    builder: _Builder, out: Path, request: dict, shards: dict[Shard, dict]
-) -> dict[str, list[Path]]:
-    """The files of all shards by split, in the order of the rows; RelViTError unless all are there and sound."""
-    config, totals = request["config"], {shard.of for shard in shards}
-    where = shards_folder(out, config)
-    command = rebuild_command(request | {"own_objects": builder.config.masks is not None}, out)
-    if len(totals) != 1:
-        state = (
-            f"shards of different totals, {', '.join(map(str, sorted(totals)))}"
-            if totals
-            else "no finished shard"
-        )
-        raise RelViTError(
-            f"{where} holds {state}: build all with `{command} --shard I/K`, or remove the folder"
-        )
-    wanted = [Shard(number, *totals) for number in range(1, max(totals) + 1)]
-    missing = [
-        str(shard)
-        for shard in wanted
-        if shard not in shards
-        or shards[shard]["generator"] != builder.hash
-        or find_damage(shard.folder(out, config), shards[shard])
-    ]
-    if missing:
-        raise RelViTError(
-            f"{where} lacks the shards {', '.join(missing)} (not built, damaged, or drawn by another version of the "
-            f"generator): build each, the first with `{command} --shard {missing[0]}`, or bring it there"
-        )
-    return {
-        split: [
-            shard.folder(out, config) / name
-            for shard in wanted
-            for part in shards[shard]["splits"]
-            if part["name"] == split
-            for name in part["files"]
-        ]
-        for split in builder.splits
-    }
-
-
-def _is_finished(folder: Path, request: dict, generator: str, say: Callable[[str], object]) -> bool:
-    if not (folder / "manifest.json").exists():
-        raise RelViTError(
-            f"{folder} exists and is no finished dataset: delete it, or choose another --out"
-        )
-    manifest = read_as(folder / "manifest.json", DataManifest)
-    _check_request(folder, manifest, request)
-    if manifest["generator"] != generator:
-        say(f"{folder} was drawn by another version of the generator: making it again")
-        return False
-    if damage := find_damage(folder, manifest):
-        say(f"{damage}: making all of {folder} again")
-        return False
-    say(f"{folder} is finished and sound: nothing to do")
-    return True
+def _facts(file: Path) -> dict[str, Any]:
+    rows = pq.read_metadata(file).num_rows
+    return {"rows": rows, "bytes": file.stat().st_size, "sha256": sha256(file)}
 
 
 def _check_request(folder: Path, manifest: dict, request: dict) -> None:
-    for key in request:
+    for key, wanted in request.items():
         built = manifest.get(key, {})  # no options: a set made before there were any
-        if built != request[key]:
+        if built != wanted:
             raise RelViTError(
-                f"{folder} was built with {key} {built}, not {request[key]}: delete it, or choose another --out"
+                f"{folder} was built with {key} {built}, not {wanted}: delete it, or choose another --out"
             )
-
-
-def _collect(builder: _Builder, parquet: Path, whole: Path, request: dict) -> None:
-    """Give the shards their final names and write the manifest beside them."""
-    whole.mkdir()
-    files, splits = {}, []
-    for split in builder.splits:
-        shards = sorted(
-            [
-                *parquet.glob(f"{builder.task}-{split}.parquet"),
-                *parquet.glob(f"{builder.task}-{split}-*.parquet"),
-            ]
-        )
-        names = [f"{split}-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
-        for shard, name in zip(shards, names):
-            move(shard, whole / name)
-            rows = pq.read_metadata(whole / name).num_rows
-            files[name] = {
-                "rows": rows,
-                "bytes": (whole / name).stat().st_size,
-                "sha256": sha256(whole / name),
-            }
-        rows = sum(files[name]["rows"] for name in names)
-        checksum = _checksum([whole / name for name in names])
-        splits.append({"name": split, "rows": rows, "checksum": checksum, "files": names})
-    builder.info.download_size = sum(facts["bytes"] for facts in files.values())
-    builder.info.write_to_directory(str(whole))
-    manifest = {
-        **request,
-        "own_objects": builder.config.masks is not None,
-        "version": str(builder.config.version),
-        "generator": builder.hash,
-        "hf_relvit": version("hf_relvit"),
-        "splits": splits,
-        "files": files,
-    }
-    write_json(whole / "manifest.json", manifest, owned=True)
-
-
-def _checksum(files: list[Path]) -> str:
-    """16 hexadecimal digits of all columns and pixels: the same for any number of files, zlib and pyarrow."""
-    digests = {}
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches():
-            for name, column in zip(batch.schema.names, batch.columns):
-                if name not in digests:
-                    digests[name] = hashlib.sha256(name.encode())
-                elif pa.types.is_string(column.type):
-                    digests[name].update(b"\0")  # as between the texts of one batch
-                digests[name].update(_bytes(column))
-    return hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest()[:16]
-
-
-def _bytes(column: pa.Array) -> bytes:
-    if pa.types.is_struct(column.type):  # images
-        return np.array(
-            [pixel_checksum(image["bytes"]) for image in column.to_pylist()], dtype="<i8"
-        ).tobytes()
-    if pa.types.is_string(column.type):
-        return "\0".join(column.to_pylist()).encode()
-    while pa.types.is_list(column.type):
-        column = column.flatten()
-    kind = "<f8" if pa.types.is_floating(column.type) else "<i8"
-    return column.to_numpy(zero_copy_only=False).astype(kind).tobytes()
 
 
 @contextlib.contextmanager
@@ -311,10 +318,8 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
             if os.strerror(errno.ENOSPC) in str(cause):
                 state = f"the disk is full while writing {folder}, nothing half-written is left"
                 raise RelViTError(f"{state}: free some space and run again") from error
-            if not isinstance(
-                cause, Exception
-            ):  # an interrupt, hidden by what followed from it in `datasets`
-                raise cause from None
+            if not isinstance(cause, Exception):
+                raise cause from None  # an interrupt, hidden by what followed in `datasets`
         if isinstance(error, OSError):
             raise RelViTError(
                 f"{folder} cannot be written ({error}): choose another --out"

@@ -18,6 +18,8 @@ from ..files import atomic_write
 from ..owned import check_replaceable
 from ..provenance import dataset_checksum
 from ..schemas import DataManifest, DatasetFacts, read_as
+from ..stimuli.tasks import TASKS
+from ..words import TASK_QUESTIONS
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
 
@@ -65,20 +67,20 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     Its header tells ``load_dataset`` which files make which config and split. ``source``: what to load.
     """
     manifests = _manifests(out)
-    template = (Path(dataset_builders.__path__[0]) / manifests[0]["task"] / "README.md").read_text(
-        encoding="utf-8"
-    )
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
     default = default_config([m["config"] for m in manifests])
-    values = {
-        "configs": [_described(m) for m in manifests],
-        "source": source,
-        "default": default,
-        "sheet": SHEET,
-    }
-    card = DatasetCard(environment.from_string(template).render(values))
+    name = manifests[0]["task"]
+    text = environment.from_string(_template(name)).render(
+        configs=[_described(m) for m in manifests],
+        source=source,
+        default=default,
+        sheet=SHEET,
+        task=TASKS.get(name),
+        question=TASK_QUESTIONS.get(name, name),
+    )
+    card = DatasetCard(text)
     card.data["size_categories"] = [
         _size(sum(split["rows"] for m in manifests for split in m["splits"]))
     ]
@@ -90,6 +92,13 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     configs[default]["default"] = True
     MetadataConfigs(configs).to_dataset_card_data(card.data)
     return str(card)
+
+
+def _template(task: str) -> str:
+    """The card of a dataset: tasks share one, and say in it what ``Task.card`` holds."""
+    folder = "scenes" if task in TASKS else task
+    path = Path(dataset_builders.__path__[0]) / folder / "README.md"
+    return path.read_text(encoding="utf-8")
 
 
 def default_config(names: list[str]) -> str:

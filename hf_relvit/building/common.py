@@ -19,6 +19,7 @@ from ..stimuli.draws import BLOCK, block_pieces
 from ..stimuli.objects import open_objects
 from ..stimuli.scenes import SceneTable, check_scenes, sample_block
 from ..stimuli.splits import split_names
+from ..stimuli.tasks import task_of
 from .rows import features, fingerprint, rows
 from .shards import Sharded
 
@@ -128,7 +129,7 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
         for n in (self.config.n_train, self.config.n_eval):
             check_scenes(self.task, self.scene_geometry, n, self.config.seed)
         for split in self.splits:
-            self._scenes(split, 4)
+            self._scenes(split, task_of(self.task).balance)
 
     def _scenes(self, split: str, n: int, block: int = 0) -> SceneTable:
         """A block of a split: any range of rows is made in the memory of one."""

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from ..limits import MOST_ROWS
+from .bridge import options
 from .options import OUT_FILE, Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
 
 data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
 
 
 @data.command("build")
+@options("given", "building.settings:BuildConfig", skip=("task", "config"), make=dict)
 def data_build(
     task: Annotated[
         str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")
@@ -26,39 +27,9 @@ def data_build(
             help="Such as b16-32; of counterfactuals rmts-b16-32; of photorealistic default or tiny."
         ),
     ],
+    given: dict,
     out: Out,
-    n_train: Annotated[
-        int | None,
-        typer.Option(help="Training scenes; 6400 by default, or 2000 pairs.", max=MOST_ROWS),
-    ] = None,
-    n_eval: Annotated[
-        int | None,
-        typer.Option(help="Scenes in each other split; likewise, or 1024 images.", max=MOST_ROWS),
-    ] = None,
-    seed: SceneSeed = 0,
     processes: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 2,
-    masks: Masks = None,
-    palette: Palette = None,
-    variant: Annotated[
-        str | None, typer.Option(help="Photorealistic: renderer, scalar or llvm.")
-    ] = None,
-    full_rotation: Annotated[
-        bool,
-        typer.Option(
-            "--full-rotation", help="Photorealistic: turn objects in all directions, not upright."
-        ),
-    ] = False,
-    color_share: Annotated[
-        float | None,
-        typer.Option(
-            help="Photorealistic: share of scenes about paint, same kind of object twice.",
-            min=0,
-            max=1,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Photorealistic: side of the images, px.", min=16)
-    ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Only part I of K, such as 2/8, for several machines.")
     ] = None,
@@ -71,21 +42,10 @@ def data_build(
     Example: relvit data build rmts --config b16-32 --out data/rmts
     """
     from ..building.build import build
+    from ..building.settings import BuildConfig
 
-    sizes = {"n_train": n_train, "n_eval": n_eval}
-    own = {"masks": masks, "palette": palette, "variant": variant}
-    options = {"full_rotation": full_rotation or None, "color_share": color_share, "size": size}
-    folder = build(
-        task,
-        config,
-        out,
-        **sizes,
-        **own,
-        options=options,
-        seed=seed,
-        num_proc=processes,
-        shard=shard,
-    )
+    settings = BuildConfig(task, config, **given)
+    folder = build(settings, out, shard=shard, processes=processes)
     if folder.name != config:
         typer.echo(f"{folder}\nwhen all parts are there: the same command without --shard")
         return

@@ -7,7 +7,7 @@ from numpy.random import Generator
 
 from ..geometry import SceneGeometry
 from .draws import balanced_pairs, place
-from .task import Drawn, Task
+from .task import Drawn, Task, TaskCard
 
 
 def draw(
@@ -39,6 +39,17 @@ def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return relation[:, 0]
 
 
+CARD = TaskCard(
+    title="Same-different discrimination",
+    heading="Same or different? (discrimination)",
+    scenes="Two objects on white; the answer is `same` if they agree in shape **and** color.",
+    balance="Half of the scenes are `same`. The `different` ones differ in both properties, in shape only or in\n"
+    "color only, a third each. Every scene has a twin with the other answer: the same places, one of its objects\n"
+    "doubled.",
+    order="two objects",
+    pairs=" (here one)",
+    twins="`index` of the twin scene, in the same split",
+)
 DISCRIMINATION = Task(
     name="discrimination",
     objects=2,
@@ -47,4 +58,5 @@ DISCRIMINATION = Task(
     draw=draw,
     answer=answer,
     swaps=2,
+    card=CARD,
 )

@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from ..geometry import SceneGeometry
 from .draws import balanced_pairs, identical_pairs, place, uniform_pairs
-from .task import Drawn, Task
+from .task import Drawn, Task, TaskCard
 
 
 def draw(
@@ -62,6 +62,20 @@ def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
     return relation[:, 0] == relation[:, 1]
 
 
+CARD = TaskCard(
+    title="Relational match to sample",
+    heading="Do two pairs show the same relation? (relational match to sample)",
+    scenes="Four objects on white. The *display pair* stands top left, side by side; the *sample pair* stands\n"
+    "anywhere else. The answer is `same` if both pairs are same or both are different.",
+    balance="Each of the four combinations of sample and display relation has a quarter of the scenes. Different\n"
+    "sample pairs differ in both properties, in shape only or in color only, a third each; display pairs are drawn\n"
+    "from all pairs, so most different ones differ in both. The two pairs never show the same two objects.",
+    order="in the order sample 1, sample 2, display 1, display 2",
+    pairs=": sample, display",
+    choices=(
+        "That the kinds of different sample pairs are thirds, and those of display pairs are not, is our choice.",
+    ),
+)
 RMTS = Task(
     name="rmts",
     objects=4,
@@ -70,4 +84,5 @@ RMTS = Task(
     draw=draw,
     answer=answer,
     swaps=8,
+    card=CARD,
 )

@@ -28,6 +28,31 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
+class TaskCard:
+    """What the card of a dataset says about a task, in Markdown; what is left empty follows from the task's name.
+
+    Attributes:
+        title: of the dataset, in lists.
+        heading: of the card.
+        scenes: what is shown, and when the answer is ``same``.
+        balance: how often each kind of scene occurs.
+        order: in which the lists name the objects.
+        pairs: which pairs there are, in their order.
+        twins: what the column ``twin`` holds.
+        choices: further choices of ours, one sentence each.
+    """
+
+    title: str = ""
+    heading: str = ""
+    scenes: str = "Objects on white."
+    balance: str = "All answers are equally frequent."
+    order: str = "in one order"
+    pairs: str = ""
+    twins: str = "always -1: twins are of the discrimination task"
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Task:
     """A relation between objects, and how scenes that ask for it are drawn.
 
@@ -41,6 +66,7 @@ class Task:
         answer: whether the relation that the task asks for holds, bool ``(n,)``: from the relations of the pairs, bool
             ``(n, pairs)``, 1 same, and the corners ``(n, k, 2)``.
         swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
+        card: what the card of its dataset says.
     """
 
     name: str
@@ -50,3 +76,4 @@ class Task:
     draw: Callable[[Generator, np.ndarray, SceneGeometry, str, int], Drawn]
     answer: Callable[[np.ndarray, np.ndarray], np.ndarray]
     swaps: int | None = None
+    card: TaskCard = TaskCard()

@@ -139,20 +139,20 @@ def cells_of(plan: Run, study: Study, folder: Path) -> list[Cell]:
 
 def _data(config: TrainConfig, folder: Path) -> None:
     from ..building.build import build
+    from ..building.settings import BuildConfig
 
     cores = os.cpu_count() or 1
     processes = min(cores // 2, config.n_eval // 500)  # does not change the rows
-    build(
+    settings = BuildConfig(
         config.task,
         f"{config.geometry}-{config.combinations}",
-        folder,
         n_train=config.n_eval if config.fresh else config.n_train,
         n_eval=config.n_eval,
         seed=config.seed,
-        num_proc=max(processes, 1),
         masks=config.objects,
         palette=config.palette,
     )
+    build(settings, folder, processes=max(processes, 1))
 
 
 def _training(config: TrainConfig, folder: Path) -> None:

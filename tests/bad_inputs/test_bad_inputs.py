@@ -9,6 +9,7 @@ import shutil
 import pytest
 
 from hf_relvit.building.build import build
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -114,7 +115,7 @@ def test_a_setting_of_a_study(key, value, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     out = tmp_path_factory.mktemp("data")
-    build("rmts", "quick-32", out, n_train=8, n_eval=8, say=str)
+    build(BuildConfig("rmts", "quick-32", n_train=8, n_eval=8), out, say=str)
     return out
 
 

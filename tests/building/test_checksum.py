@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hf_relvit.building.build import _checksum
+from hf_relvit.building.checksum import rows_checksum
 
 COLUMNS = {
     "text": pa.array([f"row {i}" for i in range(12)]),
@@ -26,11 +26,11 @@ def written(folder, table, pieces):
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_any_number_of_files_gives_one_checksum(tmp_path, column):
+def test_any_number_of_files_gives_onerows_checksum(tmp_path, column):
     table = pa.table({column: COLUMNS[column]})
-    assert len({_checksum(written(tmp_path, table, pieces)) for pieces in (1, 2, 3, 12)}) == 1
+    assert len({rows_checksum(written(tmp_path, table, pieces)) for pieces in (1, 2, 3, 12)}) == 1
 
 
 def test_texts_that_only_join_alike_differ(tmp_path):
     one, other = (pa.table({"text": pa.array(t)}) for t in (["ab", "c"], ["a", "bc"]))
-    assert _checksum(written(tmp_path, one, 2)) != _checksum(written(tmp_path, other, 2))
+    assert rows_checksum(written(tmp_path, one, 2)) != rows_checksum(written(tmp_path, other, 2))

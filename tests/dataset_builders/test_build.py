@@ -19,7 +19,9 @@ from PIL import Image
 
 from hf_relvit.building import build as module
 from hf_relvit.building.build import build
+from hf_relvit.building.checksum import rows_checksum
 from hf_relvit.building.folder import check_folder, open_folder
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.rendering import render
@@ -33,8 +35,10 @@ def silent(text):
     raise AssertionError(f"nothing should be said, but: {text}")
 
 
-def small(out, task="rmts", config="quick-32", say=silent, **options):
-    return build(task, config, out, say=say, **{**SMALL, **options})
+def small(out, task="rmts", config="quick-32", say=silent, num_proc=1, **options):
+    return build(
+        BuildConfig(task, config, **{**SMALL, **options}), out, processes=num_proc, say=say
+    )
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +133,7 @@ def test_checksum_sees_every_column_and_pixel(pristine):
     path = pristine / "quick-32" / "test-00000-of-00001.parquet"
     table = pq.read_table(path)
     changed = path.with_name("changed.parquet")
-    seen = {module._checksum([path])}
+    seen = {rows_checksum([path])}
     for name in table.column_names:
         values = table[name].to_pylist()
         order = [values[1], values[0], *values[2:]]
@@ -140,7 +144,7 @@ def test_checksum_sees_every_column_and_pixel(pristine):
             table.set_column(table.column_names.index(name), table.schema.field(name), column),
             changed,
         )
-        seen.add(module._checksum([changed]))
+        seen.add(rows_checksum([changed]))
     changed.unlink()
     assert len(seen) == len(table.column_names) + 1
 
@@ -315,8 +319,9 @@ def test_an_interrupted_build_never_looks_finished(tmp_path, signum, num_proc):
     out = tmp_path / "out"
     code = (  # a process started in the background by a shell ignores Ctrl-C
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from hf_relvit.building.build import build\n"
-        f"build('discrimination', 'b16-256', {str(out)!r}, n_train=60000, n_eval=8, num_proc={num_proc})"
+        "from hf_relvit import BuildConfig, build\n"
+        "settings = BuildConfig('discrimination', 'b16-256', n_train=60000, n_eval=8)\n"
+        f"build(settings, {str(out)!r}, processes={num_proc})"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -403,5 +408,5 @@ def test_what_the_disk_cannot_hold_is_refused_before_any_work(tmp_path, monkeypa
     with pytest.raises(
         RelViTError, match=r"on the disk of .*: choose at most 20, or another --out"
     ):
-        build("rmts", "quick-32", tmp_path / "rmts", n_train=400, n_eval=40)
+        build(BuildConfig("rmts", "quick-32", n_train=400, n_eval=40), tmp_path / "rmts")
     assert not (tmp_path / "rmts").exists() or not list((tmp_path / "rmts").iterdir())

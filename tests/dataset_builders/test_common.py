@@ -12,8 +12,7 @@ from datasets import ClassLabel, Image, List, Value
 from hf_relvit.building import rows
 from hf_relvit.building.common import COMBINATIONS
 from hf_relvit.dataset_builders.counterfactuals.builder import Counterfactuals
-from hf_relvit.dataset_builders.discrimination.builder import Discrimination
-from hf_relvit.dataset_builders.rmts.builder import RMTS
+from hf_relvit.dataset_builders.scenes.builder import Scenes
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli.draws import BLOCK
@@ -25,7 +24,15 @@ from hf_relvit.stimuli.splits import SPLITS
 COLUMNS = ("label", "shape", "color", "corner", "jitter", "relation", "difference", "twin", "index")
 
 
-@pytest.fixture(params=[Discrimination, RMTS], ids=lambda builder: builder.task)
+def discrimination(*arguments, **options):
+    return Scenes(*arguments, task="discrimination", **options)
+
+
+def rmts(*arguments, **options):
+    return Scenes(*arguments, task="rmts", **options)
+
+
+@pytest.fixture(params=[discrimination, rmts])
 def kind(request):
     return request.param
 
@@ -35,12 +42,12 @@ def prepared(builder, num_proc=None):
     return builder.as_dataset()
 
 
-def test_named_configs_are_geometry_by_combinations(kind):
-    assert set(kind.builder_configs) == {f"{g}-{k}" for g in GEOMETRIES for k in COMBINATIONS}
-    for name, config in kind.builder_configs.items():
+def test_named_configs_are_geometry_by_combinations():
+    assert set(Scenes.builder_configs) == {f"{g}-{k}" for g in GEOMETRIES for k in COMBINATIONS}
+    for name, config in Scenes.builder_configs.items():
         assert name == f"{config.geometry}-{config.combinations}"
         assert (config.n_train, config.n_eval, config.seed) == (6400, 6400, 0)
-        assert str(config.version) == str(kind.VERSION)
+        assert str(config.version) == str(Scenes.VERSION)
 
 
 def test_rows_are_the_scenes_bit_for_bit(kind, tmp_path):
@@ -48,7 +55,7 @@ def test_rows_are_the_scenes_bit_for_bit(kind, tmp_path):
     assert tuple(splits) == SPLITS
     for split, data in splits.items():
         n = 200 if split == "train" else 40
-        table = sample(kind.task, GEOMETRIES["quick"], split, n, combinations=32, seed=3)
+        table = sample(kind.__name__, GEOMETRIES["quick"], split, n, combinations=32, seed=3)
         assert len(data) == n
         assert set(data["seed"]) == {3}
         np.testing.assert_array_equal(
@@ -80,7 +87,7 @@ def test_columns(kind, tmp_path):
 
 
 def test_streaming_gives_the_same_rows_and_shards(tmp_path):
-    builder = Discrimination(tmp_path, "quick-256", n_train=64, n_eval=200)
+    builder = discrimination(tmp_path, "quick-256", n_train=64, n_eval=200)
     stream = builder.as_streaming_dataset(split="test")
     assert stream.num_shards == 64
     table = sample("discrimination", GEOMETRIES["quick"], "test", 200)
@@ -94,8 +101,8 @@ def test_streaming_gives_the_same_rows_and_shards(tmp_path):
 
 
 def test_number_of_processes_does_not_change_the_rows(tmp_path):
-    one = prepared(RMTS(tmp_path / "1", "quick-64", n_train=100, n_eval=4))
-    two = prepared(RMTS(tmp_path / "2", "quick-64", n_train=100, n_eval=4), num_proc=2)
+    one = prepared(rmts(tmp_path / "1", "quick-64", n_train=100, n_eval=4))
+    two = prepared(rmts(tmp_path / "2", "quick-64", n_train=100, n_eval=4), num_proc=2)
     for split in one:
         assert one[split].data.table.equals(two[split].data.table)
         assert one[split]._fingerprint == two[split]._fingerprint
@@ -108,7 +115,7 @@ def test_custom_configs(kind, tmp_path):
     assert kind(tmp_path, "quick-48", n_eval=8).cache_dir == builder.cache_dir
     assert kind(tmp_path, geometry="b14", combinations=32).config.name == "b14-32"
     assert kind(tmp_path, n_train=8).config.name == "b16-256"
-    assert kind(tmp_path, "quick-48").config.version == kind(tmp_path, "quick-48").VERSION
+    assert kind(tmp_path, "quick-48").config.version == Scenes.VERSION
 
 
 def test_every_parameter_has_its_own_cache(kind, tmp_path):
@@ -124,20 +131,20 @@ def test_every_parameter_has_its_own_cache(kind, tmp_path):
     folders = [kind(tmp_path, **variant).cache_dir for variant in variants]
     assert len(set(folders)) == len(folders)
     assert folders == [kind(tmp_path, **variant).cache_dir for variant in variants]
-    assert Path(folders[0]).relative_to(tmp_path).parts[0] == kind.task
+    assert Path(folders[0]).relative_to(tmp_path).parts[0] == kind.__name__
 
 
 def test_contents_of_masks_and_palette_have_their_own_cache(tmp_path, own_objects):
     masks, palette = own_objects
-    folder = Discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
+    folder = discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
     assert (
-        Discrimination(tmp_path, "quick-9", masks=str(masks), palette=str(palette)).cache_dir
+        discrimination(tmp_path, "quick-9", masks=str(masks), palette=str(palette)).cache_dir
         == folder
     )
     palette.write_text(palette.read_text().replace("200", "190"))
-    recolored = Discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
+    recolored = discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
     (masks / "ood" / "3.png").rename(masks / "0.png")
-    redrawn = Discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
+    redrawn = discrimination(tmp_path, "quick-9", masks=masks, palette=palette).cache_dir
     assert len({folder, recolored, redrawn}) == 3
 
 
@@ -157,32 +164,32 @@ def test_the_text_of_the_code_decides_the_cache(tmp_path, monkeypatch):
     for path, copy in zip(sources, copies):
         copy.parent.mkdir()
         shutil.copy(path, copy)
-    before = RMTS(tmp_path, "quick-32").cache_dir
+    before = rmts(tmp_path, "quick-32").cache_dir
     monkeypatch.setattr(rows, "sources", lambda: copies)
-    assert RMTS(tmp_path, "quick-32").cache_dir == before
+    assert rmts(tmp_path, "quick-32").cache_dir == before
     seen = {before}
     for copy in copies:
         copy.write_bytes(copy.read_bytes() + b"\n")
-        seen.add(RMTS(tmp_path, "quick-32").cache_dir)
+        seen.add(rmts(tmp_path, "quick-32").cache_dir)
     assert len(seen) == len(copies) + 1
 
 
 def test_a_changed_generator_is_not_read_from_the_cache(tmp_path, monkeypatch):
-    first = prepared(Discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
+    first = prepared(discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
     monkeypatch.setattr(rows, "encode_png", lambda picture: b"other")
-    again = prepared(Discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
+    again = prepared(discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
     assert again.data.table.equals(first.data.table)  # same text: the cache is read
     changed = tmp_path / "png.py"
     changed.write_text("# changed")
     sources = [path for path in rows.sources() if path.name != "png.py"]
     monkeypatch.setattr(rows, "sources", lambda: [*sources, changed])
-    other = prepared(Discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
+    other = prepared(discrimination(tmp_path, "quick-256", n_train=4, n_eval=4))["train"]
     assert not other.data.table.equals(first.data.table)
 
 
 def test_own_objects_are_numbered(tmp_path, own_objects):
     masks, palette = own_objects
-    builder = Discrimination(tmp_path, "quick-9", n_train=8, n_eval=8, masks=masks, palette=palette)
+    builder = discrimination(tmp_path, "quick-9", n_train=8, n_eval=8, masks=masks, palette=palette)
     assert builder.info.features["shape"] == List(Value("int64"))
     splits = prepared(builder)
     assert tuple(splits) == ("train", "validation", "test")
@@ -217,7 +224,7 @@ def test_own_objects_are_numbered(tmp_path, own_objects):
 )
 def test_bad_input_is_one_line_with_the_cure(tmp_path, arguments, message):
     with pytest.raises(RelViTError, match=re.escape(message)) as caught:
-        RMTS(tmp_path, **arguments)
+        rmts(tmp_path, **arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -230,7 +237,7 @@ def test_stimuli_need_neither_torch_nor_datasets():
     assert run.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("kind", [Discrimination, RMTS, Counterfactuals], ids=lambda k: k.task)
+@pytest.mark.parametrize("kind", [discrimination, rmts, Counterfactuals])
 def test_any_range_of_a_huge_set_is_made_in_the_memory_of_a_block(kind, tmp_path):
     name = "rmts-quick-32" if kind is Counterfactuals else "quick-32"
     builder = kind(tmp_path, name, n_train=10**7, n_eval=16)
@@ -248,7 +255,7 @@ def test_any_range_of_a_huge_set_is_made_in_the_memory_of_a_block(kind, tmp_path
 
 
 def test_sets_as_large_as_before_keep_their_version(tmp_path):
-    assert str(RMTS(tmp_path, "quick-32", n_train=BLOCK).config.version) == "1.0.0"
-    assert str(RMTS(tmp_path, "quick-32", n_eval=BLOCK + 4).config.version) == "1.1.0"
+    assert str(rmts(tmp_path, "quick-32", n_train=BLOCK).config.version) == "1.0.0"
+    assert str(rmts(tmp_path, "quick-32", n_eval=BLOCK + 4).config.version) == "1.1.0"
     own = Counterfactuals(tmp_path, "rmts-quick-48", n_train=2 * BLOCK, n_eval=16)
     assert str(own.config.version) == "1.0.0"

@@ -14,6 +14,7 @@ from hf_relvit.building.build import build
 from hf_relvit.building.folder import check_folder, open_folder
 from hf_relvit.building.montage import montage, outlined
 from hf_relvit.building.photorealistic_rows import PATCH, rows
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.building.shards import Shard
 from hf_relvit.cli import main
 from hf_relvit.dataset_builders import photorealistic
@@ -100,18 +101,18 @@ def test_columns_follow_from_the_mask_and_the_scene(tiny):
 
 def test_a_build_opens_resumes_and_knows_when_it_is_done(tmp_path, quick_renderer):
     said = []
-    options = {"n_eval": 8, "say": said.append}
+    settings = BuildConfig("photorealistic", "default", n_eval=8)
     stash = tmp_path / ".default.rendered"
     Photorealistic(str(tmp_path / "lock"), "default", n_eval=8).render(str(stash), 1)
     assert quick_renderer == [0, 1, 2, 3]
     farm.pair_file(stash, 2).unlink()  # as if killed
-    build("photorealistic", "default", tmp_path, **options)
+    build(settings, tmp_path, say=said.append)
     assert quick_renderer == [0, 1, 2, 3, 2]
     assert not stash.exists()
     data = open_folder(tmp_path, "default")["test"]
     assert data["index"][:] == list(range(8))
     assert np.asarray(data[5]["image"]).shape == (SIZE, SIZE, 3)
-    build("photorealistic", "default", tmp_path, **options)
+    build(settings, tmp_path, say=said.append)
     assert said == [f"{tmp_path / 'default'} is finished and sound: nothing to do"]
     card = (tmp_path / "README.md").read_text()
     assert (
@@ -158,16 +159,16 @@ def test_options_of_the_scenes_reach_the_renderer_the_manifest_and_the_card(
     with pytest.raises(
         RelViTError, match=r"was built with options \{.*full_rotation.*, not \{\}: delete it"
     ):
-        build("photorealistic", "default", tmp_path, n_eval=8)
+        build(BuildConfig("photorealistic", "default", n_eval=8), tmp_path)
 
 
 def test_a_set_made_before_there_were_options_is_kept(tmp_path, quick_renderer):
-    build("photorealistic", "default", tmp_path, n_eval=4)
+    build(BuildConfig("photorealistic", "default", n_eval=4), tmp_path)
     path = tmp_path / "default" / "manifest.json"
     older = {key: value for key, value in read_json(path).items() if key != "options"}
     path.write_text(json.dumps(older))
     said = []
-    build("photorealistic", "default", tmp_path, n_eval=4, say=said.append)
+    build(BuildConfig("photorealistic", "default", n_eval=4), tmp_path, say=said.append)
     assert said == [f"{tmp_path / 'default'} is finished and sound: nothing to do"]
 
 
@@ -186,29 +187,29 @@ def test_options_of_these_scenes_are_refused_for_others(tmp_path, capsys):
         main(command)
     assert end.value.code == 2
     assert "full_rotation for rmts: expected none" in capsys.readouterr().err
-    with pytest.raises(RelViTError, match="size, variant for discrimination: expected none"):
-        build("discrimination", "quick-32", tmp_path / "out", variant="llvm", options={"size": 32})
+    with pytest.raises(RelViTError, match="variant, size for discrimination: expected none"):
+        build(BuildConfig("discrimination", "quick-32", variant="llvm", size=32), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders(
     tmp_path, quick_renderer
 ):
-    options = {"n_eval": 14, "say": lambda text: None}
-    build("photorealistic", "default", tmp_path / "one", **options)
+    settings = BuildConfig("photorealistic", "default", n_eval=14)
+    build(settings, tmp_path / "one")
     quick_renderer.clear()
-    build("photorealistic", "default", tmp_path / "shards", shard="3/3", **options)
+    build(settings, tmp_path / "shards", shard="3/3")
     stash = tmp_path / "shards" / "default.shards" / ".2-of-3.rendered"
     builder = Photorealistic(str(tmp_path / "lock"), "default", n_eval=14)
     builder.shard = Shard(2, 3)
     builder.render(str(stash), 1)
     farm.pair_file(stash, 3).unlink()  # as if killed
-    build("photorealistic", "default", tmp_path / "shards", shard="2/3", **options)
+    build(settings, tmp_path / "shards", shard="2/3")
     with pytest.raises(RelViTError, match="lacks the shards 1/3 "):
-        build("photorealistic", "default", tmp_path / "shards", **options)
-    build("photorealistic", "default", tmp_path / "shards", shard="1/3", **options)
+        build(settings, tmp_path / "shards")
+    build(settings, tmp_path / "shards", shard="1/3")
     assert quick_renderer == [4, 5, 6, 2, 3, 3, 0, 1]
-    build("photorealistic", "default", tmp_path / "shards", **options)
+    build(settings, tmp_path / "shards")
     assert len(quick_renderer) == 8  # the join renders nothing
     one, joined = (
         {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
@@ -268,7 +269,7 @@ def test_a_missing_renderer_is_told_before_anything_is_made(tmp_path, monkeypatc
     with pytest.raises(
         RelViTError, match=r"mitsuba is not installed.*pip install 'hf_relvit\[render\]'"
     ):
-        build("photorealistic", "default", tmp_path / "out")
+        build(BuildConfig("photorealistic", "default"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -280,15 +281,15 @@ def no_renderer(monkeypatch):
 
 def test_the_shipped_rows_are_served_without_the_renderer(tmp_path, no_renderer):
     shipped = check_folder(SHIPPED, "tiny")
-    build("photorealistic", "tiny", tmp_path / "one")
+    build(BuildConfig("photorealistic", "tiny"), tmp_path / "one")
     served = check_folder(tmp_path / "one", "tiny")
     assert served == shipped
     for number in (1, 2, 3):
-        build("photorealistic", "tiny", tmp_path / "three", shard=f"{number}/3")
-    build("photorealistic", "tiny", tmp_path / "three")
+        build(BuildConfig("photorealistic", "tiny"), tmp_path / "three", shard=f"{number}/3")
+    build(BuildConfig("photorealistic", "tiny"), tmp_path / "three")
     assert check_folder(tmp_path / "three", "tiny") == shipped
     said = []
-    build("photorealistic", "tiny", tmp_path / "three", say=said.append)
+    build(BuildConfig("photorealistic", "tiny"), tmp_path / "three", say=said.append)
     assert said == [f"{tmp_path / 'three' / 'tiny'} is finished and sound: nothing to do"]
 
 
@@ -298,21 +299,21 @@ def test_the_shipped_rows_are_served_without_the_renderer(tmp_path, no_renderer)
         {"n_eval": 30},
         {"seed": 1},
         {"variant": "llvm"},
-        {"options": {"size": 112}},
-        {"options": {"color_share": 0.25}},
-        {"options": {"full_rotation": True}},
+        {"size": 112},
+        {"color_share": 0.25},
+        {"full_rotation": True},
     ],
 )
 def test_what_is_not_shipped_is_rendered(tmp_path, no_renderer, other):
     with pytest.raises(RelViTError, match="mitsuba is not installed"):
-        build("photorealistic", "tiny", tmp_path / "out", **other)
+        build(BuildConfig("photorealistic", "tiny", **other), tmp_path / "out")
 
 
 def test_shipped_rows_of_another_version_are_not_served(tmp_path, no_renderer, monkeypatch):
     """A version names its content: whoever raises it renders the shipped pictures again."""
     monkeypatch.setattr(photorealistic.builder, "VERSION", "9.0.0")
     with pytest.raises(RelViTError, match="mitsuba is not installed"):
-        build("photorealistic", "tiny", tmp_path / "out")
+        build(BuildConfig("photorealistic", "tiny"), tmp_path / "out")
 
 
 def test_a_set_of_an_older_version_opens(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from hf_relvit import cli
 from hf_relvit.building.build import build
 from hf_relvit.building.folder import open_folder
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import file_lock
 
@@ -22,8 +23,9 @@ TASKS = {"rmts": "quick-32", "counterfactuals": "rmts-quick-32", "discrimination
 SIZES = {"n_train": 48, "n_eval": 16}
 
 
-def make(out, task="rmts", **options):
-    return build(task, TASKS[task], out, say=lambda text: None, **{**SIZES, **options})
+def make(out, task="rmts", shard=None, num_proc=1, **options):
+    settings = BuildConfig(task, TASKS[task], **{**SIZES, **options})
+    return build(settings, out, shard=shard, processes=num_proc, say=lambda text: None)
 
 
 def contents(folder):
@@ -144,8 +146,9 @@ def test_one_shard_is_built_by_one_process(tmp_path):
 
 def _program(out, n_train=48, num_proc=1):
     return (
-        "from hf_relvit.building.build import build\n"
-        f"build('rmts', 'quick-32', {str(out)!r}, n_train={n_train}, n_eval=16, num_proc={num_proc}, shard='2/3')"
+        "from hf_relvit import BuildConfig, build\n"
+        f"settings = BuildConfig('rmts', 'quick-32', n_train={n_train}, n_eval=16)\n"
+        f"build(settings, {str(out)!r}, shard='2/3', processes={num_proc})"
     )
 
 

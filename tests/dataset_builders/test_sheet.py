@@ -4,6 +4,7 @@ from PIL import Image
 
 from hf_relvit.building.build import build
 from hf_relvit.building.card import write_sheet_of
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.building.sheet import _place
 
 FRAME, OTHER = (0xB3, 0x50, 0x0F), (0x1A, 0x5F, 0xA0)
@@ -18,7 +19,7 @@ FRAME, OTHER = (0xB3, 0x50, 0x0F), (0x1A, 0x5F, 0xA0)
     ],
 )
 def test_examples_with_their_patches(tmp_path, task, config, n, examples, inks):
-    build(task, config, tmp_path, n_train=n, n_eval=n, say=print)
+    build(BuildConfig(task, config, n_train=n, n_eval=n), tmp_path, say=print)
     with Image.open(tmp_path / "columns.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     columns, rows = examples
@@ -35,13 +36,10 @@ def test_examples_with_their_patches(tmp_path, task, config, n, examples, inks):
 def test_own_objects_have_numbers_for_names(tmp_path, own_objects):
     masks, palette = own_objects
     build(
-        "discrimination",
-        "quick-9",
+        BuildConfig(
+            "discrimination", "quick-9", n_train=24, n_eval=24, masks=masks, palette=palette
+        ),
         tmp_path,
-        n_train=24,
-        n_eval=24,
-        masks=masks,
-        palette=palette,
         say=print,
     )
     assert (tmp_path / "columns.png").exists()

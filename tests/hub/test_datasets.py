@@ -16,10 +16,11 @@ from huggingface_hub import DatasetCard, HfApi, constants
 from hf_relvit import cli
 from hf_relvit.building.build import build
 from hf_relvit.building.folder import open_folder
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.datasets import push_dataset
 
-SMALL = {"n_train": 16, "n_eval": 8, "say": lambda text: None}
+SMALL = {"n_train": 16, "n_eval": 8}
 REPO = "relvit/rmts"
 
 
@@ -29,7 +30,7 @@ def built(tmp_path_factory):
     datasets.disable_progress_bars()
     out = tmp_path_factory.mktemp("built") / "rmts"
     for config in ("quick-32", "quick-256"):
-        build("rmts", config, out, **SMALL)
+        build(BuildConfig("rmts", config, **SMALL), out)
     yield out
     datasets.enable_progress_bars()
 
@@ -136,7 +137,7 @@ def test_the_card_on_the_hub(hub, built):
 def test_the_other_tasks(hub, tmp_path):
     tasks = {"discrimination": ("small-256", 12), "counterfactuals": ("rmts-quick-32", 16)}
     for task, (config, n) in tasks.items():
-        build(task, config, tmp_path / task, n_train=n, n_eval=n, say=print)
+        build(BuildConfig(task, config, n_train=n, n_eval=n), tmp_path / task, say=print)
         push(tmp_path / task, f"relvit/{task}", task)
     code = f"""
 import json
@@ -179,7 +180,7 @@ def test_a_dry_run_sends_nothing_and_needs_no_account(hub, built, monkeypatch, c
 
 def test_configs_of_two_folders_meet_on_the_hub(hub, tmp_path):
     for config in ("quick-32", "quick-64"):
-        build("rmts", config, tmp_path / config, **SMALL)
+        build(BuildConfig("rmts", config, **SMALL), tmp_path / config)
         push(tmp_path / config)
     card = DatasetCard.load(REPO, token="local-relvit")
     assert [c["config_name"] for c in card.data["configs"]] == ["quick-32", "quick-64"]
@@ -190,7 +191,7 @@ def test_configs_of_two_folders_meet_on_the_hub(hub, tmp_path):
 def test_published_rows_do_not_change(hub, built, tmp_path):
     push(built)
     before = hub.store.repo("dataset", REPO).facts
-    build("rmts", "quick-32", tmp_path / "other", seed=1, **SMALL)
+    build(BuildConfig("rmts", "quick-32", seed=1, **SMALL), tmp_path / "other")
     with pytest.raises(
         RelViTError, match=r"relvit/rmts has other rows in quick-32 of version 1\.0\.0"
     ):
@@ -200,7 +201,9 @@ def test_published_rows_do_not_change(hub, built, tmp_path):
 
 def test_another_number_of_shards_replaces_the_old_ones(hub, tmp_path):
     for processes in (1, 2):
-        build("rmts", "quick-32", tmp_path / str(processes), num_proc=processes, **SMALL)
+        build(
+            BuildConfig("rmts", "quick-32", **SMALL), tmp_path / str(processes), processes=processes
+        )
         push(tmp_path / str(processes))
     files = HfApi(hub.url).list_repo_files(REPO, repo_type="dataset")
     assert sorted(f for f in files if "/train-" in f) == [
@@ -275,7 +278,9 @@ def test_another_projects_dataset_is_left_alone(hub, built):
 def test_another_task_under_that_name(hub, built, tmp_path):
     push(built)
     build(
-        "discrimination", "quick-32", tmp_path / "d", n_train=16, n_eval=12, say=lambda text: None
+        BuildConfig("discrimination", "quick-32", n_train=16, n_eval=12),
+        tmp_path / "d",
+        say=lambda text: None,
     )
     with pytest.raises(RelViTError, match="relvit/rmts holds rmts scenes, not discrimination"):
         push(tmp_path / "d", task="discrimination")

@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import HfApi, RepoCard
 
 from hf_relvit.building.build import build
+from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub import publish as publishing
 from hf_relvit.hub.client import check_id
@@ -38,7 +39,7 @@ REFUSED = [
 def built(tmp_path_factory):
     out = tmp_path_factory.mktemp("built") / "scenes"
     sizes = {"n_train": 16, "n_eval": 8}
-    build("discrimination", "quick-32", out, say=lambda line: None, **sizes)
+    build(BuildConfig("discrimination", "quick-32", **sizes), out, say=lambda line: None)
     return out
 
 

@@ -10,7 +10,7 @@ import datasets
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.stimuli.photorealistic.library import Library
-from hf_relvit.stimuli.photorealistic.rendering import choose_variant
+from hf_relvit.stimuli.photorealistic.rendering import check_size, choose_variant
 from hf_relvit.stimuli.photorealistic.scenes import SceneOptions
 
 from ...building.farm import Farm, Job
@@ -86,6 +86,7 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
             Library.from_folder(given["masks"]) if "masks" in given else Library.default()
         )
         wanted = dataclasses.replace(self.builder_configs[name], **given)
+        check_size(wanted.size)
         shipped = wanted == self.builder_configs["tiny"] and shipped_rows(
             str(VERSION), self.objects
         )

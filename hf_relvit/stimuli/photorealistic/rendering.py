@@ -25,6 +25,9 @@ VARIANTS = {"scalar": "scalar_rgb", "llvm": "llvm_ad_rgb"}
 """The scalar one needs nothing; the other one is faster and needs LLVM. Their noise differs, so their pixels do."""
 SAMPLES = 16
 """Paths a pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
+LEAST_SIZE = 16
+LARGEST_SIZE = 4096
+"""Sides of pictures, pixels: a patch, and more than any camera of the set would show."""
 _DEPTH = 4  # light, two bounces and the eye
 _ALBEDO, _GEOMETRY = (
     {"type": "aov", "aovs": what} for what in ("color:albedo", "normal:sh_normal,place:position")
@@ -73,6 +76,12 @@ def _find_llvm() -> str:
     return str(max(found)[1]) if found else ""
 
 
+def check_size(size: int) -> None:
+    """Raise RelViTError for the side of a picture that is none, in pixels."""
+    if not LEAST_SIZE <= size <= LARGEST_SIZE:
+        raise RelViTError(f"size {size}: expected {LEAST_SIZE} to {LARGEST_SIZE} pixels")
+
+
 @lru_cache(maxsize=1)
 def _mitsuba(variant: str, threads: int) -> Any:
     """Mitsuba, ready to use in this process."""
@@ -104,17 +113,18 @@ def render_photo(
         library: the objects that the row was drawn for.
         size: side, pixels.
         variant: "scalar" or "llvm"; see ``choose_variant``.
-        samples: paths a pixel, a square number at best.
+        samples: paths a pixel, at least 1; a square number at best.
         threads: of Mitsuba, in this process.
 
     Returns:
         uint8 ``(size, size, 3)``, sRGB.
 
     Raises:
-        RelViTError: the extra is not installed, an unknown variant, or a size below 16.
+        RelViTError: the extra is not installed, an unknown variant, or a size out of its range.
     """
-    if size < 16 or samples < 1:
-        raise RelViTError(f"{size} pixels, {samples} samples: expected at least 16 and 1")
+    check_size(size)
+    if samples < 1:
+        raise RelViTError(f"{samples} samples a pixel: expected at least 1")
     if variant not in VARIANTS:
         raise RelViTError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
     mi = _mitsuba(variant, threads)

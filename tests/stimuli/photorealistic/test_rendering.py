@@ -117,5 +117,5 @@ def test_pictures_are_lit_like_a_room_and_without_visible_noise(twins):
 
 @pytest.mark.render
 def test_a_size_that_is_no_picture_is_refused(twins):
-    with pytest.raises(RelViTError, match="8 pixels, 16 samples: expected at least 16 and 1"):
+    with pytest.raises(RelViTError, match="size 8: expected 16 to 4096 pixels"):
         render_photo(twins[0], Library.default(), 8)
