@@ -292,7 +292,8 @@ def align(
                 network, train, layer, config.das, objects=objects, progress=progress
             )
             found[weights].append(alignment)
-            frames.append(_scores(alignment, captures, splits, config, weights, progress))
+            scores = score(alignment, captures, config, weights=weights, progress=progress)
+            frames.append(scores)
             if weights == "trained" and config.shuffles:
                 frames.append(_shuffled_scores(alignment, captures, splits, config, progress))
     facts = {
@@ -335,15 +336,30 @@ def _shuffled_scores(
     return pd.concat(frames).assign(weights="trained", control="shuffled_labels")
 
 
-def _scores(
+def score(
     alignment: Alignment,
     captures: PairCaptures,
-    splits: list[str],
     config: AlignConfig,
-    weights: Weights,
-    progress: bool,
+    *,
+    weights: Weights = "trained",
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """Of one alignment on all splits; the controls of the trained model only."""
+    """Score an alignment that was found before on all splits of the config, with the config's controls.
+
+    Args:
+        alignment: of the captures' checkpoint, at one of their layers.
+        captures: of the pairs to score on.
+        config: its splits, controls and isolate score; the controls are those of trained weights only.
+        weights: of the network that the alignment was found in.
+        progress: show bars.
+
+    Returns:
+        Rows of ``das.score_alignment`` with ``weights``.
+
+    Raises:
+        RelViTError: an alignment of another model, a layer that was not captured.
+    """
+    splits = config.splits or captures.distribution.causal_splits
     network = captures.network(weights)
     options = {"bf16": config.bf16, "progress": progress}
     controls: list[Control | None] = [config.control]

@@ -21,7 +21,7 @@ from ..stimuli.counterfactuals import PROPERTIES
 from .activations import Site, at_tokens, capture, patch
 from .interchange import intervene
 from .result import Contents, Result
-from .subspaces import interchange
+from .subspaces import interchange, random_rotation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,6 +124,19 @@ class Alignment(Result):
         write = None if self.write is None else self.write_basis.contiguous()
         inside = self.mask[self.mask]
         return replace(self, rotation=self.basis.contiguous(), mask=inside, write=write)
+
+    def random_directions(self) -> Alignment:
+        """A control: as many random directions at the same site, read and written. The layer is the seed."""
+        generator = torch.Generator().manual_seed(self.site.layer)
+        return replace(
+            self,
+            rotation=random_rotation(self.size, self.width, generator),
+            mask=self.mask[self.mask],
+            method="random_subspace",
+            facts={},
+            write=None,
+            scale=1.0,
+        )
 
     def encode(self, states: torch.Tensor) -> torch.Tensor:
         """Coordinates in the subspace: ``(..., hidden)`` to ``(..., size)``."""

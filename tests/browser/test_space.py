@@ -85,11 +85,11 @@ def test_intervene_and_see_the_flip(visit):
 
 def test_look_inside(visit):
     page = visit(START)
-    page.locator("#look-layer input[type=range]").focus()
+    page.locator("#attention-layer input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     settles(page, "#overlay", "Layer 1, all heads together")
     assert "look=1" in page.url
-    page.locator("#look-head input").click()
+    page.locator("#attention-head input").click()
     page.get_by_role("option", name="2", exact=True).click()
     settles(page, "#overlay", "Layer 1, head 2")
 

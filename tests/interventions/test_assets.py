@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.das import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.spaces.interventions.app import MODELS, models, start
 from hf_relvit.spaces.interventions.assets import build_assets
@@ -16,6 +17,8 @@ from hf_relvit.spaces.interventions.engine import react
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.served import open_served
 from hf_relvit.spaces.interventions.state import from_query
+from hf_relvit.stimuli.counterfactuals import PROPERTIES
+from hf_relvit.stimuli.scenes import LABELS
 
 SHIPPED = models()
 
@@ -37,6 +40,25 @@ def test_built_assets_are_complete_and_plain(assets, served):
     for path in assets.rglob("*.json"):
         assert "/tmp/" not in path.read_text() and str(Path.home()) not in path.read_text()
     assert len(list(states_of(served))) == 7
+
+
+@pytest.mark.parametrize("condition", ["edit", "other", "random"])
+def test_swaps_are_counted_as_analyses_count_them(served, condition):
+    """The numbers of about.json are those of ``score_alignment`` on pairs of the test split."""
+    control = "wrong_object" if condition == "other" else None
+    for prop in PROPERTIES:
+        pairs = served.checkpoint.distribution().pairs(prop, "test", 16)
+        for layer in range(2):
+            alignment = served.alignments[prop, layer]
+            if condition == "random":
+                alignment = alignment.random_directions()
+            table = score_alignment(served.checkpoint, alignment, pairs, control)
+            expected = table.set_index("condition").accuracy
+            known = {"action": "swap", "what": prop, "condition": condition, "layer": layer}
+            counts = [row for row in served.about["measured"] if known.items() <= row.items()]
+            assert {row["before"] for row in counts} == set(LABELS)
+            for row in counts:
+                assert row["accuracy"] == pytest.approx(expected[row["before"]], abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["color-0", "color-1"], ids=["orthogonal", "oblique"])
@@ -86,9 +108,9 @@ def test_models_ship():
 def test_shipped_examples_do_what_their_labels_say(folder):
     served = open_served(folder)
     for label, state in states_of(served):
-        look, outcome = react(served, state)
-        assert look.answer == look.truth or "never showed" in label, label
-        flipped = (outcome.same["edit"][state.layer] > 0.5) != look.answer
+        prediction, outcome = react(served, state)
+        assert prediction.answer == prediction.truth or "never showed" in label, label
+        flipped = (outcome.same["edit"][state.layer] > 0.5) != prediction.answer
         if label.endswith("it flips"):
             assert flipped, label
         elif label.endswith("it stays"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_relvit.analysis.activations import Site, capture, patch
+from hf_relvit.analysis.activations import Site, patch
 from hf_relvit.analysis.attention import KINDS, measure_attention
 from hf_relvit.geometry import geometry
 from hf_relvit.spaces.interventions import engine
@@ -41,26 +41,26 @@ def test_composed_scenes_are_scenes(task):
     table = sample(task, limits.geometry, "test", 24, combinations=128, seed=0)
     for i in range(24):
         values = zip(table.shape[i], table.color[i], table.corner[i])
-        things = tuple(
+        objects = tuple(
             PlacedObject(int(s), int(c), int(row), int(column)) for s, c, (row, column) in values
         )
-        typed = scene_table(things, limits, index=int(table.index[i]))
+        typed = scene_table(objects, limits, index=int(table.index[i]))
         for name in ("label", "relation", "difference"):
             assert np.array_equal(getattr(typed, name), getattr(table[i], name)), name
         assert np.array_equal(render(typed), render(table[i]))
 
 
 def test_the_look_is_the_models(served, state):
-    look, _ = react(served, state)
+    prediction, _ = react(served, state)
     table = scene_table(state.scene, served.limits)
-    assert look.same == pytest.approx(same(served, table), abs=1e-6)
-    assert look.same == pytest.approx(answer(served, render(table)[0]), abs=1e-6)
+    assert prediction.same == pytest.approx(same(served, table), abs=1e-6)
+    assert prediction.same == pytest.approx(answer(served, render(table)[0]), abs=1e-6)
     frame = measure_attention(served.checkpoint, table).to_frame()
     for row in frame.itertuples():
-        assert look.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(
+        assert prediction.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(
             row.mean, abs=1e-6
         )
-    assert np.allclose(look.maps.sum(-1), 1, atol=1e-5)
+    assert np.allclose(prediction.maps.sum(-1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("prop", ["shape", "color"])
@@ -111,23 +111,22 @@ def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(
 ):
     b = state.scene[1]
     if alike:
-        state = state.with_thing(
+        state = state.with_object(
             0, dataclasses.replace(state.scene[0], shape=b.shape, color=b.color)
         )
     state = dataclasses.replace(state, action="inject", method=method, draw=3)
     table = scene_table(state.scene, served.limits)
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0]
-    sites = [Site("resid_post", layer) for layer in range(2)]
     with torch.no_grad():
-        states = capture(served.model, pixels(served, table), sites)
-        for site, (edited, control), size in engine._inject(served, state, table, tokens, states):
+        captured = engine.Captured.of(served, table)
+        for site, (edited, control), size in engine._inject(captured, state):
             alignment = served.alignments["color", site.layer]
             first, second = (alignment.encode(edited[0, tokens[j]]) for j in range(2))
             assert torch.allclose(first, second, atol=1e-4) != alike
-            rest = edited - states[site]
+            rest = edited - captured.states[site]
             outside = rest - (rest @ alignment.basis.T) @ alignment.write_basis
             assert outside.abs().max() < 1e-4
-            touched = (edited - states[site]).abs().amax(-1)[0] > 1e-6
+            touched = (edited - captured.states[site]).abs().amax(-1)[0] > 1e-6
             assert sorted(touched.nonzero().flatten().tolist()) == sorted(
                 tokens[:2].flatten().tolist()
             )
@@ -138,9 +137,9 @@ def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(
 def test_after_the_last_layer_objects_do_not_matter(served, state):
     """The answer is read from the class token, so the curves end where the scene is."""
     for action in ("swap", "steer", "inject"):
-        look, outcome = react(served, dataclasses.replace(state, action=action))
+        prediction, outcome = react(served, dataclasses.replace(state, action=action))
         for curve in outcome.same.values():
-            assert curve[-1] == pytest.approx(look.same, abs=1e-6)
+            assert curve[-1] == pytest.approx(prediction.same, abs=1e-6)
             assert np.isfinite(curve).all()
 
 
@@ -155,16 +154,16 @@ def test_another_draw_is_another_value(served, state):
 
 def test_many_people_at_once_get_their_own_answers(served, state):
     states = [
-        dataclasses.replace(state.with_thing(0, PlacedObject(i, i, 3, 1)), layer=i % 2)
+        dataclasses.replace(state.with_object(0, PlacedObject(i, i, 3, 1)), layer=i % 2)
         for i in range(12)
     ]
     alone = [react(served, item) for item in states]
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(lambda item: react(served, item), states))
-    for (look, outcome), (look2, outcome2) in zip(alone, together):
-        assert look.same == look2.same
+    for (prediction, outcome), (prediction2, outcome2) in zip(alone, together):
+        assert prediction.same == prediction2.same
         assert np.array_equal(outcome.same["edit"], outcome2.same["edit"])
-    assert len({look.same for look, _ in alone}) > 6
+    assert len({prediction.same for prediction, _ in alone}) > 6
 
 
 def test_layers_without_an_alignment_are_gaps(served, state):

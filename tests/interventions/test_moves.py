@@ -18,7 +18,7 @@ def test_a_click_on_an_object_selects_it():
     b = state.scene[1]
     after = touch(state, TWO, "scene", click(b.row + 1.5, b.column + 0.2))
     assert after.selected == 1
-    assert after.things == state.things
+    assert after.placed_objects == state.placed_objects
 
 
 def test_a_click_on_a_free_place_centers_the_object_there():

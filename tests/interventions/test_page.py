@@ -28,7 +28,7 @@ def state(served):
     return first_state(served.limits)
 
 
-def look(same: float, truth: int = 0) -> Prediction:
+def prediction(same: float, truth: int = 0) -> Prediction:
     return Prediction(same, truth, np.full((2, 2, 6), 1 / 6), np.full((2, 2, 65, 65), 1 / 65))
 
 
@@ -40,7 +40,7 @@ def outcome(goal: int, **curves: float) -> InterventionCurve:
 
 def test_every_panel_is_drawn(served, state):
     for action in ACTIONS:
-        panels = page.panels(served, dataclasses.replace(state, action=action, look_head=1))
+        panels = page.panels(served, dataclasses.replace(state, action=action, attention_head=1))
         assert set(panels) == {
             "scene",
             "source",
@@ -75,9 +75,9 @@ def test_sentences_for_every_choice(served, state):
             layer=layer,
             pair=min(pair, len(state.scene) // 2 - 1),
         )
-        look_, result = page.react(served, chosen)
+        predicted, result = page.react(served, chosen)
         for sentence in (
-            text.outcome(served, chosen, look_, result),
+            text.outcome(served, chosen, predicted, result),
             text.often(served.about, chosen),
         ):
             assert sentence and not re.search(r"nan|None|  |\{|\}", sentence)
@@ -86,7 +86,7 @@ def test_sentences_for_every_choice(served, state):
 
 
 def test_the_verdict_follows_the_numbers(served, state):
-    said = lambda before, result: text.outcome(served, state, look(before), result)  # noqa: E731
+    said = lambda before, result: text.outcome(served, state, prediction(before), result)  # noqa: E731
     flips = said(0.02, outcome(1, edit=0.97, other=0.03, random=0.01))
     assert "should become same. It does: same (97 %) instead of different (98 %)." in flips
     assert "still different (98 %)" in said(0.02, outcome(1, edit=0.02, other=0.03, random=0.01))
@@ -133,15 +133,30 @@ def test_an_effect_is_claimed_only_above_all_controls(state, action, edit, contr
         controls = dict.fromkeys(names, 0.0) | {above: control}
         said = text.often(made_up(state, edit, **controls), state)
         assert any(claim in said for claim in CLAIMS) == claimed
-        assert ("no effect is claimed" in said) != claimed
+        assert ("No effect is claimed" in said) != claimed
         assert f"{text.percent(control)} with {text.CONDITION_NAMES[above]}" in said
+        if control >= edit > 0:  # the sentence names the control that forbids the claim
+            assert f"the control ({text.CONDITION_NAMES[above]}, up to " in said
+
+
+@pytest.mark.parametrize(("alpha", "nearest"), [(0.75, 0.5), (1.5, 1), (3, 2), (3.1, 4), (0, 0.5)])
+def test_a_push_between_two_counted_ones_is_read_as_the_nearer_and_of_two_equal_ones_the_weaker(
+    state, alpha, nearest
+):
+    """In every process: the order of a set of strings differs between them."""
+    state = dataclasses.replace(state, action="steer", alpha=alpha)
+    about = {"measured": []}
+    for counted in (0.5, 1, 2, 4):
+        for row in made_up(state, 0.5)["measured"]:
+            about["measured"].append(row | {"what": f"sample {counted:g}"})
+    assert {row["what"] for row in text.measured(about, state)} == {f"sample {nearest:g}"}
 
 
 def test_nothing_is_claimed_of_what_was_not_counted(state):
     uncounted = text.often({"measured": []}, state)
     assert "no effect is claimed" in uncounted
     alone = text.often(made_up(state, 0.9), state)  # without doing anything: 0 %
-    assert "lies above all controls" in alone
+    assert "That lies above all controls" in alone
 
 
 def test_one_scene_claims_nothing(served, state):
@@ -182,18 +197,20 @@ def test_the_card_of_the_space_claims_what_was_counted(model):
 def test_a_control_with_the_same_value_is_no_control(served, state):
     """Y has the color that flips as well: that its swap flips is no argument against the subspace."""
     y = dataclasses.replace(state.source[1], color=state.scene[1].color)
-    state = state.with_thing(len(state.scene) + 1, y)
-    said = text.outcome(served, state, look(0.02), outcome(1, edit=0.97, other=0.9, random=0.01))
+    state = state.with_object(len(state.scene) + 1, y)
+    said = text.outcome(
+        served, state, prediction(0.02), outcome(1, edit=0.97, other=0.9, random=0.01)
+    )
     assert "shows nothing" not in said
 
 
 def test_the_decision_says_what_is_right_and_what_is_new(served, state):
-    right = text.decision(served, state, look(0.1, 0))
+    right = text.decision(served, state, prediction(0.1, 0))
     assert "The model says different (90 %). That is right: " in right
-    assert "That is wrong, it should say same" in text.decision(served, state, look(0.1, 1))
-    new = state.with_thing(0, PlacedObject(19, 3, 3, 1))
+    assert "That is wrong, it should say same" in text.decision(served, state, prediction(0.1, 1))
+    new = state.with_object(0, PlacedObject(19, 3, 3, 1))
     assert "A is a combination of shape and color that training never showed" in text.decision(
-        served, new, look(0.1)
+        served, new, prediction(0.1)
     )
 
 
@@ -208,11 +225,11 @@ def test_percent_never_rounds_to_certainty(p, said):
 def test_changes_are_told(state):
     a = state.scene[0]
     assert (
-        text.changed(state, state.with_thing(0, dataclasses.replace(a, row=0, column=4)))
+        text.changed(state, state.with_object(0, dataclasses.replace(a, row=0, column=4)))
         == "You moved A to row 1, column 5."
     )
     assert (
-        text.changed(state, state.with_thing(0, dataclasses.replace(a, color=9)))
+        text.changed(state, state.with_object(0, dataclasses.replace(a, color=9)))
         == "A is now a lime star."
     )
     assert text.changed(state, dataclasses.replace(state, selected=1)).startswith("B is selected")

@@ -48,8 +48,8 @@ def test_a_link_gives_the_state_back(data):
             continue
     state = dataclasses.replace(
         state,
-        look_layer=draw(limits.layers),
-        look_head=draw(limits.heads + 1) - 1,
+        attention_layer=draw(limits.layers),
+        attention_head=draw(limits.heads + 1) - 1,
         action=data.draw(st.sampled_from(ACTIONS)),
         prop=data.draw(st.sampled_from(["shape", "color"])),
         layer=draw(limits.layers),
@@ -130,9 +130,9 @@ def test_the_display_pair_stands_where_training_showed_it():
     state = STARTS["four"]
     moved = dataclasses.replace(state.scene[2], row=5)
     with pytest.raises(RelViTError, match="display"):
-        check(state.with_thing(2, moved), FOUR)
+        check(state.with_object(2, moved), FOUR)
     with pytest.raises(RelViTError, match="display"):
-        check(state.with_thing(4, PlacedObject(1, 1, 0, 1)), FOUR)
+        check(state.with_object(4, PlacedObject(1, 1, 0, 1)), FOUR)
 
 
 def test_overlap_counts_patches():

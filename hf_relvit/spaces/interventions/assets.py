@@ -8,27 +8,27 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
+import pandas as pd
 
+from hf_relvit.analysis.align import AlignConfig, PairCaptures, score
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import score_alignment
-from hf_relvit.analysis.interchange import pair_residuals
-from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
-from hf_relvit.analysis.probes import fit_probes
+from hf_relvit.analysis.novel import NovelConfig, inject_novel
+from hf_relvit.analysis.probes import Probes, fit_probes
+from hf_relvit.analysis.steering import PAIRS as PAIR_NAMES
 from hf_relvit.analysis.steering import SteeringConfig, steer
-from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import atomic_write, write_json
-from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.owned import withdraw
 from hf_relvit.provenance import provenance
 from hf_relvit.report.folder import RunFolder
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
-from hf_relvit.stimuli.scenes import LABELS
+from hf_relvit.stimuli.scenes import LABELS, SceneTable
+from hf_relvit.tables import select
 from hf_relvit.training.folder import TrainingFolder
 
 from .examples import find_examples
@@ -41,6 +41,7 @@ ALPHAS = (0.5, 1.0, 2.0, 4.0)
 """Of steering: the paper's, and one beyond."""
 PROBE_SCENES = 4000
 """As in the paper."""
+_NUMBERS = ("accuracy", "ci_low", "ci_high", "floor")
 
 
 def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
@@ -59,21 +60,10 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
         RelViTError: no finished run there, no alignments, or shapes and colors other than ours.
     """
     trained = RunFolder(Path(run))
+    _check_run(trained)
     source = trained.training.model
-    if not trained.training.finished():
-        raise RelViTError(
-            f"no checkpoint in {source}: expected a run of a study, such as runs/quick/seed0"
-        )
-    cells = trained.alignment_folders()
-    if not cells:
-        raise RelViTError(f"no alignments in {run}: run the study with --causal first")
-    if trained.config.get("objects"):
-        raise RelViTError(
-            f"{run} was trained on shapes of your own: expected ours, the demo draws no others"
-        )
     checkpoint = Checkpoint.open(source)
-    model = checkpoint.model
-    if not model.config.scenes:
+    if not checkpoint.model.config.scenes:
         raise RelViTError(
             f"{source} does not say what it was trained on: train it with relvit train"
         )
@@ -82,16 +72,22 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     for name in _CHECKPOINT:
         with atomic_write(folder / "model" / name) as temporary:
             shutil.copyfile(source / name, temporary)
-    alignments = [_slim(Alignment.from_pretrained(cell)) for cell in cells]
-    for item in alignments:
-        item.save(folder / "alignments" / f"{item.property}-{item.site.layer}")
+    alignments = []
+    for cell in trained.alignment_folders():
+        alignment = _compact(Alignment.from_pretrained(cell))
+        alignment.save(folder / "alignments" / f"{alignment.property}-{alignment.site.layer}")
+        alignments.append(alignment)
 
     distribution = checkpoint.distribution()
     test = distribution.sample("test", PAIRS)
     probes = fit_probes(checkpoint, distribution.sample("train", PROBE_SCENES), test)
     probes.save(folder / "probes")
-    measured = _measure(checkpoint, alignments, probes, test)
-    depth = f"{len(blocks(model))} layers of {model.config.hidden_size}"
+    measured = _steering(checkpoint, probes, test)
+    for prop in PROPERTIES:
+        chosen = [alignment for alignment in alignments if alignment.property == prop]
+        if chosen:
+            measured += _swaps(checkpoint, chosen) + _novel(checkpoint, chosen)
+    depth = f"{checkpoint.depth} layers of {checkpoint.model.config.hidden_size}"
     about = {
         "title": title or f"{distribution.task}, {depth}",
         "task": distribution.task,
@@ -106,6 +102,27 @@ def build_assets(run: Path, folder: Path, *, title: str | None = None) -> Path:
     return folder
 
 
+def _check_run(run: RunFolder) -> None:
+    """RelViTError unless the run is finished, and of a kind that the demo can show."""
+    if not run.training.finished():
+        raise RelViTError(
+            f"no checkpoint in {run.training.model}: expected a run of a study, such as runs/quick/seed0"
+        )
+    if not run.alignment_folders():
+        raise RelViTError(f"no alignments in {run.path}: run the study with --causal first")
+    if run.config.get("objects"):
+        raise RelViTError(
+            f"{run.path} was trained on shapes of your own: expected ours, the demo draws no others"
+        )
+
+
+def _compact(alignment: Alignment) -> Alignment:
+    """Without the rows outside its subspace and the history of the search."""
+    facts = alignment.facts
+    kept = {name: facts[name] for name in ("config", "provenance") if name in facts}
+    return replace(alignment.compact(), facts=kept)
+
+
 def fresh(folder: Path, run: Path) -> bool:
     """Whether the folder is complete, and of the run's present weights."""
     if not (folder / "about.json").is_file():
@@ -115,96 +132,93 @@ def fresh(folder: Path, run: Path) -> bool:
     return trained.is_file() and served.read_bytes() == trained.read_bytes()
 
 
-def _slim(alignment: Alignment) -> Alignment:
-    facts = {
-        name: alignment.facts[name] for name in ("config", "provenance") if name in alignment.facts
-    }
-    return replace(alignment.compact(), facts=facts)
+def _counts(
+    table: pd.DataFrame,
+    action: str,
+    what: str,
+    condition: str,
+) -> list[dict[str, Any]]:
+    """Rows of a recipe's table as about.json keeps them: apart for pairs that were different and same before."""
+    counts = []
+    for before in LABELS:
+        for row in select(table, condition=before).to_dict("records"):
+            known = {"action": action, "what": what, "condition": condition, "before": before}
+            numbers = {name: round(float(row[name]), 4) for name in _NUMBERS}
+            counts.append({**known, "layer": row["layer"], "n": row["n"], **numbers})
+    return counts
 
 
-def _measure(checkpoint: Checkpoint, alignments, probes, scenes) -> list[dict[str, Any]]:
-    """How often each intervention changes the answer as it should, apart for pairs that were different and same."""
-    distribution = checkpoint.distribution()
-    measured = _steering(checkpoint, probes, scenes)
-    for prop in PROPERTIES:
-        if own := [item for item in alignments if item.property == prop]:
-            pairs = distribution.pairs(prop, "test", PAIRS)
-            bank = distribution.pairs(prop, "validation", PAIRS)
-            measured += _swaps(checkpoint, own, pairs) + _novel(checkpoint, own, bank, pairs)
-    return measured
-
-
-def _row(action: str, what: str, control: str, before: str, row: Any) -> dict[str, Any]:
-    numbers = {
-        name: round(float(row[name]), 4) for name in ("accuracy", "ci_low", "ci_high", "floor")
-    }
-    known = {"action": action, "what": what, "condition": control, "before": before}
-    return known | {"layer": int(row["layer"]), "n": int(row["n"])} | numbers
-
-
-def _swaps(checkpoint: Checkpoint, alignments, pairs) -> list[dict[str, Any]]:
-    residuals, rows = pair_residuals(checkpoint, pairs, [item.site for item in alignments]), []
-    for item in alignments:
-        random = _random(item)
-        for name, subspace, control in (
-            ("edit", item, None),
-            ("other", item, "wrong_object"),
-            ("random", random, None),
+def _swaps(checkpoint: Checkpoint, alignments: list[Alignment]) -> list[dict[str, Any]]:
+    """The alignments of one property with two controls, by the recipe that scores those of a study."""
+    prop: Any = alignments[0].property
+    captures = PairCaptures(
+        checkpoint,
+        checkpoint.distribution(),
+        [alignment.site.layer for alignment in alignments],
+        pairs=PAIRS,
+        test_pairs=PAIRS,
+    )
+    config = AlignConfig(
+        property=prop,
+        splits=("test",),
+        scored_controls=("wrong_object",),
+        isolate=False,
+    )
+    alone = replace(config, scored_controls=None)
+    counts = []
+    for alignment in alignments:
+        scores = score(alignment, captures, config)
+        random = score(alignment.random_directions(), captures, alone)
+        for condition, table, control in (
+            ("edit", scores, "none"),
+            ("other", scores, "wrong_object"),
+            ("random", random, "none"),
         ):
-            table = score_alignment(checkpoint, subspace, residuals, control)
-            by = {before: table[table.condition == before].iloc[0] for before in LABELS}
-            rows += [_row("swap", item.property, name, before, row) for before, row in by.items()]
-    return rows
+            counts += _counts(select(table, control=control), "swap", prop, condition)
+    return counts
 
 
-def _novel(checkpoint: Checkpoint, alignments, bank, pairs) -> list[dict[str, Any]]:
-    config, rows = NovelConfig(baselines=("subspace",)), []
-    for name, subspaces in (
-        ("edit", alignments),
-        ("random", [_random(item) for item in alignments]),
+def _novel(checkpoint: Checkpoint, alignments: list[Alignment]) -> list[dict[str, Any]]:
+    """Values that no object has, in the subspaces and in random ones of the same sizes."""
+    config = NovelConfig(baselines=("subspace",), bank=PAIRS, pairs=PAIRS)
+    distribution = checkpoint.distribution()
+    random = [alignment.random_directions() for alignment in alignments]
+    counts = []
+    for condition, subspaces in (("edit", alignments), ("random", random)):
+        table = inject_novel(checkpoint, subspaces, distribution, config).to_frame()
+        for method in table.method.unique():
+            what = f"{alignments[0].property} {method}"
+            counts += _counts(select(table, method=method), "inject", what, condition)
+    return counts
+
+
+def _steering(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> list[dict[str, Any]]:
+    """Pushes along the probe and along its control, apart for pairs that were different and same."""
+    config = SteeringConfig(ALPHAS)
+    counts = []
+    for (number, pair), (relation, before) in product(
+        enumerate(PAIR_NAMES[: scenes.relation.shape[1]]), enumerate(LABELS)
     ):
-        frame = inject_into_pairs(checkpoint, subspaces, bank, pairs, config).to_frame()
-        rows += [
-            _row("inject", f"{row.property} {row.method}", name, row.condition, row._asdict())
-            for row in frame.itertuples()
-            if row.condition in LABELS
-        ]
-    return rows
-
-
-def _random(item: Alignment) -> Alignment:
-    """As many directions at the same site, drawn at random: the control."""
-    basis = random_rotation(item.size, item.width, torch.Generator().manual_seed(item.site.layer))
-    every = torch.ones(item.size, dtype=torch.bool)
-    return Alignment(basis, every, item.site, item.property, "random_subspace", item.model)
-
-
-def _steering(checkpoint: Checkpoint, probes, scenes) -> list[dict[str, Any]]:
-    names, rows = {"flip": "edit", "shuffled": "shuffled"}, []
-    for pair in range(scenes.relation.shape[1]):
-        for relation, before in enumerate(LABELS):
-            some = scenes[scenes.relation[:, pair] == relation]
-            frame = steer(checkpoint, probes, some, SteeringConfig(ALPHAS)).to_frame()
-            for row in frame[frame.pair == ("sample", "display")[pair]].itertuples():
-                if row.condition in names:
-                    what = f"{row.pair} {row.alpha:g}"
-                    rows.append(_row("steer", what, names[row.condition], before, row._asdict()))
-    return rows
+        chosen = scenes[scenes.relation[:, number] == relation]
+        table = steer(checkpoint, probes, chosen, config).to_frame()
+        for push, condition in (("flip", "edit"), ("shuffled", "shuffled")):
+            for alpha in ALPHAS:
+                rows = select(table, pair=pair, condition=push, alpha=alpha)
+                rows = rows.assign(condition=before)
+                counts += _counts(rows, "steer", f"{pair} {alpha:g}", condition)
+    return counts
 
 
 def _accuracy(run: RunFolder) -> dict[str, float]:
     if not run.table_files("accuracy"):
         return {}
-    table = run.table("accuracy")
-    chosen = table[table.condition == "all"]
+    chosen = select(run.table("accuracy"), condition="all")
     return {
-        str(split): round(float(value), 4) for split, value in zip(chosen.split, chosen.accuracy)
+        str(split): round(float(accuracy), 4)
+        for split, accuracy in zip(chosen.split, chosen.accuracy)
     }
 
 
 if __name__ == "__main__":
-    print(
-        build_assets(
-            Path(sys.argv[1]), Path(sys.argv[2]), title=sys.argv[3] if len(sys.argv) > 3 else None
-        )
-    )
+    given = dict(enumerate(sys.argv))
+    build_assets(Path(sys.argv[1]), Path(sys.argv[2]), title=given.get(3))

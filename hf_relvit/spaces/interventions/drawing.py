@@ -58,9 +58,9 @@ def board(
     parts.append(
         f'<rect class="edge" width="{side}" height="{side}" stroke-width="{0.3 * unit:g}"/>'
     )
-    for name, thing, selected in things:
-        x, y, size = thing.column * patch, thing.row * patch, geometry.object_size
-        kind, wide = ("thing selected", 1.1) if selected else ("thing", 0.5)
+    for name, placed, selected in things:
+        x, y, size = placed.column * patch, placed.row * patch, geometry.object_size
+        kind, wide = ("object selected", 1.1) if selected else ("object", 0.5)
         parts.append(
             f'<g class="{kind}"><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="{unit:g}" '
             f'stroke-width="{wide * unit:g}"/>'
@@ -91,7 +91,7 @@ def gauges(rows: list[tuple[str, float, str]]) -> str:
 
 
 def stages(shares: np.ndarray, kinds: tuple[str, ...], chosen: int) -> str:
-    """Where the pair's tokens look, layer by layer, as stacked columns; mean of all heads.
+    """Where the pair's tokens prediction, layer by layer, as stacked columns; mean of all heads.
 
     Args:
         shares: ``(layers, heads, kinds)``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,16 +63,16 @@ class InterventionCurve:
     width: int
 
 
-def scene_table(things: tuple[PlacedObject, ...], limits: Limits, index: int = 0) -> SceneTable:
+def scene_table(objects: tuple[PlacedObject, ...], limits: Limits, index: int = 0) -> SceneTable:
     """The composed scene as a table of one row; ``index`` keys the noise of its pixels."""
-    rows = np.array(
-        [[thing.shape, thing.color, thing.row, thing.column] for thing in things], dtype=np.int16
-    )[None]
+    numbers = [dataclasses.astuple(placed) for placed in objects]
+    columns = np.array([numbers], dtype=np.int16)
+    middle = limits.geometry.max_jitter // 2
     return SceneTable.of(
-        shape=rows[..., 0],
-        color=rows[..., 1],
-        corner=rows[..., 2:],
-        jitter=np.full((1, len(things), 2), limits.geometry.max_jitter // 2, dtype=np.int16),
+        shape=columns[..., 0],
+        color=columns[..., 1],
+        corner=columns[..., 2:],
+        jitter=np.full((1, len(objects), 2), middle, dtype=np.int16),
         index=np.array([index]),
         task=limits.task,
         split="test",
@@ -87,35 +89,67 @@ def source_table(state: State, limits: Limits) -> SceneTable:
 @torch.no_grad()
 def react(served: Served, state: State) -> tuple[Prediction, InterventionCurve]:
     """Run the model on a checked state: the scene as it is, and the intervention after every layer."""
-    model, limits = served.model, served.limits
-    table = scene_table(state.scene, limits)
-    sites = [Site("resid_post", layer) for layer in range(limits.layers)]
-    tokens = torch.from_numpy(model.config.geometry.tokens(table.patches()))
+    limits = served.limits
+    scene = scene_table(state.scene, limits)
     with _running:
-        with record_object_attention(tokens, model.config.geometry.prefix_tokens) as record:
-            states = capture(model, _pixels(served, table), sites)
-        same = _same(forward_from(model, sites[-1], states[sites[-1]]))[0]
-        shares = np.stack(
-            [
-                attention_shares(mass, "corrected")[0].cpu().numpy()
-                for mass in record.mass
-                if mass is not None
-            ]
-        )
-        look = Prediction(
-            same, int(table.label[0]), shares, attention_maps(served.checkpoint, table)
-        )
+        captured = Captured.of(served, scene)
+        prediction = captured.prediction()
         curves = {name: np.full(limits.layers, np.nan) for name in CONTROLS[state.action]}
         size: list[int | None] = [None] * limits.layers
-        for site, edits, directions in _ACTIONS[state.action](
-            served, state, table, tokens[0], states
-        ):
+        for site, edited, directions in _ACTIONS[state.action](captured, state):
             size[site.layer] = directions
-            for name, value in zip(curves, _same(forward_from(model, site, torch.cat(edits)))):
-                curves[name][site.layer] = value
-    return look, InterventionCurve(
-        _goal(state, limits, look.truth), curves, size, model.config.hidden_size
-    )
+            logits = forward_from(served.model, site, torch.cat(edited))
+            for curve, same in zip(curves.values(), _same(logits)):
+                curve[site.layer] = same
+    goal = _goal(state, limits, prediction.truth)
+    width = served.model.config.hidden_size
+    return prediction, InterventionCurve(goal, curves, size, width)
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """One pass of the model over a scene.
+
+    Attributes:
+        scene: a table of one row.
+        tokens: of its objects, int64 ``(objects, p)``.
+        states: residual streams after each block, ``(1, tokens, hidden)``.
+        mass: attention of each block's object tokens, as ``record_object_attention`` records it.
+    """
+
+    served: Served
+    scene: SceneTable
+    tokens: torch.Tensor
+    states: dict[Site, torch.Tensor]
+    mass: list[torch.Tensor | None]
+
+    @classmethod
+    def of(cls, served: Served, scene: SceneTable) -> Captured:
+        geometry = served.model.config.geometry
+        tokens = torch.from_numpy(geometry.tokens(scene.patches()))
+        sites = [Site("resid_post", layer) for layer in range(served.limits.layers)]
+        with record_object_attention(tokens, geometry.prefix_tokens) as record:
+            states = capture(served.model, _pixels(served, scene), sites)
+        return cls(served, scene, tokens[0], states, record.mass)
+
+    def prediction(self) -> Prediction:
+        last = list(self.states)[-1]
+        logits = forward_from(self.served.model, last, self.states[last])
+        shares = [
+            attention_shares(mass, "corrected")[0].cpu().numpy()
+            for mass in self.mass
+            if mass is not None
+        ]
+        return Prediction(
+            same=_same(logits)[0],
+            truth=int(self.scene.label[0]),
+            shares=np.stack(shares),
+            maps=attention_maps(self.served.checkpoint, self.scene),
+        )
+
+    def pair_tokens(self, pair: int) -> torch.Tensor:
+        """Of both objects of a pair, int64 ``(2 * p,)``."""
+        return self.tokens[2 * pair : 2 * pair + 2].flatten()
 
 
 @torch.no_grad()
@@ -133,67 +167,86 @@ CONTROLS = {
 """What is computed for each action: the intervention, then its controls."""
 
 
-def _swap(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
+_Edits = Iterator[tuple[Site, list[torch.Tensor], int]]
+"""Site, residual streams after the edit and after each control, number of directions."""
+
+
+def _swap(captured: Captured, state: State) -> _Edits:
+    served = captured.served
     source = source_table(state, served.limits)
-    theirs = torch.from_numpy(served.model.config.geometry.tokens(source.patches()))[0]
-    found = {key: item for key, item in served.alignments.items() if key[0] == state.prop}
-    given = capture(served.model, _pixels(served, source), [item.site for item in found.values()])
-    for key, item in found.items():
-        site, where = item.site, tokens[[state.edited]].to(states[item.site].device)
-        giver, other = given[site][:, theirs[state.giver]], given[site][:, theirs[1 - state.giver]]
-        operator = item.operator(where.device)
-        edits = [
-            intervene(states[site], where, value.to(states[site]), *operator)
-            for value in (giver, other)
+    tokens = torch.from_numpy(served.model.config.geometry.tokens(source.patches()))[0]
+    alignments = {key: item for key, item in served.alignments.items() if key[0] == state.prop}
+    sites = [item.site for item in alignments.values()]
+    states = capture(served.model, _pixels(served, source), sites)
+    places = captured.tokens[[state.edited]]
+    for key, alignment in alignments.items():
+        site = alignment.site
+        residual = captured.states[site]
+        giver = states[site][:, tokens[state.giver]]
+        other = states[site][:, tokens[1 - state.giver]]
+        where = places.to(residual.device)
+        operator = alignment.operator(residual.device)
+        edited = [
+            intervene(residual, where, giver, *operator),
+            intervene(residual, where, other, *operator),
+            _into(residual, places, giver, served.random_bases[key]),
         ]
-        edits.append(_into(states[site], where, giver, served.random_bases[key]))
-        yield site, edits, item.size
+        yield site, edited, alignment.size
 
 
-def _steer(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
-    wanted = 1 - int(table.relation[0, state.pair])
-    where = tokens[2 * state.pair : 2 * state.pair + 2].flatten()
-    for layer in served.probes.layers:
-        site, rows = Site("resid_post", layer), served.probes.pushes(layer)
-        edits = []
+def _steer(captured: Captured, state: State) -> _Edits:
+    probes = captured.served.probes
+    wanted = 1 - int(captured.scene.relation[0, state.pair])
+    places = captured.pair_tokens(state.pair)
+    for layer in probes.layers:
+        site = Site("resid_post", layer)
+        directions = probes.pushes(layer)
+        edited = []
         for condition in ("flip", "shuffled"):
-            edited = states[site].clone()
-            edited[:, where] += state.alpha * rows[condition][wanted].to(edited)
-            edits.append(edited)
-        yield site, edits, 1
+            residual = captured.states[site].clone()
+            push = directions[condition][wanted].to(residual)
+            residual[:, places] += state.alpha * push
+            edited.append(residual)
+        yield site, edited, 1
 
 
-def _inject(served: Served, state: State, table: SceneTable, tokens: torch.Tensor, states: dict):
-    where = tokens[2 * state.pair : 2 * state.pair + 2].reshape(1, -1)
-    second = torch.from_numpy(table.relation[:, state.pair].astype(np.int64))
-    values, bank = served.bank.get(state.prop, (np.empty(0), {}))
-    rng = np.random.default_rng(state.draw)
-    four = rng.permutation(np.unique(values))[
-        :4
-    ]  # two vectors, each from two objects, all of different values
-    chosen = [int(rng.choice(np.flatnonzero(values == value))) for value in four]
+def _inject(captured: Captured, state: State) -> _Edits:
+    served = captured.served
+    if state.prop not in served.bank:
+        return
+    values, bank = served.bank[state.prop]
+    places = captured.pair_tokens(state.pair)[None]
+    relation = captured.scene.relation[:, state.pair]
+    second = torch.from_numpy(relation.astype(np.int64))
+    drawn = _drawn_objects(values, state.draw)
     generator = torch.Generator().manual_seed(state.draw)
     noise = torch.randn(1, 2, served.model.config.hidden_size, generator=generator)
     for site, known in bank.items():
-        item, random = (
-            served.alignments[state.prop, site.layer],
-            served.random_bases[state.prop, site.layer],
-        )
-        drawn = torch.tensor(chosen).reshape(1, 2, 2)
+        key = (state.prop, site.layer)
+        alignment = served.alignments[key]
         vectors = novel_vectors(
-            known @ item.basis.T, state.method, drawn, noise[..., : item.size], second
+            known @ alignment.basis.T,
+            state.method,
+            drawn,
+            noise[..., : alignment.size],
+            second,
         )
-        places = where.to(states[site].device)
-        yield (
-            site,
-            [
-                _into(
-                    states[site], places, vectors @ item.write_basis, item.basis, item.write_basis
-                ),
-                _into(states[site], places, vectors @ random, random),
-            ],
-            item.size,
-        )
+        residual = captured.states[site]
+        write = alignment.write_basis
+        random = served.random_bases[key]
+        edited = [
+            _into(residual, places, vectors @ write, alignment.basis, write),
+            _into(residual, places, vectors @ random, random),
+        ]
+        yield site, edited, alignment.size
+
+
+def _drawn_objects(values: np.ndarray, seed: int) -> torch.Tensor:
+    """Objects of the bank for two vectors, each from two objects, all of different values: int64 ``(1, 2, 2)``."""
+    rng = np.random.default_rng(seed)
+    four = rng.permutation(np.unique(values))[:4]
+    chosen = [int(rng.choice(np.flatnonzero(values == value))) for value in four]
+    return torch.tensor(chosen).reshape(1, 2, 2)
 
 
 _ACTIONS = {"swap": _swap, "steer": _steer, "inject": _inject}
@@ -201,14 +254,23 @@ _ACTIONS = {"swap": _swap, "steer": _steer, "inject": _inject}
 
 def _into(
     residual: torch.Tensor,
-    where: torch.Tensor,
+    places: torch.Tensor,
     value: torch.Tensor,
     basis: torch.Tensor,
     write: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    ones = torch.ones(len(basis), device=residual.device)
-    written = (basis if write is None else write).to(residual.device)
-    return intervene(residual, where, value.to(residual), basis.to(residual.device), ones, written)
+    """``value`` at the tokens ``places (1, p)`` as far as ``basis`` reads it, by ``write`` if it is given."""
+    device = residual.device
+    every_direction = torch.ones(len(basis), device=device)
+    written = basis if write is None else write
+    return intervene(
+        residual,
+        places.to(device),
+        value.to(residual),
+        basis.to(device),
+        every_direction,
+        written.to(device),
+    )
 
 
 def _goal(state: State, limits: Limits, truth: int) -> int:
@@ -219,11 +281,10 @@ def _goal(state: State, limits: Limits, truth: int) -> int:
 
 def swapped(state: State) -> tuple[PlacedObject, ...]:
     """The scene as it would be if the swap had been made to the objects themselves."""
-    thing, giver = state.scene[state.edited], state.source[state.giver]
-    values = {"shape": thing.shape, "color": thing.color} | {state.prop: getattr(giver, state.prop)}
-    return state.with_thing(
-        state.edited, PlacedObject(**values, row=thing.row, column=thing.column)
-    ).scene
+    giver = state.source[state.giver]
+    given = {state.prop: getattr(giver, state.prop)}
+    changed = dataclasses.replace(state.scene[state.edited], **given)
+    return state.with_object(state.edited, changed).scene
 
 
 def _pixels(served: Served, table: SceneTable) -> torch.Tensor:

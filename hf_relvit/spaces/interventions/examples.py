@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import cycle
 
 import numpy as np
 
-from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import PROPERTIES
+from hf_relvit.stimuli.scenes import SceneTable
 
-from .engine import react
+from .engine import InterventionCurve, react
 from .moves import first_state
 from .served import Served
 from .state import PlacedObject, State, check, to_query
 
 TRIED = 24
+_INJECTED = ("added", "interpolated", "sampled")
 _LABELS = {
     "swap color": "Give A another color",
     "swap shape": "Give A another shape",
@@ -34,93 +37,106 @@ def find_examples(served: Served) -> list[dict[str, str]]:
     Returns:
         ``{"label", "query"}`` each.
     """
-    found = []
+    examples = []
     for prop in reversed(PROPERTIES):
-        if not any(of == prop for of, _ in served.alignments):
-            continue
-        states = list(_pairs(served, prop))
-        best, gain = _best(served, [dataclasses.replace(state, action="swap") for state in states])
-        found.append(_example(served, f"swap {prop}", best, gain))
-        if prop == "color":
-            later = dataclasses.replace(best, layer=served.limits.layers - 1)
-            found.append({"label": "The same swap after the last layer", "query": to_query(later)})
-        methods = ("added", "interpolated", "sampled")
-        best, gain = _best(
-            served,
-            [
-                dataclasses.replace(s, action="inject", method=methods[i % 3], draw=i)
-                for i, s in enumerate(states)
-            ],
-        )
-        found.append(_example(served, f"inject {prop}", best, gain))
-    states = [
-        dataclasses.replace(s, action="steer", alpha=2.0) for s in _pairs(served, PROPERTIES[0])
+        if any(aligned == prop for aligned, _ in served.alignments):
+            examples += _examples_of(served, prop)
+    pushed = [
+        dataclasses.replace(state, action="steer", alpha=2.0)
+        for state in _pairs(served, PROPERTIES[0])
     ]
-    found.append(_example(served, "steer", *_best(served, states)))
-    start = first_state(served.limits)
-    new = [
-        PlacedObject(16 + i, 4, thing.row, thing.column) for i, thing in enumerate(start.scene[:2])
+    best, gain = _best(served, pushed)
+    examples.append(_example(served, "steer", best, gain))
+    examples.append(_new_shapes(first_state(served.limits)))
+    return examples
+
+
+def _examples_of(served: Served, prop: str) -> list[dict[str, str]]:
+    """The clearest swap and the clearest injection of a property."""
+    states = list(_pairs(served, prop))
+    swaps = [dataclasses.replace(state, action="swap") for state in states]
+    best, gain = _best(served, swaps)
+    examples = [_example(served, f"swap {prop}", best, gain)]
+    if prop == "color":
+        last = served.limits.layers - 1
+        later = dataclasses.replace(best, layer=last)
+        examples.append({"label": "The same swap after the last layer", "query": to_query(later)})
+    injections = [
+        dataclasses.replace(state, action="inject", method=method, draw=draw)
+        for draw, (state, method) in enumerate(zip(states, cycle(_INJECTED)))
     ]
-    unseen = dataclasses.replace(start, scene=(*new, *start.scene[2:]))
-    return [*found, {"label": "Two shapes that training never showed", "query": to_query(unseen)}]
+    best, gain = _best(served, injections)
+    examples.append(_example(served, f"inject {prop}", best, gain))
+    return examples
+
+
+def _new_shapes(start: State) -> dict[str, str]:
+    """Two shapes that are out of distribution, where the first state has its pair."""
+    a, b = start.scene[:2]
+    new_a = PlacedObject(16, 4, a.row, a.column)
+    new_b = PlacedObject(17, 4, b.row, b.column)
+    unseen = dataclasses.replace(start, scene=(new_a, new_b, *start.scene[2:]))
+    return {"label": "Two shapes that training never showed", "query": to_query(unseen)}
 
 
 def _example(served: Served, kind: str, state: State, gain: float) -> dict[str, str]:
     ending = "it flips" if gain > 0.5 else "it stays"
-    return {"label": f"{_LABELS[kind]}: {ending}", "query": to_query(check(state, served.limits))}
+    query = to_query(check(state, served.limits))
+    return {"label": f"{_LABELS[kind]}: {ending}", "query": query}
 
 
 def _pairs(served: Served, prop: str) -> Iterator[State]:
     """Pairs of the test split as states, those that the edit should make same and those it should make different."""
     limits = served.limits
-    options = dict(combinations=served.about["combinations"], seed=1)
-    table = sample_counterfactuals(limits.task, limits.geometry, prop, "test", 4 * TRIED, **options)
-    count = 0
-    for i in range(len(table)):
-        edited, giver, other = (
-            int(column[i]) for column in (table.edited, table.source_object, table.other_source)
-        )
-        if edited > 1:  # RMTS: the composed source stands in place of the sample pair
-            continue
-        scene, source = (
-            [
-                PlacedObject(*(int(v) for v in row))
-                for row in np.column_stack([part.shape[i], part.color[i], part.corner[i]])
-            ]
-            for part in (table.base, table.source)
-        )
+    pairs = served.distribution(seed=1).pairs(prop, "test", 4 * TRIED)
+    # RMTS: the composed source stands in place of the sample pair
+    rows = np.flatnonzero(pairs.edited < 2)[:TRIED].tolist()
+    for row in rows:
+        scene = _placed(pairs.base, row)
+        source = _placed(pairs.source, row)
+        edited = int(pairs.edited[row])
+        a_and_b = [scene[edited], scene[1 - edited]]  # A is edited
+        x_and_y = [source[pairs.source_object[row]], source[pairs.other_source[row]]]  # X gives
         if (
             limits.task == "rmts"
-        ):  # the source objects stand in the display pair there; put them where ours stand
-            places = [(t.row, t.column) for t in scene[:2]]
-            source = [
-                dataclasses.replace(source[j], row=r, column=c)
-                for j, (r, c) in zip((giver, other), places)
+        ):  # these stand in the display pair there; put them where ours stand
+            x_and_y = [
+                dataclasses.replace(giver, row=place.row, column=place.column)
+                for giver, place in zip(x_and_y, scene)
             ]
-            giver = 0
-        order = (edited, 1 - edited)  # A is edited, X gives
-        pair = [scene[j] for j in order]
-        given = source if limits.task == "rmts" else [source[giver], source[1 - giver]]
-        state = State(limits.model, (*pair, *scene[2:]), tuple(given[:2]), prop=prop)
+        state = State(limits.model, (*a_and_b, *scene[2:]), tuple(x_and_y), prop=prop)
         yield check(state, limits)
-        count += 1
-        if count == TRIED:
-            return
+
+
+def _placed(scenes: SceneTable, row: int) -> list[PlacedObject]:
+    """The objects of one scene."""
+    numbers = np.column_stack([scenes.shape[row], scenes.color[row], scenes.corner[row]])
+    return [PlacedObject(*placed) for placed in numbers.tolist()]
 
 
 def _best(served: Served, states: list[State]) -> tuple[State, float]:
     """The state, at its best layer, with the largest gain; above 0.5 the answer flips and that of no control does."""
-    found, most = states[0], -np.inf
+    best = states[0]
+    most = -np.inf
     for state in states:
-        look, outcome = react(served, state)
-        if look.answer != look.truth or outcome.goal == look.answer:
+        prediction, result = react(served, state)
+        right = prediction.answer == prediction.truth
+        if not right or result.goal == prediction.answer:
             continue
-        toward = {
-            name: curve if outcome.goal else 1 - curve for name, curve in outcome.same.items()
-        }
-        controls = np.max([curve for name, curve in toward.items() if name != "edit"], axis=0)
-        gain = np.nan_to_num(np.where(toward["edit"] > 0.5, toward["edit"], 0) - controls, nan=-1)
+        gain = _gain(result)
         layer = int(gain.argmax())
         if gain[layer] > most:
-            found, most = dataclasses.replace(state, layer=layer), float(gain[layer])
-    return found, most
+            best = dataclasses.replace(state, layer=layer)
+            most = float(gain[layer])
+    return best, most
+
+
+def _gain(result: InterventionCurve) -> np.ndarray:
+    """How far the edit moves the answer beyond the furthest control, ``(layers,)``; -1 where nothing is known."""
+    toward = {}
+    for name, same in result.same.items():
+        toward[name] = same if result.goal else 1 - same
+    edit = toward.pop("edit")
+    controls = np.max(list(toward.values()), axis=0)
+    flipped = np.where(edit > 0.5, edit, 0)
+    return np.nan_to_num(flipped - controls, nan=-1)

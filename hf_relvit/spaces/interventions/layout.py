@@ -25,8 +25,8 @@ object *inside the model* and watch the answer."""
 _FOOT = """Probabilities are the model's own. One scene is an anecdote: the controls and the second curve are what
 counts. After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
 KNOBS = (
-    "look_layer",
-    "look_head",
+    "attention_layer",
+    "attention_head",
     "action",
     "prop",
     "layer",
@@ -107,13 +107,13 @@ def _look(made: dict[str, Any], layers: int, heads: int) -> None:
     gr.Markdown("**Where the tokens of A and B look, layer by layer**")
     made["stages"] = gr.HTML(elem_id="stages")
     with gr.Row():
-        made["look_layer"] = gr.Slider(
-            0, layers - 1, step=1, label="Layer", elem_id="look-layer", min_width=120
+        made["attention_layer"] = gr.Slider(
+            0, layers - 1, step=1, label="Layer", elem_id="attention-layer", min_width=120
         )
-        made["look_head"] = gr.Dropdown(
+        made["attention_head"] = gr.Dropdown(
             [("all", -1), *_numbered(heads)],
             label="Head",
-            elem_id="look-head",
+            elem_id="attention-head",
             min_width=100,
             scale=0,
             filterable=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ import torch
 from hf_relvit.analysis.activations import Site, residuals
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import Probes
-from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.geometry import geometry
-from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.schemas import SpaceFacts, read_as
-from hf_relvit.stimuli.counterfactuals import PROPERTIES, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import PROPERTIES
+from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.splits import allowed_objects
 
@@ -52,10 +52,26 @@ class Served:
 
     @cached_property
     def limits(self) -> Limits:
-        objects, config = ObjectSet.default(), self.model.config
-        heads = config.backbone_config.num_attention_heads
-        sizes = len(objects.masks), len(objects.palette), len(blocks(self.model)), heads
-        return Limits(self.name, self.about["task"], geometry(self.about["geometry"]), *sizes)
+        objects = ObjectSet.default()
+        backbone = self.model.config.backbone_config
+        return Limits(
+            model=self.name,
+            task=self.about["task"],
+            geometry=geometry(self.about["geometry"]),
+            shapes=len(objects.masks),
+            colors=len(objects.palette),
+            layers=self.checkpoint.depth,
+            heads=backbone.num_attention_heads,
+        )
+
+    def distribution(self, seed: int) -> SceneDistribution:
+        """Of the scenes that the model was trained on."""
+        return SceneDistribution(
+            self.limits.task,
+            self.limits.geometry,
+            self.about["combinations"],
+            seed=seed,
+        )
 
     @cached_property
     def seen(self) -> np.ndarray:
@@ -65,34 +81,29 @@ class Served:
     @cached_property
     def random_bases(self) -> dict[tuple[str, int], torch.Tensor]:
         """A random subspace as large as each alignment's, the control."""
-        return {
-            key: random_rotation(
-                item.size, item.width, torch.Generator().manual_seed(item.site.layer)
-            )
-            for key, item in self.alignments.items()
-        }
+        return {key: item.random_directions().basis for key, item in self.alignments.items()}
 
     @cached_property
     def bank(self) -> dict[str, tuple[np.ndarray, dict[Site, torch.Tensor]]]:
         """By property: values of other objects ``(BANK,)``, and their states by site ``(BANK, tokens, hidden)``."""
-        found = {}
-        for prop in sorted({prop for prop, _ in self.alignments}):
-            limits, combinations = self.limits, self.about["combinations"]
-            options = dict(combinations=combinations, seed=0)
-            table = sample_counterfactuals(
-                limits.task, limits.geometry, prop, "validation", BANK, **options
-            )
-            giver = np.arange(BANK), table.source_object
-            tokens = torch.from_numpy(
-                self.model.config.geometry.tokens(table.source.patches())[giver]
-            )
-            sites = [Site("resid_post", layer) for of, layer in self.alignments if of == prop]
-            states = residuals(self.checkpoint, table.source, sites, tokens=tokens)
-            found[prop] = (
-                getattr(table.source, prop)[giver].astype(int),
-                {at: x.cpu() for at, x in states.items()},
-            )
-        return found
+        layers: dict[str, list[int]] = {}
+        for prop, layer in self.alignments:
+            layers.setdefault(prop, []).append(layer)
+        return {prop: self._states(prop, layers[prop]) for prop in sorted(layers)}
+
+    def _states(self, prop: str, layers: list[int]) -> tuple[np.ndarray, dict[Site, torch.Tensor]]:
+        pairs = self.distribution(seed=0).pairs(prop, "validation", BANK)
+        scenes = pairs.source
+        giver = (np.arange(BANK), pairs.source_object)
+        tokens = self.model.config.geometry.tokens(scenes.patches())
+        states = residuals(
+            self.checkpoint,
+            scenes,
+            [Site("resid_post", layer) for layer in layers],
+            tokens=torch.from_numpy(tokens[giver]),
+        )
+        values = getattr(scenes, prop)[giver].astype(int)
+        return values, {site: state.cpu() for site, state in states.items()}
 
 
 def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
@@ -110,11 +121,13 @@ def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
     model = checkpoint.model
     model.set_attn_implementation("relvit")
     alignments = {}
-    for prop in PROPERTIES:
-        for layer in range(len(blocks(model))):
-            if (path := folder / "alignments" / f"{prop}-{layer}").is_dir():
-                alignments[prop, layer] = Alignment.from_pretrained(path)
-                alignments[prop, layer].check(model)
-    served = Served(folder.name, known, checkpoint, alignments, Probes.load(folder / "probes"))
+    for prop, layer in product(PROPERTIES, range(checkpoint.depth)):
+        path = folder / "alignments" / f"{prop}-{layer}"
+        if path.is_dir():
+            alignment = Alignment.from_pretrained(path)
+            alignment.check(model)
+            alignments[prop, layer] = alignment
+    probes = Probes.load(folder / "probes")
+    served = Served(folder.name, known, checkpoint, alignments, probes)
     _ = served.bank  # now, not at the first click
     return served

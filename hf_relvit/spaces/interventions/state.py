@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from hf_relvit.analysis.novel import METHODS
@@ -71,7 +73,7 @@ class State:
         scene: its 2 or 4 objects.
         source: the 2 objects that properties are taken from (RMTS: in place of the sample pair).
         selected: which object is being edited: those of the scene first, then those of the source.
-        look_layer, look_head: of the attention overlay; head -1 is the mean of all.
+        attention_layer, attention_head: of the attention overlay; head -1 is the mean of all.
         action: one of ACTIONS.
         prop: "shape" or "color", for swap and inject.
         layer: block after which the intervention happens.
@@ -86,8 +88,8 @@ class State:
     scene: tuple[PlacedObject, ...]
     source: tuple[PlacedObject, ...]
     selected: int = 0
-    look_layer: int = 0
-    look_head: int = -1
+    attention_layer: int = 0
+    attention_head: int = -1
     action: str = "swap"
     prop: str = "color"
     layer: int = 0
@@ -99,16 +101,24 @@ class State:
     draw: int = 0
 
     @property
-    def things(self) -> tuple[PlacedObject, ...]:
+    def placed_objects(self) -> tuple[PlacedObject, ...]:
         """Of the scene, then of the source."""
         return self.scene + self.source
 
-    def with_thing(self, index: int, thing: PlacedObject) -> State:
-        """The state with another object at ``index`` of :attr:`things`."""
-        things = [*self.things]
-        things[index] = thing
-        k = len(self.scene)
-        return dataclasses.replace(self, scene=tuple(things[:k]), source=tuple(things[k:]))
+    def with_object(self, index: int, placed: PlacedObject) -> State:
+        """The state with another object at ``index`` of :attr:`placed_objects`."""
+        objects = [*self.placed_objects]
+        objects[index] = placed
+        count = len(self.scene)
+        return dataclasses.replace(
+            self,
+            scene=tuple(objects[:count]),
+            source=tuple(objects[count:]),
+        )
+
+    def placed(self, index: int) -> PlacedObject:
+        """The object at ``index`` of :attr:`placed_objects`."""
+        return self.placed_objects[index]
 
     def name(self, index: int) -> str:
         """A to D in the scene, X and Y in the source."""
@@ -121,67 +131,83 @@ def check(state: State, limits: Limits) -> State:
     Raises:
         RelViTError: anything out of its range, objects that overlap or leave the image.
     """
-    k = limits.objects
-    if len(state.scene) != k or len(state.source) != 2:
+    count = limits.objects
+    if len(state.scene) != count or len(state.source) != 2:
         raise RelViTError(
-            f"{len(state.scene)} and {len(state.source)} objects: expected {k} and 2; {_CURE}"
+            f"{len(state.scene)} and {len(state.source)} objects: expected {count} and 2; {_CURE}"
         )
-    limit = {
-        "selected": k + 2,
-        "look_layer": limits.layers,
+    stops = {
+        "selected": count + 2,
+        "attention_layer": limits.layers,
         "layer": limits.layers,
-        "edited": k,
+        "edited": count,
         "giver": 2,
-        "pair": k // 2,
+        "pair": count // 2,
         "draw": MAX_DRAW + 1,
     }
-    for name, stop in limit.items():
-        if not _within(getattr(state, name), 0, stop):
-            raise RelViTError(f"{name} {getattr(state, name)}: expected 0 to {stop - 1}; {_CURE}")
-    if not _within(state.look_head, -1, limits.heads):
-        raise RelViTError(
-            f"head {state.look_head}: expected -1 (all) to {limits.heads - 1}; {_CURE}"
-        )
-    if not isinstance(state.alpha, int | float) or not 0 <= state.alpha <= MAX_ALPHA:
-        raise RelViTError(f"alpha {state.alpha}: expected 0 to {MAX_ALPHA:g}; {_CURE}")
-    for name, choices in (("action", ACTIONS), ("prop", PROPERTIES), ("method", METHODS)):
-        if getattr(state, name) not in choices:
+    _check_ranges(state, stops)
+    head = state.attention_head
+    if not _within(head, -1, limits.heads):
+        raise RelViTError(f"head {head}: expected -1 (all) to {limits.heads - 1}; {_CURE}")
+    alpha = state.alpha
+    if not isinstance(alpha, int | float) or not 0 <= alpha <= MAX_ALPHA:
+        raise RelViTError(f"alpha {alpha}: expected 0 to {MAX_ALPHA:g}; {_CURE}")
+    for name, choices in _CHOICES.items():
+        value = getattr(state, name)
+        if value not in choices:
             raise RelViTError(
-                f"{name} {getattr(state, name)[:40]!r}: expected one of {', '.join(choices)}; {_CURE}"
+                f"{name} {value[:40]!r}: expected one of {', '.join(choices)}; {_CURE}"
             )
-    for things in (state.scene, state.source):
-        for j, thing in enumerate(things):
-            _check_thing(thing, limits)
-            if any(overlap(thing, other, limits.geometry) for other in things[:j]):
-                raise RelViTError(
-                    f"two objects at row {thing.row}, column {thing.column} overlap; {_CURE}"
-                )
-    for thing, corner in zip(state.scene[2:], limits.fixed):
-        if (thing.row, thing.column) != corner:
-            raise RelViTError(
-                f"a display object at row {thing.row}, column {thing.column}: expected {corner}; {_CURE}"
-            )
-    if limits.fixed and any(
-        overlap(thing, other, limits.geometry) for thing in state.source for other in display(state)
-    ):
-        raise RelViTError(f"a source object covers the display pair; {_CURE}")
+    _check_objects(state.scene, limits)
+    _check_objects(state.source, limits)
+    _check_display(state, limits)
     return state
 
 
-def _check_thing(thing: PlacedObject, limits: Limits) -> None:
+_CHOICES = {"action": ACTIONS, "prop": PROPERTIES, "method": METHODS}
+
+
+def _check_objects(objects: tuple[PlacedObject, ...], limits: Limits) -> None:
     places = limits.geometry.grid - limits.geometry.object_patches + 1
-    for name, stop in {
+    stops = {
         "shape": limits.shapes,
         "color": limits.colors,
         "row": places,
         "column": places,
-    }.items():
-        if not _within(getattr(thing, name), 0, stop):
-            raise RelViTError(f"{name} {getattr(thing, name)}: expected 0 to {stop - 1}; {_CURE}")
+    }
+    for number, placed in enumerate(objects):
+        _check_ranges(placed, stops)
+        earlier = objects[:number]
+        if any(overlap(placed, other, limits.geometry) for other in earlier):
+            raise RelViTError(
+                f"two objects at row {placed.row}, column {placed.column} overlap; {_CURE}"
+            )
 
 
-def _within(value: object, start: int, stop: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and start <= value < stop
+def _check_display(state: State, limits: Limits) -> None:
+    """The display pair stands where training showed it, and no source object covers it."""
+    shown = display(state)
+    for placed, corner in zip(shown, limits.fixed):
+        if (placed.row, placed.column) != corner:
+            raise RelViTError(
+                f"a display object at row {placed.row}, column {placed.column}: expected {corner}; {_CURE}"
+            )
+    for pair in product(state.source, shown):
+        if overlap(*pair, limits.geometry):
+            raise RelViTError(f"a source object covers the display pair; {_CURE}")
+
+
+def _check_ranges(value: State | PlacedObject, stops: dict[str, int]) -> None:
+    """Each named number must be a whole one from 0 to below its stop."""
+    for name, stop in stops.items():
+        number = getattr(value, name)
+        if not _within(number, 0, stop):
+            raise RelViTError(f"{name} {number}: expected 0 to {stop - 1}; {_CURE}")
+
+
+def _within(value: Any, start: int, stop: int) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and start <= value < stop
 
 
 def display(state: State) -> tuple[PlacedObject, ...]:
@@ -189,25 +215,45 @@ def display(state: State) -> tuple[PlacedObject, ...]:
     return state.scene[2:]
 
 
-def overlap(a: PlacedObject, b: PlacedObject, geometry: SceneGeometry) -> bool:
+def overlap(one: PlacedObject, other: PlacedObject, geometry: SceneGeometry) -> bool:
     """Whether two objects share a patch."""
-    return max(abs(a.row - b.row), abs(a.column - b.column)) < geometry.object_patches
+    down = abs(one.row - other.row)
+    right = abs(one.column - other.column)
+    return max(down, right) < geometry.object_patches
 
 
-_NUMBERS = {"select": "selected", "look": "look_layer", "head": "look_head", "at": "layer", "to": "edited",
-            "from": "giver", "pair": "pair", "draw": "draw"}  # fmt: skip
-_WORDS = {"model": "model", "do": "action", "what": "prop", "how": "method"}
+_NUMBERS = {
+    "select": "selected",
+    "look": "attention_layer",
+    "head": "attention_head",
+    "at": "layer",
+    "to": "edited",
+    "from": "giver",
+    "pair": "pair",
+    "draw": "draw",
+}
+"""Key of a link -> field of the state, for numbers; for words:"""
+_WORDS = {
+    "model": "model",
+    "do": "action",
+    "what": "prop",
+    "how": "method",
+}
 
 
 def to_query(state: State) -> str:
     """The state as the part of a URL after the question mark."""
-    values = {key: getattr(state, name) for key, name in {**_WORDS, **_NUMBERS}.items()}
+    values = {}
+    for key, name in (_WORDS | _NUMBERS).items():
+        values[key] = getattr(state, name)
     values["alpha"] = f"{state.alpha:g}"
-    for name in ("scene", "source"):
-        values[name] = "_".join(
-            ".".join(map(str, dataclasses.astuple(thing))) for thing in getattr(state, name)
-        )
+    values["scene"] = _objects_text(state.scene)
+    values["source"] = _objects_text(state.source)
     return urlencode(values)
+
+
+def _objects_text(objects: tuple[PlacedObject, ...]) -> str:
+    return "_".join(f"{it.shape}.{it.color}.{it.row}.{it.column}" for it in objects)
 
 
 def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]) -> State:
@@ -231,27 +277,38 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
         raise RelViTError(
             f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {_CURE}"
         )
-    values: dict = {field: given[key] for key, field in _WORDS.items() if key in given}
-    values |= {field: _number(key, given[key]) for key, field in _NUMBERS.items() if key in given}
+    values: dict[str, Any] = {}
+    for key, field in _WORDS.items():
+        if key in given:
+            values[field] = given[key]
+    for key, field in _NUMBERS.items():
+        if key in given:
+            values[field] = _number(key, given[key])
     if "alpha" in given:
-        if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,4})?", given["alpha"], re.ASCII):
-            raise RelViTError(
-                f"alpha {given['alpha'][:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {_CURE}"
-            )
-        values["alpha"] = float(given["alpha"])
+        values["alpha"] = _alpha(given["alpha"])
     for key in ("scene", "source"):
         if key in given:
-            values[key] = tuple(_thing(key, text) for text in given[key].split("_", 8))
-    return check(dataclasses.replace(defaults[name], **values), limits[name])
+            objects = given[key].split("_", 8)
+            values[key] = tuple(_object(key, text) for text in objects)
+    state = dataclasses.replace(defaults[name], **values)
+    return check(state, limits[name])
 
 
-def _thing(key: str, text: str) -> PlacedObject:
+def _object(key: str, text: str) -> PlacedObject:
     parts = text.split(".", 8)
     if len(parts) != 4:
         raise RelViTError(
             f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {_CURE}"
         )
-    return PlacedObject(*(_number(key, part) for part in parts))
+    return PlacedObject(*[_number(key, part) for part in parts])
+
+
+def _alpha(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,4})?", text, re.ASCII):
+        raise RelViTError(
+            f"alpha {text[:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {_CURE}"
+        )
+    return float(text)
 
 
 def _number(key: str, text: str) -> int:

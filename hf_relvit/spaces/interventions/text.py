@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_relvit.measurements import Measurement, exceeds_controls
+from hf_relvit.measurements import Measurement, Reading
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 from hf_relvit.stimuli.scenes import LABELS
 
@@ -33,9 +33,9 @@ CONDITION_NAMES = {
 }
 
 
-def name(thing: PlacedObject) -> str:
+def name(placed: PlacedObject) -> str:
     """Such as "cyan star"."""
-    return f"{COLOR_NAMES[thing.color]} {SHAPE_NAMES[thing.shape]}"
+    return f"{COLOR_NAMES[placed.color]} {SHAPE_NAMES[placed.shape]}"
 
 
 def percent(p: float) -> str:
@@ -55,128 +55,163 @@ def _saying(same: float) -> str:
 
 def _relation(state: State, pair: int) -> str:
     """Such as "A and B differ in color", or of RMTS "the sample pair (A, B) differs in color"."""
-    a, b = state.scene[2 * pair : 2 * pair + 2]
-    differ = " and ".join(
-        what for what in ("shape", "color") if getattr(a, what) != getattr(b, what)
-    )
+    one, other = state.scene[2 * pair : 2 * pair + 2]
+    parts = []
+    if one.shape != other.shape:
+        parts.append("shape")
+    if one.color != other.color:
+        parts.append("color")
+    difference = " and ".join(parts)
     if len(state.scene) == 2:
-        return f"A and B differ in {differ}" if differ else "A and B are the same"
-    who = ("the sample pair (A, B)", "the display pair (C, D)")[pair]
-    return f"{who} differs in {differ}" if differ else f"{who} is the same"
+        return f"A and B differ in {difference}" if difference else "A and B are the same"
+    subject = ("the sample pair (A, B)", "the display pair (C, D)")[pair]
+    return f"{subject} differs in {difference}" if difference else f"{subject} is the same"
 
 
-def decision(served: Served, state: State, look: Prediction) -> str:
+def decision(served: Served, state: State, prediction: Prediction) -> str:
     """What the model says about the scene, whether it is right and why, and what is new to it."""
-    link = ", and " if look.truth else ", but "
-    why = link.join(_relation(state, pair) for pair in range(len(state.scene) // 2))
-    right = (
-        "That is right"
-        if look.answer == look.truth
-        else f"That is wrong, it should say {LABELS[look.truth]}"
-    )
-    new = [
-        state.name(j)
-        for j, thing in enumerate(state.scene)
-        if not served.seen[thing.shape, thing.color]
-    ]
-    note = ""
-    if new:
-        is_are = "is a combination" if len(new) == 1 else "are combinations"
-        names = " and ".join(filter(None, [", ".join(new[:-1]), new[-1]]))
-        note = f" {names} {is_are} of shape and color that training never showed."
-    return f"The model says {_saying(look.same)}. {right}: {why}.{note}"
+    relations = [_relation(state, pair) for pair in range(len(state.scene) // 2)]
+    why = (", and " if prediction.truth else ", but ").join(relations)
+    right = "That is right"
+    if prediction.answer != prediction.truth:
+        right = f"That is wrong, it should say {LABELS[prediction.truth]}"
+    said = _saying(prediction.same)
+    return f"The model says {said}. {right}: {why}.{_new_combinations(served, state)}"
 
 
-def attention(state: State, look: Prediction) -> str:
+def _new_combinations(served: Served, state: State) -> str:
+    """Which objects of the scene the training never showed; empty if there are none."""
+    letters = []
+    for index, placed in enumerate(state.scene):
+        if not served.seen[placed.shape, placed.color]:
+            letters.append(state.name(index))
+    if not letters:
+        return ""
+    verb = "are combinations"
+    names = letters[-1]
+    if len(letters) == 1:
+        verb = "is a combination"
+    else:
+        names = f"{', '.join(letters[:-1])} and {names}"
+    return f" {names} {verb} of shape and color that training never showed."
+
+
+def attention(state: State, prediction: Prediction) -> str:
     """Where the attention of the first pair's tokens goes in the chosen layer and head."""
-    shares = look.shares[state.look_layer]
-    own, pair, display, far, cls, _ = (
-        shares.mean(0) if state.look_head < 0 else shares[state.look_head]
-    )
-    parts = [f"{percent(own)} to themselves", f"{percent(pair)} to the other object of the pair"]
-    if len(state.scene) == 4:
-        parts.append(f"{percent(display)} to the display pair")
-    parts += [f"{percent(far)} to the background", f"{percent(cls)} to the class token"]
-    who = "all heads together" if state.look_head < 0 else f"head {state.look_head}"
-    return f"Layer {state.look_layer}, {who}: A and B send {', '.join(parts)}."
+    heads = prediction.shares[state.attention_layer]
+    if state.attention_head < 0:
+        who = "all heads together"
+        shares = heads.mean(0)
+    else:
+        who = f"head {state.attention_head}"
+        shares = heads[state.attention_head]
+    targets = {
+        "themselves": shares[0],
+        "the other object of the pair": shares[1],
+        "the display pair": shares[2],
+        "the background": shares[3],
+        "the class token": shares[4],
+    }
+    if len(state.scene) == 2:
+        del targets["the display pair"]
+    sent = ", ".join(f"{percent(share)} to {target}" for target, share in targets.items())
+    return f"Layer {state.attention_layer}, {who}: A and B send {sent}."
 
 
-def outcome(served: Served, state: State, look: Prediction, result: InterventionCurve) -> str:
+def outcome(
+    served: Served,
+    state: State,
+    prediction: Prediction,
+    result: InterventionCurve,
+) -> str:
     """What was done to this scene, what the answer should be, what it is, and what the controls say.
 
     It claims nothing about the model: one scene has no interval. See :func:`often`.
     """
-    if np.isnan(result.same["edit"][state.layer]):
+    after = {name: curve[state.layer] for name, curve in result.same.items()}
+    edit = after.pop("edit")
+    if np.isnan(edit):
         return f"Nothing was fitted after layer {state.layer} for this: choose another layer."
     size = result.size[state.layer]
     if not size:
         return f"After layer {state.layer} the fit found no direction that carries the {state.prop}: nothing to edit."
     where = f"{size} of {result.width} directions after layer {state.layer}"
     did, claim = _DID[state.action](state, where)
-    after = result.same["edit"][state.layer]
-    changes = result.goal != look.answer
-    hit = int(after > 0.5) == result.goal
-    should = "should become" if changes else "should stay"
-    verdict = {
-        (True, True): f"It does: {_saying(after)} instead of {_saying(look.same)}.",
-        (True, False): f"It does not: still {_saying(after)}.",
-        (False, True): f"It does: {_saying(after)}.",
-        (False, False): f"It does not: {_saying(after)}.",
-    }[changes, hit]
-    controls = [c for c in result.same if c != "edit"]
-    moved = [
-        c
-        for c in controls
-        if int(result.same[c][state.layer] > 0.5) != look.answer and _is_control(state, c)
-    ]
+    before = prediction.answer
+    should = "should stay" if result.goal == before else "should become"
+    verdict = _verdict(prediction, result.goal, edit)
     told = "; ".join(
-        f"with {CONDITION_NAMES[c]}, {_saying(result.same[c][state.layer])}" for c in controls
+        f"with {CONDITION_NAMES[name]}, {_saying(same)}" for name, same in after.items()
     )
-    last = ""
-    if changes and hit and moved:
-        both = " and ".join(CONDITION_NAMES[c] for c in moved)
-        last = f"But {both} did the same, so this flip shows nothing."
-    return (
-        f"{did} {claim} {should} {LABELS[result.goal]}. {verdict} Controls: {told}. {last}".strip()
-    )
+    sentences = [f"{did} {claim} {should} {LABELS[result.goal]}.", verdict, f"Controls: {told}."]
+    flips = result.goal != before and int(edit > 0.5) == result.goal
+    moved = [
+        CONDITION_NAMES[name]
+        for name, same in after.items()
+        if int(same > 0.5) != before and _is_control(state, name)
+    ]
+    if flips and moved:
+        sentences.append(f"But {' and '.join(moved)} did the same, so this flip shows nothing.")
+    return " ".join(sentences)
+
+
+def _verdict(prediction: Prediction, goal: int, edit: float) -> str:
+    """Whether the answer after the edit is the one to expect."""
+    said = _saying(edit)
+    if int(edit > 0.5) != goal:
+        still = "still " if goal != prediction.answer else ""
+        return f"It does not: {still}{said}."
+    if goal == prediction.answer:
+        return f"It does: {said}."
+    return f"It does: {said} instead of {_saying(prediction.same)}."
 
 
 def _is_control(state: State, condition: str) -> bool:
     """Whether a control should leave the answer alone: the other source object may have the same value."""
     if condition != "other":
         return True
-    thing, giver = state.scene[state.edited], state.source[1 - state.giver]
-    partner = state.scene[state.edited ^ 1]
-    was = getattr(thing, state.prop) == getattr(partner, state.prop)
-    return was == (getattr(giver, state.prop) == getattr(partner, state.prop))
+    partner = getattr(state.scene[state.edited ^ 1], state.prop)
+    before = getattr(state.scene[state.edited], state.prop)
+    after = getattr(state.source[1 - state.giver], state.prop)
+    return (before == partner) == (after == partner)
 
 
 def _swap(state: State, where: str) -> tuple[str, str]:
-    thing, giver = state.scene[state.edited], state.source[state.giver]
-    value = (COLOR_NAMES if state.prop == "color" else SHAPE_NAMES)[getattr(giver, state.prop)]
-    a, x = state.name(state.edited), state.name(len(state.scene) + state.giver)
-    did = f"You gave {a} ({name(thing)}) the {state.prop} of {x} ({value}), in {where}."
+    placed = state.scene[state.edited]
+    giver = state.source[state.giver]
+    names = COLOR_NAMES if state.prop == "color" else SHAPE_NAMES
+    value = names[getattr(giver, state.prop)]
+    letter = state.name(state.edited)
+    given_by = state.name(len(state.scene) + state.giver)
+    did = (
+        f"You gave {letter} ({name(placed)}) the {state.prop} of {given_by} ({value}), in {where}."
+    )
     new = name(swapped(state)[state.edited])
-    claim = f"If the model keeps the {state.prop} there, {a} now counts as a {new} and the answer"
+    claim = (
+        f"If the model keeps the {state.prop} there, {letter} now counts as a {new} and the answer"
+    )
     return did, claim
 
 
 def _steer(state: State, where: str) -> tuple[str, str]:
-    pair = "A and B" if state.pair == 0 else "C and D"
     relation = _pair_relation(state)
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
-    did = f"You added {state.alpha:g} times {read} to the tokens of {pair}, after layer {state.layer}."
+    pushed = f"{state.alpha:g} times {read}"
+    did = f"You added {pushed} to the tokens of {_pair(state)}, after layer {state.layer}."
     return did, "If the model uses what the probe reads, the answer"
 
 
 def _inject(state: State, where: str) -> tuple[str, str]:
-    pair = "A and B" if state.pair == 0 else "C and D"
-    how = "different made-up values" if _pair_relation(state) else "the same made-up value"
+    values = "different made-up values" if _pair_relation(state) else "the same made-up value"
     if state.method == "known":
-        how = how.replace("made-up", "borrowed")
-    did = f"You gave {pair} {how} of {state.prop} ({METHOD_NAMES[state.method]}), in {where}."
-    claim = "If the model compares whatever stands there, the answer"
-    return did, claim
+        values = values.replace("made-up", "borrowed")
+    drawn = METHOD_NAMES[state.method]
+    did = f"You gave {_pair(state)} {values} of {state.prop} ({drawn}), in {where}."
+    return did, "If the model compares whatever stands there, the answer"
+
+
+def _pair(state: State) -> str:
+    return "C and D" if state.pair else "A and B"
 
 
 _DID = {"swap": _swap, "steer": _steer, "inject": _inject}
@@ -185,36 +220,52 @@ _DID = {"swap": _swap, "steer": _steer, "inject": _inject}
 def _pair_relation(state: State) -> int:
     """Of the pair that is edited, 1 same."""
     pair = state.edited // 2 if state.action == "swap" else state.pair
-    a, b = state.scene[2 * pair : 2 * pair + 2]
-    return int((a.shape, a.color) == (b.shape, b.color))
+    one, other = state.scene[2 * pair : 2 * pair + 2]
+    return int(one.shape == other.shape and one.color == other.color)
 
 
 def often(about: dict[str, Any], state: State) -> str:
     """How often it works over many scenes, and whether that is an effect, by the rule of all our reports.
 
-    An effect is claimed only where its interval lies above those of all controls; see ``readings.exceeds_controls``.
+    An effect is claimed only where its interval lies above those of all controls; see ``Reading.conclusion``.
 
     Args:
         about: of the model; its "measured" was counted when the model was prepared.
         state: the chosen intervention.
     """
-    rows = [row for row in measured(about, state) if row["layer"] == state.layer]
-    parts = {row["condition"]: Measurement.from_row(row, row["condition"]) for row in rows}
-    effect = parts.pop("edit", None)
-    if effect is None:
+    reading = read_counts(about, state)
+    if reading is None:
         return "This was not counted over many scenes, so no effect is claimed."
-    controls = [f"{percent(part.value)} with {CONDITION_NAMES[key]}" for key, part in parts.items()]
+    effect = reading.effect
+    controls = [
+        f"{percent(control.value)} with {control.name}" for control in reading.measured_controls()
+    ]
     interval = f"{effect.low:.0%} to {effect.high:.0%}".replace("%", " %")
-    told = "".join(f"{control}, " for control in controls)
-    before = LABELS[_pair_relation(state)]
-    if exceeds_controls(effect, parts.values()):
-        conclusion = f"That lies above all controls: {_claim(state)}."
-    else:
-        conclusion = "That does not lie above all controls, so no effect is claimed."
+    doing_nothing = f"and in {percent(effect.floor or 0)} without doing anything"
+    told = ", ".join([f"{percent(effect.value)} ({interval})", *controls, doing_nothing])
+    conclusion = reading.conclusion(f"that lies above all controls: {_claim(state)}")
     return (
-        f"One scene proves little. Over {effect.n} test scenes whose pair was {before}, the answer changes as it "
-        f"should in {percent(effect.value)} ({interval}), {told}and in {percent(effect.floor or 0)} without doing "
-        f"anything. {conclusion}"
+        f"One scene proves little. Over {effect.n} test scenes whose pair was {reading.subject}, the answer changes "
+        f"as it should in {told}. {conclusion[0].upper()}{conclusion[1:].replace('%', ' %')}."
+    )
+
+
+def read_counts(about: dict[str, Any], state: State) -> Reading | None:
+    """The counts of the chosen intervention at the chosen layer, as reports read their tables; None without counts."""
+    rows = [row for row in measured(about, state) if row["layer"] == state.layer]
+    parts = {}
+    for row in rows:
+        condition = row["condition"]
+        key = "effect" if condition == "edit" else condition
+        parts[key] = Measurement.from_row(row, CONDITION_NAMES.get(condition, "the edit"))
+    if "effect" not in parts:
+        return None
+    return Reading(
+        subject=LABELS[_pair_relation(state)],
+        split="test",
+        layer=state.layer,
+        parts=parts,
+        controls=tuple(CONDITION_NAMES),
     )
 
 
@@ -241,34 +292,41 @@ def scope(served: Served) -> str:
 
 def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
     """The rows of about.json that belong to the chosen intervention; for steering those of the nearest alpha."""
-    before = LABELS[_pair_relation(state)]
-    rows = [
-        row
-        for row in about["measured"]
-        if row["action"] == state.action and row["before"] == before
-    ]
-    if state.action == "swap":
-        return [row for row in rows if row["what"] == state.prop]
-    if state.action == "inject":
-        return [row for row in rows if row["what"] == f"{state.prop} {state.method}"]
-    pair = ("sample", "display")[state.pair]
-    rows = [row for row in rows if row["what"].startswith(pair)]
-    nearest = min(
-        {row["what"] for row in rows},
-        key=lambda what: abs(float(what.split()[1]) - state.alpha),
-        default="",
+    rows = select_rows(
+        about["measured"],
+        action=state.action,
+        before=LABELS[_pair_relation(state)],
     )
-    return [row for row in rows if row["what"] == nearest]
+    if state.action == "swap":
+        return select_rows(rows, what=state.prop)
+    if state.action == "inject":
+        return select_rows(rows, what=f"{state.prop} {state.method}")
+    pair = ("sample", "display")[state.pair]
+    counted = {row["what"] for row in rows if row["what"].startswith(pair)}
+
+    def distance(what: str) -> float:
+        alpha = float(what.split()[1])
+        return abs(alpha - state.alpha)
+
+    nearest = min(sorted(counted), key=distance, default="")
+    return select_rows(rows, what=nearest)
+
+
+def select_rows(rows: list[dict[str, Any]], **values: str) -> list[dict[str, Any]]:
+    """The rows that have these values."""
+    return [row for row in rows if values.items() <= row.items()]
 
 
 def changed(before: State, after: State) -> str:
     """What the person did to the scenes."""
-    for j, (old, new) in enumerate(zip(before.things, after.things)):
+    for index, (old, new) in enumerate(zip(before.placed_objects, after.placed_objects)):
         if old == new:
             continue
+        letter = after.name(index)
         if (old.row, old.column) != (new.row, new.column):
-            return f"You moved {after.name(j)} to row {new.row + 1}, column {new.column + 1}."
-        return f"{after.name(j)} is now a {name(new)}."
-    if before.selected != after.selected:
-        return f"{after.name(after.selected)} is selected, a {name(after.things[after.selected])}."
-    return ""
+            return f"You moved {letter} to row {new.row + 1}, column {new.column + 1}."
+        return f"{letter} is now a {name(new)}."
+    if before.selected == after.selected:
+        return ""
+    selected = after.placed(after.selected)
+    return f"{after.name(after.selected)} is selected, a {name(selected)}."

@@ -185,8 +185,10 @@ class _Wiring:
 
     def recolored(self, link: str, shape: int, color: int) -> dict:
         before = self.read(link)
-        thing = dataclasses.replace(before.things[before.selected], shape=shape, color=color)
-        state = self.checked(before.with_thing(before.selected, thing))
+        placed = dataclasses.replace(
+            before.placed_objects[before.selected], shape=shape, color=color
+        )
+        state = self.checked(before.with_object(before.selected, placed))
         return self.show(state, changed(before, state))
 
     def selected(self, link: str, index: int) -> dict:
@@ -280,17 +282,17 @@ class _Wiring:
         return shown
 
     def positions(self, state: State) -> dict[str, dict[str, Any]]:
-        limits, thing = self.limits[state.model], state.things[state.selected]
+        limits, placed = self.limits[state.model], state.placed_objects[state.selected]
         where = {name: {"value": getattr(state, name)} for name in (*KNOBS, "model")}
-        where["look_layer"]["maximum"] = where["layer"]["maximum"] = limits.layers - 1
-        where["look_head"]["choices"] = [
+        where["attention_layer"]["maximum"] = where["layer"]["maximum"] = limits.layers - 1
+        where["attention_head"]["choices"] = [
             ("all", -1),
             *((str(head), head) for head in range(limits.heads)),
         ]
         where["edited"]["choices"] = [(state.name(i), i) for i in range(limits.objects)]
-        letters = [(state.name(i), i) for i in range(len(state.things))]
+        letters = [(state.name(i), i) for i in range(len(state.placed_objects))]
         where["selected"] = {"choices": letters, "value": state.selected}
-        return where | {"shape": {"value": thing.shape}, "color": {"value": thing.color}}
+        return where | {"shape": {"value": placed.shape}, "color": {"value": placed.color}}
 
 
 @contextmanager
