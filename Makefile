@@ -34,7 +34,7 @@ test-cluster: $(READY)  ## a study on a Ray cluster of this machine, with a work
 quality: $(READY)  ## lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright
+	@$(BIN)/pyright --warnings
 
 style: $(READY)  ## mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .statistics import wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Measurement:
     base_floor: float | None = None
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], name: str, base: Any = None) -> Measurement:
+    def from_row(
+        cls, row: Mapping[str, Any] | pd.Series, name: str, base: Any = None
+    ) -> Measurement:
         """Of a row of a table: ``accuracy, ci_low, ci_high, n`` and, where there is one, ``floor``.
 
         Args:
@@ -128,7 +133,9 @@ class Reading:
         return "no effect is claimed: its interval does not lie above doing nothing"
 
 
-def random_weights(row: Mapping[str, Any], independent: int | None = None) -> Measurement:
+def random_weights(
+    row: Mapping[str, Any] | pd.Series, independent: int | None = None
+) -> Measurement:
     """The accuracy of the network with random weights, as a control of the accuracy in the same row.
 
     Args:

@@ -106,7 +106,7 @@ def _within(values: np.ndarray, expected: Range) -> bool:
 def select(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """The rows whose columns have these values: ``select(table, split="test", layer=2)``."""
     for column, value in values.items():
-        table = pd.DataFrame(table[table[column] == value])
+        table = table[table[column] == value]
     return table
 
 
@@ -114,3 +114,14 @@ def records(table: pd.DataFrame, **values: Any) -> list[dict[str, Any]]:
     """The same rows as dictionaries."""
     rows: Any = select(table, **values).to_dict("records")
     return rows
+
+
+def named_rows(table: pd.DataFrame, **values: Any) -> Iterator[Any]:
+    """The same rows, with an attribute for each column."""
+    yield from select(table, **values).itertuples()
+
+
+def largest(table: pd.DataFrame, column: str = "accuracy") -> Any:
+    """The first row with the largest value of a column, as a Series."""
+    label: Any = table[column].idxmax()
+    return table.loc[label]

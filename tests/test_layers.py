@@ -12,6 +12,7 @@ FLOORS = (
     (
         "lazy",
         "errors",
+        "extras",
         "words",
         "geometry",
         "statistics",

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, get_args
 
 import numpy as np
@@ -77,9 +77,7 @@ def capture(
     found: dict[Site, torch.Tensor] = {}
     with ExitStack() as stack:
         for site in sites:
-            hook = _block(layers, site).register_forward_hook(
-                lambda module, args, output, site=site: found.__setitem__(site, output)
-            )
+            hook = _block(layers, site).register_forward_hook(partial(_record, found, site))
             stack.callback(hook.remove)
         deepest = max((site.layer for site in sites), default=-1)
         stack.enter_context(
@@ -87,6 +85,10 @@ def capture(
         )
         model(pixel_values=pixel_values)
     return found
+
+
+def _record(found: dict[Site, torch.Tensor], site: Site, module, args, output) -> None:
+    found[site] = output
 
 
 def forward_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tensor:
@@ -138,10 +140,12 @@ def patch(
     Raises:
         RelViTError: a layer that the model does not have.
     """
+
+    def edited(module, args, output):
+        return edit(output)
+
     # prepend: the hooks behind output_hidden_states are permanent once used, and would hide the edit from it
-    hook = _block(blocks(model), site).register_forward_hook(
-        lambda module, args, output: edit(output), prepend=True
-    )
+    hook = _block(blocks(model), site).register_forward_hook(edited, prepend=True)
     try:
         yield
     finally:

@@ -361,7 +361,7 @@ def score(
     """
     splits = config.splits or captures.distribution.causal_splits
     network = captures.network(weights)
-    options = {"bf16": config.bf16, "progress": progress}
+    options: Any = {"bf16": config.bf16, "progress": progress}
     controls: list[Control | None] = [config.control]
     if weights == "trained":
         controls = list(dict.fromkeys([config.control, *(config.scored_controls or ())]))

@@ -25,7 +25,7 @@ from .attention import AttentionStages, measure_attention
 from .choices import check_counts
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import Control, PairResiduals, pair_residuals
-from .probes import ProbeConfig, Probes, fit_probes
+from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
 from .steering import SteeringConfig, steer
 from .verdict import Criterion, Verdict, judge
@@ -142,7 +142,8 @@ def _without_nan(criterion: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_nan(row: dict[str, Any]) -> Criterion:
-    return Criterion(**{name: np.nan if value is None else value for name, value in row.items()})
+    values: Any = {name: np.nan if value is None else value for name, value in row.items()}
+    return Criterion(**values)
 
 
 def diagnose(
@@ -268,10 +269,14 @@ class _Bench:
     def probes(self) -> pd.DataFrame:
         """Shape, color and judgement at all layers of the model; shape and color at some of its twin."""
         frames = []
-        for weights, net, layers, targets in (
-            ("trained", self.checkpoint, list(range(self.depth)), ("shape", "color", "judgement")),
-            ("random", self.random, self.layers, PROPERTIES),
+        everywhere = list(range(self.depth))
+        judged: tuple[Target, ...] = ("judgement",)
+        readable: tuple[Target, ...] = ("shape", "color")
+        for weights, net, layers in (
+            ("trained", self.checkpoint, everywhere),
+            ("random", self.random, self.layers),
         ):
+            targets = readable + judged if weights == "trained" else readable
             splits = {"train": self.config.train_scenes} | dict.fromkeys(
                 self.splits, self.config.scenes
             )

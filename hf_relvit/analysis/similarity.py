@@ -135,11 +135,10 @@ def _table(likeness: np.ndarray, facts: pd.DataFrame) -> pd.DataFrame:
             continue
         values = np.column_stack([facts.label[where], likeness[where]])
         scenes = facts.pair[where].to_numpy()
-        low, high = (
-            cluster_bootstrap(values, scenes, _aucs, _DRAWS)
-            if len(set(scenes)) > 1
-            else np.full((2, likeness.shape[1]), np.nan)
-        )
+        interval = np.full((2, likeness.shape[1]), np.nan)
+        if len(set(scenes)) > 1:
+            interval = np.stack(cluster_bootstrap(values, scenes, _aucs, _DRAWS))
+        low, high = interval
         for i, auc in enumerate(_aucs(values)):
             row = {"level": level, "layer": i - 1, "auc": auc, "ci_low": low[i], "ci_high": high[i]}
             rows.append(row | {"n": int(where.sum()), "floor": 0.5})

@@ -37,8 +37,8 @@ from .result import TableResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAIRS = ("sample", "display")
-CONDITIONS = ("flip", "agree", "shuffled")
+PAIRS: tuple[str, ...] = ("sample", "display")
+CONDITIONS: tuple[str, ...] = ("flip", "agree", "shuffled")
 
 
 @dataclass(frozen=True)

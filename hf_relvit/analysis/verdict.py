@@ -12,6 +12,7 @@ import pandas as pd
 from ..measurements import Measurement, exceeds_controls, random_weights
 from ..statistics import wilson
 from ..stimuli.splits import SPLITS
+from ..tables import largest, records
 from ..words import split_name
 
 NAMES = {
@@ -181,8 +182,7 @@ def _evidence(
     alignments: pd.DataFrame,
     steering: pd.DataFrame,
 ) -> Iterator[Criterion]:
-    whole = accuracy[(accuracy.split == split) & (accuracy.condition == "all")]
-    row = whole.to_dict("records")[0]
+    row = records(accuracy, split=split, condition="all")[0]
     answers = Measurement.from_row(row, "answers")
     yield _criterion("answers", split, Best(answers), 0.75, [random_weights(row)])
     for prop in ("shape", "color"):
@@ -292,7 +292,7 @@ def _swap(prop: str, split: str, rows: pd.DataFrame, threshold: float, silent: b
 
 def _steered(split: str, steering: pd.DataFrame) -> Criterion:
     flips = steering[steering.condition == "flip"]
-    top = flips.loc[flips.accuracy.idxmax()]
+    top = largest(flips)
     same_push = (
         (steering.layer == top.layer) & (steering.alpha == top.alpha) & (steering.pair == top.pair)
     )
@@ -433,7 +433,7 @@ def _best(
         column: of the values.
         choices: among how many it was chosen; all rows by default, and with 1 the layer plays no part.
     """
-    top = rows.loc[rows[column].idxmax()]
+    top = largest(rows, column)
     n = int(top.get("scenes", top.n))
     level = 1 - 0.05 / (choices or len(rows))
     low, high = wilson(top[column] * n, n, level)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import datasets
 
@@ -60,7 +61,7 @@ class SceneConfig(datasets.BuilderConfig):
     palette: str | None = None
 
 
-class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
+class SceneBuilder(Sharded):
     """Scenes of one task as a dataset.
 
     ``config_name`` is "<geometry>-<combinations>", such as "b16-32"; the fields of ``SceneConfig`` go by keyword. Any
@@ -96,7 +97,7 @@ class SceneBuilder(Sharded, datasets.GeneratorBasedBuilder):
         own = {
             key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None
         }
-        given = {key: value for key, value in (keywords | own).items() if value is not None}
+        given: Any = {key: value for key, value in (keywords | own).items() if value is not None}
         name = config_name or self._name(given)
         parts = self._parse(name)
         self.objects = open_objects(own.get("masks"), own.get("palette"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -35,7 +36,8 @@ _NEIGHBORS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
     """All scenes of a dataset, twins side by side, labelled; with outlines of the masks beside each scene or not."""
     pictures = []
-    for row in data:
+    scenes: Any = data
+    for row in scenes:
         image, mask = np.asarray(row["image"].convert("RGB")), np.asarray(row["mask"])
         kind = data.features["label"].int2str(row["label"])
         if row["difference"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from datasets import SplitGenerator
+from datasets import GeneratorBasedBuilder, SplitGenerator
 
 from ..errors import RelViTError
 from .workers import Workers
@@ -53,7 +53,7 @@ def shards_folder(out: Path, config: str) -> Path:
     return out / f"{config}.shards"
 
 
-class Sharded:
+class Sharded(GeneratorBasedBuilder):
     """What the builders share: their splits in ranges of indices, for any number of processes, machines or both.
 
     Attributes:
@@ -65,7 +65,7 @@ class Sharded:
 
     config: Any
     splits: tuple[str, ...]
-    _make: Callable[[str, int, list[tuple[int, int]]], Iterator[tuple[int, dict]]]
+    _make: Callable[..., Iterator[tuple[int, dict]]]
     """The keys and rows of some ranges of a split of so many indices."""
     together = 1
     shard = Shard()
@@ -113,11 +113,17 @@ class Sharded:
         return {**self.__dict__, "_workers": None}
 
     def _prepare_split_single(
-        self, gen_kwargs: dict, fpath: str, job_id: int, **options
+        self, gen_kwargs, fpath, file_format, max_shard_size, split_info, job_id
     ) -> Iterator[tuple[int, bool, Any]]:
         """Write the rows as files; with workers, each takes some of the ranges, and the files follow each other."""
+        whole = super()._prepare_split_single
+        options = {
+            "file_format": file_format,
+            "max_shard_size": max_shard_size,
+            "split_info": split_info,
+        }
         if self._workers is None:
-            yield from super()._prepare_split_single(gen_kwargs, fpath, job_id=job_id, **options)
+            yield from whole(gen_kwargs, fpath, job_id=job_id, **options)
             return
         parts = _shared(gen_kwargs["ranges"], self._workers.count)
         jobs = [
@@ -159,15 +165,14 @@ class Sharded:
             list(chain.from_iterable(source_lengths)),
         )
 
-    def _generate_examples(
-        self, split: str, n: int, ranges: list[tuple[int, int]]
-    ) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, **kwargs: Any) -> Iterator[tuple[Any, dict]]:
         if self.finished is None:
-            yield from self._make(split, n, ranges)
+            yield from self._make(**kwargs)
             return
-        for first, last in ranges:
+        files = self.finished[kwargs["split"]]
+        for first, last in kwargs["ranges"]:
             start, stop = first * self.together, last * self.together
-            yield from enumerate(_stored_rows(self.finished[split], start, stop), start)
+            yield from enumerate(_stored_rows(files, start, stop), start)
 
 
 def _prepare(builder: Sharded, options: dict) -> Iterator[tuple[int, bool, Any]]:

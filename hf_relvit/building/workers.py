@@ -75,7 +75,8 @@ class Workers:
                 number, job = waiting.popleft()
                 busy[connection] = number
                 self._send(connection, (function, job))
-            for connection in wait(list(busy)):
+            ready: Any = wait(list(busy))
+            for connection in ready:
                 kind, content = self._receive(connection)
                 if kind == _ITEM:
                     yield busy[connection], content

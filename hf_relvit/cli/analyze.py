@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
     from ..analysis.attention import measure_attention, save_viewer
+    from ..stimuli.scenes import SceneTable
     from ..study.photorealistic import open_set
 
     photos = open_set(data, subject.config) if data is not None else None
@@ -36,7 +37,7 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
         scenes = photos.pairs(checkpoint.geometry)[: settings.scenes]
     stages = measure_attention(checkpoint, scenes, settings, progress=on_terminal())
     _save(stages, out, "attention")
-    if photos is None:
+    if isinstance(scenes, SceneTable):
         save_viewer(checkpoint, scenes, stages, out / "viewer.png")
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
@@ -123,7 +124,8 @@ def analyze_probe(
     usual = ["judgement", "shape", "color"]
     if settings.get("form") == "quadratic":
         usual = ["judgement"]
-    configs = [ProbeConfig(name, **settings) for name in target or usual]
+    names: Any = target or usual
+    configs = [ProbeConfig(name, **settings) for name in names]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     captures = SceneCaptures(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..tables import select
+from ..tables import largest, select
 from .style import BLUE, GREEN, PURPLE, VERMILION, panels, styled, tint
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _strongest_heads(axis: Axes, rows: pd.DataFrame, kind: str) -> None:
         lw=width,
         ms=width + 2,
     )
-    peak = top.loc[top["mean"].idxmax()]
+    peak = largest(top, "mean")
     axis.plot(
         peak.layer,
         peak["mean"],

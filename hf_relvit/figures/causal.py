@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..tables import select
+from ..tables import named_rows, select
 from ..words import TARGET_NAMES, split_name
 from .style import (
     BLUE,
@@ -283,7 +283,7 @@ def correlation_figure(frame: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for axis, split in zip(axes.flat, splits):
         _scatter(axis, select(runs, split=split), groups)
         axis.set_title(split_name(split))
-        rows = select(frame, split=split).itertuples()
+        rows = named_rows(frame, split=split)
         sentences = [_correlation_text(row) for row in rows]
         axis.text(
             0.03,

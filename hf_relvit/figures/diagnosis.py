@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..tables import select
+from ..tables import named_rows, select
 from ..words import split_name
 from .style import BLUE, GRAY, QUARTERS, VERMILION, chart, styled
 
@@ -61,8 +61,7 @@ def diagnosis_figure(criteria: pd.DataFrame) -> Figure:
     figure, axis = chart((5.4, 0.56 * end + 1.0))
     for band in bands:
         _stage(axis, *band)
-    rows: Iterable[Any] = criteria.itertuples()
-    for criterion in rows:
+    for criterion in named_rows(criteria):
         row = places[criterion.key]
         height = row + 0.24
         split = splits.index(criterion.split)

@@ -93,7 +93,7 @@ def _bars(axis: Axes, accuracy: pd.DataFrame) -> None:
         label="same network, random weights",
     )
     axis.axvline(0.5, **_GUESSING)
-    labels = [f"{CONDITIONS[name]} ({n})" for name, n in rows.n.items()]
+    labels = [f"{CONDITIONS[str(name)]} ({n})" for name, n in rows.n.items()]
     axis.set_yticks(place, labels)
     axis.set(xlim=(0, 1), xlabel="accuracy")
     axis.set_title("Photorealistic pairs, zero-shot")

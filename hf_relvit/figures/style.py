@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def tint(axis: Axes, reach: np.ndarray | None, top: float = 1.06, bottom: float 
         )
 
 
-def show_splits(axis: Axes, splits: Sequence[str], **options: Any) -> None:
+def show_splits(axis: Axes, splits: Iterable[str], **options: Any) -> None:
     """Name the splits below a chart, long names over two lines; ``options`` are of the labels."""
     names = [split_name(split).replace(" + ", "\n+ ") for split in splits]
     axis.set_xticks(range(len(names)), names, fontsize=10, **options)

@@ -123,7 +123,7 @@ def publish(publication: Publication, *, public: bool = False) -> Published:
         warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
         commit = send(api, repo, kind, files, publication.message, delete=gone, head=head)
     with hub_errors(repo):
-        facts = api.repo_info(repo, repo_type=kind, revision=commit)
+        facts: Any = api.repo_info(repo, repo_type=kind, revision=commit)
     _check_arrived(repo, files, {file.rfilename for file in facts.siblings or []})
     folder = {"model": "", "dataset": "datasets/", "space": "spaces/"}[kind]
     return Published(

@@ -22,7 +22,7 @@ from transformers.utils.hub import extract_commit_hash
 
 from ..errors import RelViTError
 from ..files import read_json
-from ..geometry import PatchGeometry, parse_config
+from ..geometry import PatchGeometry, SceneGeometry, parse_config
 from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, replace_folder
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
@@ -49,7 +49,8 @@ _WEIGHTS = (
 class Pictured(Protocol):
     """Scenes that can be shown to a model: ``SceneTable`` and ``PhotoPairs``."""
 
-    geometry: Any
+    @property
+    def geometry(self) -> SceneGeometry | PatchGeometry: ...
 
     def pixels(self) -> np.ndarray: ...
 
@@ -115,7 +116,7 @@ class Checkpoint:
             RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that
                 the weights were trained with.
         """
-        model = _open_model(path_or_id, revision, labels, base)
+        model: Any = _open_model(path_or_id, revision, labels, base)
         processor = load_processor(path_or_id, revision=revision)
         expected = model.config.processor_fingerprint
         problem = f"the image processor of {path_or_id} does not work"
@@ -321,8 +322,8 @@ def unwrapped(model: Any) -> Any:
     """
     if isinstance(model, PreTrainedModel) and not hasattr(model, "_orig_mod"):
         return model
-    if hasattr(model, "get_base_model"):
-        return unwrapped(model.get_base_model())
+    if adapted := getattr(model, "get_base_model", None):
+        return unwrapped(adapted())
     inner = extract_model_from_parallel(model, keep_torch_compile=False)
     return model if inner is model else unwrapped(inner)
 

@@ -67,7 +67,8 @@ class RelViTConfig(PreTrainedConfig):
     """
 
     model_type = "relvit"
-    sub_configs = {"backbone_config": AutoConfig}  # pyright: ignore[reportAssignmentType]
+    # transformers declares a property of the class, and takes a dictionary in its place
+    sub_configs = {"backbone_config": AutoConfig}  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     keys_to_ignore_at_inference = [
         "task_loss",
         "disentanglement_loss",

@@ -192,9 +192,9 @@ class RelViTPreTrainedModel(PreTrainedModel):
         func = RecordingCheckpoint(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, func, *args, **kwargs)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As in transformers, but weights get the mode of every other file: a group can read a colleague's run."""
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
         config = Path(save_directory) / CONFIG_NAME
         if config.exists():  # only the main process of a distributed training writes
             for weights in Path(save_directory).glob("*.safetensors"):

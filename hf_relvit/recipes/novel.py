@@ -12,7 +12,7 @@ from ..analysis.novel import Novel, NovelConfig, inject_novel
 from ..figures.causal import novel_figure
 from ..measurements import Measurement, Reading, exceeds_controls
 from ..stimuli.counterfactuals import PROPERTIES
-from ..tables import records, select
+from ..tables import largest, records, select
 from .alignment import alignment_cell
 from .recipe import Part, Recipe, Section, Subject
 
@@ -37,8 +37,7 @@ def read(table: pd.DataFrame) -> list[Reading]:
     whole = select(table, condition="all", baseline="subspace")
     readings = []
     for prop, rows in whole.groupby("property"):
-        known = select(rows, method="known").set_index("layer")
-        layer = int(known.accuracy.idxmax())
+        layer = int(largest(select(rows, method="known")).layer)
         measured = {}
         for row in records(rows, layer=layer):
             key = "effect" if row["method"] == "known" else row["method"]

@@ -11,7 +11,7 @@ import pandas as pd
 from ..analysis.probes import Form, ProbeConfig, Probes, probe
 from ..figures.causal import probe_figure
 from ..measurements import Measurement, Reading
-from ..tables import records, select
+from ..tables import largest, records, select
 from ..words import TARGET_NAMES
 from .recipe import Part, Recipe, Section, Subject, layer_and_interval
 
@@ -56,8 +56,7 @@ def read(table: pd.DataFrame) -> list[Reading]:
     """What can be read from the tokens, at the layer where it is read best."""
     readings = []
     for target, rows in table.groupby("target", sort=False):
-        trained = select(rows, condition="trained").set_index("layer")
-        layer = int(trained.accuracy.idxmax())
+        layer = int(largest(select(rows, condition="trained")).layer)
         words = {"trained": TARGET_NAMES[str(target)], "shuffled": "control, shuffled labels"}
         measured = {}
         for row in records(rows, layer=layer):

@@ -11,7 +11,7 @@ from ..analysis.probes import Probes
 from ..analysis.steering import Steering, SteeringConfig, steer
 from ..figures.causal import steering_figure
 from ..measurements import Measurement, Reading
-from ..tables import records, select
+from ..tables import largest, records, select
 from .probes import probe_cell
 from .recipe import Part, Recipe, Section, Subject, interval
 
@@ -42,7 +42,7 @@ _WORDS = {
 def read(table: pd.DataFrame) -> list[Reading]:
     """The push that flips most answers, beside pushes of the same length that should not."""
     flips = select(table, condition="flip")
-    best = flips.loc[flips.accuracy.idxmax()]
+    best = largest(flips)
     place = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
     measured = {}
     for row in records(table, layer=best.layer, alpha=best.alpha, pair=best.pair):

@@ -189,12 +189,13 @@ def _metadata(
         datasets = {f"relvit/{config['task']}"}
     metrics = list(dict.fromkeys(score.metric for score in scores))
     subjects = ["same-different", "relational-reasoning", "interpretability"]
+    relation: Any = {"base_model_relation": "adapter"} if config.get("lora") else {}
     return ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=base_model(config),
-        **({"base_model_relation": "adapter"} if config.get("lora") else {}),
+        **relation,
         datasets=sorted(datasets) or None,
         metrics=metrics or ["accuracy"],
         tags=[MARK, "relvit", *subjects, config["task"]],

@@ -24,7 +24,7 @@ def write_page(path: Path, template: str, **values) -> Path:
     """
 
     def read(name: str) -> str:
-        return (files(__package__) / name).read_text("utf-8")
+        return (files("hf_relvit.report") / name).read_text("utf-8")
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read)

@@ -13,6 +13,7 @@ from ..analysis.similarity import Similarity
 from ..figures.attention import attention_figure
 from ..figures.photorealistic import CONDITIONS, photorealistic_figure
 from ..measurements import Measurement, exceeds_controls, random_weights
+from ..tables import largest, named_rows
 from .folder import PHOTOREALISTIC, RunFolder
 from .pages import embedded, save_figures
 
@@ -106,7 +107,8 @@ def photorealistic_section(
 def accuracy(table: pd.DataFrame, test: pd.Series) -> str:
     """What the accuracy says; ``test``: that of the IID test, as what was not learned cannot carry over."""
     rows = table.set_index("condition")
-    row, same = rows.loc["all"], rows.loc["difference_none"]
+    row: Any = rows.loc["all"]
+    same: Any = rows.loc["difference_none"]
     different = (row.accuracy * row.n - same.accuracy * same.n) / (row.n - same.n)
     found = (
         f"The model is right on {row.accuracy:.1%} of {row.n:,.0f} images (95 % interval {row.ci_low:.1%} to "
@@ -142,9 +144,9 @@ def frozen(table: pd.DataFrame) -> str:
     best = whole.loc[whole.groupby("model", sort=False).auc.idxmax()]
     values = "; ".join(
         f"{row.model} {row.auc:.2f} (layer {row.layer}, 95 % interval {row.ci_low:.2f} to {row.ci_high:.2f})"
-        for row in best.itertuples()
+        for row in named_rows(best)
     )
-    low = best.ci_low[best.auc.idxmax()]
+    low = largest(best, "auc").ci_low
     if low >= SOLVABLE:
         verdict = "How alike two objects' tokens are gives the answer without training on it: the set can be solved."
     elif low > 0.5:

@@ -14,6 +14,7 @@ from ..errors import RelViTError
 from ..provenance import dataset_checksum
 from ..recipes.recipes import SECTIONS
 from ..schemas import PublishedRun, check_shape
+from ..tables import records
 from ..training.folder import TrainingFolder
 from ..words import TASK_QUESTIONS
 from .folder import RunFolder
@@ -95,7 +96,7 @@ def collect_results(run: RunFolder) -> RunResults:
         if run.table_files(name, finished=True):
             rows = run.table(name, finished=True)
             kept = rows[rows.condition.isin(conditions)] if conditions else rows
-            tables[name] = kept.astype(object).to_dict("records")
+            tables[name] = records(kept.astype(object))
     manifest = run.data_manifest
     return dataclasses.replace(
         trained,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -85,7 +86,7 @@ def _run_page(
     causal = run.causal_tables()
     images = _draw(config, run, table, stages, causal)
     overall = table[table.condition == "all"].set_index("split")
-    test = overall.loc["test"]
+    test: Any = overall.loc["test"]
     photos = PhotoResults.load(run)
     provenance = run.history["provenance"]
     settings = {"settings": config.to_dict(), **stages.facts["provenance"]}
@@ -160,7 +161,7 @@ def _draw(
 
 def _cards(overall: pd.DataFrame, stages: AttentionStages) -> list[tuple[str, str]]:
     """The numbers at the head of the page, with their words."""
-    test = overall.loc["test"]
+    test: Any = overall.loc["test"]
     hardest = split_name(str(overall.accuracy.idxmin()))
     interval = f"{test.ci_low:.1%} to {test.ci_high:.1%}"
     perceptual = stages.scores["perceptual_score"]

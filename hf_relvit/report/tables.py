@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ..statistics import wilson
+from ..tables import named_rows
 from ..words import split_name
 
 MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
@@ -102,7 +103,7 @@ def accuracy_text(table: pd.DataFrame) -> str:
         f"{'split':24} {'accuracy':>8}  {'95 % interval':>15} {'n':>6} {'AUC':>6}  "
         f"{'random weights':>14} {'guessing':>8}"
     ]
-    for row in table[table.condition == "all"].itertuples():
+    for row in named_rows(table[table.condition == "all"]):
         interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
         lines.append(
             f"{split_name(row.split):24} {row.accuracy:8.3f}  {interval:>15} {row.n:6d} {row.auc:6.3f}  "

@@ -84,7 +84,7 @@ def _partners(
     anchor: np.ndarray,
 ) -> np.ndarray:
     """For each first object another one, int64 ``(n,)``, both counted among the allowed ones."""
-    differs = np.not_equal(kinds, kinds[:, None])
+    differs: np.ndarray = np.not_equal(kinds, kinds[:, None])
     shape = differs[..., 0]
     color = differs[..., 1]
     both = shape & color

@@ -56,7 +56,7 @@ def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Imag
 
 def undecoded(data: Any, column: str) -> Any:
     """The data set with the pictures of a column as they are stored."""
-    feature = (getattr(data, "features", None) or {}).get(column)
+    feature: Any = (getattr(data, "features", None) or {}).get(column)
     if not getattr(feature, "decode", False):
         return data
     return data.cast_column(column, dataclasses.replace(feature, decode=False))
@@ -78,7 +78,7 @@ def _opened(value: Any, name: str) -> Image.Image:
 
 def _read_header(value: dict, name: str) -> Image.Image:
     content = value.get("bytes")
-    source = value.get("path") if content is None else io.BytesIO(content)
+    source: Any = value.get("path") if content is None else io.BytesIO(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is far lower

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RelViTError
+from ..extras import need
 from .cells import Cell, run_cell
 from .plan import Study
 from .run import cells_of, report_study
@@ -89,10 +90,7 @@ def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:
 
 
 def _connected():
-    try:
-        import ray
-    except ImportError as error:
-        raise RelViTError("ray is not installed: pip install 'hf_relvit[cluster]'") from error
+    ray = need("ray", "cluster")
     if not ray.is_initialized():
         try:
             ray.init(address="auto", log_to_driver=False, logging_level="error")

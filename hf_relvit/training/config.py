@@ -252,7 +252,7 @@ def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return values | ({"trainer": kept} if kept else {})
 
 
-_PAPER = dict(
+_PAPER: dict[str, Any] = dict(
     combinations=256,
     images=6_400 * 200,
     fresh=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import Any
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -79,7 +80,8 @@ class FrugalTrainer(Trainer):
             self.micro_batch = self._half(self.micro_batch or _length(inputs), "training")
         if together:
             self._searched += 1
-            for parameter in self.model.parameters():
+            trained: Any = self.model
+            for parameter in trained.parameters():
                 if parameter.grad is not None:
                     parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
         return loss

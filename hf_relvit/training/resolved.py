@@ -24,7 +24,7 @@ def scratch_backbone(settings: Mapping[str, Any], scenes: SceneGeometry) -> PreT
         RelViTError: a family that transformers does not know, or settings that it does not take.
     """
     layout = {"image_size": scenes.image_size, "patch_size": scenes.patch_size}
-    family = settings.get("model_type")
+    family = settings.get("model_type", "")
     if family not in CONFIG_MAPPING:
         raise RelViTError(
             f"backbone {dict(settings)}: expected model_type, a family of transformers such as vit"

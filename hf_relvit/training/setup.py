@@ -191,6 +191,7 @@ def _check_optimizer(arguments: TrainingArguments, model: Any, config: TrainConf
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
         kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+        schedule: Any = arguments.lr_scheduler_kwargs
         if not {"params", "model", "optimizer_dict"} & settings.keys():
             optimizer = kind([parameter], **settings)
             get_scheduler(
@@ -198,7 +199,7 @@ def _check_optimizer(arguments: TrainingArguments, model: Any, config: TrainConf
                 optimizer,
                 num_warmup_steps=math.ceil(arguments.warmup_steps),
                 num_training_steps=config.steps,
-                scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
+                scheduler_specific_kwargs=schedule,
             )
     except (ValueError, TypeError, ImportError, RuntimeError) as error:
         raise _refused(config.extra, error) from error

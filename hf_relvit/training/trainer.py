@@ -108,7 +108,7 @@ class RelViTTrainer(FrugalTrainer):
 
     def _log_window(self) -> dict[str, Any]:
         """What is added up since the last log, the mean over the processes; floats are exact in JSON."""
-        reduce = self.accelerator.reduce
+        reduce: Any = self.accelerator.reduce
         return {
             "loss": reduce(self._tr_loss, "mean").item(),
             "logged_step": self._globalstep_last_logged,
@@ -140,11 +140,9 @@ class RelViTTrainer(FrugalTrainer):
     def log(self, logs, start_time=None):
         if "loss" in logs and self._terms_steps:
             if len(self._terms) > 1:
+                reduce: Any = self.accelerator.reduce
                 means = {name: total / self._terms_steps for name, total in self._terms.items()}
-                logs |= {
-                    name: self.accelerator.reduce(mean, "mean").item()
-                    for name, mean in means.items()
-                }
+                logs |= {name: reduce(mean, "mean").item() for name, mean in means.items()}
             self._terms = {}
             self._terms_steps = 0.0
             if not math.isfinite(logs["loss"]):
@@ -159,15 +157,17 @@ class RelViTTrainer(FrugalTrainer):
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.exponential:
             return super().create_scheduler(num_training_steps, optimizer)
+        adjusted: Any = optimizer or self.optimizer
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or self.optimizer,
+            adjusted,
             lambda step: EXPONENTIAL_DECAY ** (step // self.epoch_steps),
         )
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
     def _load_best_model(self):
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        best: Any = self.state.best_model_checkpoint
+        self._load_from_checkpoint(best)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         inner = self._inner(self.model if model is None else model)
@@ -203,7 +203,8 @@ class _ResumedLog(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        window = (state.stateful_callbacks or {}).get(self.KEY)
+        callbacks: Any = state.stateful_callbacks or {}
+        window = callbacks.get(self.KEY)
         if window and state.global_step:
             self.trainer.restore_log(window)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import datasets
 
@@ -66,7 +67,6 @@ class Counterfactuals(SceneBuilder):
     ]
     task = "counterfactuals"
     drawn_at_once = len(PROPERTIES) * BLOCK
-    config: CounterfactualConfig
 
     def _name(self, given: dict) -> str:
         return f"{given.pop('task', 'discrimination')}-{super()._name(given)}"
@@ -89,8 +89,9 @@ class Counterfactuals(SceneBuilder):
         """A block of the ``n / 2`` pairs about a property."""
         if n % len(PROPERTIES):
             raise RelViTError(f"{n} pairs for two properties: choose an even number")
+        config: Any = self.config
         return sample_counterfactual_block(
-            self.config.task,
+            config.task,
             self.scene_geometry,
             prop,
             split,

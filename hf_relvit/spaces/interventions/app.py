@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -149,8 +150,7 @@ def _zero_gpu() -> Callable | None:
     """``spaces.GPU`` where the Hub lends graphics cards by the second. It must come before torch."""
     if not os.environ.get("SPACES_ZERO_GPU"):
         return None
-    import spaces
-
+    spaces = importlib.import_module("spaces")
     return spaces.GPU(duration=10)
 
 

@@ -128,12 +128,13 @@ def _intervene(made: dict[str, Any], layers: int, objects: int) -> None:
         actions, show_label=False, container=False, elem_id="action", elem_classes="compact"
     )
     options: dict[str, Any] = dict(elem_classes="compact", min_width=90)
+    wide: dict[str, Any] = options | {"min_width": 130}
     with gr.Row(elem_id="options"):
         made["prop"] = gr.Radio(
             ["color", "shape"],
             label="Property",
             elem_id="property",
-            **(options | {"min_width": 130}),
+            **wide,
         )
         made["edited"] = gr.Radio(_numbered(objects), label="of", elem_id="edited", **options)
         made["giver"] = gr.Radio(

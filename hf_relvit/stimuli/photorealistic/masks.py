@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import RelViTError
-from .extra import need
+from ...extras import need
 
 MIN_COVER = 0.5
 """Share of a patch that an object must cover to own it. Our choice: the paper does not say how it found tokens."""

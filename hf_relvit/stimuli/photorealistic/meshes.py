@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 
 from ...errors import RelViTError
-from .extra import need
+from ...extras import need
 
 MAX_BYTES = 64 * 2**20
 MAX_TRIANGLES = 500_000

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import RelViTError, RelViTWarning
+from ...extras import need
 from .denoising import denoise
-from .extra import need
 from .library import Library
 from .meshes import Model
 from .placement import rotation_matrix, turned

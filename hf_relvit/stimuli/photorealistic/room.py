@@ -63,9 +63,12 @@ def _surface(rng: np.random.Generator) -> Surface:
     saturation = rng.beta(1.6, 2.6, 2) * 0.85
     light = rng.uniform(0.35, 0.92)
     other = np.clip(light + rng.choice([-1, 1]) * rng.uniform(0.15, 0.4), 0.22, 0.95)
-    colors = tuple(_rgb(h % 1, s, v) for h, s, v in zip(hues, saturation, (light, other)))
+    lightness = (light, other)
+    first, second = [_rgb(h % 1, s, v) for h, s, v in zip(hues, saturation, lightness)]
     turn = float(rng.choice([0, 90]) + rng.normal(0, 4))
-    return Surface(int(rng.integers(len(FAMILIES))), colors, turn, int(rng.integers(2**31)))
+    return Surface(
+        int(rng.integers(len(FAMILIES))), (first, second), turn, int(rng.integers(2**31))
+    )
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
@@ -108,9 +111,8 @@ def _light(position: list[float], side: float, irradiance: float, kelvin: float)
     radiance = (
         irradiance * distance**3 / (side**2 * position[2])
     )  # inverse square, and the slant of the table
-    return Light(
-        tuple(map(float, position)), float(side), tuple((radiance * _warmth(kelvin)).tolist())
-    )
+    x, y, z = map(float, position)
+    return Light((x, y, z), float(side), tuple((radiance * _warmth(kelvin)).tolist()))
 
 
 def _albedo(surface: Surface) -> float:

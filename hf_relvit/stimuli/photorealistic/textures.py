@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 SIZE = 768
 """Side of a texture, pixels."""
@@ -128,8 +129,11 @@ def _dots(rng, x, y):
 
 def _terrazzo(rng, x, y):
     chips = rng.uniform(0, SIDE, (int(rng.integers(500, 1500)), 2))
-    distance, chip = cKDTree(chips).query(np.stack([x, y], -1), k=2)
-    near, next_near, chip = distance[..., 0], distance[..., 1], chip[..., 0]
+    nearest: Any = KDTree(chips).query(np.stack([x, y], -1), k=2)
+    distance, chip = nearest
+    near = distance[..., 0]
+    next_near = distance[..., 1]
+    chip = chip[..., 0]
     tone = rng.random(len(chips))
     inside = np.clip((next_near - near) / 0.08 - 0.4, 0, 1) * (tone > 0.35)[chip]
     return inside * (0.35 + 0.65 * tone[chip])

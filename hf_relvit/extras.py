@@ -1,15 +1,15 @@
-"""What the extra `render` brings, imported only when it is needed."""
+"""Packages of the optional extras, imported only when they are needed."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-from ...errors import RelViTError
+from .errors import RelViTError
 
 
-def need(module: str) -> Any:
-    """Import a module of the extra.
+def need(module: str, extra: str = "render") -> Any:
+    """Import a module of an extra.
 
     Raises:
         RelViTError: it is not installed; the message says how to get it.
@@ -19,5 +19,5 @@ def need(module: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise RelViTError(
-            f"{package} is not installed: expected the renderer's packages; pip install 'hf_relvit[render]'"
+            f"{package} is not installed: pip install 'hf_relvit[{extra}]'"
         ) from error
