@@ -64,6 +64,12 @@ __all__, __getattr__, __dir__ = lazy_names(
             "SteeringConfig",
             "steer",
         ),
+        "validity": (
+            "agreement",
+            "principal_angles",
+            "unmapped_pairs",
+            "validity_table",
+        ),
         "verdict": (
             "Criterion",
             "Verdict",

@@ -162,6 +162,7 @@ def residuals(
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder: str | os.PathLike | None = None,
+    bf16: bool = False,
     progress: bool = False,
 ) -> dict[Site, torch.Tensor]:
     """Residual streams of many scenes at many sites, in one forward pass over the scenes.
@@ -176,6 +177,7 @@ def residuals(
             Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
         folder: where these files are; the system's folder for temporary files by default, which on some systems is
             itself in memory.
+        bf16: multiply matrices in bfloat16, as mixed training does; the residual stream stays in float32.
         progress: show a bar.
 
     Returns:
@@ -209,7 +211,9 @@ def residuals(
     for start in tqdm(starts, desc=label, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         pixels = checkpoint.pixel_values(scenes[rows])
-        for site, hidden in capture(model, pixels, sites).items():
+        with torch.autocast(first.device.type, torch.bfloat16, enabled=bf16):
+            captured = capture(model, pixels, sites)
+        for site, hidden in captured.items():
             if tokens is not None:
                 hidden = at_tokens(hidden, to_device(tokens[rows], first.device))
             cache[site][rows] = hidden
@@ -286,6 +290,7 @@ def object_states(
     *,
     compat: Compat = "corrected",
     cache_gb: float = 4.0,
+    bf16: bool = False,
     progress: bool = False,
 ) -> ObjectStates:
     """Read the object tokens of scenes in one pass.
@@ -293,7 +298,7 @@ def object_states(
     Args:
         layers: which; all by default.
         compat: see ObjectStates.
-        checkpoint, cache_gb, progress: as in ``activations.residuals``.
+        checkpoint, cache_gb, bf16, progress: as in ``activations.residuals``.
 
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, an unknown compat.
@@ -305,7 +310,7 @@ def object_states(
     parts = checkpoint.blocks
     geometry = checkpoint.geometry
     layers = list(range(len(parts))) if layers is None else layers
-    options: dict[str, Any] = {"cache_gb": cache_gb, "progress": progress}
+    options: dict[str, Any] = {"cache_gb": cache_gb, "bf16": bf16, "progress": progress}
 
     tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
 

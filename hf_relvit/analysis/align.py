@@ -31,6 +31,7 @@ from .closed_form import HELD_OUT
 from .das import DASConfig, fit_alignment, score_alignment
 from .interchange import Control, PairResiduals, pair_residuals
 from .result import Contents, Result
+from .validity import Unmapped, unmapped_pairs, validity_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +67,13 @@ class AlignConfig(DASConfig):
     """Scored besides the object that gives the property; None for none."""
     isolate: bool = True
     """Also score pairs whose answer a swap of this property must not change."""
+    unmapped: tuple[Literal["position", "jitter", "noise", "other_object"], ...] | None = (
+        "position",
+        "jitter",
+        "noise",
+        "other_object",
+    )
+    """Also score swaps with an object that differs in this alone, which must change no answer; None for none."""
     networks: tuple[Literal["trained", "random"], ...] = ("trained", "random")
     """"random": also align the same architecture with random weights, a control of the search."""
     shuffled: bool | None = None
@@ -111,6 +119,7 @@ class PairCaptures:
         scenes: number of labeled scenes of the train split.
         cache_gb: memory for all captures that are kept; the rest of them is on disk.
         kept: how many captures are kept.
+        bf16: as in ``activations.residuals``.
         progress: show bars.
 
     Raises:
@@ -128,6 +137,7 @@ class PairCaptures:
         scenes: int = 1024,
         cache_gb: float = 4.0,
         kept: int = KEPT,
+        bf16: bool = False,
         progress: bool = False,
     ):
         self.checkpoint = checkpoint
@@ -137,8 +147,12 @@ class PairCaptures:
         self.test_pairs = test_pairs
         self.scenes = scenes
         self.objects = cache(self._objects)
-        self.cache_gb = cache_gb / kept
-        self.progress = progress
+        self.unmapped = cache(self._unmapped)
+        self.options: dict[str, Any] = {
+            "cache_gb": cache_gb / kept,
+            "bf16": bf16,
+            "progress": progress,
+        }
         self._cached = lru_cache(maxsize=kept)(self._capture)
 
     @cached_property
@@ -162,16 +176,17 @@ class PairCaptures:
         """
         return self._cached(prop, split, isolate, weights)
 
+    def _unmapped(self, prop: str, split: str, variable: Unmapped) -> PairResiduals:
+        """Small captures, and kept: the bases are those of the pairs about the property."""
+        pairs = self.get(prop, split)
+        table = unmapped_pairs(pairs.pairs, variable)
+        sites = list(pairs.base)
+        return pair_residuals(self.checkpoint, table, sites, base=pairs, **self.options)
+
     def _objects(self, weights: Weights = "trained") -> ObjectStates:
         """Object tokens of labeled training scenes at all layers, in one pass; the same for both properties."""
         scenes = self.distribution.sample("train", self.scenes)
-        return object_states(
-            self.network(weights),
-            scenes,
-            self.layers,
-            cache_gb=self.cache_gb,
-            progress=self.progress,
-        )
+        return object_states(self.network(weights), scenes, self.layers, **self.options)
 
     def _capture(self, prop: str, split: str, isolate: bool, weights: Weights) -> PairResiduals:
         count = self.pairs if split == "train" else self.test_pairs
@@ -181,9 +196,7 @@ class PairCaptures:
         else:
             table = self.distribution.pairs(prop, split, count)
         sites = [Site("resid_post", layer) for layer in self.layers]
-        return pair_residuals(
-            self.network(weights), table, sites, cache_gb=self.cache_gb, progress=self.progress
-        )
+        return pair_residuals(self.network(weights), table, sites, **self.options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +222,10 @@ class Alignments(Result):
 
     def to_frame(self) -> pd.DataFrame:
         return self.frame
+
+    def validity(self) -> pd.DataFrame:
+        """One row for each layer and split, all controls beside the effect; see ``validity.validity_table``."""
+        return validity_table(self.frame)
 
     def figure(self) -> Figure:
         """Accuracy by layer, a panel per split and property."""
@@ -279,6 +296,7 @@ def align(
             test_pairs=config.test_pairs,
             scenes=config.scenes,
             cache_gb=config.cache_gb,
+            bf16=config.bf16 and config.method == "closed_form",
             progress=progress,
         )
     found: dict[str, list[Alignment]] = {"trained": [], "random": []}
@@ -374,6 +392,11 @@ def score(
         if weights == "trained" and config.isolate:
             kept = captures.get(alignment.property, split, isolate=True)
             frames.append(score_alignment(network, alignment, kept, **options))
+        if weights == "trained":
+            for variable in config.unmapped or ():
+                same = captures.unmapped(alignment.property, split, variable)
+                scores = score_alignment(network, alignment, same, **options)
+                frames.append(scores.assign(score="unmapped", control=variable))
     return pd.concat(frames, ignore_index=True).assign(weights=weights)
 
 

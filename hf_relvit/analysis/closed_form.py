@@ -9,7 +9,7 @@ Symbols: x ``(n, p, hidden)``, states of n objects of p tokens; v a value of the
    OTHER_WEIGHT times that of the effects of the other property.
 3. G = ``(A N^-1 A^T)^-1 A N^-1``, the generalized least squares estimate of the coordinates in A: ``G A^T`` = 1.
 4. The swap is ``b + c A^T G (s - b)``, an oblique projection. For N = 1 it is orthogonal, as in DAS.
-5. Shrinkage and r: by cross-validation over the objects. The scale c: by the answers to pairs that were held out.
+5. r: by cross-validation over the objects. The scale c: by the answers to pairs that were held out.
 
 Our choice, kin of Fisher's discriminants and of LEACE (arXiv 2306.03819). The search behind the defaults:
 docs/alignments.md.
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .activations import ObjectStates
     from .interchange import PairResiduals
 
-SHRINKAGES = (0.001, 0.01, 0.1)
-"""Of N, in mean variances of a dimension; cross-validation takes one."""
+SHRINKAGE = 1.0
+"""Of N, in mean variances of a dimension."""
 OTHER_WEIGHT = 10.0
 SCALES = (1.0, 1.15, 1.3, 1.45)
 START_SCALE = 1.3
@@ -107,15 +107,10 @@ class LabeledStates:
 
 @dataclass(frozen=True, eq=False)
 class Oblique:
-    """What is read and what is written, each float64 ``(r, hidden)``; ``read @ write.T`` is 1.
-
-    Attributes:
-        shrinkage: of N, as chosen.
-    """
+    """What is read and what is written, each float64 ``(r, hidden)``; ``read @ write.T`` is 1."""
 
     read: torch.Tensor
     write: torch.Tensor
-    shrinkage: float
 
 
 def fit_oblique(sample: LabeledStates, size: int | None = None) -> Oblique:
@@ -142,8 +137,7 @@ def fit_oblique(sample: LabeledStates, size: int | None = None) -> Oblique:
             f"{min(len(directions), len(sample))}, or take more scenes"
         )
     write = directions[:size]
-    shrinkage = _choose_shrinkage(sample, size)
-    return Oblique(_reader(write, parts, shrinkage), write, shrinkage)
+    return Oblique(_reader(write, parts), write)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +190,11 @@ def _second_moment(states: torch.Tensor) -> torch.Tensor:
     return flat.T @ flat / len(flat)
 
 
-def _reader(write: torch.Tensor, parts: Effects, shrinkage: float) -> torch.Tensor:
+def _reader(write: torch.Tensor, parts: Effects) -> torch.Tensor:
     """G of the head of this module."""
     within = _second_moment(parts.rest)
-    sphere = shrinkage * within.diagonal().mean() * torch.eye(len(within), dtype=within.dtype)
+    level = SHRINKAGE * within.diagonal().mean()
+    sphere = level * torch.eye(len(within), dtype=within.dtype)
     nuisance = within + sphere + OTHER_WEIGHT * _second_moment(parts.others)
     whitened = torch.linalg.solve(nuisance, write.T)
     return torch.linalg.solve(write @ whitened, whitened.T)
@@ -216,24 +211,6 @@ def _choose_size(sample: LabeledStates, most: int) -> int:
         # squared error of the means, against that of one direction fewer
         change += (strengths * (strengths - 2 * along))[:most]
     return int(change.cumsum(0).argmin()) + 1 if change.any() else most
-
-
-def _choose_shrinkage(sample: LabeledStates, size: int) -> float:
-    """Which shrinkage reads the coordinates of held-out objects best: the smallest determinant of the errors' moments.
-
-    The determinant does not depend on the units of the coordinates: a sharp one counts as much as a large one.
-    """
-    moments = torch.zeros(len(SHRINKAGES), size, size, dtype=torch.float64)
-    folds = _folds(sample)
-    for train, test in folds:
-        parts = effects_of(train)
-        write = _principal(parts.effects)[:size]
-        member = torch.searchsorted(train.values.unique(), test.values)
-        wanted = parts.effects[member] @ write.T
-        for index, shrinkage in enumerate(SHRINKAGES):
-            coordinates = (test.states - parts.mean) @ _reader(write, parts, shrinkage).T
-            moments[index] += _second_moment(coordinates - wanted)
-    return SHRINKAGES[int(torch.logdet(moments).argmin())] if folds else SHRINKAGES[-1]
 
 
 def _folds(sample: LabeledStates) -> list[tuple[LabeledStates, LabeledStates]]:

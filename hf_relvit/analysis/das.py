@@ -37,6 +37,7 @@ from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, fit_obliq
 from .interchange import (
     Control,
     PairResiduals,
+    earth_movers_distance,
     intervene,
     mahalanobis_divergence,
     pair_residuals,
@@ -200,7 +201,6 @@ def _closed_form(
         sample = sample.shuffled(torch.Generator().manual_seed(config.seed))
     oblique = fit_oblique(sample, config.size)
     facts["objects"] = len(sample)
-    facts["shrinkage"] = oblique.shrinkage
     alignment = Alignment(
         oblique.read.float(),
         torch.ones(len(oblique.read), dtype=torch.bool),
@@ -390,7 +390,8 @@ def score_alignment(
         95 %), ``base_accuracy`` (of the model on the bases as they are), ``floor`` (accuracy of doing nothing: for
         the cause score 1 - base_accuracy) and ``divergence``: mean squared Mahalanobis distance of the edited tokens
         from the states of objects that take no part, over that of the same tokens before the edit. 1 is natural.
-        It judges one token at a time. Our choice, for the question of Grant et al. (arXiv 2511.04638).
+        It judges one token at a time. Our choice, for the question of Grant et al. (arXiv 2511.04638). ``emd`` is
+        their measure, see ``earth_movers_distance``, ``emd_unedited`` that of the same tokens before the edit.
 
     Raises:
         RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
@@ -444,7 +445,14 @@ def score_alignment(
         "different": frame[table.judgement == 0],
         "same": frame[table.judgement == 1],
     }
-    rows = [{**known, **_row(name, part)} for name, part in conditions.items() if len(part)]
+    rows = []
+    for name, part in conditions.items():
+        if len(part):
+            row = {**known, **_row(name, part)}
+            chosen = torch.tensor(part.index.tolist(), device=after.device)
+            row["emd"] = earth_movers_distance(after[chosen], reference)
+            row["emd_unedited"] = earth_movers_distance(before[chosen], reference)
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -55,6 +55,7 @@ def analyze_das(subject: Subject, config, out: Out):
     from dataclasses import replace
 
     from ..analysis.align import align
+    from ..files import write_table
     from ..training.precision import computes_bf16
 
     checkpoint = subject.open()
@@ -65,6 +66,8 @@ def analyze_das(subject: Subject, config, out: Out):
     table = result.frame[result.frame.condition == "all"]
     columns = ["layer", "split", "weights", "score", "control", *ACCURACY, *READ_AGAINST]
     _show(table, [*columns, "size", "divergence"])
+    write_table(out / "validity.parquet", result.validity())
+    typer.echo(f"one row for each alignment, with all controls: {out / 'validity.parquet'}")
     typer.echo(out / "alignment.png")
 
 

@@ -113,6 +113,7 @@ class Subject:
             test_pairs=self.sizes.test_pairs,
             scenes=self.sizes.scenes,
             cache_gb=self.sizes.cache_gb,
+            bf16=self.bf16 and self.sizes.method == "closed_form",
             progress=True,
         )
 

@@ -15,7 +15,7 @@ from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
 
-SMALL = AlignConfig(pairs=16, test_pairs=16, epochs=1, layers=(0, 1))
+SMALL = AlignConfig(pairs=16, test_pairs=16, epochs=1, layers=(0, 1), unmapped=None)
 SCENES = SceneDistribution("discrimination", GEOMETRIES["quick"], 128)
 
 

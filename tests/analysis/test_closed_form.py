@@ -104,7 +104,7 @@ def test_it_finds_what_the_model_reads_without_a_search(sign_model, property):
     other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
     assert accuracy(score_alignment(checkpoint, alignment, other)) > 0.95
     shuffled = fit_alignment(checkpoint, pairs(property), 0, CLOSED, shuffled=True)
-    assert accuracy(score_alignment(checkpoint, shuffled, test)) < 0.3
+    assert accuracy(score_alignment(checkpoint, shuffled, test)) < 0.5  # of 24 dimensions
     assert shuffled.facts["labels"] == "shuffled"
 
 

@@ -1,0 +1,176 @@
+"""What an alignment does besides what it should: one row for each property, layer and split.
+
+Interchange accuracy alone does not show that the model uses what was found: swaps must also leave everything else
+alone, fail where they must, and do more than the same procedure does with random weights or shuffled labels
+(arXiv 2402.17700, 2507.08802, 2607.00267). The names of the columns say what is compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..errors import RelViTError
+from ..stimuli.counterfactuals import CounterfactualTable
+from .alignment import Alignment
+
+Unmapped = Literal["position", "jitter", "noise", "other_object"]
+"""What no alignment of a shape or color may carry; the background is the control "random_tokens"."""
+_PARTS = {
+    "cause": {"score": "cause", "control": "none", "weights": "trained"},
+    "isolate": {"score": "isolate", "control": "none", "weights": "trained"},
+    "wrong_object": {"control": "wrong_object", "weights": "trained"},
+    "random_tokens": {"control": "random_tokens", "weights": "trained"},
+    "shuffled_labels": {"control": "shuffled_labels", "weights": "trained"},
+    "random_weights": {"score": "cause", "control": "none", "weights": "random"},
+    "position": {"score": "unmapped", "control": "position"},
+    "jitter": {"score": "unmapped", "control": "jitter"},
+    "noise": {"score": "unmapped", "control": "noise"},
+    "other_object": {"score": "unmapped", "control": "other_object"},
+}
+"""Column of the table -> rows of the scores that it is read from."""
+
+
+def unmapped_pairs(pairs: CounterfactualTable, variable: Unmapped) -> CounterfactualTable:
+    """Pairs whose source is the base with one thing changed that the property does not depend on.
+
+    The source object is the edited object itself, so a swap must change no answer: the label is the base's. Our choice
+    of variables; the places are those of the next pair, so a source may belong to another split.
+
+    Args:
+        pairs: about any property.
+        variable: "position", "jitter", "noise", or "other_object" (shape and color of the other object of the pair).
+    """
+    base = pairs.base
+    rows = np.arange(len(pairs))
+    if variable == "position":
+        changed: dict[str, Any] = {"corner": np.roll(base.corner, 1, axis=0)}
+    elif variable == "jitter":
+        changed = {"jitter": np.roll(base.jitter, 1, axis=0)}
+    elif variable == "noise":
+        changed = {"index": pairs.source.index}
+    else:
+        changed = {}
+        for name in ("shape", "color"):
+            values = getattr(base, name).copy()
+            given = getattr(pairs.source, name)[rows, pairs.other_source]
+            values[rows, pairs.fixed] = given
+            changed[name] = values
+    source = dataclasses.replace(base, **changed)
+    return dataclasses.replace(
+        pairs,
+        source=source,
+        source_object=pairs.edited,
+        other_source=pairs.fixed,
+        label=base.label,
+    )
+
+
+def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row for each alignment and split, from the rows of its scores and controls.
+
+    Args:
+        scores: of ``align``.
+
+    Returns:
+        ``property, method, layer, split, size``; shares of answers, each with ``_low``, ``_high`` (Wilson, 95 %) and
+        ``_n``: ``cause`` (follow the swap), ``isolate`` (stay when the other property changes), ``wrong_object,
+        random_tokens, shuffled_labels, random_weights`` (controls of the cause), and ``position, jitter, noise,
+        other_object`` (stay when that changes); ``disentangle``, the mean of cause and isolate; ``excess_random`` and
+        ``excess_shuffled``, the cause less those controls, with the interval of the difference (Newcombe, 1998);
+        ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``. NaN where not measured.
+    """
+    whole = scores[scores.condition == "all"]
+    keys = ["property", "method", "layer", "split"]
+    rows = []
+    for key, group in whole.groupby(keys, sort=False):
+        row: dict[str, Any] = dict(zip(keys, key))
+        for name, columns in _PARTS.items():
+            chosen = _only(group, columns)
+            for column, suffix in _MEASURED.items():
+                row[f"{name}{suffix}"] = chosen[column].iloc[0] if len(chosen) else np.nan
+        own = _only(group, _PARTS["cause"])
+        for column in ("size", "divergence", "emd", "emd_unedited"):
+            known = column in own and len(own)  # tables of the first version have no emd
+            row[column] = own[column].iloc[0] if known else np.nan
+        row["disentangle"] = (row["cause"] + row["isolate"]) / 2
+        row |= _excess(row, "random", "random_weights")
+        row |= _excess(row, "shuffled", "shuffled_labels")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+_MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
+
+
+def _only(rows: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    for column, value in columns.items():
+        rows = pd.DataFrame(rows[rows[column] == value])
+    return rows
+
+
+def _excess(row: dict[str, Any], name: str, control: str) -> dict[str, float]:
+    """The cause less a control, with Newcombe's interval of a difference of two shares."""
+    difference = row["cause"] - row[control]
+    below = np.hypot(row["cause"] - row["cause_low"], row[f"{control}_high"] - row[control])
+    above = np.hypot(row["cause_high"] - row["cause"], row[control] - row[f"{control}_low"])
+    return {
+        f"excess_{name}": difference,
+        f"excess_{name}_low": difference - below,
+        f"excess_{name}_high": difference + above,
+    }
+
+
+def principal_angles(first: Alignment, second: Alignment) -> np.ndarray:
+    """Angles between the subspaces that two alignments write, degrees, the smallest first: ``(smaller size,)``.
+
+    Raises:
+        RelViTError: alignments of different widths, or of no direction.
+    """
+    if first.width != second.width or 0 in (first.size, second.size):
+        raise RelViTError(
+            f"{first.size} directions of width {first.width}, {second.size} of width {second.width}: expected at "
+            "least one each, of the same width"
+        )
+    bases = [torch.linalg.qr(each.write_basis.double().T).Q for each in (first, second)]
+    cosines = torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)
+    return torch.rad2deg(torch.acos(cosines)).numpy()
+
+
+def agreement(alignments: Sequence[Alignment]) -> pd.DataFrame:
+    """How far searches with different seeds agree: a row for each property and layer with several alignments.
+
+    Args:
+        alignments: of several seeds.
+
+    Returns:
+        ``property, layer, seeds, smallest, mean, largest``: principal angles in degrees, means over the pairs of
+        seeds. Subspaces that have nothing in common are at about 90.
+    """
+    groups: dict[tuple[str, int], list[Alignment]] = {}
+    for each in alignments:
+        groups.setdefault((each.property, each.site.layer), []).append(each)
+    rows = []
+    for (prop, layer), group in groups.items():
+        angles = [
+            principal_angles(one, other)
+            for index, one in enumerate(group)
+            for other in group[index + 1 :]
+        ]
+        if angles:
+            rows.append(
+                {
+                    "property": prop,
+                    "layer": layer,
+                    "seeds": len(group),
+                    "smallest": np.mean([each[0] for each in angles]),
+                    "mean": np.mean([each.mean() for each in angles]),
+                    "largest": np.mean([each[-1] for each in angles]),
+                }
+            )
+    return pd.DataFrame(rows)

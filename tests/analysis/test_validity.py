@@ -1,0 +1,162 @@
+"""The table of an alignment beside all of its controls."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from hf_relvit.analysis.activations import Site
+from hf_relvit.analysis.align import AlignConfig, align
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.interchange import earth_movers_distance, pair_residuals
+from hf_relvit.analysis.subspaces import random_rotation
+from hf_relvit.analysis.validity import agreement, principal_angles, unmapped_pairs
+from hf_relvit.errors import RelViTError
+from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.stimuli.counterfactuals import sample_counterfactuals
+from hf_relvit.stimuli.distribution import SceneDistribution
+from hf_relvit.training.config import TrainConfig, vit
+from hf_relvit.training.run import build_model
+
+from .conftest import SIGN_OBJECTS
+
+QUICK = GEOMETRIES["quick"]
+VARIABLES = ("position", "jitter", "noise", "other_object")
+CLOSED = AlignConfig(
+    method="closed_form", pairs=64, test_pairs=200, layers=(0,), networks=("trained",)
+)
+
+
+def pairs(task="discrimination", n=64, property="color"):
+    return sample_counterfactuals(task, QUICK, property, "test", n, objects=SIGN_OBJECTS)
+
+
+@pytest.mark.parametrize("task", ["discrimination", "rmts"])
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_one_thing_changes_and_the_swapped_object_keeps_its_values(task, variable):
+    table = sample_counterfactuals(task, GEOMETRIES["b16"], "color", "test", 64)
+    changed = unmapped_pairs(table, variable)
+    rows = np.arange(len(table))
+    assert (changed.label == table.base.label).all()
+    assert (changed.source_object == table.edited).all()
+    for name in ("shape", "color"):
+        before = getattr(changed.base, name)[rows, table.edited]
+        assert (getattr(changed.source, name)[rows, table.edited] == before).all()
+    columns = {"position": "corner", "jitter": "jitter", "noise": "index", "other_object": "shape"}
+    moved = {
+        name
+        for name in ("corner", "jitter", "index", "shape")
+        if (getattr(changed.source, name) != getattr(changed.base, name)).any()
+    }
+    assert moved == {columns[variable]}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_bases_that_are_given_are_not_computed_again(sign_model, variable):
+    checkpoint = Checkpoint(*sign_model("color"))
+    site = Site("resid_post", 0)
+    captured = pair_residuals(checkpoint, pairs(), [site])
+    table = unmapped_pairs(pairs(), variable)
+    shared = pair_residuals(checkpoint, table, [site], base=captured)
+    alone = pair_residuals(checkpoint, table, [site])
+    assert shared.base[site] is captured.base[site]
+    assert shared.source[site].equal(alone.source[site])
+    assert alone.base[site].equal(captured.base[site])
+
+
+def test_a_clean_alignment_has_a_clean_row(sign_model):
+    checkpoint = Checkpoint(*sign_model("color", "shape"))
+    scenes = SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS)
+    found = align(checkpoint, scenes, dataclasses.replace(CLOSED, splits=("test",)))
+    table = found.validity()
+    assert len(table) == 1
+    row = table.iloc[0]
+    assert row.cause > 0.95 and row.isolate > 0.95
+    assert row.disentangle == (row.cause + row.isolate) / 2
+    for name in ("wrong_object", "random_tokens"):
+        assert row[name] < 0.05
+    for name in VARIABLES:
+        assert row[name] > 0.95 and row[f"{name}_n"] == 200
+    assert row.excess_shuffled == row.cause - row.shuffled_labels
+    assert 0.5 < row.excess_shuffled_low < row.excess_shuffled < row.excess_shuffled_high <= 1
+    assert np.isnan(row.random_weights) and np.isnan(row.excess_random)
+
+
+def test_a_full_swap_shows_in_the_row_that_it_carries_too_much(sign_model):
+    checkpoint = Checkpoint(*sign_model("color", "shape"))
+    scenes = SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS)
+    config = dataclasses.replace(CLOSED, method="full_swap", splits=("test",))
+    row = align(checkpoint, scenes, config).validity().iloc[0]
+    assert row.cause == 0.5 and row.isolate == 0
+    assert np.isnan(row.shuffled_labels)
+
+
+def test_differences_have_newcombes_interval():
+    """56 of 70 less 48 of 80: .0524 to .3339 (Newcombe 1998, table II, method 10)."""
+    from hf_relvit.analysis.validity import validity_table
+    from hf_relvit.statistics import wilson
+
+    rows = []
+    for weights, hits, n in (("trained", 56, 70), ("random", 48, 80)):
+        low, high = wilson(hits, n)
+        known = {"property": "color", "method": "das", "layer": 0, "split": "test", "size": 1}
+        measured = {"accuracy": hits / n, "ci_low": low, "ci_high": high, "n": n}
+        kind = {"score": "cause", "control": "none", "weights": weights, "condition": "all"}
+        rows.append(known | measured | kind | {"divergence": 1, "emd": 1, "emd_unedited": 1})
+    row = validity_table(pd.DataFrame(rows)).iloc[0]
+    assert row.excess_random_low == pytest.approx(0.0524, abs=1e-4)
+    assert row.excess_random_high == pytest.approx(0.3339, abs=1e-4)
+
+
+def test_earth_movers_distance_is_that_of_the_best_matching():
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(40, 4, 6, generator=generator)
+    flat = states.flatten(0, 1)
+    order = torch.randperm(160, generator=generator)
+    assert earth_movers_distance(states, flat[order]) == pytest.approx(0, abs=1e-9)
+    assert earth_movers_distance(states, 3 * flat[order] + 5) == pytest.approx(0, abs=1e-4)
+    line = torch.linspace(-1, 1, 160)[:, None]
+    bent = line**3
+    standard = [(x - x.mean()) / x.std(correction=0) for x in (line, bent)]
+    wanted = (standard[0] - standard[1]).square().mean() / 2  # in one dimension the order is kept
+    assert earth_movers_distance(bent[:, None], line) == pytest.approx(wanted.item(), rel=1e-3)
+
+
+def alignment(seed, size=3, width=12, layer=0):
+    rows = random_rotation(size, width, torch.Generator().manual_seed(seed))
+    return Alignment(rows, torch.ones(size, dtype=torch.bool), Site("resid_post", layer), "color")
+
+
+def test_angles_between_subspaces():
+    one = alignment(0)
+    turned = dataclasses.replace(one, rotation=one.rotation.flip(0))
+    assert principal_angles(one, turned).max() < 1e-3
+    whole = alignment(1, size=12)
+    two = dataclasses.replace(one, rotation=whole.rotation[:3])
+    rest = dataclasses.replace(one, rotation=whole.rotation[3:6])
+    assert principal_angles(two, rest) == pytest.approx([90, 90, 90])
+    table = agreement([two, turned, rest, alignment(0, layer=1)])
+    assert table.layer.tolist() == [0] and table.seeds.tolist() == [3]
+    with pytest.raises(RelViTError, match="3 directions of width 12, 3 of width 16: expected"):
+        principal_angles(one, alignment(0, width=16))
+
+
+def test_captures_in_bfloat16_are_close_and_stay_in_float32():
+    checkpoint = Checkpoint(*build_model(TrainConfig(backbone=vit(2, 32, 2))))
+    site = Site("resid_post", 1)
+    exact = pair_residuals(checkpoint, pairs(n=16), [site])
+    rough = pair_residuals(checkpoint, pairs(n=16), [site], bf16=True)
+    assert rough.base[site].dtype == torch.float32
+    assert not rough.base[site].equal(exact.base[site])
+    torch.testing.assert_close(rough.base[site], exact.base[site], atol=0.05, rtol=0.05)
+
+
+def test_scores_have_the_published_measure_of_divergence(sign_model):
+    checkpoint = Checkpoint(*sign_model("color"))
+    swap = fit_alignment(checkpoint, pairs(), 0, DASConfig("full_swap"))
+    frame = score_alignment(checkpoint, swap, pairs())
+    assert (frame.emd >= 0).all() and (frame.emd_unedited >= 0).all()
