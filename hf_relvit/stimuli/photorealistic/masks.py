@@ -18,8 +18,11 @@ def rays(camera, target, fov: float, size: int) -> np.ndarray:
     """Directions through the pixels' middles, float32 ``(size * size, 3)``, row by row from the top left."""
     forward, right, up = camera_axes(camera, target)
     half = np.tan(np.deg2rad(fov) / 2)
-    steps = ((np.arange(size) + 0.5) / size * 2 - 1) * half
-    directions = forward + steps[None, :, None] * right - steps[:, None, None] * up
+    middles = (np.arange(size) + 0.5) / size
+    steps = (middles * 2 - 1) * half
+    across = steps[None, :, None] * right
+    down = steps[:, None, None] * up
+    directions = forward + across - down
     return directions.reshape(-1, 3).astype(np.float32)
 
 
@@ -48,10 +51,12 @@ def object_mask(solids: Sequence[np.ndarray], camera, directions: np.ndarray) ->
     scene = need("embreex.rtcore_scene").EmbreeScene()
     corners = np.ascontiguousarray(np.concatenate(solids), dtype=np.float32)
     need("embreex.mesh_construction").TriangleMesh(scene, corners)
-    origins = np.broadcast_to(np.asarray(camera, dtype=np.float32), directions.shape)
-    hit = scene.run(np.ascontiguousarray(origins), directions)
+    origin = np.asarray(camera, dtype=np.float32)
+    origins = np.broadcast_to(origin, directions.shape)
+    triangle = scene.run(np.ascontiguousarray(origins), directions)
     ends = np.cumsum([len(solid) for solid in solids])
-    return np.where(hit < 0, 0, 1 + np.searchsorted(ends, hit, side="right")).astype(np.uint8)
+    number = 1 + np.searchsorted(ends, triangle, side="right")
+    return np.where(triangle < 0, 0, number).astype(np.uint8)
 
 
 def visible_shares(both: np.ndarray, alone: Sequence[np.ndarray]) -> tuple[float, ...]:
@@ -61,8 +66,12 @@ def visible_shares(both: np.ndarray, alone: Sequence[np.ndarray]) -> tuple[float
         both: mask of the scene, ids 1 and up.
         alone: for each object, a mask that is not 0 where it would show if it were alone.
     """
-    shown = [np.count_nonzero(both == i + 1) for i in range(len(alone))]
-    return tuple(count / max(np.count_nonzero(mask), 1) for count, mask in zip(shown, alone))
+    shares = []
+    for number, mask in enumerate(alone, 1):
+        silhouette = max(np.count_nonzero(mask), 1)
+        shown = np.count_nonzero(both == number)
+        shares.append(shown / silhouette)
+    return tuple(shares)
 
 
 def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
@@ -80,10 +89,12 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
         raise RelViTError(
             f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel a patch"
         )
-    layers = [Image.fromarray((mask == i + 1).astype(np.float32)) for i in range(objects)]
-    return np.stack(
-        [np.asarray(layer.resize((grid, grid), Image.Resampling.BOX)) for layer in layers]
-    )
+    covers = []
+    for number in range(1, objects + 1):
+        layer = Image.fromarray((mask == number).astype(np.float32))
+        cover = layer.resize((grid, grid), Image.Resampling.BOX)
+        covers.append(np.asarray(cover))
+    return np.stack(covers)
 
 
 def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarray]:
@@ -100,19 +111,23 @@ def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarr
         For each object int64 ``(patches,)``, row by row from 0, without prefix tokens.
     """
     cover = patch_cover(mask, grid, objects).reshape(objects, -1)
-    owner = np.where(cover.max(0) >= MIN_COVER, cover.argmax(0), -1)
-    for i in range(objects):
-        free = np.where(owner < 0, cover[i], 0)
-        if not (owner == i).any() and free.max() > 0:
-            owner[free.argmax()] = i
-    return [np.flatnonzero(owner == i) for i in range(objects)]
+    covered = cover.max(0) >= MIN_COVER
+    owner = np.where(covered, cover.argmax(0), -1)
+    for number in range(objects):
+        free = np.where(owner < 0, cover[number], 0)
+        owns_none = not (owner == number).any()
+        if owns_none and free.max() > 0:
+            owner[free.argmax()] = number
+    return [np.flatnonzero(owner == number) for number in range(objects)]
 
 
 def pad_patches(patches: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Patch ids of unequal numbers as one array, int64 ``(images, objects, most patches)``, filled up with -1."""
-    most = max((len(ids) for image in patches for ids in image), default=0)
-    padded = np.full((len(patches), len(patches[0]), max(most, 1)), -1, dtype=np.int64)
-    for i, image in enumerate(patches):
-        for j, ids in enumerate(image):
-            padded[i, j, : len(ids)] = ids
+    counts = [len(ids) for image in patches for ids in image]
+    most = max(counts, default=0)
+    shape = (len(patches), len(patches[0]), max(most, 1))
+    padded = np.full(shape, -1, dtype=np.int64)
+    for row, image in zip(padded, patches):
+        for place, ids in zip(row, image):
+            place[: len(ids)] = ids
     return padded

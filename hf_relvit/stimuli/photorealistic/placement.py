@@ -11,7 +11,7 @@ from ...errors import RelViTError
 from .library import Library
 from .masks import camera_axes, object_mask, rays, visible_shares
 from .meshes import Model
-from .room import stage
+from .room import draw_room
 from .scenes import DIFFERENCES, Pairing, PhotoScene, SceneOptions, rounded
 
 MASK_SIZE = 224
@@ -90,7 +90,7 @@ def _twins(
     pairing: Pairing, rng: np.random.Generator, options: SceneOptions, library: Library
 ) -> list[PhotoScene]:
     """One draw of both twins; what stands where is equal, so there is room for either."""
-    attempt = rounded(stage(rng, options.full_rotation))
+    attempt = rounded(draw_room(rng, options.full_rotation))
     shown = [[pairing.kept, other] for other in (pairing.other, pairing.kept)]
     if pairing.side:
         shown = [pair[::-1] for pair in shown]

@@ -13,28 +13,28 @@ from .textures import FAMILIES, texture
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
-def stage(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
+def draw_room(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
     """The fields of a ``PhotoScene`` independent of the objects; the ``gap`` between them, and its direction."""
     rotations = [_rotation(rng, full_rotation) for _ in range(2)]
-    distance, height, turn = (
-        rng.uniform(5.4, 9.0),
-        np.deg2rad(rng.uniform(17, 42)),
-        np.deg2rad(rng.uniform(-28, 28)),
-    )
+    distance = rng.uniform(5.4, 9.0)
+    height = np.deg2rad(rng.uniform(17, 42))
+    turn = np.deg2rad(rng.uniform(-28, 28))
     across = rng.uniform(0, 2 * np.pi)
-    if (
-        rng.random() < 0.5
-    ):  # one object roughly behind the other, which is what makes occlusion likely
-        across = np.pi / 2 + turn + rng.choice([0, np.pi]) + rng.normal(0, np.deg2rad(20))
-    target = np.array([*rng.uniform(-0.3, 0.3, 2), 0.55])
-    away = [np.sin(turn) * np.cos(height), -np.cos(turn) * np.cos(height), np.sin(height)]
+    if rng.random() < 0.5:  # one object roughly behind the other, so that occlusion is likely
+        side = rng.choice([0, np.pi])
+        across = np.pi / 2 + turn + side + rng.normal(0, np.deg2rad(20))
+    aim = rng.uniform(-0.3, 0.3, 2)
+    target = np.array([*aim, 0.55])
+    level = np.cos(height)
+    away = np.array([np.sin(turn) * level, -np.cos(turn) * level, np.sin(height)])
+    camera = target + distance * away
     surfaces = [_surface(rng), _surface(rng)]
     lights, ambient = _lights(rng, surfaces)
     return {
         "gap": float(rng.uniform(0, 1.4)),
         "direction": (float(np.cos(across)), float(np.sin(across))),
         "rotations": tuple(rotations),
-        "camera": tuple((target + distance * np.array(away)).tolist()),
+        "camera": tuple(camera.tolist()),
         "target": tuple(target.tolist()),
         "fov": float(rng.uniform(34, 42)),
         "wall": float(rng.uniform(2.2, 5.0)),
@@ -47,13 +47,13 @@ def stage(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
 
 
 def _rotation(rng: np.random.Generator, full: bool) -> tuple[float, ...]:
-    quaternion = rng.standard_normal(
-        4
-    )  # uniform over all rotations, once of unit length (Shoemake 1992)
+    # uniform over all rotations, once of unit length (Shoemake 1992)
+    quaternion = rng.standard_normal(4)
     if not full:
         half = rng.uniform(0, np.pi)
         quaternion = np.array([np.cos(half), 0.0, 0.0, np.sin(half)])
-    return tuple((quaternion / np.linalg.norm(quaternion)).tolist())
+    unit = quaternion / np.linalg.norm(quaternion)
+    return tuple(unit.tolist())
 
 
 def _surface(rng: np.random.Generator) -> Surface:
@@ -62,25 +62,29 @@ def _surface(rng: np.random.Generator) -> Surface:
     hues = [hue, hue + rng.normal(0, 0.12)]
     saturation = rng.beta(1.6, 2.6, 2) * 0.85
     light = rng.uniform(0.35, 0.92)
-    other = np.clip(light + rng.choice([-1, 1]) * rng.uniform(0.15, 0.4), 0.22, 0.95)
-    lightness = (light, other)
-    first, second = [_rgb(h % 1, s, v) for h, s, v in zip(hues, saturation, lightness)]
+    sign = rng.choice([-1, 1])
+    other = np.clip(light + sign * rng.uniform(0.15, 0.4), 0.22, 0.95)
+    first = _rgb(hues[0] % 1, saturation[0], light)
+    second = _rgb(hues[1] % 1, saturation[1], other)
     turn = float(rng.choice([0, 90]) + rng.normal(0, 4))
-    return Surface(
-        int(rng.integers(len(FAMILIES))), (first, second), turn, int(rng.integers(2**31))
-    )
+    family = int(rng.integers(len(FAMILIES)))
+    seed = int(rng.integers(2**31))
+    return Surface(family, (first, second), turn, seed)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
     sector = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
-    channels = value - value * saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    dark = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    channels = value - value * saturation * dark
     return tuple(channels.tolist())
 
 
 def _warmth(kelvin: float) -> np.ndarray:
     """Linear RGB of light between warm white (2,700 K) and sky (9,000 K), of luminance 1; a smooth fit by eye."""
     cool = np.log(kelvin / 5500)
-    color = np.array([np.exp(-0.55 * cool), 1.0, np.exp(0.95 * cool)])
+    red = np.exp(-0.55 * cool)
+    blue = np.exp(0.95 * cool)
+    color = np.array([red, 1.0, blue])
     return color / (color @ _LUMINANCE)
 
 
@@ -91,33 +95,39 @@ def _lights(rng: np.random.Generator, surfaces: list[Surface]):
     still look lighter than dark ones.
     """
     albedo = np.mean([_albedo(surface) for surface in surfaces])
-    total = np.pi * rng.uniform(0.24, 0.36) / albedo**0.75 * 0.5**-0.25
-    lamp, window = rng.uniform(0.48, 0.62), rng.uniform(0.14, 0.26)
-    turn = np.deg2rad(rng.choice([-1, 1]) * rng.uniform(85, 165))  # from straight ahead
+    exposure = rng.uniform(0.24, 0.36)
+    total = np.pi * exposure / albedo**0.75 * 0.5**-0.25
+    lamp = rng.uniform(0.48, 0.62)
+    window = rng.uniform(0.14, 0.26)
+    side = rng.choice([-1, 1])
+    turn = np.deg2rad(side * rng.uniform(85, 165))  # from straight ahead
     far = rng.uniform(7, 10)
     overhead = [rng.uniform(-3, 3), rng.uniform(-4, 1), rng.uniform(6, 9)]
     aside = [far * np.sin(turn), far * np.cos(turn), rng.uniform(3, 7)]
-    lights = (
-        _light(overhead, rng.uniform(1.0, 2.2), lamp * total, rng.uniform(2700, 5000)),
-        _light(aside, rng.uniform(2.5, 4), window * total, rng.uniform(5000, 8500)),
-    )
-    ambient = (1 - lamp - window) * total / np.pi * _warmth(rng.uniform(4000, 7000))
-    return lights, tuple(ambient.tolist())
+    small = rng.uniform(1.0, 2.2)
+    above = _light(overhead, small, lamp * total, rng.uniform(2700, 5000))
+    large = rng.uniform(2.5, 4)
+    beside = _light(aside, large, window * total, rng.uniform(5000, 8500))
+    rest = (1 - lamp - window) * total / np.pi
+    ambient = rest * _warmth(rng.uniform(4000, 7000))
+    return (above, beside), tuple(ambient.tolist())
 
 
 def _light(position: list[float], side: float, irradiance: float, kelvin: float) -> Light:
     """A square light that gives the middle of the table this irradiance."""
     distance = float(np.linalg.norm(position))
-    radiance = (
-        irradiance * distance**3 / (side**2 * position[2])
-    )  # inverse square, and the slant of the table
+    # inverse square, and the slant of the table
+    radiance = irradiance * distance**3 / (side**2 * position[2])
+    color = radiance * _warmth(kelvin)
     x, y, z = map(float, position)
-    return Light((x, y, z), float(side), tuple((radiance * _warmth(kelvin)).tolist()))
+    return Light((x, y, z), float(side), tuple(color.tolist()))
 
 
 def _albedo(surface: Surface) -> float:
     """Mean luminance of a surface, linear 0..1, between its two colors."""
-    return float((linear(np.array(surface.colors)) @ _LUMINANCE).mean())
+    colors = linear(np.array(surface.colors))
+    luminance = colors @ _LUMINANCE
+    return float(luminance.mean())
 
 
 def linear(srgb: np.ndarray) -> np.ndarray:

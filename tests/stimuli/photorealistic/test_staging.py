@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from hf_relvit.stimuli.photorealistic.room import linear, stage
+from hf_relvit.stimuli.photorealistic.room import draw_room, linear
 from hf_relvit.stimuli.photorealistic.textures import FAMILIES
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_rooms_follow_their_seed_and_stay_in_their_ranges(full):
-    rooms = [stage(np.random.default_rng(seed), full) for seed in range(200)]
-    assert rooms[3] == stage(np.random.default_rng(3), full) != rooms[4]
+    rooms = [draw_room(np.random.default_rng(seed), full) for seed in range(200)]
+    assert rooms[3] == draw_room(np.random.default_rng(3), full) != rooms[4]
     distances = [np.linalg.norm(np.subtract(room["camera"], room["target"])) for room in rooms]
     assert 5.4 <= min(distances) < 6 and 8.4 < max(distances) <= 9
     rotations = np.array([room["rotations"] for room in rooms])
@@ -26,7 +26,7 @@ def test_light_makes_up_for_dark_surfaces():
         return linear(np.array(colors)).mean(), np.sum(room["ambient"])
 
     albedo, light = np.array(
-        [albedo_and_light(stage(np.random.default_rng(seed), False)) for seed in range(300)]
+        [albedo_and_light(draw_room(np.random.default_rng(seed), False)) for seed in range(300)]
     ).T
     dark = albedo < np.median(albedo)
     assert light[dark].mean() > 1.2 * light[~dark].mean()
