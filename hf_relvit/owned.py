@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import glob
 import os
 import re
 import shutil
@@ -28,6 +29,9 @@ STARTED = "STARTED.json"
 """The settings of a cell that is not finished."""
 MANIFEST = "DONE.json"
 """Settings and checksums of a finished cell."""
+
+_EVERYTHING = "*"
+"""The record of a folder that is being written."""
 
 _HOST = f"{zlib.crc32(node().encode()):08x}"
 _PARTIAL = re.compile(r"\..+\.(partial|previous)-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)")
@@ -312,6 +316,41 @@ def remove_ours(folder: Path, ours: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+@contextlib.contextmanager
+def noting(folder: Path) -> Iterator[None]:
+    """Note as ours what a library, which keeps no record, writes into a folder meanwhile.
+
+    A new folder that a killed process leaves behind is ours as a whole.
+    """
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text(f"{_EVERYTHING}\n", encoding="utf-8")
+    before = _stamps(folder)
+    yield
+    written = [path for path, stamp in _stamps(folder).items() if before.get(path) != stamp]
+    record = folder / RECORD
+    earlier = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    names = {path.relative_to(folder).as_posix() for path in written} | {*earlier} - {_EVERYTHING}
+    partial = partial_path(record)
+    partial.write_text("".join(f"{name}\n" for name in sorted(names)), encoding="utf-8")
+    os.replace(partial, record)
+
+
+def _stamps(folder: Path) -> dict[Path, int]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def remove_noted(folder: Path) -> None:
+    """Remove what the record of a folder, made by ``noting``, names; the files of others stay."""
+    record = folder / RECORD
+    if folder.is_symlink() or not record.is_file():
+        return
+    names = record.read_text(encoding="utf-8").splitlines()
+    patterns = ["*"] if _EVERYTHING in names else [glob.escape(name) for name in names]
+    remove_ours(folder, [*patterns, RECORD])
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:

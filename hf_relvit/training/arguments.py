@@ -61,7 +61,7 @@ FREE = {
     "restore_callback_states_from_checkpoint": None,
     "run_name": None,
     "save_on_each_node": None,
-    "save_total_limit": None,
+    "save_total_limit": "of the checkpoints that this training wrote; those of others stay",
     "skip_memory_metrics": None,
     "torch_empty_cache_steps": None,
     "trackio_bucket_id": None,
@@ -75,7 +75,7 @@ MAY_CHANGE = ("report_to", "gradient_checkpointing")
 
 DECIDED = {
     "activation_checkpointing": "gradient_checkpointing",
-    "dataloader_pin_memory": "the collator, which moves batches itself",
+    "dataloader_pin_memory": "RelViTCollator, which moves batches itself",
     "disable_tqdm": "the progress argument of train",
     "do_eval": "evaluations",
     "do_predict": "evaluations",
@@ -101,7 +101,7 @@ DECIDED = {
     "output_dir": "--out",
     "per_device_train_batch_size": "batch_size",
     "prediction_loss_only": "evaluations, which measure accuracy",
-    "remove_unused_columns": "the collator, which takes all columns that the losses need",
+    "remove_unused_columns": "RelViTCollator, which takes the columns that the losses need",
     "resume_from_checkpoint": "--out: a run goes on in its folder",
     "save_only_model": "resuming, which needs the optimizer",
     "save_steps": "evaluations",
@@ -202,12 +202,19 @@ def check_arguments(arguments: Any) -> None:
         value = getattr(arguments, field.name)
         if value != field.default and value:
             raise RelViTError(f"{field.name}={value!r}: {REFUSED[field.name]}")
+    if getattr(arguments, "mixed_precision", "no") == "fp16":  # by a launcher's variable
+        raise RelViTError(f"ACCELERATE_MIXED_PRECISION=fp16: {REFUSED['fp16']}")
 
 
 _HEAD = """# Trainer's arguments
 
 Every argument of transformers' `TrainingArguments` and keyword of its `Trainer`, and its fate in `relvit train`. The
 page is made from `hf_relvit/training/arguments.py`, and a test compares it with the pinned transformers.
+
+An argument that is set or decided here does in `RelViTTrainer` what it does in Trainer:
+`tests/training/test_argument_effects.py` trains with both and compares weights, log and files, and sees that something
+differs without the argument. Arguments that show nothing on a CPU, such as `ddp_bucket_cap_mb`, are read by methods of
+Trainer that ours leaves as they are; the same file looks that up in the source.
 """
 
 

@@ -271,6 +271,12 @@ class RelViTCollator:
             objects)``.
         """
         if not isinstance(rows, Mapping):
+            first = rows[0]
+            if "image" not in first or not isinstance(first, Mapping):
+                raise RelViTError(
+                    f"rows without an image ({', '.join(first)}): expected the columns image and label; Trainer "
+                    "removes them unless it has remove_unused_columns=False"
+                )
             rows = _stack(rows)
         image = rows["image"]
         if image.shape[1:3] != (self.geometry.image_size,) * 2:

@@ -7,13 +7,14 @@ import dataclasses
 from pathlib import Path
 
 from transformers import set_seed
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
 from ..files import file_lock, write_json
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
-from ..owned import check_empty, check_replaceable, clear_partials, remove_ours
+from ..owned import check_empty, check_replaceable, clear_partials, remove_noted, remove_ours
 from ..provenance import provenance
 from .config import TrainConfig, comparable
 from .folder import TrainingFolder
@@ -26,9 +27,6 @@ from .trainer import last_complete_checkpoint
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
 STIMULUS_MEAN = (0.97,) * 3
 STIMULUS_SPREAD = (0.15,) * 3
-
-CHECKPOINTS = ("checkpoint-*/*",)
-"""What the Trainer writes into its folder, and an interrupted run goes on from."""
 
 
 def build_model(config: TrainConfig) -> Checkpoint:
@@ -113,7 +111,9 @@ def _train(
         )
         log = {"log": trainer.state.log_history, "provenance": facts}
         write_json(folder.history_file, log, owned=True)
-        remove_ours(folder.checkpoints, CHECKPOINTS)
+        for saved in folder.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            remove_noted(saved)
+        remove_ours(folder.checkpoints, ())  # if it is empty now
     trainer.accelerator.wait_for_everyone()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,20 +18,21 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import check_loaded, unwrapped
 from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
-from .data import check_label_order
-from .memory import FrugalTrainer
+from .data import RelViTCollator, check_label_order
+from .rotation import TidyTrainer
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
 EXPONENTIAL_DECAY = 0.95  # per epoch; the official sweep's
 
 
-class RelViTTrainer(FrugalTrainer):
+class RelViTTrainer(TidyTrainer):
     """Trainer for RelViTForImageClassification.
 
     Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; smaller pieces of a
-    batch where memory does not suffice (``FrugalTrainer``); the exponential schedule of the official sweep; and the
-    weights of the best or the last checkpoint loaded completely (transformers up to 5.23 silently skips the renamed
-    ones: huggingface/transformers issues 43701 and 48805). ``label_smoothing_factor`` acts on the task loss alone.
+    batch where memory does not suffice (``FrugalTrainer``); rotation that spares the checkpoints of others
+    (``TidyTrainer``); the exponential schedule of the official sweep; and the weights of the best or the last
+    checkpoint loaded completely (transformers up to 5.23 silently skips the renamed ones: huggingface/transformers
+    issues 43701 and 48805). ``label_smoothing_factor`` acts on the task loss alone.
     Arguments that it cannot honor are refused when it is made: docs/trainer_arguments.md.
 
     Args:
@@ -50,6 +52,7 @@ class RelViTTrainer(FrugalTrainer):
     ):
         if args is not None:
             check_arguments(args)
+            args = copy.copy(args)  # the caller's stay as they are
         for name in ("compute_loss_func", "model_init"):
             if kwargs.get(name) is not None:
                 raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
@@ -64,6 +67,10 @@ class RelViTTrainer(FrugalTrainer):
         for data in (self.train_dataset, *named):
             check_label_order(data)
         self.args.logging_nan_inf_filter = False  # it would hide what ``log`` looks for
+        if isinstance(self.data_collator, RelViTCollator):  # it takes the columns that it needs
+            self.args.remove_unused_columns = False
+            on_host = self.data_collator.device.type == "cpu"
+            self.args.dataloader_pin_memory = self.args.dataloader_pin_memory and on_host
         self.epoch_steps = epoch_steps
         self.exponential = exponential
         self.remove_callback(ProgressCallback)
