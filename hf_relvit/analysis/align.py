@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pandas as pd
 
 from ..errors import RelViTError
+from ..limits import check_memory
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.scenes import SCENE_BYTES
 from .activations import ObjectStates, Site, object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
@@ -82,8 +84,10 @@ class AlignConfig(DASConfig):
     def __post_init__(self):
         super().__post_init__()
         for name in ("pairs", "test_pairs", "scenes"):
-            if getattr(self, name) < 1:
-                raise RelViTError(f"{name} {getattr(self, name)}: expected at least 1")
+            count = getattr(self, name)
+            if count < 1:
+                raise RelViTError(f"{name} {count}: expected at least 1")
+            check_memory(name, count, SCENE_BYTES)
         if self.layers == ():
             raise RelViTError("layers (): name some, or leave them out for all")
 

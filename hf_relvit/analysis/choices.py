@@ -6,6 +6,8 @@ from numbers import Integral
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import RelViTError, nearest
+from ..limits import check_memory
+from ..stimuli.scenes import SCENE_BYTES
 
 Compat = Literal["corrected", "official"]
 """Our corrections, or the quirks of the paper's official code."""
@@ -37,6 +39,8 @@ def check_counts(config: Any) -> None:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise RelViTError(f"{name} {value}: expected at least 1")
+        if "scenes" in name or "pairs" in name:
+            check_memory(name, value, SCENE_BYTES)
     layers = getattr(config, "layers", None)
     if layers is not None and (not len(layers) or min(layers) < 0):
         raise RelViTError(f"layers {layers}: name blocks from 0, or leave them out for all")

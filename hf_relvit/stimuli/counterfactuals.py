@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
+from ..limits import check_memory
 from .draws import (
     BLOCK,
     block_count,
@@ -23,7 +24,7 @@ from .draws import (
 )
 from .objects import ObjectSet
 from .rmts import display_corners
-from .scenes import SceneTable, check_scenes
+from .scenes import SCENE_BYTES, SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
 from .table import RowTable
 from .tasks import task_number, task_of
@@ -103,6 +104,7 @@ def sample_counterfactuals(
             few combinations to swap a property (16 of ours: no two objects differ in one property only).
     """
     _check(task, geometry, property, n, seed)
+    check_memory("pairs of scenes", n, 2 * SCENE_BYTES)
     blocks = [
         sample_counterfactual_block(
             task,

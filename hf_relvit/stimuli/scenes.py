@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry
-from ..limits import check_count
+from ..limits import check_count, check_memory
 from .draws import (
     BLOCK,
     BOTH,
@@ -29,6 +29,8 @@ from .task import Drawn
 from .tasks import task_number, task_of
 
 LABELS = ("different", "same")
+SCENE_BYTES = 80
+"""Of a scene of two objects while its blocks are joined to one table: 43 in its block, and as many in the table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +156,7 @@ def sample(
         return _draw(task, geometry, split, n, block, block * n, **origin)
     if block:
         raise RelViTError(f"block {block} of {n} scenes: expected at most {BLOCK} scenes per block")
+    check_memory("scenes", n, SCENE_BYTES)
     blocks = range(block_count(n))
     return SceneTable.concatenate(
         [sample_block(task, geometry, split, n, number, **origin) for number in blocks]
