@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,10 @@ from .interchange import (
     mahalanobis_divergence,
     pair_residuals,
 )
-from .subspaces import BASELINES, SIZED, LearnedSubspace, Method, baseline_subspace
+from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, Method, baseline_subspace
+
+OBLIQUE = ("closed_form", "oblique")
+"""Methods that write other directions than they read."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,19 @@ class DASConfig:
 
     method: Method = "das"
     """"das" (a rotation and a mask, the paper's); ours, through the same code: "closed_form" (read and written
-    directions from means and covariances, no search), "identity" (a mask in the standard basis), "low_rank",
-    "boundless", and, untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
+    directions from means and covariances, no search), "oblique" (such a pair, learned further), "identity" (a mask in
+    the standard basis), "low_rank", "boundless", and, untrained, "pca", "mean_difference", "random_subspace",
+    "full_swap"."""
     size: int | None = None
     """Directions of "low_rank" and of the untrained subspaces; of "closed_form" at most, by cross-validation if not
     given."""
     scale: float | None = None
-    """Factor on what "closed_form" writes; by default answers to held-out training pairs choose it."""
+    """Factor on what "closed_form" and "oblique" write; by default answers to held-out training pairs choose it."""
+    start: Literal["random", "closed_form"] = "random"
+    """Where a search starts: at a random rotation (the paper), or at the closed form (ours), for few steps."""
+    patience: int | None = None
+    """Stop when the loss on held-out training pairs did not fall for so many epochs, and keep the best; by default
+    all epochs are done (the paper)."""
     control: Control | None = None
     """"wrong_object" or "random_tokens": train on the control; score with the same one."""
     epochs: int = 20
@@ -84,16 +93,26 @@ class DASConfig:
         check_choices(self)
         needs_size = self.method in SIZED
         has_size = self.size is not None
-        misplaced = needs_size != has_size and self.method != "closed_form"
+        closed = "closed_form" in (self.method, self.start)
+        misplaced = needs_size != has_size and not closed
         if misplaced or (self.size is not None and self.size < 1):
             raise RelViTError(
                 f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
                 "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
             )
-        if self.scale is not None and (self.method != "closed_form" or not self.scale > 0):
+        if self.scale is not None and (self.method not in OBLIQUE or not self.scale > 0):
             raise RelViTError(
-                f"scale {self.scale} for method {self.method!r}: expected a number above 0, of closed_form alone"
+                f"scale {self.scale} for method {self.method!r}: expected a number above 0, of {' or '.join(OBLIQUE)}"
             )
+        from_start = ("das", "low_rank", "oblique")
+        wanted = from_start if self.start == "closed_form" else METHODS
+        if self.method not in wanted or (self.method == "oblique" and self.start == "random"):
+            raise RelViTError(
+                f"start {self.start!r} for method {self.method!r}: a closed form starts {', '.join(from_start)}, and "
+                "oblique starts there alone"
+            )
+        if self.patience is not None and self.patience < 1:
+            raise RelViTError(f"patience {self.patience}: expected at least 1, or none")
         if (
             self.epochs < 1
             or self.batch_size < 1
@@ -162,21 +181,88 @@ def fit_alignment(
     generator = torch.Generator().manual_seed(config.seed)
     if shuffled:
         facts["labels"] = "shuffled"
-    if config.method == "closed_form":
-        return _closed_form(checkpoint, data, objects, config, place, facts, shuffled)
+    closed = None
+    if "closed_form" in (config.method, config.start):
+        closed = _closed_form(checkpoint, data, objects, config, place, facts, shuffled)
+        if config.method == "closed_form":
+            return closed
     if shuffled:
         data = _shuffled(data, config.seed)
     if config.method in BASELINES:
         rotation, mask = _baseline(data, site, config, generator)
     else:
-        subspace = LearnedSubspace(config.method, width, config.size, generator)
-        subspace = subspace.to(checkpoint.device)
-        with _frozen(checkpoint.model):
-            facts["history"] = _learn(
-                checkpoint.model, data, site, subspace, config, generator, progress
-            )
-        rotation, mask = subspace.hard()
+        return _search(checkpoint, data, config, closed, place, facts, generator, progress)
     return Alignment(rotation, mask, facts=facts, **place)
+
+
+def _search(
+    checkpoint: Checkpoint,
+    data: PairResiduals,
+    config: DASConfig,
+    closed: Alignment | None,
+    place: dict[str, Any],
+    facts: dict[str, Any],
+    generator: torch.Generator,
+    progress: bool,
+) -> Alignment:
+    """A learned subspace, from random directions or from a closed form on."""
+    site = place["site"]
+    start = None if closed is None else (closed.rotation, closed.rows_written)
+    width = checkpoint.model.config.hidden_size
+    subspace = LearnedSubspace(config.method, width, config.size, generator, start)
+    subspace = subspace.to(checkpoint.device)
+    scale = 1.0 if closed is None or config.method != "oblique" else closed.scale
+
+    def found() -> Alignment:
+        rotation, mask = subspace.hard()
+        written = subspace.written()
+        write = None if written is None else written.detach().cpu().clone()
+        return Alignment(rotation, mask, facts=facts, write=write, scale=scale, **place)
+
+    best = None
+    if config.patience is not None:
+        count = min(HELD_OUT, -(-len(data.pairs) // 10))
+        best = _Best(checkpoint, data.select(slice(len(data.pairs) - count, None)), config)
+        data = data.select(slice(0, len(data.pairs) - count))
+    with _frozen(checkpoint.model):
+        epochs = _learn(checkpoint.model, data, site, subspace, config, scale, generator, progress)
+        for epoch in epochs:
+            facts["history"].append(epoch)
+            if best is not None and best.is_passed(found()):
+                break
+    return found() if best is None else best.alignment
+
+
+class _Best:
+    """The alignment with the smallest loss on held-out pairs so far."""
+
+    def __init__(self, checkpoint: Checkpoint, held_out: PairResiduals, config: DASConfig):
+        self.checkpoint = checkpoint
+        self.held_out = held_out
+        self.config = config
+        self.loss = np.inf
+        self.waited = 0
+        self.alignment: Any = None
+
+    def is_passed(self, alignment: Alignment) -> bool:
+        """Whether the loss did not fall for as many epochs as the patience allows."""
+        loss = _loss(self.checkpoint, alignment, self.held_out, self.config)
+        self.waited += 1
+        if loss < self.loss:
+            self.loss = loss
+            self.waited = 0
+            self.alignment = alignment
+        return self.waited >= (self.config.patience or 1)
+
+
+def _loss(
+    checkpoint: Checkpoint, alignment: Alignment, data: PairResiduals, config: DASConfig
+) -> float:
+    """Mean cross-entropy of the counterfactual answers."""
+    label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(checkpoint.device)
+    swaps = _swaps(checkpoint, alignment, data, config.control, bf16=config.bf16)
+    logits = torch.cat([swap.logits for swap in swaps]).float()
+    return nn.functional.cross_entropy(logits, label).item()
 
 
 def _closed_form(
@@ -209,7 +295,7 @@ def _closed_form(
         facts=facts,
         **place,
     )
-    if config.scale is not None:
+    if config.scale is not None or config.method not in OBLIQUE:
         return alignment
     scale, losses = _choose_scale(checkpoint, alignment, data, config)
     facts["loss_by_scale"] = {str(tried): loss for tried, loss in losses.items()}
@@ -223,15 +309,12 @@ def _choose_scale(
 
     The loss falls and then rises with the scale, so the search goes down from START_SCALE to the first rise.
     """
-    label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(checkpoint.device)
     losses: dict[float, float] = {}
 
     def loss_at(scale: float) -> float:
         if scale not in losses:
             scaled = dataclasses.replace(alignment, scale=scale)
-            swaps = _swaps(checkpoint, scaled, data, bf16=config.bf16)
-            logits = torch.cat([swap.logits for swap in swaps]).float()
-            losses[scale] = nn.functional.cross_entropy(logits, label).item()
+            losses[scale] = _loss(checkpoint, scaled, data, config)
         return losses[scale]
 
     best = SCALES.index(START_SCALE)
@@ -272,9 +355,10 @@ def _learn(
     site: Site,
     subspace: LearnedSubspace,
     config: DASConfig,
+    scale: float,
     generator: torch.Generator,
     progress: bool,
-) -> list[dict[str, float]]:
+) -> Iterator[dict[str, float]]:
     """Train the subspace in place; the host waits for the device once an epoch. Loss and soft mask size by epoch."""
     device = next(model.parameters()).device
     base = data.base[site]
@@ -289,7 +373,6 @@ def _learn(
     total = steps * config.epochs
     optimizer = torch.optim.Adam(subspace.groups(config.lr_rotation, config.lr_mask))
     schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
-    history = []
     title = f"{config.method} {site}"
     bar = tqdm(total=total, desc=title, disable=not progress, leave=False)
     for epoch in range(config.epochs):
@@ -307,7 +390,9 @@ def _learn(
             size = mask.sum()
             residual = base[rows_of_base].to(device)
             permuted = source[rows][:, permutation]
-            edited = intervene(residual, tokens[rows], permuted, rotation, mask)
+            weights = mask if scale == 1 else mask * scale
+            written = subspace.written()
+            edited = intervene(residual, tokens[rows], permuted, rotation, weights, written)
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 logits = forward_from(model, site, edited)
             loss = nn.functional.cross_entropy(logits.float(), label[rows]) + config.penalty * size
@@ -323,10 +408,9 @@ def _learn(
                 f"the loss of epoch {epoch + 1} is {mean_loss}: lower lr_rotation or lr_mask"
             )
         soft_size = size.item()
-        history.append({"loss": mean_loss, "mask": soft_size})
         bar.set_postfix(loss=f"{mean_loss:.3f}", mask=f"{soft_size:.0f}")
+        yield {"loss": mean_loss, "mask": soft_size}
     bar.close()
-    return history
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, residuals
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment, score_alignment
 from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
@@ -99,7 +99,9 @@ def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
 def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     model, processor = sign_model("color", "shape")
     data = pair_residuals(Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)])
-    config = dataclasses.replace(FAST, method=method, size=4 if method in SIZED else None)
+    start = "closed_form" if method == "oblique" else "random"
+    size = 4 if method in SIZED else None
+    config = dataclasses.replace(FAST, method=method, size=size, start=start)
     alignment = fit_alignment(Checkpoint(model, processor), data, 0, config)
     identity = alignment.basis @ alignment.write_basis.T
     torch.testing.assert_close(identity, torch.eye(alignment.size), atol=1e-4, rtol=0)
@@ -116,6 +118,40 @@ def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
         assert score.accuracy < 0.5
     if method in BASELINES and method != "full_swap":  # what varies most is not what is read
         assert overlap(alignment, model.basis.detach()[model.COLOR]) < 0.95
+
+
+@pytest.mark.parametrize("method", ["das", "low_rank", "oblique"])
+def test_a_search_from_the_closed_form_needs_few_steps(sign_model, method):
+    checkpoint = Checkpoint(*sign_model("color", "shape"))
+    data = pair_residuals(checkpoint, pairs("color"), [Site("resid_post", 0)])
+    test = pair_residuals(checkpoint, pairs("color", 200, "test"), [Site("resid_post", 0)])
+    few = DASConfig(method=method, epochs=2, start="closed_form", lr_rotation=3e-3)
+    warm = fit_alignment(checkpoint, data, 0, few)
+    assert overall(score_alignment(checkpoint, warm, test)).accuracy > 0.95
+    assert len(warm.facts["history"]) == 2 and "objects" in warm.facts
+    assert (warm.write is not None) == (method == "oblique")
+    if method != "oblique":  # which starts nowhere else
+        size = warm.size if method == "low_rank" else None
+        cold = dataclasses.replace(few, start="random", size=size)
+        alignment = fit_alignment(checkpoint, data, 0, cold)
+        assert overall(score_alignment(checkpoint, alignment, test)).accuracy < 0.8
+
+
+def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
+    checkpoint = Checkpoint(*sign_model("color"))
+    data = pair_residuals(checkpoint, pairs("color", 128), [Site("resid_post", 0)])
+    config = DASConfig(epochs=30, start="closed_form", lr_rotation=0.5, lr_mask=0.5, patience=2)
+    alignment = fit_alignment(checkpoint, data, 0, config)
+    epochs = len(alignment.facts["history"])
+    assert 3 <= epochs < 30
+    last = fit_alignment(
+        checkpoint, data, 0, dataclasses.replace(config, epochs=epochs, patience=None)
+    )
+    held_out = data.select(slice(115, None))  # a tenth, which the search did not see
+    best, end = [_loss(checkpoint, each, held_out, config) for each in (alignment, last)]
+    assert best <= end
+    patient = fit_alignment(checkpoint, data, 0, dataclasses.replace(config, patience=40))
+    assert len(patient.facts["history"]) == 30
 
 
 def test_a_seed_gives_the_same_bits_and_another_one_does_not(sign_model):
@@ -315,6 +351,13 @@ def test_bad_input_is_one_line(tiny_vit):
         (dict(method="pca"), "need a number of directions"),
         (dict(size=4), "need a number of directions"),
         (dict(epochs=0), "epochs 0"),
+        (dict(start="cold"), "unknown start 'cold': expected one of random, closed_form"),
+        (dict(method="oblique"), "oblique starts there alone"),
+        (dict(method="identity", start="closed_form"), "a closed form starts das, low_rank"),
+        (dict(method="full_swap", start="closed_form"), "a closed form starts das, low_rank"),
+        (dict(scale=1.3), "scale 1.3 for method 'das'"),
+        (dict(method="closed_form", scale=0.0), "expected a number above 0"),
+        (dict(patience=0), "patience 0: expected at least 1"),
     ):
         with pytest.raises(RelViTError, match=message):
             DASConfig(**wrong)
