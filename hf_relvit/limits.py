@@ -31,8 +31,10 @@ def check_finite(name: str, value: float, low: float = -math.inf) -> None:
         raise RelViTError(f"{name} {value}: expected a finite number{bound}")
 
 
-def check_count(name: str, count: int, *, most: int = MOST_ROWS) -> None:
-    """Raise RelViTError for a number beyond anything that can be done in this life."""
+def check_count(name: str, count: int, *, least: int = 0, most: int = MOST_ROWS) -> None:
+    """Raise RelViTError for a number that is too small, or beyond anything that can be done in this life."""
+    if count < least:
+        raise RelViTError(f"{name} {count}: expected at least {least}")
     if count > most:
         raise RelViTError(f"{name} {count}: did you mean that many? expected at most {most}")
 

@@ -119,8 +119,9 @@ def _remove(path: Path) -> None:
 def claim(folder: Path) -> None:
     """Declare that only files which this package writes from now on are ours in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    if not _predates_records(folder):
-        (folder / RECORD).touch()
+    record = folder / RECORD
+    if not record.exists() and not _predates_records(folder):
+        record.touch()
 
 
 def is_ours(path: Path) -> bool:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import RelViTError
-from .owned import partial_path, release
+from .owned import check_free, partial_path, release
 
 
 def check_out(path: Path | str, *, file: bool = False) -> Path:
@@ -21,7 +21,7 @@ def check_out(path: Path | str, *, file: bool = False) -> Path:
 
     Raises:
         RelViTError: an empty name, a file in the way of a folder or the other way round, a folder in which this user
-            may not write or that takes no files, such as /proc.
+            may not write or that takes no files, such as /proc; a file that we did not write.
     """
     if not str(path) or "\0" in str(path):
         raise RelViTError(
@@ -30,6 +30,8 @@ def check_out(path: Path | str, *, file: bool = False) -> Path:
     place = Path(path)
     try:
         _check_kind(place, file)
+        if file:
+            check_free(place)
         _try_to_write(place)
     except OSError as error:
         reason = error.strerror or error

@@ -27,6 +27,7 @@ from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SCENE_BYTES
+from ..stimuli.splits import Split
 from .activations import ObjectStates, Site, object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
@@ -60,7 +61,7 @@ class AlignConfig(DASConfig):
     """Labeled scenes to find closed_form on."""
     test_pairs: int = 1000
     """Pairs to score it on, per split."""
-    splits: tuple[str, ...] | None = None
+    splits: tuple[Split, ...] | None = None
     """Splits to score on; by default IID pairs and, where combinations are held out, unseen ones."""
     scored_controls: tuple[Literal["wrong_object", "random_tokens"], ...] | None = (
         "wrong_object",

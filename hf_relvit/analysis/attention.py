@@ -37,6 +37,7 @@ from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
+from ..stimuli.splits import Split
 from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
 
@@ -58,7 +59,7 @@ class AttentionConfig:
     """Does not change the result."""
     scenes: int = 500
     """Scenes to measure on (the paper's number)."""
-    split: str = "test"
+    split: Split = "test"
     """Of these scenes."""
 
     def __post_init__(self):

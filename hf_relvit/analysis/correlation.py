@@ -24,6 +24,14 @@ ENOUGH = 8
 """Fewer independent runs get a warning. Our choice: with 8, only a correlation above 0.71 differs from none (95 %)."""
 
 
+@dataclass(frozen=True)
+class CorrelationConfig:
+    """How a correlation is measured."""
+
+    seed: int = 0
+    """Of the bootstrap."""
+
+
 def disentanglement(das: pd.DataFrame) -> float:
     """One number for a run: the mean over the properties of the best layer's DAS accuracy (paper, Fig. 6).
 
@@ -87,7 +95,7 @@ class Correlation(TableResult):
         return cls(tables["correlation"], tables["correlation_runs"], contents.values["facts"])
 
 
-def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
+def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig()) -> Correlation:
     """Pearson and Spearman correlation of disentanglement and accuracy, split by split (paper, Fig. 6: a plot only).
 
     Intervals come from a bootstrap over groups: seeds of one kind of model are not independent evidence. Leaving out
@@ -97,7 +105,7 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
     Args:
         runs: a row a run and split: ``run, disentanglement, split, accuracy`` and, optionally, ``group`` (the kind of
             model that seeds repeat; each run is its own group by default).
-        seed: of the bootstrap.
+        config: the seed of the bootstrap.
 
     Raises:
         RelViTError: columns missing, values missing, a run twice in a split, or fewer than 3 groups in a split.
@@ -135,10 +143,10 @@ def correlate(runs: pd.DataFrame, *, seed: int = 0) -> Correlation:
                 {
                     "split": split,
                     "measure": measure,
-                    **_measure(values, groups, statistic, count, seed),
+                    **_measure(values, groups, statistic, count, config.seed),
                 }
             )
-    return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=seed)})
+    return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=config.seed)})
 
 
 def pearson(points: np.ndarray) -> float:

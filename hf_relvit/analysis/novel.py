@@ -19,6 +19,7 @@ from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.rendering import BACKGROUND
 from ..stimuli.scenes import SceneTable
+from ..stimuli.splits import Split
 from .activations import capture, forward_from, residuals
 from .alignment import Alignment
 from .choices import Compat, check_choices, check_counts
@@ -55,7 +56,7 @@ class NovelConfig:
     compat: Compat = "corrected"
     """"corrected": a fresh draw for each example, from objects of different values. "official": one draw for each
     batch of 64, from any two objects."""
-    split: str = "test"
+    split: Split = "test"
     """Of the scenes to test on; the paper takes IID test pairs."""
     bank: int = 400
     """Pairs of the validation split whose source objects give the vectors."""

@@ -33,7 +33,7 @@ from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
-from ..stimuli.splits import SPLITS
+from ..stimuli.splits import SPLITS, Split
 from .activations import ObjectStates, SceneCaptures, object_states
 from .alignment import fingerprint
 from .choices import Compat, check_choices, check_counts
@@ -82,7 +82,7 @@ class ProbeConfig:
     """Scenes to fit on (the paper's number)."""
     scenes: int = 1000
     """Scenes to test on."""
-    split: str = "test"
+    split: Split = "test"
     """Of the scenes to test on."""
     layers: tuple[int, ...] | None = None
     """Blocks that are read; all by default."""

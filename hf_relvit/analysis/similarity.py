@@ -18,12 +18,24 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.photorealistic.pairs import PhotoPairs
+from .choices import check_counts
 from .result import TableResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DRAWS = 500
+
+@dataclass(frozen=True)
+class SimilarityConfig:
+    """How a similarity is measured."""
+
+    batch_size: int = 64
+    """Images at once. Does not change the result beyond rounding."""
+    draws: int = 500
+    """Of the bootstrap over scenes."""
+
+    def __post_init__(self):
+        check_counts(self)
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class Similarity(TableResult):
 def measure_similarity(
     models: Mapping[str, Checkpoint],
     data: PhotoPairs | Mapping[str, PhotoPairs],
+    config: SimilarityConfig = SimilarityConfig(),
     *,
     progress: bool = False,
 ) -> Similarity:
@@ -67,6 +80,7 @@ def measure_similarity(
         models: name -> checkpoint: such as "checkpoint", "base" (the backbone before fine-tuning) and "random"
             (``Checkpoint.randomly_initialized``).
         data: the scenes; for models of different geometry, name -> scenes.
+        config: batches and bootstrap.
         progress: show bars.
 
     Raises:
@@ -77,8 +91,9 @@ def measure_similarity(
     frames, seeds = [], set()
     for name, checkpoint in models.items():
         pairs = data[name] if isinstance(data, Mapping) else data
-        likeness = object_similarity(checkpoint, pairs, progress=progress)
-        frames.append(_table(likeness, pairs.facts).assign(model=name))
+        batch_size = config.batch_size
+        likeness = object_similarity(checkpoint, pairs, batch_size=batch_size, progress=progress)
+        frames.append(_table(likeness, pairs.facts, config.draws).assign(model=name))
         seeds.add(pairs.seed)
     frame = pd.concat(frames, ignore_index=True)
     frame.insert(0, "model", frame.pop("model"))
@@ -126,7 +141,7 @@ def object_mean(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return (picked * there).sum(1) / there.sum(1).clamp(min=1)
 
 
-def _table(likeness: np.ndarray, facts: pd.DataFrame) -> pd.DataFrame:
+def _table(likeness: np.ndarray, facts: pd.DataFrame, draws: int) -> pd.DataFrame:
     rows = []
     levels = {"all": np.ones(len(facts), dtype=bool)}
     levels |= {level: (facts.level == level).to_numpy() for level in ("object", "color")}
@@ -137,7 +152,7 @@ def _table(likeness: np.ndarray, facts: pd.DataFrame) -> pd.DataFrame:
         scenes = facts.pair[where].to_numpy()
         interval = np.full((2, likeness.shape[1]), np.nan)
         if len(set(scenes)) > 1:
-            interval = np.stack(cluster_bootstrap(values, scenes, _aucs, _DRAWS))
+            interval = np.stack(cluster_bootstrap(values, scenes, _aucs, draws))
         low, high = interval
         for i, auc in enumerate(_aucs(values)):
             row = {"level": level, "layer": i - 1, "auc": auc, "ci_low": low[i], "ci_high": high[i]}

@@ -28,9 +28,10 @@ from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
+from ..stimuli.splits import Split
 from .activations import Site, capture, forward_from
 from .alignment import fingerprint
-from .choices import check_counts
+from .choices import check_choices, check_counts
 from .probes import Probes
 from .result import TableResult
 
@@ -57,7 +58,7 @@ class SteeringConfig:
     """Run the blocks after the site in bfloat16 (ours); the push stays in float32."""
     scenes: int = 400
     """Scenes to push."""
-    split: str = "test"
+    split: Split = "test"
     """Of these scenes."""
 
     def __post_init__(self):
@@ -65,6 +66,7 @@ class SteeringConfig:
             raise RelViTError(
                 f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2"
             )
+        check_choices(self)
         check_counts(self)
 
 

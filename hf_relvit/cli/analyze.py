@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import RelViTError
+from ..owned import check_free
 from .bridge import options, receives
 from .connection import check_reachable
-from .options import Out, PhotorealisticSet, SceneSeed, Subject, on_terminal, subject
+from .options import Out, PhotorealisticSet, Subject, on_terminal, subject
+
+if TYPE_CHECKING:
+    from ..analysis.result import Result
 
 analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
 ACCURACY = ["accuracy", "ci_low", "ci_high", "n"]
+VIEWER = "viewer.png"
 READ_AGAINST = ["base_accuracy", "floor"]
 
 
@@ -25,10 +30,11 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
-    from ..analysis.attention import measure_attention, save_viewer
+    from ..analysis.attention import AttentionStages, measure_attention, save_viewer
     from ..stimuli.scenes import SceneTable
     from ..study.photorealistic import open_set
 
+    check_names(out, AttentionStages, VIEWER)
     photos = open_set(data, subject.config) if data is not None else None
     checkpoint = subject.open()
     if photos is None:
@@ -38,7 +44,7 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
     stages = measure_attention(checkpoint, scenes, settings, progress=on_terminal())
     _save(stages, out, "attention")
     if isinstance(scenes, SceneTable):
-        save_viewer(checkpoint, scenes, stages, out / "viewer.png")
+        save_viewer(checkpoint, scenes, stages, out / VIEWER)
     for name, value in stages.scores.items():
         typer.echo(f"{name:26} {value:.3f}")
     typer.echo(out / "attention.png")
@@ -54,10 +60,11 @@ def analyze_das(subject: Subject, config, out: Out):
     """
     from dataclasses import replace
 
-    from ..analysis.align import align
+    from ..analysis.align import Alignments, align
     from ..files import write_table
     from ..training.precision import computes_bf16
 
+    check_names(out, Alignments, "alignment.png", "alignment.svg", "validity.parquet")
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     config = replace(config, bf16=computes_bf16())
@@ -87,8 +94,9 @@ def analyze_novel(
     Example: relvit analyze novel runs/quick/seed0/training/model --alignments runs/quick/seed0/das --out runs/novel
     """
     from ..analysis.alignment import Alignment
-    from ..analysis.novel import inject_novel
+    from ..analysis.novel import Novel, inject_novel
 
+    check_names(out, Novel)
     opened = [Alignment.load(folder) for folder in _alignment_folders(alignments)]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
@@ -120,7 +128,7 @@ def analyze_probe(
     import pandas as pd
 
     from ..analysis.activations import SceneCaptures
-    from ..analysis.probes import ProbeConfig, probe
+    from ..analysis.probes import ProbeConfig, Probes, probe
     from ..figures.causal import probe_figure
     from ..figures.style import save_figure
 
@@ -129,6 +137,9 @@ def analyze_probe(
         usual = ["judgement"]
     names: Any = target or usual
     configs = [ProbeConfig(name, **settings) for name in names]
+    check_names(out, Probes)
+    for config in configs:
+        check_names(out / config.target, Probes)
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     captures = SceneCaptures(
@@ -171,8 +182,11 @@ def analyze_steer(
     from dataclasses import replace
 
     from ..analysis.probes import Probes, probe
-    from ..analysis.steering import steer
+    from ..analysis.steering import Steering, steer
 
+    check_names(out, Steering)
+    if probes is None:
+        check_names(out / "judgement", Probes)
     fitted = Probes.load(probes) if probes is not None else None
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
@@ -188,13 +202,14 @@ def analyze_steer(
 
 
 @analyze.command("correlation")
+@options("settings", "analysis.correlation:CorrelationConfig")
 def analyze_correlation(
     runs: Annotated[
         list[Path],
         typer.Argument(help="Folders of studies or of their runs; or a table (.csv, .parquet)."),
     ],
+    settings,
     out: Out,
-    seed: SceneSeed = 0,
 ):
     """Do models that hold shape and color apart generalize better? Over many runs, with intervals.
 
@@ -202,10 +217,11 @@ def analyze_correlation(
 
     Example: relvit analyze correlation runs/quick runs/small runs/clip --out runs/correlation
     """
-    from ..analysis.correlation import correlate
+    from ..analysis.correlation import Correlation, correlate
     from ..report.collect import collect
 
-    correlation = correlate(collect(runs), seed=seed)
+    check_names(out, Correlation)
+    correlation = correlate(collect(runs), settings)
     _save(correlation, out, "correlation")
     interval = ["value", "ci_low", "ci_high", "n"]
     leave_one_out = ["loo_low", "loo_high", "loo_group"]
@@ -217,13 +233,15 @@ def analyze_correlation(
 
 @analyze.command("frozen")
 @receives("subject", subject)
+@options("settings", "analysis.similarity:SimilarityConfig")
 def analyze_frozen(
     subject: Subject,
+    settings,
     out: Out,
     data: Annotated[
         Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
     ],
-    base: Annotated[
+    backbone: Annotated[
         str | None, typer.Option(help="The backbone before fine-tuning: folder or Hub id.")
     ] = None,
 ):
@@ -231,28 +249,36 @@ def analyze_frozen(
 
     Example: relvit analyze frozen runs/quick/seed0/training/model --data data/photorealistic --out runs/frozen
     """
-    if base is not None:
-        check_reachable(base)
-    from ..analysis.similarity import measure_similarity
+    if backbone is not None:
+        check_reachable(backbone)
+    from ..analysis.similarity import Similarity, measure_similarity
     from ..modeling import RelViTForImageClassification
     from ..modeling.checkpoints import Checkpoint
     from ..modeling.processing import fit_processor, load_processor
     from ..study.photorealistic import open_set
 
+    check_names(out, Similarity)
     photos = open_set(data, subject.config)
     opened = subject.open()
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
-    if base is not None:
-        backbone = RelViTForImageClassification.from_backbone(base).eval()
-        processor = fit_processor(load_processor(base), backbone.config.image_size)
-        models["base"] = Checkpoint(backbone, processor)
+    if backbone is not None:
+        model = RelViTForImageClassification.from_backbone(backbone).eval()
+        processor = fit_processor(load_processor(backbone), model.config.image_size)
+        models["base"] = Checkpoint(model, processor)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
-    similarity = measure_similarity(models, pairs, progress=on_terminal())
+    similarity = measure_similarity(models, pairs, settings, progress=on_terminal())
     _save(similarity, out, "frozen")
     overall = similarity.frame[similarity.frame.level == "all"]
     best = overall.sort_values("auc").groupby("model", as_index=False).last()
     _show(best, ["model", "layer", "auc", "ci_low", "ci_high", "n"])
     typer.echo(out / "frozen.png")
+
+
+def check_names(out: Path, result: type[Result], *others: str) -> None:
+    """Raise RelViTError, before any work, for a file of somebody else that has the name of one of a result."""
+    figures = [f"{result.STEM}{ending}" for ending in (".png", ".svg")]
+    for name in (*result.files(), *figures, *others):
+        check_free(out / name)
 
 
 def _alignment_folders(folder: Path) -> list[Path]:

@@ -108,6 +108,7 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
     alternatives = _alternatives(field)
     kind = alternatives[0]
     declaration = option_name(field)
+    short = ["-n"] if field.name == "scenes" else []
     extra: dict[str, Any] = {}
     if field.name == "seed":
         extra = dict(SEED_RANGE)
@@ -125,7 +126,7 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
         kind = list[element]
     shown = False if default is None else _text(default)
     option = typer.Option(
-        declaration, help=field.help, show_default=shown, rich_help_panel=panel, **extra
+        declaration, *short, help=field.help, show_default=shown, rich_help_panel=panel, **extra
     )
     return Annotated[kind | None, option]
 

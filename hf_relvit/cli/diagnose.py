@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .analyze import check_names
 from .bridge import options, receives
 from .options import Out, Subject, on_terminal, subject
 
@@ -20,6 +21,7 @@ def diagnose(subject: Subject, out: Out, settings):
     from ..analysis import diagnosis
     from ..report.diagnosis_page import diagnosis_text, write_diagnosis
 
+    check_names(out, diagnosis.Diagnosis, "diagnosis.html")
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     found = diagnosis.diagnose(checkpoint, distribution, settings, progress=on_terminal())

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import RelViTError
-from .bridge import SEED_RANGE, options, receives
+from .bridge import options, receives
 from .connection import check_reachable
-from .options import COUNT, OUT_FILE, ConfigFile, Out, Subject, hub_name, on_terminal, subject
+from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, on_terminal, subject
 
 
 @options(
@@ -65,14 +65,10 @@ def train(
 
 
 @receives("subject", subject)
+@options("settings", "training.evaluation:EvaluationConfig", make=dict)
 def evaluate(
     subject: Subject,
-    n: Annotated[
-        int | None, typer.Option("-n", help="Scenes of each split; 1024 by default.", **COUNT)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of the scenes; 0 by default.", **SEED_RANGE)
-    ] = None,
+    settings: dict,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Parquet file for the table.", **OUT_FILE),
@@ -88,26 +84,30 @@ def evaluate(
 
     Example: relvit evaluate runs/quick/seed0/training/model
     """
-    drawn = {"--task": subject.task, "-n": n, "--seed": seed}
-    ignored = [name for name, value in drawn.items() if value is not None]
-    if data is not None and ignored:
-        raise RelViTError(
-            f"{', '.join(ignored)} with --data {data}: its scenes are drawn already, leave it out"
-        )
+    drawn = {"task": subject.task, "seed": subject.seed, **settings}
+    for name in ("task", "seed", "scenes", "splits"):
+        if data is not None and drawn.get(name) is not None:
+            raise RelViTError(
+                f"{name} with --data {data}: its scenes are drawn already, leave it out"
+            )
     from ..report.tables import accuracy_text
     from ..study.photorealistic import open_set, photo_configs
-    from ..training.evaluation import PHOTOREALISTIC, scene_splits
+    from ..training.evaluation import PHOTOREALISTIC, EvaluationConfig, scene_splits
 
+    config = EvaluationConfig(**settings)
     if data is not None and photo_configs(data):
         photos = open_set(data, subject.config)
         checkpoint = subject.open()
         splits = {PHOTOREALISTIC: photos.pairs(checkpoint.geometry)}
-        _report(checkpoint, splits, out, conditions_text)
+        _report(checkpoint, splits, config, out, conditions_text)
         return
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    splits = _built_splits(data, distribution.name) if data is not None else None
-    _report(checkpoint, splits or scene_splits(distribution, n or 1024), out, accuracy_text)
+    if data is not None:
+        splits = _built_splits(data, distribution.name)
+    else:
+        splits = scene_splits(distribution, config.scenes, config.splits)
+    _report(checkpoint, splits, config, out, accuracy_text)
 
 
 def conditions_text(table) -> str:
@@ -124,13 +124,13 @@ def _built_splits(data: Path, config: str) -> dict:
     return {name: rows for name, rows in splits.items() if name != "train"}
 
 
-def _report(checkpoint, splits: dict, out: Path | None, text) -> None:
+def _report(checkpoint, splits: dict, config, out: Path | None, text) -> None:
     from ..files import write_table
     from ..training.evaluation import evaluate
     from ..training.precision import checkpoint_autocast
 
     with checkpoint_autocast(checkpoint):
-        table = evaluate(checkpoint, splits, progress=on_terminal())
+        table = evaluate(checkpoint, splits, batch_size=config.batch_size, progress=on_terminal())
     if out is not None:
         write_table(out, table)
     typer.echo(text(table))

@@ -103,7 +103,7 @@ class Subject:
         checkpoint: folder or Hub id.
         task: None for that of the training.
         config: GEOMETRY-COMBINATIONS, or the name of a photorealistic set; None for that of the training.
-        seed: of the scenes.
+        seed: of the scenes; None for 0.
         labels: of an ordinary classifier; None where it names them itself.
         base: of an adapter, where its backbone is not where it says.
     """
@@ -111,7 +111,7 @@ class Subject:
     checkpoint: str
     task: str | None = None
     config: str | None = None
-    seed: int = 0
+    seed: int | None = None
     labels: tuple[str, ...] | None = None
     base: str | None = None
 
@@ -132,17 +132,19 @@ class Subject:
 
     def distribution(self, checkpoint: Checkpoint) -> SceneDistribution:
         """Where the scenes come from."""
-        return checkpoint.distribution(self.task, self.config, seed=self.seed)
+        return checkpoint.distribution(self.task, self.config, seed=self.seed or 0)
 
 
 def subject(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")],
     task: Task = None,
     config: SceneConfig = None,
-    seed: SceneSeed = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of scenes and of chance; 0 by default.", **SEED_RANGE)
+    ] = None,
     labels: Labels = None,
     base: Base = None,
 ) -> Subject:
     """The parameters of a command that measures a checkpoint."""
     classes = tuple(labels.split(",")) if labels else None
-    return Subject(checkpoint, task, config, seed or 0, classes, base)
+    return Subject(checkpoint, task, config, seed, classes, base)

@@ -377,6 +377,8 @@ def _open_model(
         adapted = bool(getattr(config, "adapter", None))
         if not adapted:
             check_weights(path_or_id, revision)
+        if base is not None and not adapted:
+            raise RelViTError(f"{path_or_id} is no adapter, so it needs no base: leave out {base}")
         options = {"base": base} if ours else {}
         model_class: Any = RelViTForImageClassification if ours else getattr(transformers, name)
         model, info = model_class.from_pretrained(

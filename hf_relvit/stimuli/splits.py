@@ -9,12 +9,14 @@ code draws each split independently and lets scenes recur.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import numpy as np
 
 from ..errors import RelViTError
 from .objects import ObjectSet
 
-SPLITS = (
+Split = Literal[
     "train",
     "validation",
     "test",
@@ -22,7 +24,8 @@ SPLITS = (
     "test_ood_shape",
     "test_ood_color",
     "test_ood_shape_color",
-)
+]
+SPLITS = get_args(Split)
 # Quarters of the scene space: half for training, where variety matters most.
 _QUARTERS = {
     "train": (0, 1),

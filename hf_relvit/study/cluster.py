@@ -11,7 +11,7 @@ from ..errors import RelViTError
 from ..extras import need
 from .cells import Cell, run_cell
 from .plan import Study
-from .run import cells_of, report_study
+from .run import cells_of, open_place, report_study
 
 _PATIENCE = 180  # seconds: a shared disk keeps a lost machine's lock for a while (NFS: 90)
 _here: dict[
@@ -50,6 +50,7 @@ def run_on_ray(
     ray = _connected()
     out = Path(out).resolve()
     _check(ray.cluster_resources(), cpus, gpus)
+    open_place(study, out)
     remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(_do)
     names: dict[Any, tuple[str, str]] = {}
     for run in study.runs:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RelViTError
-from ..geometry import geometry
 from ..limits import MOST_RUNS, check_count, check_finite, check_seed
 from ..recipes.recipe import Sizes
 from ..recipes.recipes import RECIPES
@@ -183,14 +182,18 @@ def _check_sizes(config: TrainConfig, causal: CausalConfig | None) -> None:
         from ..training.resolved import check_model
 
         check_model(config)
-    scene_geometry = geometry(config.geometry)
+    distribution = config.distribution()
+    for split in config.eval_splits:
+        if split not in distribution.splits:
+            expected = ", ".join(distribution.splits)
+            raise RelViTError(f"eval_splits {split}: expected some of {expected}")
     sizes = {"n_eval": config.n_eval}
     if causal is not None:
         sizes |= {"causal scenes": causal.scenes, "causal test_scenes": causal.test_scenes}
         _check_layers(causal, config)
     for name, size in sizes.items():
         try:
-            check_scenes(config.task, scene_geometry, size, config.seed)
+            check_scenes(config.task, distribution.geometry, size, config.seed)
         except RelViTError as error:
             raise RelViTError(f"{name}: {error}") from error
 

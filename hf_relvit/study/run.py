@@ -10,9 +10,19 @@ from pathlib import Path
 
 from ..errors import RelViTError
 from ..manifest import is_finished
-from ..report.folder import ATTENTION, DATA, EVALUATION, TRAINING, RunFolder, write_accuracy
+from ..owned import check_free, claim
+from ..report.folder import (
+    ATTENTION,
+    DATA,
+    EVALUATION,
+    TRAINING,
+    RunFolder,
+    StudyFolder,
+    write_accuracy,
+)
 from ..training.config import TrainConfig
 from ..training.resolved import check_model
+from ..training.setup import check_tracker
 from .cells import Cell, run_cell
 from .plan import Run, Study
 
@@ -36,8 +46,7 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
         RelViTError: ``out`` holds cells of other settings.
     """
     out = Path(out)
-    for run in study.runs:
-        check_model(run.config)
+    open_place(study, out)
     for run in study.runs:
         folder = out / run.name
         where = f"{run.name}, " if len(study.runs) > 1 else ""
@@ -49,6 +58,23 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
                 say(f"{heading}: finished before")
     say("report ...")
     return report_study(study, out)
+
+
+def open_place(study: Study, out: Path) -> None:
+    """Check the models and trackers of a study, then its folders: what is there already and not ours stays so.
+
+    Raises:
+        RelViTError: a model that cannot be built, a tracker that is not installed, or a file of somebody else that the
+            report would overwrite.
+    """
+    for run in study.runs:
+        check_model(run.config)
+        check_tracker(run.config.report_to)
+    reports = [StudyFolder(out).report]
+    reports += [RunFolder(out / run.name).report for run in study.runs]
+    for report in reports:
+        claim(report.parent)
+        check_free(report)
 
 
 def _announced(cell: Cell, words: str, say: Callable[[str], object], folder: Path) -> None:
@@ -111,6 +137,7 @@ def run_single(study: Study, out: Path, number: int) -> Path:
             needed = f"{folder.name}/{need}"
             first = names.index(needed) + 1
             raise RelViTError(f"cell {number} ({name}) needs {needed}: run cell {first} first")
+    open_place(study, Path(out))
     run_cell(folder / cell.name, cell.settings, cell.work)
     return folder / cell.name
 

@@ -18,6 +18,7 @@ from ..geometry import geometry
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet, open_objects
 from ..stimuli.scenes import check_scenes
+from ..stimuli.splits import Split
 from .arguments import FREE, MAY_CHANGE, check_extra, unknown_key
 
 Schedule = Literal[
@@ -126,7 +127,7 @@ class TrainConfig:
     """Gradients are clipped to this norm; 0 for none."""
     evaluations: int = 8
     """Evaluations during training."""
-    eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["validation"])
+    eval_splits: list[Split] = dataclasses.field(default_factory=lambda: ["validation"])
     """Splits that these evaluations cover; "validation" must be one."""
     load_best_model_at_end: bool = False
     """Keep the checkpoint of the best validation accuracy instead of the last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,33 @@ import torch
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
+from ..limits import check_count
 from ..modeling.checkpoints import Checkpoint
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
+from ..stimuli.splits import Split
 from .data import PublishedScenes
 from .metrics import condition_table
 
 PHOTOREALISTIC = "photorealistic"
 """The name of the split of ``PhotoPairs`` in tables."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How much is evaluated."""
+
+    scenes: int = 1024
+    """Of each split."""
+    splits: tuple[Split, ...] = ()
+    """Splits to draw scenes of; all but train by default."""
+    batch_size: int = 256
+    """Images at once. Does not change the result beyond rounding."""
+
+    def __post_init__(self):
+        for name in ("scenes", "batch_size"):
+            check_count(name, getattr(self, name), least=1)
 
 
 @torch.inference_mode()
@@ -67,7 +86,11 @@ def scene_splits(
 
 
 def evaluate(
-    checkpoint: Checkpoint, data: Mapping[str, Any], *, progress: bool = False
+    checkpoint: Checkpoint,
+    data: Mapping[str, Any],
+    *,
+    batch_size: int = EvaluationConfig.batch_size,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Accuracy on named sets of scenes.
 
@@ -75,6 +98,7 @@ def evaluate(
         checkpoint: a classifier and its processor.
         data: split name -> scenes: ``scene_splits``, ``PhotoPairs`` (zero-shot; paper, Table 2, "Realistic acc."), or
             a published dataset (``datasets.load_dataset``).
+        batch_size: does not change the result beyond rounding.
         progress: show a bar.
 
     Returns:
@@ -103,7 +127,7 @@ def evaluate(
         label = progress * split
         tables = []
         for one in (checkpoint, random):
-            scores = predict(one, scenes, progress=label)
+            scores = predict(one, scenes, batch_size=batch_size, progress=label)
             tables.append(
                 pd.DataFrame(
                     condition_table(scores, scenes.label, scenes.conditions(), scenes.clusters)

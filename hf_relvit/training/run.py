@@ -121,6 +121,7 @@ def _check_free(folder: TrainingFolder) -> None:
     """Raise RelViTError if a new run would meet somebody else's files."""
     check_replaceable(folder.path, [folder.history_file.name])
     check_saves(folder.model)
+    check_replaceable(folder.model, [folder.card.name])
     check_empty(folder.checkpoints)
 
 

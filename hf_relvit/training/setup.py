@@ -93,7 +93,7 @@ def training_arguments(
     if accumulation < 1:
         raise RelViTError(f"trainer.gradient_accumulation_steps {accumulation}: expected 1 or more")
     check_launcher(bf16, accumulation)
-    _check_tracker(config.report_to)
+    check_tracker(config.report_to)
     pieces = world_size() * accumulation
     if config.batch_size % pieces:
         raise RelViTError(
@@ -169,7 +169,7 @@ def _accuracy(prediction: Any) -> dict[str, Any]:
     return relational_accuracy(prediction.predictions, prediction.label_ids)
 
 
-def _check_tracker(name: str) -> None:
+def check_tracker(name: str) -> None:
     """Raise RelViTError for a tracker that transformers does not know, or that is not installed."""
     known = integration_utils.INTEGRATION_TO_CALLBACK
     if name in ("none", "all"):

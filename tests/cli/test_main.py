@@ -199,12 +199,15 @@ def test_a_name_that_the_hub_refuses_is_refused_here(command, name, capsys):
 
 
 @pytest.mark.parametrize(
-    "given", [["--task", "rmts"], ["-n", "4"], ["--seed", "3"]], ids=lambda given: given[0]
+    "given",
+    [["--task", "rmts"], ["--scenes", "4"], ["--seed", "3"], ["--split", "test"]],
+    ids=lambda given: given[0],
 )
 def test_options_that_a_built_dataset_decides_are_refused(given, capsys):
     code, _, err = run("evaluate", "x", "--data", "data", *given, capsys=capsys)
     assert code == 2
-    assert f"{given[0]} with --data data: its scenes are drawn already" in err
+    assert err.startswith(f"relvit: {given[0].strip('-')}")
+    assert "with --data data: its scenes are drawn already" in err
 
 
 @pytest.mark.parametrize(
