@@ -1,11 +1,7 @@
-"""What splits, conditions, tasks and targets are called, once for reports, cards, figures and the terminal."""
+"""What splits, conditions and targets are called, once for reports, cards, figures and the terminal."""
 
 from __future__ import annotations
 
-TASK_QUESTIONS = {
-    "discrimination": "Are the two objects the same?",
-    "rmts": "Do the two pairs show the same relation?",
-}
 SPLIT_NAMES = {
     "validation": "validation",
     "test": "IID test",

@@ -58,10 +58,10 @@ class ProbeConfig:
     """
 
     target: Target = "judgement"
-    """"judgement": is this pair the same? Read from all tokens of the pair; sample and display pairs of RMTS pooled
-    (paper). "shape", "color", "object" (shape and color together): of each object. "same_object": do two tokens of a
-    scene belong to one object? (After Li et al. 2025, arXiv 2510.24709. Tokens of one object are neighbors, so read
-    it against the first layers, where positions are all there is.)"""
+    """"judgement": is this pair the same, or what else the task asks of a pair? Read from all tokens of the pair;
+    sample and display pairs of RMTS pooled (paper). "shape", "color", "object" (shape and color together): of each
+    object. "same_object": do two tokens of a scene belong to one object? (After Li et al. 2025, arXiv 2510.24709.
+    Tokens of one object are neighbors, so read it against the first layers, where positions are all there is.)"""
     form: Form = "linear"
     """"linear" in the tokens; or "quadratic", a form x'Sy of the two things to compare, for judgement (the pair's
     objects) and same_object (the two tokens)."""
@@ -351,7 +351,7 @@ def units(scenes: SceneTable, config: ProbeConfig) -> Units:
     positions = np.arange(objects * tokens)
     if config.target == "judgement":
         of_pairs = positions.reshape(1, -1, 2 * tokens)
-        return Units(np.tile(of_pairs, (n, 1, 1)), scenes.relation.astype(np.int64))
+        return Units(np.tile(of_pairs, (n, 1, 1)), scenes.judged.astype(np.int64))
     if config.target == "same_object":
         return _token_pairs(scenes, config.seed)
     labels = _properties(scenes)[config.target]

@@ -157,7 +157,8 @@ class _PushedScenes:
     ):
         device = checkpoint.device
         patches = scenes.patches()
-        pairs = scenes.relation.shape[1]
+        relation = scenes.judged.astype(np.int64)
+        pairs = relation.shape[1]
         tokens = torch.from_numpy(checkpoint.geometry.tokens(patches))
         self.checkpoint = checkpoint
         self.scenes = scenes
@@ -165,7 +166,7 @@ class _PushedScenes:
         self.config = config
         self.pairs = PAIRS[:pairs]
         self.tokens = tokens.reshape(len(scenes), pairs, -1).to(device)
-        self.relation = torch.from_numpy(scenes.relation.astype(np.int64)).to(device)
+        self.relation = torch.from_numpy(relation).to(device)
         self.label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
         zero = torch.zeros((), dtype=torch.int64, device=device)
         keys = itertools.product(directions, config.alphas, self.pairs, CONDITIONS)

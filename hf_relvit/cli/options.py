@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import RelViTError, nearest
 from ..limits import MOST_ROWS
 from ..places import check_out
-from ..words import TASK_QUESTIONS
 from .bridge import SEED_RANGE
 from .connection import check_reachable
 
@@ -116,11 +114,10 @@ class Subject:
     base: str | None = None
 
     def __post_init__(self):
-        if self.task is not None and self.task not in TASK_QUESTIONS:
-            raise RelViTError(
-                f"unknown task {self.task!r}: expected one of {', '.join(TASK_QUESTIONS)}"
-                f"{nearest(self.task, TASK_QUESTIONS)}"
-            )
+        if self.task is not None:
+            from ..stimuli.tasks import task_of
+
+            task_of(self.task)
 
     def open(self) -> Checkpoint:
         """The checkpoint, on the GPU if there is one."""

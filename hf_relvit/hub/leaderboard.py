@@ -17,7 +17,8 @@ from ..recipes.alignment import own_alignments
 from ..report.folder import RunFolder
 from ..report.pages import embedded, write_page
 from ..report.results import RESULTS_FILE, RunResults, collect_results
-from ..words import TASK_QUESTIONS, split_name
+from ..stimuli.tasks import task_of
+from ..words import split_name
 from .client import check_id, hub_errors
 
 MAX_BYTES = 20_000_000
@@ -43,7 +44,7 @@ class Leaderboard:
 
     def text(self) -> str:
         """A line a run: accuracy with its interval, split by split."""
-        lines = [TASK_QUESTIONS[self.task]]
+        lines = [task_of(self.task).question]
         splits = list(dict.fromkeys(self.frame.split))
         width = max(len(run) for run in self.frame.run) + 2
         lines.append(
@@ -148,7 +149,7 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
         boards=[
             (
                 board,
-                TASK_QUESTIONS[board.task],
+                task_of(board.task).question,
                 board.frame.assign(name=board.frame.split.map(split_name)).to_dict("records"),
             )
             for board in boards

@@ -26,9 +26,9 @@ from ..files import write_text
 from ..measurements import Measurement
 from ..recipes.alignment import read as read_alignment
 from ..recipes.recipes import SECTIONS
+from ..stimuli.tasks import task_of
 from ..training.config import upgrade
 from ..training.folder import TrainingFolder
-from ..words import TASK_QUESTIONS
 from . import readings
 from .folder import VIEWER, figure_path
 from .results import RunResults, of_training, version_tag
@@ -94,7 +94,7 @@ def run_card(
         card_data=_metadata(results, repo, absent).to_yaml(),
         title=repo.split("/")[-1] if repo else f"RelViT, {config['task']}",
         repo=repo or "PATH_OR_ID",
-        question=TASK_QUESTIONS[config["task"]],
+        question=task_of(config["task"]).question,
         origin=_origin(config),
         backbone=code(backbone) if isinstance(backbone, str) else _architecture(config),
         config=upgrade(config),
@@ -221,7 +221,7 @@ def _eval_result(results: RunResults, score: Score, absent: Collection[Reference
         arguments["checksum"] = data["checksum"]
     return EvalResult(
         task_type="image-classification",
-        task_name=TASK_QUESTIONS[results.config["task"]],
+        task_name=task_of(results.config["task"]).question,
         dataset_type=reference.dataset if known else reference.dataset.split("/")[-1],
         dataset_name=f"{reference.dataset}, {score.split}",
         dataset_config=reference.config if known else None,

@@ -19,7 +19,7 @@ from .pages import embedded, save_figures
 
 ONE_PAIR = (
     "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "
-    "task. This one compares two pairs, so it was not tested on them."
+    "task. This one asks another question, so it was not tested on them."
 )
 
 SOLVABLE = 0.9

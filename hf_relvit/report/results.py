@@ -14,9 +14,9 @@ from ..errors import RelViTError
 from ..provenance import dataset_checksum
 from ..recipes.recipes import SECTIONS
 from ..schemas import PublishedRun, check_shape
+from ..stimuli.tasks import TASKS
 from ..tables import records
 from ..training.folder import TrainingFolder
-from ..words import TASK_QUESTIONS
 from .folder import RunFolder
 from .redaction import without_local
 
@@ -77,8 +77,8 @@ class RunResults:
         if values.pop("format") != FORMAT_VERSION:
             raise RelViTError(f"{problem} (expected format {FORMAT_VERSION}): {cure}")
         task = values["config"]["task"]
-        if task not in TASK_QUESTIONS:
-            known = ", ".join(TASK_QUESTIONS)
+        if task not in TASKS:
+            known = ", ".join(TASKS)
             raise RelViTError(f"{problem} (task {task[:64]!r}, expected one of {known}): {cure}")
         if unknown := values.keys() - {field.name for field in dataclasses.fields(cls)}:
             listed = ", ".join(sorted(unknown))[:64]

@@ -15,8 +15,9 @@ from ..figures.training import accuracy_figure, history_figure
 from ..files import atomic_write
 from ..recipes.recipes import RECIPES, SECTIONS, fits
 from ..stimuli.preview import contact_sheet
+from ..stimuli.tasks import task_of
 from ..training.config import TrainConfig
-from ..words import TASK_QUESTIONS, condition_name, split_name
+from ..words import condition_name, split_name
 from . import sentences
 from .folder import DATA, RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
@@ -89,11 +90,13 @@ def _run_page(
     test: Any = overall.loc["test"]
     photos = PhotoResults.load(run)
     provenance = run.history["provenance"]
+    task = task_of(config.task)
     settings = {"settings": config.to_dict(), **stages.facts["provenance"]}
     return write_page(
         path,
         "report.html",
-        title=TASK_QUESTIONS[config.task],
+        title=task.question,
+        rule=task.rule,
         preset=study,
         config=config,
         lead=sentences.summary(test, overall, config),

@@ -52,6 +52,8 @@ CARD = TaskCard(
 )
 DISCRIMINATION = Task(
     name="discrimination",
+    question="Are the two objects the same?",
+    rule="“Same” only if shape and color are both equal.",
     objects=2,
     balance=2,
     fewest_kinds=2,

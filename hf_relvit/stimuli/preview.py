@@ -10,6 +10,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from .objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from .rendering import BACKGROUND
 from .scenes import DIFFERENCES, LABELS, SceneTable
+from .tasks import task_of
 
 _PICTURE = 256  # least side of a picture on the sheet, pixels
 _INK = "#1c1c1c"
@@ -116,10 +117,11 @@ def _caption(
 ) -> None:
     """The answer, and below it what the objects are; ``place`` is the top-left pixel."""
     left, top = place
-    label = LABELS[table.label[i]]
+    answer = table.label[i]
+    label = task_of(table.task).answers[answer]
     large = _font(21 * em // 16)
     small = _font(em)
-    draw.text(place, label, _LABEL[label], large)
+    draw.text(place, label, _LABEL[LABELS[answer]], large)
     shapes = table.shape[i].tolist()
     colors = table.color[i].tolist()
     names = [_name(table.objects, *kind) for kind in zip(shapes, colors)]

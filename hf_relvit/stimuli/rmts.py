@@ -78,6 +78,11 @@ CARD = TaskCard(
 )
 RMTS = Task(
     name="rmts",
+    question="Do the two pairs show the same relation?",
+    rule=(
+        "The pair at the top left is the display pair; the other two objects are the sample pair. "
+        "The answer is “same” if both pairs are same, or both different."
+    ),
     objects=4,
     balance=4,
     fewest_kinds=3,

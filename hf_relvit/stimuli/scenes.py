@@ -106,6 +106,14 @@ class SceneTable(RowTable):
         """Which scenes are not independent of each other, ``(n,)``: each stands for itself."""
         return self.index
 
+    @property
+    def judged(self) -> np.ndarray:
+        """Whether the relation that the task asks for holds in each pair, int8 ``(n, pairs)``.
+
+        Of two pairs it is sameness, from which the answer follows; of a single pair it is the answer itself.
+        """
+        return self.label[:, None] if self.relation.shape[1] == 1 else self.relation
+
     def patches(self) -> np.ndarray:
         """Patch ids of each object, int64 ``(n, k, patches per object)``."""
         return self.geometry.patches(self.corner)

@@ -58,6 +58,8 @@ class Task:
 
     Attributes:
         name: as in settings, tables and names of datasets.
+        question: that reports and cards ask.
+        rule: when the answer is yes, as a sentence for reports.
         objects: objects per scene, two per pair.
         balance: scenes are drawn in multiples of this number, so that all answers are equally frequent.
         fewest_kinds: how many different objects a split must offer.
@@ -65,15 +67,19 @@ class Task:
             ``n`` to ``n`` scenes.
         answer: whether the relation that the task asks for holds, bool ``(n,)``: from the relations of the pairs, bool
             ``(n, pairs)``, 1 same, and the corners ``(n, k, 2)``.
+        answers: the words for no and yes in pictures of scenes; models and datasets say "different" and "same".
         swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
         card: what the card of its dataset says.
     """
 
     name: str
+    question: str
+    rule: str
     objects: int
     balance: int
     fewest_kinds: int
     draw: Callable[[Generator, np.ndarray, SceneGeometry, str, int], Drawn]
     answer: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    answers: tuple[str, str] = ("different", "same")
     swaps: int | None = None
     card: TaskCard = TaskCard()

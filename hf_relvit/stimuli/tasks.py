@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import RelViTError
+from ..errors import RelViTError, nearest
 from .discrimination import DISCRIMINATION
 from .rmts import RMTS
 from .task import Task
@@ -18,7 +18,9 @@ def task_of(name: str) -> Task:
         RelViTError: no such task.
     """
     if name not in TASKS:
-        raise RelViTError(f"unknown task {name!r}: expected one of {', '.join(TASKS)}")
+        raise RelViTError(
+            f"unknown task {name!r}: expected one of {', '.join(TASKS)}{nearest(name, TASKS)}"
+        )
     return TASKS[name]
 
 

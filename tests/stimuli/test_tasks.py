@@ -10,6 +10,7 @@ from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli import tasks
 from hf_relvit.stimuli.discrimination import DISCRIMINATION
 from hf_relvit.stimuli.distribution import SceneDistribution
+from hf_relvit.stimuli.preview import contact_sheet
 
 QUICK = GEOMETRIES["quick"]
 
@@ -20,6 +21,9 @@ def above(monkeypatch):
     task = dataclasses.replace(
         DISCRIMINATION,
         name="above",
+        question="Is the first object above the second?",
+        rule="“Above” if the first object stands higher.",
+        answers=("not above", "above"),
         answer=lambda relation, corner: corner[:, 0, 0] < corner[:, 1, 0],
         swaps=None,
     )
@@ -50,3 +54,24 @@ def test_an_unknown_task_is_one_line():
 def test_the_numbers_of_the_tasks_never_change():
     """They key the random draws of every published set."""
     assert [tasks.task_number(name) for name in ("discrimination", "rmts")] == [0, 1]
+
+
+def test_a_single_pair_is_judged_by_the_answer_and_two_by_their_sameness(above):
+    scenes = above.sample("test", 64)
+    np.testing.assert_array_equal(scenes.judged, scenes.label[:, None])
+    assert (scenes.judged != scenes.relation).any()
+    for task in ("discrimination", "rmts"):
+        known = SceneDistribution(task, QUICK, 128).sample("test", 64)
+        np.testing.assert_array_equal(known.judged, known.relation)
+
+
+def test_pictures_of_scenes_say_the_answer_in_the_words_of_the_task(above, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "PIL.ImageDraw.ImageDraw.text", lambda self, place, text, *style: drawn.append(text)
+    )
+    scenes = above.sample("test", 8)
+    contact_sheet(scenes)
+    answers = [text for text in drawn if text in ("above", "not above")]
+    assert answers == [("not above", "above")[label] for label in scenes.label]
+    assert not {"same", "different"} & set(drawn)
