@@ -19,7 +19,6 @@ from ..owned import check_replaceable
 from ..provenance import dataset_checksum
 from ..schemas import DataManifest, DatasetFacts, read_as
 from ..stimuli.tasks import TASKS
-from ..words import TASK_QUESTIONS
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
 
@@ -78,7 +77,6 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
         default=default,
         sheet=SHEET,
         task=TASKS.get(name),
-        question=TASK_QUESTIONS.get(name, name),
     )
     card = DatasetCard(text)
     card.data["size_categories"] = [

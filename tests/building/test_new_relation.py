@@ -24,6 +24,7 @@ def above(monkeypatch):
     task = dataclasses.replace(
         DISCRIMINATION,
         name="above",
+        question="Does the first stand higher?",
         answer=lambda relation, corner: corner[:, 0, 0] < corner[:, 1, 0],
         swaps=None,
         card=TaskCard(),
@@ -50,7 +51,7 @@ def test_its_card_names_it_and_says_what_the_task_says(above, tmp_path, monkeypa
     build(BuildConfig("above", "quick-32", n_train=8, n_eval=8), tmp_path, say=print)
     card = (tmp_path / "README.md").read_text()
     assert "pretty_name: above\n" in card
-    assert "# above\n" in card
+    assert "# Does the first stand higher?\n" in card
     assert "relvit data build above --config quick-32" in card
     told = TaskCard(title="Above", heading="Is it above?", choices=("It is ours.",))
     monkeypatch.setitem(tasks.TASKS, "above", dataclasses.replace(above, card=told))
