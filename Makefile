@@ -21,7 +21,7 @@ test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, non
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/bad_inputs
 
 test-render: $(READY)  ## the path tracer; needs the extra, `pip install -e '.[render]'`
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m render tests/stimuli/photorealistic tests/dataset_builders
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m render tests/stimuli/photorealistic tests/dataset_builders tests/test_determinism.py
 
 test-browser: $(READY)  ## the Space in a real browser; needs Chromium, such as Debian's package chromium
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]' playwright

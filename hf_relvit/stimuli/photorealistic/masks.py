@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from ...errors import RelViTError
 from ...extras import need
@@ -89,12 +88,22 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
         raise RelViTError(
             f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel a patch"
         )
-    covers = []
-    for number in range(1, objects + 1):
-        layer = Image.fromarray((mask == number).astype(np.float32))
-        cover = layer.resize((grid, grid), Image.Resampling.BOX)
-        covers.append(np.asarray(cover))
-    return np.stack(covers)
+    height, width = mask.shape
+    layers = np.stack([mask == number for number in range(1, objects + 1)])
+    covered = _overlap(height, grid) @ layers @ _overlap(width, grid).T
+    return (covered / mask.size).astype(np.float32)
+
+
+def _overlap(side: int, grid: int) -> np.ndarray:
+    """How much of each pixel lies in each patch, in units of ``1 / grid`` pixels; float64 ``(grid, side)``.
+
+    Whole numbers, which floats hold exactly: Pillow's box filter counts whole pixels, and is exact only where the grid
+    divides the side.
+    """
+    patch = np.arange(grid)[:, None] * side
+    pixel = np.arange(side)[None, :] * grid
+    shared = np.minimum(patch + side, pixel + grid) - np.maximum(patch, pixel)
+    return shared.clip(0).astype(np.float64)
 
 
 def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarray]:
