@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from ..errors import RelViTError
+from ..measurements import Measurement, exceeds_controls
 from ..stimuli.counterfactuals import CounterfactualTable
 from .alignment import Alignment
 
@@ -34,6 +35,10 @@ _PARTS = {
     "other_object": {"score": "unmapped", "control": "other_object"},
 }
 """Column of the table -> rows of the scores that it is read from."""
+Verdict = Literal["carries", "in part", "no"]
+UNNATURAL = 10.0
+"""Mahalanobis distance of edited states, in that of unedited ones, from which on an alignment may be an illusion: it
+works through directions that the network never uses (Makelov et al., arXiv 2311.17030). Our choice."""
 
 
 def unmapped_pairs(pairs: CounterfactualTable, variable: Unmapped) -> CounterfactualTable:
@@ -83,12 +88,13 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
         random_tokens, shuffled_labels, random_weights`` (controls of the cause), and ``position, jitter, noise,
         other_object`` (stay when that changes); ``disentangle``, the mean of cause and isolate; ``excess_random`` and
         ``excess_shuffled``, the cause less those controls, with the interval of the difference (Newcombe, 1998);
-        ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``. NaN where not measured.
+        ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``; NaN where not measured;
+        and the ``verdict``.
     """
-    whole = scores[scores.condition == "all"]
     keys = ["property", "method", "layer", "split"]
     rows = []
-    for key, group in whole.groupby(keys, sort=False):
+    for key, every in scores.groupby(keys, sort=False):
+        group = pd.DataFrame(every[every.condition == "all"])
         row: dict[str, Any] = dict(zip(keys, key))
         for name, columns in _PARTS.items():
             chosen = _only(group, columns)
@@ -101,14 +107,44 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
         row["disentangle"] = (row["cause"] + row["isolate"]) / 2
         row |= _excess(row, "random", "random_weights")
         row |= _excess(row, "shuffled", "shuffled_labels")
+        row["verdict"] = verdict(pd.DataFrame(every))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def verdict(scores: pd.DataFrame) -> Verdict:
+    """What an alignment may be said to be, by one rule; our choice.
+
+    "no": the cause is not above all of its controls and doing nothing (``measurements.exceeds_controls``).
+    "carries": it is, and more than half of the answers follow in either direction, more than half of those that doing
+    nothing gives right stay when the other property or an unmapped variable changes, and edited states are less than
+    UNNATURAL times as far from natural ones as unedited ones. "in part": anything between.
+    Networks with known mechanisms test it: tests/analysis/test_planted.py.
+
+    Args:
+        scores: of ``align``, of one alignment on one split.
+    """
+    whole = pd.DataFrame(scores[scores.condition == "all"])
+    effect = _only(whole, _PARTS["cause"])
+    names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights")
+    controls = pd.concat([_only(whole, _PARTS[name]) for name in names])
+    measured = [Measurement.from_row(row, "") for _, row in effect.iterrows()]
+    limits = [Measurement.from_row(row, "") for _, row in controls.iterrows()]
+    if not measured or not exceeds_controls(measured[0], limits):
+        return "no"
+    either = _only(scores[scores.condition != "all"], _PARTS["cause"])
+    others = ("isolate", "position", "jitter", "noise", "other_object")
+    kept = pd.concat([_only(whole, _PARTS[name]) for name in others])
+    follows = (either.ci_low > 0.5).all()
+    stays = (kept.ci_low > kept.floor / 2).all()
+    natural = (effect.divergence < UNNATURAL).all()
+    return "carries" if follows and stays and natural else "in part"
 
 
 _MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
 
 
-def _only(rows: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+def _only(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
     for column, value in columns.items():
         rows = pd.DataFrame(rows[rows[column] == value])
     return rows
