@@ -38,6 +38,22 @@ class Measurement:
     floor: float | None = None
     base_floor: float | None = None
 
+    @property
+    def interval(self) -> str:
+        """As all tables show it, such as "0.975–0.995"."""
+        return f"{self.low:.3f}–{self.high:.3f}"
+
+    def to_row(self) -> dict[str, Any]:
+        """The columns of a table of accuracies."""
+        return {
+            "accuracy": self.value,
+            "ci_low": self.low,
+            "ci_high": self.high,
+            "n": self.n,
+            "base_accuracy": self.base,
+            "floor": self.floor,
+        }
+
     @classmethod
     def from_row(
         cls, row: Mapping[str, Any] | pd.Series, name: str, base: Any = None

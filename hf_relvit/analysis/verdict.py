@@ -83,6 +83,16 @@ class Criterion:
     decides: bool = True
     key: str = ""
 
+    @property
+    def measured(self) -> Measurement:
+        """The value with its interval."""
+        return Measurement(self.name, self.value, self.ci_low, self.ci_high, self.n)
+
+    @property
+    def title(self) -> str:
+        """The question; in brackets if it does not decide."""
+        return self.name if self.decides else f"({self.name})"
+
     def __post_init__(self):
         if not self.key:  # a file of an older version, which named the question only for readers
             known = {name: key for key, name in NAMES.items()}

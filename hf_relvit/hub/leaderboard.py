@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from huggingface_hub import HfApi
@@ -13,9 +14,11 @@ from huggingface_hub import HfApi
 from ..analysis.correlation import MINIMUM, Correlation, correlate, disentanglement
 from ..errors import RelViTError
 from ..files import write_table
+from ..measurements import Measurement
 from ..recipes.alignment import own_alignments
 from ..report.folder import RunFolder
 from ..report.pages import embedded, write_page
+from ..report.readings import accuracy_rows
 from ..report.results import RESULTS_FILE, RunResults, collect_results
 from ..stimuli.tasks import task_of
 from ..words import split_name
@@ -26,51 +29,87 @@ MAX_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A published run on a leaderboard.
+
+    Attributes:
+        run: Hub id, or folder.
+        kind: first run of the same settings; runs of one kind differ in the seed only.
+        seed: of the training.
+        data: the stimuli it was tested on, with their version.
+        disentanglement: how well its best layers let shape and color be swapped; NaN without alignments.
+        tests: its accuracy by split.
+    """
+
+    run: str
+    kind: str
+    seed: int
+    data: str
+    disentanglement: float
+    tests: dict[str, Measurement]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per split, for a table."""
+        about = {
+            "run": self.run,
+            "kind": self.kind,
+            "seed": self.seed,
+            "disentanglement": self.disentanglement,
+            "data": self.data,
+        }
+        return [
+            {**about, "split": split, **measured.to_row()} for split, measured in self.tests.items()
+        ]
+
+
+@dataclass(frozen=True)
 class Leaderboard:
     """Runs of one task side by side.
 
     Attributes:
         task: "discrimination" or "rmts".
-        frame: a row a run and split: ``run, kind, seed, data, split, accuracy, ci_low, ci_high, n, base_accuracy,
-            floor, disentanglement`` (NaN without alignments).
+        entries: the runs.
         correlation: of disentanglement and accuracy; None with fewer than 3 kinds of model that have alignments.
-        notes: what to mind when reading it.
+        notes: warnings for the reader.
     """
 
     task: str
-    frame: pd.DataFrame
+    entries: list[Entry]
     correlation: Correlation | None = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per run and split: ``run, kind, seed, data, split, accuracy, ci_low, ci_high, n, base_accuracy, floor,
+        disentanglement`` (NaN without alignments)."""
+        rows = [row for entry in self.entries for row in entry.rows()]
+        return pd.DataFrame(rows)
+
     def text(self) -> str:
-        """A line a run: accuracy with its interval, split by split."""
+        """A line per run: accuracy with its interval, split by split."""
+        splits = list(dict.fromkeys(split for entry in self.entries for split in entry.tests))
+        width = max(len(entry.run) for entry in self.entries) + 2
+        names = [f"{split_name(split):>22}" for split in splits]
         lines = [task_of(self.task).question]
-        splits = list(dict.fromkeys(self.frame.split))
-        width = max(len(run) for run in self.frame.run) + 2
+        lines.append(f"{'run':{width}}{''.join(names)}{'disentanglement':>17}")
+        for entry in self.entries:
+            cells = [f"{_cell(entry.tests.get(split)):>22}" for split in splits]
+            value = entry.disentanglement
+            last = "-" if pd.isna(value) else f"{value:.3f}"
+            lines.append(f"{entry.run:{width}}{''.join(cells)}{last:>17}")
+        measured = [test for entry in self.entries for test in entry.tests.values()]
+        scenes = _span([test.n for test in measured], "d")
+        base = _span([test.base for test in measured], ".3f")
+        floor = _span([test.floor for test in measured], ".2f")
         lines.append(
-            f"{'run':{width}}"
-            + "".join(f"{split_name(split):>22}" for split in splits)
-            + f"{'disentanglement':>17}"
-        )
-        for run, rows in self.frame.groupby("run", sort=False):
-            cells = rows.set_index("split")
-            line = f"{run:{width}}"
-            for split in splits:
-                row = cells.loc[split] if split in cells.index else None
-                shown = (
-                    "-"
-                    if row is None
-                    else f"{row.accuracy:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]"
-                )
-                line += f"{shown:>22}"
-            value = rows.disentanglement.iloc[0]
-            lines.append(line + f"{'-' if pd.isna(value) else f'{value:.3f}':>17}")
-        base, floor, n = (self.frame[column] for column in ("base_accuracy", "floor", "n"))
-        lines.append(
-            f"[95 % interval] over {_span(n, 'd')} scenes a test, one seed a run; the same networks with random "
-            f"weights: {_span(base, '.3f')}; guessing: {_span(floor, '.2f')}"
+            f"[95 % interval] over {scenes} scenes per test, one seed per run; the same networks with random "
+            f"weights: {base}; guessing: {floor}"
         )
         return "\n".join([*lines, *self.notes])
+
+
+def _cell(measured: Measurement | None) -> str:
+    return "-" if measured is None else f"{measured.value:.3f} [{measured.interval}]"
 
 
 def compare(ids: Sequence[str], *, say: Callable[[str], object] = print) -> list[Leaderboard]:
@@ -146,52 +185,51 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
         out / "comparison.html",
         "leaderboard.html",
         title="Published runs, side by side",
-        boards=[
-            (
-                board,
-                task_of(board.task).question,
-                board.frame.assign(name=board.frame.split.map(split_name)).to_dict("records"),
-            )
-            for board in boards
-        ],
+        boards=[(board, task_of(board.task).question) for board in boards],
         plots=plots,
     )
 
 
 def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
     kinds: dict[str, str] = {}
-    rows = []
+    entries = []
     for run, results in runs.items():
         settings = {key: value for key, value in results.config.items() if key != "seed"}
-        kind = kinds.setdefault(
-            json.dumps(settings, sort_keys=True), run
-        )  # runs that differ in the seed only
         scores = results.table("alignment")
-        whole = results.table("accuracy").query(
-            "condition == 'all' and split != 'validation'"
-        )  # the tests
         value = disentanglement(own_alignments(scores)) if len(scores) else float("nan")
         data = results.data or {}
-        about = {"run": run, "kind": kind, "seed": results.config["seed"], "disentanglement": value}
-        about["data"] = f"{data.get('config')}, version {data.get('version')}"
-        columns = ["split", "accuracy", "ci_low", "ci_high", "n", "base_accuracy", "floor"]
-        rows += [about | row for row in whole[columns].to_dict("records")]
-    frame = pd.DataFrame(rows)
+        rows = accuracy_rows(results.table("accuracy"))
+        entries.append(
+            Entry(
+                run=run,
+                kind=kinds.setdefault(json.dumps(settings, sort_keys=True), run),
+                seed=results.config["seed"],
+                data=f"{data.get('config')}, version {data.get('version')}",
+                disentanglement=value,
+                tests={
+                    row.split: row.measured
+                    for row in rows
+                    if row.whole and row.split != "validation"
+                },
+            )
+        )
     notes = []
-    if frame.data.nunique() > 1:
+    stimuli = list(dict.fromkeys(entry.data for entry in entries))
+    if len(stimuli) > 1:
+        notes.append(f"tested on different stimuli ({'; '.join(stimuli)}): compare with care")
+    board = Leaderboard(task, entries, None, notes)
+    points = board.frame.dropna(subset="disentanglement")
+    count = points.kind.nunique()
+    if count < MINIMUM:
         notes.append(
-            f"tested on different stimuli ({'; '.join(frame.data.unique())}): compare with care"
+            f"the plot of disentanglement and accuracy needs {MINIMUM} kinds of model with alignments, here {count}"
         )
-    points = frame.dropna(subset="disentanglement")
-    if points.kind.nunique() < MINIMUM:
-        notes.append(
-            f"the plot of disentanglement and accuracy needs {MINIMUM} kinds of model with alignments, here "
-            f"{points.kind.nunique()}"
-        )
-        return Leaderboard(task, frame, None, notes)
-    return Leaderboard(task, frame, correlate(points.rename(columns={"kind": "group"})), notes)
+        return board
+    correlation = correlate(points.rename(columns={"kind": "group"}))
+    return replace(board, correlation=correlation)
 
 
-def _span(values: pd.Series, style: str) -> str:
-    low, high = format(values.min(), style), format(values.max(), style)
+def _span(values: Sequence[Any], style: str) -> str:
+    low = format(min(values), style)
+    high = format(max(values), style)
     return low if low == high else f"{low} to {high}"

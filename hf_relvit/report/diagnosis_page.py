@@ -8,12 +8,14 @@ import pandas as pd
 import yaml
 
 from ..analysis.diagnosis import Diagnosis
+from ..analysis.verdict import Criterion
 from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure
 from ..figures.training import accuracy_figure
-from ..words import condition_name, split_name
+from ..words import split_name
 from .pages import embedded, save_figures, write_page
+from .readings import accuracy_rows
 
 HEADLINES = {
     "none": "No stage fails",
@@ -22,6 +24,8 @@ HEADLINES = {
     "both": "Both stages fail",
     "undetermined": "Undetermined",
 }
+CARDS = ("answers", "swap_shape", "swap_color")
+"""Questions whose answers stand at the head of the page."""
 LEADS = {
     "none": "The objects' shape and color are held apart in their own tokens, and the comparison is right.",
     "perceptual": "Shape and color of an object are not held apart in its own tokens.",
@@ -59,18 +63,8 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
     images = {
         title: save_figures(figure, out / "figures" / title) for title, figure in drawn.items()
     }
-    test = frame[(frame.key == "answers") & (frame.split == "test")].iloc[0]
-    cards = [
-        (
-            f"{test.value:.1%}",
-            f"answers right, {split_name('test')} ({test.ci_low:.1%} to {test.ci_high:.1%})",
-        )
-    ]
-    cards += [
-        (f"{c.value:.1%}", f"{c.name}; needed {c.threshold:.0%}")
-        for c in verdict.criteria
-        if c.key in ("swap_shape", "swap_color") and c.decides and c.split == "test"
-    ]
+    test = [criterion for criterion in verdict.criteria if criterion.split == "test"]
+    cards = [_card(criterion) for criterion in test if criterion.key in CARDS and criterion.decides]
     if stages is not None:
         scores = (
             f"{stages.scores[f'{stage}_score']:.2f}" for stage in ("perceptual", "relational")
@@ -94,13 +88,10 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         if settings
         else "",
         criteria={
-            split_name(split): frame[frame.split == split].to_dict("records")
-            for split in dict.fromkeys(frame.split)
+            split_name(split): [each for each in verdict.criteria if each.split == split]
+            for split in verdict.by_split
         },
-        accuracy=[
-            row | {"split": split_name(row["split"]), "pairs": condition_name(row["condition"])}
-            for row in tables["accuracy"].to_dict("records")
-        ],
+        accuracy=accuracy_rows(tables["accuracy"]),
         foot=[
             f"{facts['task']}, {facts['geometry']}-{facts['combinations']}",
             f"seed {facts['config']['seed']}",
@@ -112,6 +103,15 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
     )
 
 
+def _card(criterion: Criterion) -> tuple[str, str]:
+    """A number at the head of the page, with its words."""
+    measured = criterion.measured
+    if criterion.key == "answers":
+        interval = f"{measured.low:.1%} to {measured.high:.1%}"
+        return f"{measured.value:.1%}", f"answers right, {split_name('test')} ({interval})"
+    return f"{measured.value:.1%}", f"{measured.name}; needed {criterion.threshold:.0%}"
+
+
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """The verdict and its evidence for the terminal."""
     verdict = diagnosis.verdict
@@ -119,11 +119,10 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         f"{'question':54} {'split':13} {'value':>6}  {'95 % interval':>14} {'n':>5} {'needed':>6}  answer"
     ]
     for criterion in verdict.criteria:
-        title = criterion.name if criterion.decides else f"({criterion.name})"
-        interval = f"{criterion.ci_low:.3f} to {criterion.ci_high:.3f}"
+        measured = criterion.measured
         lines.append(
-            f"{title:54} {split_name(criterion.split):13} {criterion.value:6.3f}  {interval:>14} "
-            f"{criterion.n:5d} {criterion.threshold:6.2f}  {criterion.reading}"
+            f"{criterion.title:54} {split_name(criterion.split):13} {measured.value:6.3f}  {measured.interval:>14} "
+            f"{measured.n:5d} {criterion.threshold:6.2f}  {criterion.reading}"
         )
     lines += [
         "",

@@ -16,12 +16,14 @@ from ..files import atomic_write
 from ..recipes.recipes import RECIPES, SECTIONS, fits
 from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
+from ..tables import records
 from ..training.config import TrainConfig
-from ..words import condition_name, split_name
+from ..words import split_name
 from . import sentences
 from .folder import DATA, RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
+from .readings import accuracy_rows
 from .seeds import compare, save_causal
 
 
@@ -64,7 +66,7 @@ def write_report(
         study=study,
         title=f"{len(pages)} runs, side by side",
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=_named(comparison.accuracy),
+        rows=[{**row, "split": split_name(row["split"])} for row in records(comparison.accuracy)],
         overview={name: embedded(figure) for name, figure in comparison.overview.items()},
         settings=settings,
         correlation=comparison.correlation and embedded(comparison.correlation),
@@ -110,7 +112,7 @@ def _run_page(
         left_out=_left_out(config.task, analyses),
         photorealistic=photos and photorealistic_section(photos, stages, test, run.figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
-        rows=_named(table),
+        rows=accuracy_rows(table),
         code=_code(config, run),
         foot=[
             f"seed {config.seed}",
@@ -175,15 +177,6 @@ def _cards(overall: pd.DataFrame, stages: AttentionStages) -> list[tuple[str, st
         (f"{perceptual:.2f}", "perceptual score (ours, 0 to 1)"),
         (f"{relational:.2f}", "relational score (ours, 0 to 1)"),
     ]
-
-
-def _named(table: pd.DataFrame) -> list[dict]:
-    """The rows of a table of accuracies, with splits and conditions as people read them."""
-    rows = []
-    for row in table.to_dict("records"):
-        pairs = condition_name(row.get("condition", "all"))
-        rows.append({**row, "split": split_name(row["split"]), "pairs": pairs})
-    return rows
 
 
 def _code(config: TrainConfig, run: RunFolder) -> str:

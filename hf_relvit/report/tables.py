@@ -9,8 +9,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from ..statistics import wilson
-from ..tables import named_rows
-from ..words import split_name
+from .readings import accuracy_rows
 
 MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
 
@@ -103,10 +102,11 @@ def accuracy_text(table: pd.DataFrame) -> str:
         f"{'split':24} {'accuracy':>8}  {'95 % interval':>15} {'n':>6} {'AUC':>6}  "
         f"{'random weights':>14} {'guessing':>8}"
     ]
-    for row in named_rows(table[table.condition == "all"]):
-        interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-        lines.append(
-            f"{split_name(row.split):24} {row.accuracy:8.3f}  {interval:>15} {row.n:6d} {row.auc:6.3f}  "
-            f"{row.base_accuracy:14.3f} {row.floor:8.2f}"
-        )
+    for row in accuracy_rows(table):
+        if row.whole:
+            measured = row.measured
+            lines.append(
+                f"{measured.name:24} {measured.value:8.3f}  {measured.interval:>15} {measured.n:6d} {row.auc:6.3f}  "
+                f"{measured.base:14.3f} {measured.floor:8.2f}"
+            )
     return "\n".join(lines)

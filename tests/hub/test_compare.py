@@ -9,6 +9,7 @@ from hf_relvit import cli
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub import leaderboard as compare
 from hf_relvit.hub.runs import collect_files
+from hf_relvit.report import readings
 
 
 @pytest.fixture
@@ -56,6 +57,10 @@ def test_a_table_and_a_plot_over_published_runs_without_their_weights(
     assert line.count("0.920 [") == 5
     assert line.endswith("0.820")
     page = (tmp_path / "out" / "comparison.html").read_text()
+    for measured in readings.accuracy(results.table("accuracy")):
+        if measured.name != "validation":  # of the copies all but the accuracy is that of the run
+            assert f"0.920 [{measured.interval}]" in line
+            assert f"<td>0.920</td><td>{measured.interval}</td><td>{measured.n}</td>" in page
     assert page.count("<td>relvit/run-0-1</td>") == 5
     assert page.count("data:image/png;base64,") == 1
     assert "http" not in page.replace("http-equiv", "")

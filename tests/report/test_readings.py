@@ -8,7 +8,10 @@ import pytest
 from hf_relvit.measurements import Measurement, exceeds_controls
 from hf_relvit.recipes.recipes import SECTIONS
 from hf_relvit.report.card import run_card, sections
+from hf_relvit.report.readings import accuracy as readings_of
+from hf_relvit.report.readings import accuracy_rows
 from hf_relvit.report.results import RunResults
+from hf_relvit.report.tables import accuracy_text
 
 
 def measured(low, high, floor=None):
@@ -123,3 +126,31 @@ def test_values_cannot_break_the_table_of_a_card(value):
     assert "<img" not in text.replace("`<img src=x>`", "").replace("'<img src=x>'", "").replace(
         "`{x: <img src=x>}`", ""
     )
+
+
+def test_the_terminal_and_the_readings_show_the_same_numbers():
+    """Whole splits only, each with the interval that pages show; a kind of pairs is a row of its own."""
+    numbers = {"ci_low": 0.81234, "ci_high": 0.95678, "n": 64, "auc": 0.97, "floor": 0.5}
+    numbers |= {"base_accuracy": 0.51, "majority": 0.75}
+    table = pd.DataFrame(
+        {"split": split, "condition": condition, "accuracy": 0.9, **numbers}
+        for split in ("test", "test_ood_shape", "of-mine")
+        for condition in ("all", "difference_shape")
+    )
+    rows = accuracy_rows(table)
+    assert [row.pairs for row in rows[:2]] == ["all", "differ in shape only"]
+    assert [row.majority for row in rows] == [0.75] * 6
+    whole = readings_of(table)
+    assert [measured.name for measured in whole] == ["IID test", "new shapes", "of-mine"]
+    _, *lines = accuracy_text(table).splitlines()
+    for line, measured in zip(lines, whole, strict=True):
+        assert line.split() == [
+            *measured.name.split(),
+            "0.900",
+            measured.interval,
+            "64",
+            "0.970",
+            "0.510",
+            "0.50",
+        ]
+    assert whole[0].interval == "0.812–0.957"

@@ -9,6 +9,7 @@ from hf_relvit import cli
 from hf_relvit.analysis.diagnosis import Diagnosis
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.diagnosis_page import HEADLINES
+from hf_relvit.report.readings import accuracy_rows
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
 
@@ -51,7 +52,12 @@ def test_one_page_with_everything_on_it(model, relvit, tmp_path):
     assert page.count("<img") == page.count("What you are looking at.") == 6
     assert HEADLINES[values["verdict"]] in page
     for criterion in found.verdict.criteria:
-        assert f"<td>{criterion.ci_low:.3f}–{criterion.ci_high:.3f}</td>" in page
+        measured = criterion.measured
+        assert f"{criterion.ci_low:.3f}–{criterion.ci_high:.3f}" == measured.interval
+        assert f"<td>{measured.value:.3f}</td><td>{measured.interval}</td>" in page
+        assert f"{measured.value:.3f}  {measured.interval:>14}" in text
+    for row in accuracy_rows(found.tables["accuracy"]):
+        assert f"<td>{row.measured.value:.3f}</td><td>{row.measured.interval}</td>" in page
     assert {path.suffix for path in (out / "figures").glob("[!.]*")} == {".png", ".svg"}
 
 
