@@ -104,11 +104,7 @@ class RelViTConfig(PreTrainedConfig):
             self.head_bias = family.head_bias
         if self.readout is None:
             self.readout = family.readout
-        if self.readout not in family.readouts:
-            raise RelViTError(
-                f"readout {self.readout!r} for backbone {backbone.model_type}: "
-                f"expected one of {', '.join(family.readouts)}"
-            )
+        self.check_readout()
         for name, value in family.switches(self.readout).items():
             setattr(backbone, name, value)
         for name, spec in (("disentanglement", Disentanglement), ("pipeline", Pipeline)):
@@ -126,6 +122,15 @@ class RelViTConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.label2id = {name: i for i, name in LABELS.items()}
         self.geometry  # noqa: B018  an image that does not divide into patches fails here
+
+    def check_readout(self) -> None:
+        """Raise RelViTError for a readout that the family does not have."""
+        readouts = self.family.readouts
+        if self.readout not in readouts:
+            raise RelViTError(
+                f"readout {self.readout!r} for backbone {self.backbone_config.model_type}: "
+                f"expected one of {', '.join(readouts)}"
+            )
 
     def save_pretrained(self, save_directory, *args, **kwargs) -> None:
         """Save the configuration, with the code that opens the folder where this package is not installed.

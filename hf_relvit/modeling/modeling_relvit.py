@@ -28,7 +28,7 @@ from .checkpoint_errors import (
     open_backbone_config,
     without_messages,
 )
-from .configuration_relvit import LABELS, RelViTConfig
+from .configuration_relvit import LABELS, RelViTConfig, check_labels
 from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
 from .plain import from_plain, to_plain
@@ -75,6 +75,8 @@ class RelViTPreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False  # says to Trainer that losses are means, also of a compiled model
 
     def __init__(self, config: RelViTConfig):
+        config.check_readout()  # keywords of from_pretrained change a configuration that was checked before
+        check_labels(config.id2label)
         if config._attn_implementation is None:
             config._attn_implementation = ATTENTION
         super().__init__(config)
@@ -301,6 +303,7 @@ class RelViTModel(RelViTPreTrainedModel):
         pixel_values: torch.Tensor,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        interpolate_pos_encoding: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Run the backbone.
 
@@ -309,6 +312,7 @@ class RelViTModel(RelViTPreTrainedModel):
             output_hidden_states: also return the embeddings and the output of every block; by default as the
                 configuration says.
             output_attentions: also return all attention maps, likewise; eager attention only.
+            interpolate_pos_encoding: taken for scripts of other classifiers; the configuration's image_size decides.
 
         Returns:
             ``last_hidden_state (batch, tokens, hidden)`` and ``pooler_output``, the readout ``(batch, features)``.
@@ -342,6 +346,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         if config.disentanglement is not None:
             spec = Disentanglement(**config.disentanglement)
             self.disentanglement = DisentanglementHeads(spec, config.hidden_size)
+        self.num_labels = config.num_labels
         self.pipeline = None if config.pipeline is None else Pipeline(**config.pipeline)
         self.post_init()
 
@@ -356,6 +361,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         epoch: float | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
+        interpolate_pos_encoding: bool | None = None,
     ) -> RelViTOutput:
         """Classify images; with labels also the loss, and the auxiliary losses where their inputs are given.
 
@@ -371,6 +377,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             output_hidden_states: also return the embeddings and the output of every block; by default as the
                 configuration says.
             output_attentions: also return all attention maps, likewise; eager attention only.
+            interpolate_pos_encoding: taken for scripts of other classifiers; the configuration's image_size decides.
 
         Raises:
             RelViTError: images of another size, patches that the model does not have, a training step without the
@@ -393,29 +400,28 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         with recording as attention:
             outputs = self._run(pixel_values, hidden_states, attentions)
         logits = self.classifier(self._read(outputs))
-        result = RelViTOutput(
+        terms: dict[str, Any] = {}
+        if labels is not None:
+            exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            terms["task_loss"] = loss = nn.functional.cross_entropy(exact, labels.long())
+            if probes is not None:
+                hidden = outputs.hidden_states[probes.spec.layer]
+                term = probes(hidden, tokens, shape, color)
+                terms["disentanglement_loss"] = term
+                loss = loss + probes.spec.weight * term
+            if auxiliary and self.pipeline is not None:
+                term = torch.zeros_like(loss)
+                if attention:
+                    term = pipeline_loss(attention.mass, self.pipeline, epoch)
+                terms["pipeline_loss"] = term
+                loss = loss + self.pipeline.weight * term
+            terms["loss"] = loss
+        return RelViTOutput(
             logits=logits,
             hidden_states=outputs.hidden_states if wants_states else None,
             attentions=outputs.attentions,
+            **terms,
         )
-        if labels is None:
-            return result
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = result.task_loss = nn.functional.cross_entropy(exact, labels.long())
-        if probes is not None:
-            hidden = outputs.hidden_states[probes.spec.layer]
-            term = result.disentanglement_loss = probes(hidden, tokens, shape, color)
-            loss = loss + probes.spec.weight * term
-        if auxiliary and self.pipeline is not None:
-            term = (
-                pipeline_loss(attention.mass, self.pipeline, epoch)
-                if attention
-                else torch.zeros_like(loss)
-            )
-            result.pipeline_loss = term
-            loss = loss + self.pipeline.weight * term
-        result.loss = loss
-        return result
 
     def _has_loss_inputs(self, **inputs: Any) -> bool:
         """Whether the auxiliary losses can be computed; it is an error if they cannot in training."""

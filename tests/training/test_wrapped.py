@@ -4,11 +4,13 @@ import shutil
 
 import pytest
 import torch
-from tiny_trainer import rows, tiny_checkpoint, tiny_trainer, weights
+from tiny_trainer import SCENES, rows, tiny_checkpoint, tiny_trainer, weights
 from torch import nn
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTForImageClassification
+from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.training.evaluation import evaluate
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings(
@@ -88,3 +90,12 @@ def test_adapters_that_trainer_cannot_load_again_are_refused_at_once(tmp_path):
     checkpoint.model.add_adapter(peft.LoraConfig(r=4, target_modules="all-linear"))
     with pytest.raises(RelViTError, match=r"expected peft.get_peft_model\(model, ...\)"):
         tiny_trainer(tmp_path, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_a_wrapped_model_is_measured_as_the_one_inside(wrap):
+    checkpoint = tiny_checkpoint()
+    scenes = {"test": SCENES.sample("test", 32)}
+    expected = evaluate(checkpoint, scenes)
+    wrapped = Checkpoint(WRAPPERS[wrap](checkpoint.model), checkpoint.processor)
+    assert evaluate(wrapped, scenes).equals(expected)
