@@ -132,7 +132,7 @@ def _left_out(task: str, analyses: Sequence[str]) -> str:
     if not headings:
         return ""
     questions = " ".join(f"“{heading}”" for heading in headings)
-    reason = f"They swap properties between counterfactual pairs, and the task {task} has none."
+    reason = f"They swap properties between counterfactual pairs, and the task “{task}” has none."
     return f"Left out: {questions} {reason}"
 
 

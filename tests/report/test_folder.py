@@ -97,11 +97,9 @@ def test_a_table_of_an_older_version_is_one_line(tmp_path, name):
     places = {
         "accuracy": "evaluation/accuracy.parquet",
         "photorealistic": "photorealistic/accuracy/accuracy.parquet",
-        "alignment": "das/color-0/scores.parquet",
-        "novel": "novel/color/novel.parquet",
-        "probes": "probes/shape/probes.parquet",
-        "steering": "steering/steering.parquet",
+        **{name: section.tables.replace("*", "x") for name, section in SECTIONS.items()},
     }
+    places["alignment"] = "das/color-0/scores.parquet"
     file = tmp_path / places[name]
     file.parent.mkdir(parents=True)
     pd.DataFrame({"condition": ["all"], "layer": [0]}).to_parquet(file)

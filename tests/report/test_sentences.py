@@ -1,13 +1,16 @@
 """Words are read before numbers: they must name the best layer, its own controls, the interval, and admit guessing."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hf_relvit.recipes.recipes import SECTIONS
-from hf_relvit.report import sentences
+from hf_relvit.recipes.recipes import RECIPES, SECTIONS
+from hf_relvit.report import run_page, sentences
+from hf_relvit.stimuli.discrimination import DISCRIMINATION
+from hf_relvit.stimuli.tasks import TASKS
 from hf_relvit.training.config import TrainConfig
 
 INTERVAL = {"ci_low": 0.1, "ci_high": 0.9, "n": 40, "floor": 0.5}
@@ -138,3 +141,13 @@ def test_probes_and_steering_name_the_control_of_the_same_place():
     text = SECTIONS["steering"].tell(table("condition layer alpha pair accuracy", *rows))
     assert "flips 70% of the answers (layer 4, α = 0.5, sample pair;" in text
     assert "shuffled probe flips 30%, none 50%" in text
+
+
+def test_a_report_says_which_analyses_the_task_cannot_have(monkeypatch):
+    task = dataclasses.replace(DISCRIMINATION, name="above", swaps=None)
+    monkeypatch.setitem(TASKS, "above", task)
+    line = run_page._left_out("above", list(RECIPES))
+    assert line.startswith("Left out: “Does it hold shape and color apart?” “Is the comparison")
+    assert line.endswith("and the task “above” has none.")
+    assert run_page._left_out("above", ["probes", "steering"]) == ""
+    assert run_page._left_out("rmts", list(RECIPES)) == ""
