@@ -1,4 +1,13 @@
-"""Which stage of a model fails, perceptual or relational? All analyses together, small, and a verdict."""
+"""Which stage of a model fails, perceptual or relational? All analyses together, small, and a verdict.
+
+1. Accuracy on the test splits, beside the same architecture with random weights.
+2. Attention stages of IID scenes, where the model records attention.
+3. Probes of shape, color and the judgement at all layers; shape and color also of random weights.
+4. Steering along the judgement, at the first three layers from where it is as readable as ever.
+5. Per property swaps at a few layers: alignments by a short search and by class means, the best of them on all splits;
+   controls are the wrong object and random weights, an upper bound the object's own tokens from the target picture.
+6. ``verdict.judge`` weighs the tables, criterion by criterion, and names the losses that the paper prescribes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Is the comparison abstract? Give both objects a property value that no object ever had (paper, Fig. 4)."""
+"""Is the comparison abstract? Give both objects a property value that no object ever had (paper, Fig. 4).
+
+1. Take alignments of a property at some layers, and a bank of ``N`` objects of other scenes: the coordinates of their
+   tokens in each subspace, ``e (N, p tokens, size)``.
+2. Per example draw two vectors from the bank: e1 + e2 ("added"), half of that ("interpolated"), a Gaussian with the
+   bank's mean and spread ("sampled"), a standard Gaussian ("random"), or e1 itself ("known", for comparison).
+3. Write them into both objects of a pair, at all their tokens: one vector in both where the pair is to become same,
+   two where it is to become different; and run the model from there on. Baselines write into the whole residual
+   stream, or into a picture from which the pair was erased.
+4. Count how often the answer is the new one. Doing nothing gives 1 - base accuracy (the floor).
+"""
 
 from __future__ import annotations
 

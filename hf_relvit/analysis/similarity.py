@@ -1,4 +1,11 @@
-"""Is a set solvable at all? How well the likeness of two objects' tokens, without any training, tells the answer."""
+"""Is a set solvable at all? How well the likeness of two objects' tokens, without any training, tells the answer.
+
+1. Run ``n`` photorealistic pairs and keep the hidden states of all layers, ``(n, tokens, hidden)``, embeddings first.
+2. Per layer average the tokens of each object, ``(n, 2, hidden)``; the score is the cosine of the two means, ``(n,)``.
+3. AUC of the score: the chance that a same pair looks more alike than a different one. Guessing gives 0.5.
+4. Intervals by a bootstrap over scenes, twins together. Compare the checkpoint, its backbone before fine-tuning and
+   random weights (our choice of baselines).
+"""
 
 from __future__ import annotations
 
