@@ -18,7 +18,7 @@ test: $(READY)  ## the whole test suite, on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, none in a traceback
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/bad_inputs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not render' tests/bad_inputs
 
 test-render: $(READY)  ## the path tracer; needs the extra, `pip install -e '.[render]'`
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m render tests/stimuli/photorealistic tests/dataset_builders tests/test_determinism.py

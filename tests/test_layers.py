@@ -10,6 +10,7 @@ import hf_relvit
 ROOT = Path(hf_relvit.__file__).parent
 FLOORS = (
     (
+        "doors",
         "lazy",
         "errors",
         "extras",

@@ -22,6 +22,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import RelViTError
+from ..limits import check_count, check_finite
 from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.processing import to_device
@@ -189,6 +190,8 @@ def residuals(
     """
     model = checkpoint.model
     checkpoint.check(scenes)
+    check_count("batch_size", batch_size, least=1)
+    check_finite("cache_gb", cache_gb, 0)
     config: Any = model.config
     geometry = checkpoint.geometry
     first = next(model.parameters())
@@ -310,6 +313,8 @@ def object_states(
     parts = checkpoint.blocks
     geometry = checkpoint.geometry
     layers = list(range(len(parts))) if layers is None else layers
+    if not len(layers):
+        raise RelViTError("layers []: name blocks from 0, or leave them out for all")
     options: dict[str, Any] = {"cache_gb": cache_gb, "bf16": bf16, "progress": progress}
 
     tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)

@@ -94,8 +94,10 @@ class ProbeConfig:
                 f"a quadratic probe compares two things, {self.target!r} is of one: use form 'linear'"
             )
         check_counts(self)
-        if not self.learning_rate > 0:
-            raise RelViTError(f"learning_rate {self.learning_rate}: expected a number above 0")
+        if not 0 < self.learning_rate < float("inf"):
+            raise RelViTError(
+                f"learning_rate {self.learning_rate}: expected a finite number above 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,8 @@ class Pictured(Protocol):
     @property
     def geometry(self) -> SceneGeometry | PatchGeometry: ...
 
+    def __len__(self) -> int: ...
+
     def pixels(self) -> np.ndarray: ...
 
 
@@ -223,6 +225,8 @@ class Checkpoint:
                 f"an image processor {self.processor.fingerprint} for a model that was trained with {trained_with}: "
                 "use the one of its checkpoint, which Checkpoint.open returns"
             )
+        if scenes is not None and not len(scenes):
+            raise RelViTError("no scenes: expected at least one")
         if scenes is not None and scenes.geometry is not None:
             self.geometry.check(scenes.geometry)
 

@@ -305,9 +305,10 @@ def check_labels(id2label: Mapping) -> None:
 def _image_tower(config: Any) -> PreTrainedConfig:
     """The supported backbone configuration in a configuration or dictionary."""
     if isinstance(config, Mapping):
-        if "model_type" not in config:
+        if config.get("model_type") not in FAMILIES:
             raise RelViTError(
-                f"backbone_config without 'model_type': expected one of {', '.join(FAMILIES)}"
+                f"backbone_config with model_type {config.get('model_type')!r}: expected one of "
+                f"{', '.join(FAMILIES)}"
             )
         config = AutoConfig.for_model(**config)
     config = getattr(config, "vision_config", config)

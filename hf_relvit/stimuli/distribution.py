@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..errors import RelViTError
 from ..geometry import SceneGeometry
 from .counterfactuals import CounterfactualTable, sample_counterfactuals
 from .objects import ObjectSet
@@ -34,6 +35,12 @@ class SceneDistribution:
     combinations: int = 256
     objects: ObjectSet = field(default_factory=ObjectSet.default)
     seed: int = 0
+
+    def __post_init__(self):
+        if not isinstance(self.geometry, SceneGeometry):
+            raise RelViTError(
+                f"geometry {self.geometry!r}: expected a SceneGeometry, such as GEOMETRIES['quick']"
+            )
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import RelViTError
 from ..manifest import is_finished
 from ..owned import check_free, claim
+from ..places import check_out
 from ..report.folder import (
     ATTENTION,
     DATA,
@@ -70,6 +71,7 @@ def open_place(study: Study, out: Path) -> None:
     for run in study.runs:
         check_model(run.config)
         check_tracker(run.config.report_to)
+    check_out(out)
     reports = [StudyFolder(out).report]
     reports += [RunFolder(out / run.name).report for run in study.runs]
     for report in reports:

@@ -15,6 +15,7 @@ from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
 from ..owned import check_empty, check_replaceable, clear_partials, remove_noted, remove_ours
+from ..places import check_out
 from ..provenance import provenance
 from .config import TrainConfig, comparable
 from .folder import TrainingFolder
@@ -74,7 +75,7 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
         RelViTError: ``out`` belongs to a run of another config, or another process trains in it, or it holds files of
             somebody else under the names of ours; bad config; a loss that is not a number.
     """
-    folder = TrainingFolder(Path(out))
+    folder = TrainingFolder(check_out(out))
     if not folder.config_file.exists():
         _check_free(folder)
     config = _resumed(folder, config)

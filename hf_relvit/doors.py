@@ -1,0 +1,107 @@
+"""Public functions look at the types of what they are given: a wrong one is one line, not an error deep inside.
+
+``lazy_names`` puts this check around the functions that a package offers. Modules import each other's functions
+directly, so that nothing is checked twice.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import functools
+import inspect
+import numbers
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import RelViTError
+
+_WIDER: dict[Any, tuple[type, ...]] = {
+    int: (numbers.Integral,),
+    float: (numbers.Real,),
+    Path: (str, os.PathLike),
+}
+"""What stands for a type as well: numpy's numbers and, for a path, its text."""
+
+
+def checked(function: Callable) -> Callable:
+    """The function, with a RelViTError for an argument of another type than its annotation says."""
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return {name: _evaluated(function, hint) for name, hint in _annotations(function)}
+
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def door(*args: Any, **kwargs: Any) -> Any:
+        try:
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}(): {error}") from None
+        for name, value in given.items():
+            hint = hints().get(name, Any)
+            if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
+                _check(f"{function.__name__}(): {name}", value, hint)
+        return function(*args, **kwargs)
+
+    return door
+
+
+def _annotations(function: Callable) -> list[tuple[str, Any]]:
+    inner = inspect.unwrap(function)
+    return [(name, hint) for name, hint in inner.__annotations__.items() if name != "return"]
+
+
+def _evaluated(function: Callable, hint: Any) -> Any:
+    """An annotation as a type; Any where it names what only type checkers import."""
+    if not isinstance(hint, str):
+        return hint
+    namespace = vars(inspect.getmodule(inspect.unwrap(function)))
+    try:
+        return eval(hint, namespace, _Public())  # the package's own source
+    except NameError:
+        return Any
+
+
+class _Public(dict):
+    """The public names of this package, for annotations of what a module imports for type checkers only."""
+
+    def __missing__(self, name: str) -> Any:
+        package = sys.modules["hf_relvit"]
+        if name not in package.__all__:
+            raise KeyError(name)
+        return getattr(package, name)
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    if not _fits(value, hint):
+        shown = " ".join(repr(value).split())[:60]
+        expected = getattr(hint, "__name__", None) or str(hint)
+        expected = expected.replace("typing.", "").replace("hf_relvit.", "")
+        raise RelViTError(f"{name} is {shown}, a {type(value).__name__}: expected {expected}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if origin is typing.Literal:
+        return isinstance(value, str | bool | int | None)
+    if hint is None or hint is type(None):
+        return value is None
+    kind = origin or hint
+    if kind is Any or not isinstance(kind, type):
+        return True  # a variable for a type
+    if isinstance(value, bool) and kind in (int, float):
+        return False
+    if kind in (list, tuple, collections.abc.Sequence):
+        is_list = isinstance(value, collections.abc.Iterable) and not isinstance(value, str | bytes)
+        elements = typing.get_args(hint)[:1]
+        listed = value if isinstance(value, list | tuple) else ()
+        return is_list and all(_fits(each, kind) for each in listed for kind in elements)
+    return isinstance(value, (kind, *_WIDER.get(kind, ())))
