@@ -226,7 +226,13 @@ def _points(grid: Mapping[str, Any]) -> Iterator[tuple[list[str], dict[str, Any]
 
 
 def _check_distinct(runs: list[Run]) -> None:
-    """Raise RelViTError if two runs have the same name or the same settings."""
+    """Raise RelViTError if two runs have the same name or settings, or a name that no folder can have."""
+    for run in runs:
+        if len(run.name) > 200:
+            raise RelViTError(
+                f"the grid names a run {run.name[:40]}..., {len(run.name)} letters: name its values, such as "
+                "{short: value}"
+            )
     counts = Counter(run.name for run in runs)
     name, count = counts.most_common(1)[0]
     if count > 1:

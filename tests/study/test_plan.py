@@ -98,6 +98,7 @@ def test_values_may_have_names(tmp_path):
         ("causal: {settings: [probes]}", "causal settings .*: Expected a mapping"),
         ("causal: {layers: []}", "causal layers \\[\\]: name at least one"),
         ("preset: quik", "did you mean 'quick'"),
+        (f"grid: {{combinations: {{{'x' * 300}: 32}}}}", "306 letters: name its values"),
         ("disentanglement: {layers: 1}", "unknown key 'layers' in disentanglement: did you mean"),
         (
             "pipeline: {within_pair: [9]}",
