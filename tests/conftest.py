@@ -8,10 +8,13 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach a network
 
 import pytest
+import shapes
 from hub_server.fixture import hub  # noqa: F401  (a fixture for all)
 from tiny import TINY
 
 from hf_relvit.training.config import TrainConfig
+
+shapes.install()  # before tests take functions out of their modules
 
 
 @pytest.fixture

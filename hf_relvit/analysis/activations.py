@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from ..modeling.processing import to_device
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from .choices import Compat
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True, order=True)
@@ -58,8 +61,10 @@ class Site:
 
 
 def capture(
-    model: nn.Module, pixel_values: torch.Tensor, sites: Iterable[Site]
-) -> dict[Site, torch.Tensor]:
+    model: nn.Module,
+    pixel_values: Float[torch.Tensor, "batch 3 height width"],
+    sites: Iterable[Site],
+) -> dict[Site, Float[torch.Tensor, "batch tokens hidden"]]:
     """Residual streams of one forward pass, which ends with the deepest site: later blocks are skipped.
 
     Args:
@@ -92,7 +97,9 @@ def _record(found: dict[Site, torch.Tensor], site: Site, module, args, output) -
     found[site] = output
 
 
-def forward_from(model: nn.Module, site: Site, residual: torch.Tensor) -> torch.Tensor:
+def forward_from(
+    model: nn.Module, site: Site, residual: Float[torch.Tensor, "batch tokens hidden"]
+) -> Float[torch.Tensor, "batch classes"]:
     """Logits of a model whose residual stream at ``site`` is ``residual``; earlier blocks are not computed.
 
     Equal to the last bit to the full forward pass that ``residual`` was captured from, at the same batch size.
@@ -159,13 +166,13 @@ def residuals(
     scenes: SceneTable,
     sites: Sequence[Site],
     *,
-    tokens: torch.Tensor | None = None,
+    tokens: Int[torch.Tensor, "scenes positions"] | None = None,
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder: str | os.PathLike | None = None,
     bf16: bool = False,
     progress: bool = False,
-) -> dict[Site, torch.Tensor]:
+) -> dict[Site, Float[torch.Tensor, "scenes kept hidden"]]:
     """Residual streams of many scenes at many sites, in one forward pass over the scenes.
 
     Args:
@@ -223,7 +230,10 @@ def residuals(
     return cache
 
 
-def at_tokens(residual: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def at_tokens(
+    residual: Float[torch.Tensor, "batch tokens hidden"],
+    tokens: Int[torch.Tensor, "batch positions"],
+) -> Float[torch.Tensor, "batch positions hidden"]:
     """``(batch, q, hidden)``: the positions ``tokens (batch, q)`` of each ``(batch, tokens, hidden)`` sequence."""
     return residual.gather(1, tokens[..., None].expand(-1, -1, residual.shape[-1]))
 

@@ -336,7 +336,7 @@ def align(
 def _shuffled_scores(
     alignment: Alignment,
     captures: PairCaptures,
-    splits: list[str],
+    splits: Sequence[str],
     config: AlignConfig,
     progress: bool,
 ) -> pd.DataFrame:

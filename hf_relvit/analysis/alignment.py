@@ -24,6 +24,7 @@ from .result import Contents, Result
 from .subspaces import interchange, random_rotation
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
     from matplotlib.figure import Figure
 
 
@@ -105,17 +106,17 @@ class Alignment(Result):
         return int(self.mask.sum())
 
     @cached_property
-    def basis(self) -> torch.Tensor:
+    def basis(self) -> Float[torch.Tensor, "size hidden"]:
         """The rows that are read, float32 ``(size, hidden)``; orthonormal unless the alignment is oblique."""
         return self.rotation[self.mask]
 
     @cached_property
-    def rows_written(self) -> torch.Tensor:
+    def rows_written(self) -> Float[torch.Tensor, "k hidden"]:
         """The rows that are written, float32 ``(k, hidden)``."""
         return self.rotation if self.write is None else self.write
 
     @cached_property
-    def write_basis(self) -> torch.Tensor:
+    def write_basis(self) -> Float[torch.Tensor, "size hidden"]:
         """The rows that are written and in the subspace, float32 ``(size, hidden)``."""
         return self.rows_written[self.mask]
 
@@ -138,17 +139,26 @@ class Alignment(Result):
             scale=1.0,
         )
 
-    def encode(self, states: torch.Tensor) -> torch.Tensor:
+    def encode(
+        self, states: Float[torch.Tensor, "*leading hidden"]
+    ) -> Float[torch.Tensor, "*leading size"]:
         """Coordinates in the subspace: ``(..., hidden)`` to ``(..., size)``."""
         return states @ self.basis.T.to(states)
 
-    def swap(self, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    def swap(
+        self,
+        base: Float[torch.Tensor, "*leading hidden"],
+        source: Float[torch.Tensor, "*leading hidden"],
+    ) -> Float[torch.Tensor, "*leading hidden"]:
         """``base`` with the source's coordinates in the subspace, times ``scale``; both ``(..., hidden)``."""
         return interchange(base, source, *self.operator(base.device))
 
     def read(
-        self, checkpoint: Checkpoint, scenes: Pictured | np.ndarray, tokens: torch.Tensor
-    ) -> torch.Tensor:
+        self,
+        checkpoint: Checkpoint,
+        scenes: Pictured | UInt8[np.ndarray, "batch side side 3"],
+        tokens: Int[torch.Tensor, "batch positions"],
+    ) -> Float[torch.Tensor, "batch positions hidden"]:
         """States of source objects: ``(batch, p, hidden)`` at the positions ``tokens (batch, p)``.
 
         Args:
@@ -165,7 +175,10 @@ class Alignment(Result):
         return at_tokens(captured, tokens.to(pixel_values.device))
 
     def attach(
-        self, model: nn.Module, tokens: torch.Tensor, source: torch.Tensor
+        self,
+        model: nn.Module,
+        tokens: Int[torch.Tensor, "batch positions"],
+        source: Float[torch.Tensor, "batch positions hidden"],
     ) -> AbstractContextManager[None]:
         """A context in which forward passes of ``model`` swap the property of one object an image.
 
@@ -198,7 +211,11 @@ class Alignment(Result):
 
     def operator(
         self, device: torch.device
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[
+        Float[torch.Tensor, "k hidden"],
+        Float[torch.Tensor, " k"],
+        Float[torch.Tensor, "k hidden"] | None,
+    ]:
         """What ``interchange.intervene`` takes, on a device: rows to read, their weights, rows to write."""
         weights = self.mask.to(device, self.rotation.dtype) * self.scale
         write = None if self.write is None else self.write.to(device)

@@ -42,6 +42,7 @@ from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
     from matplotlib.figure import Figure
 
 KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
@@ -89,7 +90,7 @@ class AttentionStages(TableResult):
     scores: dict[str, float]
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def grid(self, kind: str) -> np.ndarray:
+    def grid(self, kind: str) -> Float[np.ndarray, "layers heads"]:
         """Means of one kind, float64 ``(layers, heads)``."""
         return attention_grid(self.frame, kind)
 
@@ -188,7 +189,9 @@ def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
     return mass[:, None, None].expand(-1, 1, sizes.shape[1], -1)
 
 
-def attention_shares(mass: torch.Tensor, compat: str) -> torch.Tensor:
+def attention_shares(
+    mass: Float[torch.Tensor, "batch heads objects objects+3"], compat: str
+) -> Float[torch.Tensor, "batch heads 6"]:
     """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
     objects = mass.shape[2]
     pair = mass[:, :, :2]
@@ -232,7 +235,9 @@ def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
     return frame if between else frame.query("kind != 'between_pair'").reset_index(drop=True)
 
 
-def stage_scores(shares: np.ndarray, draws: int = 500, seed: int = 0) -> dict[str, float]:
+def stage_scores(
+    shares: Float[np.ndarray, "images layers heads kinds"], draws: int = 500, seed: int = 0
+) -> dict[str, float]:
     """Perceptual and relational score (named in the paper's captions, never defined there: ours).
 
     Of each layer take the head that looks most within objects and the head that looks most between them (within-pair
@@ -279,7 +284,9 @@ def _scores(mean: np.ndarray) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def attention_maps(checkpoint: Checkpoint, scene: SceneTable) -> np.ndarray:
+def attention_maps(
+    checkpoint: Checkpoint, scene: SceneTable
+) -> Float32[np.ndarray, "layers heads tokens tokens"]:
     """Full attention maps of one scene, for looking at (paper, Figs 21 and 22): float32 ``(layers, heads, S, S)``."""
     model = checkpoint.model
     pixels = checkpoint.pixel_values(scene[[0]])

@@ -40,7 +40,7 @@ def check_counts(config: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise RelViTError(f"{name} {value}: expected at least 1")
         if "scenes" in name or "pairs" in name:
-            check_memory(name, value, SCENE_BYTES)
+            check_memory(name, int(value), SCENE_BYTES)
     layers = getattr(config, "layers", None)
     if layers is not None and (not len(layers) or min(layers) < 0):
         raise RelViTError(f"layers {layers}: name blocks from 0, or leave them out for all")

@@ -16,6 +16,7 @@ from ..statistics import cluster_bootstrap
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.figure import Figure
 
 MINIMUM = 3
@@ -149,7 +150,7 @@ def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig(
     return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=config.seed)})
 
 
-def pearson(points: np.ndarray) -> float:
+def pearson(points: Float[np.ndarray, "points 2"]) -> float:
     """Pearson correlation of points ``(n, 2)``; 0 where one coordinate never changes, as nothing can be seen there."""
     centered = points - points.mean(0)
     spread = np.sqrt((centered**2).sum(0))
@@ -158,7 +159,7 @@ def pearson(points: np.ndarray) -> float:
     return float(np.clip((centered / spread).prod(1).sum(), -1, 1))
 
 
-def spearman(points: np.ndarray) -> float:
+def spearman(points: Float[np.ndarray, "points 2"]) -> float:
     """Spearman correlation: Pearson's, of ranks (ties share their mean rank)."""
     return pearson(stats.rankdata(points, axis=0))
 

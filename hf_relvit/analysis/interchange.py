@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from ..stimuli.counterfactuals import CounterfactualTable
 from ..stimuli.scenes import SceneTable
 from .activations import Site, at_tokens, residuals
 from .subspaces import interchange
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int, Shaped
 
 Control = Literal["wrong_object", "random_tokens"]
 CONTROLS = (None, *get_args(Control))
@@ -38,7 +41,9 @@ class PairResiduals:
     source: dict[Site, torch.Tensor]
     base_tokens: torch.Tensor
 
-    def operands(self, site: Site, control: str | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def operands(
+        self, site: Site, control: str | None = None
+    ) -> tuple[Int[torch.Tensor, "pairs positions"], Float[torch.Tensor, "pairs positions hidden"]]:
         """Where to write, and what to read: tokens int64 ``(n, p)`` of the base, source ``(n, p, hidden)``.
 
         Args:
@@ -74,18 +79,20 @@ class PairResiduals:
         source = {site: states[rows] for site, states in self.source.items()}
         return PairResiduals(self.pairs[rows], base, source, self.base_tokens[rows])
 
-    def source_objects(self, site: Site) -> torch.Tensor:
+    def source_objects(self, site: Site) -> Float[torch.Tensor, "pairs objects positions hidden"]:
         """Tokens of all objects of the sources, ``(n, k, p, hidden)``."""
         return self.source[site][:, :-1]
 
-    def base_objects(self, site: Site) -> torch.Tensor:
+    def base_objects(self, site: Site) -> Float[torch.Tensor, "pairs objects positions hidden"]:
         """Tokens of all objects of the bases, ``(n, k, p, hidden)``."""
         base = self.base[site]
         objects = self.base_tokens[:, :-1]
         states = at_tokens(base, objects.flatten(1).to(base.device))
         return states.unflatten(1, objects.shape[1:])
 
-    def reference_states(self, site: Site, control: str | None = None) -> torch.Tensor:
+    def reference_states(
+        self, site: Site, control: str | None = None
+    ) -> Float[torch.Tensor, "states hidden"]:
         """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
         n, k = self.pairs.base.shape.shape
         rows = np.arange(n)
@@ -166,13 +173,13 @@ def _with_background(scenes: SceneTable, rng: np.random.Generator) -> np.ndarray
 
 
 def intervene(
-    residual: torch.Tensor,
-    tokens: torch.Tensor,
-    source: torch.Tensor,
-    rotation: torch.Tensor,
-    mask: torch.Tensor,
-    write: torch.Tensor | None = None,
-) -> torch.Tensor:
+    residual: Float[torch.Tensor, "batch tokens hidden"],
+    tokens: Int[torch.Tensor, "batch positions"],
+    source: Float[torch.Tensor, "batch positions hidden"],
+    rotation: Float[torch.Tensor, "k hidden"],
+    mask: Shaped[torch.Tensor, " k"],
+    write: Float[torch.Tensor, "k hidden"] | None = None,
+) -> Float[torch.Tensor, "batch tokens hidden"]:
     """The residual stream ``(batch, tokens, hidden)`` after an interchange at some of its positions.
 
     Args:
@@ -186,7 +193,10 @@ def intervene(
     return residual.scatter(1, tokens[..., None].expand_as(swapped), swapped)
 
 
-def mahalanobis_divergence(states: torch.Tensor, reference: torch.Tensor) -> np.ndarray:
+def mahalanobis_divergence(
+    states: Float[torch.Tensor, "n positions hidden"],
+    reference: Float[torch.Tensor, "states hidden"],
+) -> Float64[np.ndarray, " n"]:
     """Squared Mahalanobis distance of states from a natural distribution, mean over tokens: float64 ``(n,)``.
 
     Dimensions are standardized first; the covariance is Ledoit and Wolf's, which few states suffice for. Computed on
@@ -205,7 +215,10 @@ def mahalanobis_divergence(states: torch.Tensor, reference: torch.Tensor) -> np.
     return distance.unflatten(0, states.shape[:2]).mean(1).cpu().numpy()
 
 
-def earth_movers_distance(states: torch.Tensor, reference: torch.Tensor) -> float:
+def earth_movers_distance(
+    states: Float[torch.Tensor, "n positions hidden"],
+    reference: Float[torch.Tensor, "states hidden"],
+) -> float:
     """How far states must be moved to become natural ones, in the unit of Grant et al. (arXiv 2511.04638).
 
     Each set is standardized by itself, as in their code; half the mean squared length of the shortest moves, over the

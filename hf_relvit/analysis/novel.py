@@ -37,6 +37,7 @@ from .interchange import intervene
 from .result import TableResult
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Int
     from matplotlib.figure import Figure
 
 Vectors = Literal["known", "added", "interpolated", "sampled", "random"]
@@ -329,8 +330,12 @@ def _draw(values: np.ndarray, n: int, config: NovelConfig) -> tuple[torch.Tensor
 
 
 def novel_vectors(
-    known: torch.Tensor, method: str, drawn: torch.Tensor, noise: torch.Tensor, second: torch.Tensor
-) -> torch.Tensor:
+    known: Float[torch.Tensor, "bank tokens size"],
+    method: str,
+    drawn: Int[torch.Tensor, "batch 2 2"],
+    noise: Float[torch.Tensor, "batch 2 size"],
+    second: Int[torch.Tensor, " batch"],
+) -> Float[torch.Tensor, "batch 2*tokens size"]:
     """Coordinates to inject at all tokens of both objects: ``(batch, 2 * tokens, size)``.
 
     Args:

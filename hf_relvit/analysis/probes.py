@@ -40,6 +40,7 @@ from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int, Integer, Shaped
     from matplotlib.figure import Figure
 
 Target = Literal["judgement", "shape", "color", "object", "same_object"]
@@ -128,7 +129,9 @@ class Probes(TableResult):
     def layers(self) -> list[int]:
         return sorted(self.frame["layer"].unique().tolist())
 
-    def directions(self, layer: int, condition: str = "trained") -> torch.Tensor:
+    def directions(
+        self, layer: int, condition: str = "trained"
+    ) -> Float[torch.Tensor, "classes tokens hidden"]:
         """Weight rows of a linear probe, one per class, token by token: float32 ``(classes, tokens, hidden)``.
 
         Raises:
@@ -141,7 +144,7 @@ class Probes(TableResult):
             )
         return self.weights[key].unflatten(1, (self.facts["tokens"], self.facts["hidden_size"]))
 
-    def pushes(self, layer: int) -> dict[str, torch.Tensor]:
+    def pushes(self, layer: int) -> dict[str, Float[torch.Tensor, "2 tokens hidden"]]:
         """What each condition of steering adds, by relation: float32 ``(2, tokens, hidden)`` each.
 
         "flip" and "agree" are the trained rows; "shuffled" the control's, lengthened to the same norm.
@@ -391,7 +394,10 @@ def _properties(scenes: SceneTable) -> dict[str, np.ndarray]:
     return {"shape": shape, "color": color, "object": shape * colors + color}
 
 
-def unit_inputs(states: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
+def unit_inputs(
+    states: Shaped[torch.Tensor, "scenes tokens hidden"],
+    positions: Int[np.ndarray, "scenes units positions"],
+) -> Float32[torch.Tensor, "inputs features"]:
     """``(n * units, tokens * hidden)`` float32."""
     n, count, _ = positions.shape
     rows = torch.from_numpy(positions).reshape(n, -1, 1)
@@ -399,7 +405,9 @@ def unit_inputs(states: torch.Tensor, positions: np.ndarray) -> torch.Tensor:
     return states.gather(1, rows).float().reshape(n * count, -1)
 
 
-def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor:
+def scores(
+    inputs: Float[torch.Tensor, "n features"], probe: dict[str, Float[torch.Tensor, " ..."]]
+) -> Float[torch.Tensor, "2 n classes"]:
     """Logits of both conditions, ``(2, n, classes)``."""
     logits = torch.einsum("ni,sci->snc", inputs, probe["weight"]) + probe["bias"][:, None]
     if "form" in probe:
@@ -412,8 +420,11 @@ def scores(inputs: torch.Tensor, probe: dict[str, torch.Tensor]) -> torch.Tensor
 
 
 def fit(
-    inputs: torch.Tensor, labels: torch.Tensor, classes: int, config: ProbeConfig
-) -> dict[str, torch.Tensor]:
+    inputs: Float[torch.Tensor, "n features"],
+    labels: Int[torch.Tensor, "2 n"],
+    classes: int,
+    config: ProbeConfig,
+) -> dict[str, Float[torch.Tensor, "2 ..."]]:
     """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
     generator = torch.Generator().manual_seed(config.seed)
     device = inputs.device
@@ -461,7 +472,7 @@ def _batches(
         yield from order.split(config.batch_size)
 
 
-def shuffle(labels: np.ndarray, seed: int) -> np.ndarray:
+def shuffle(labels: Integer[np.ndarray, " n"], seed: int) -> Integer[np.ndarray, " n"]:
     """The labels in an order that says as good as nothing about the true ones: int64 ``(n,)``.
 
     Within each true class the labels are as frequent as over all (to within a few). A plain permutation leaves chance

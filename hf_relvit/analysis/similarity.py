@@ -29,6 +29,7 @@ from .choices import check_counts
 from .result import TableResult
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
     from matplotlib.figure import Figure
 
 
@@ -110,7 +111,7 @@ def measure_similarity(
 @torch.inference_mode()
 def object_similarity(
     checkpoint: Checkpoint, pairs: PhotoPairs, *, batch_size: int = 64, progress: bool = False
-) -> np.ndarray:
+) -> Float32[np.ndarray, "pairs states"]:
     """Cosine of the two objects' mean tokens, float32 ``(n, layers + 1)``, the embeddings first.
 
     Args:
@@ -141,7 +142,9 @@ def object_similarity(
     return np.concatenate(parts)
 
 
-def object_mean(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def object_mean(
+    hidden: Float[torch.Tensor, "batch tokens hidden"], tokens: Int[torch.Tensor, "batch positions"]
+) -> Float[torch.Tensor, "batch hidden"]:
     """Mean of some tokens of each image: ``(batch, tokens, hidden)``, indices ``(batch, p)``, -1 ignored."""
     there = (tokens >= 0).to(hidden.dtype)[..., None]
     picked = hidden.gather(1, tokens.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -5,10 +5,13 @@ A subspace is a pair ``(rotation, mask)``: orthonormal rows ``(k, hidden)``, and
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
 
 Learned = Literal["das", "identity", "low_rank", "boundless", "oblique"]
 Baseline = Literal["pca", "mean_difference", "random_subspace", "full_swap"]
@@ -25,12 +28,12 @@ START_LOGIT = 1.0
 
 
 def interchange(
-    base: torch.Tensor,
-    source: torch.Tensor,
-    rotation: torch.Tensor,
-    mask: torch.Tensor,
-    write: torch.Tensor | None = None,
-) -> torch.Tensor:
+    base: Float[torch.Tensor, "*leading hidden"],
+    source: Float[torch.Tensor, "*leading hidden"],
+    rotation: Float[torch.Tensor, "k hidden"],
+    mask: Shaped[torch.Tensor, " k"],
+    write: Float[torch.Tensor, "k hidden"] | None = None,
+) -> Float[torch.Tensor, "*leading hidden"]:
     """``R^T[(1 - m) R b + m R s]``, the intervention of the paper (section 5), for all tokens as one product.
 
     Written as ``b + R^T[m R (s - b)]``, it leaves ``b`` alone to the last bit where ``s`` equals it, and needs no
@@ -105,7 +108,7 @@ class LearnedSubspace(nn.Module):
         if method == "boundless":
             self.boundary = nn.Parameter(torch.tensor(0.5))  # as a share of the directions
 
-    def rotation(self) -> torch.Tensor:
+    def rotation(self) -> Float[torch.Tensor, "k hidden"]:
         """The rows that are read, ``(k, hidden)``. Costly: evaluate it once a step."""
         if self.method == "low_rank":
             return torch.linalg.qr(self.frame).Q.T
@@ -120,11 +123,11 @@ class LearnedSubspace(nn.Module):
         ).inverse  # never singular; inv would check
         return self.get_buffer("start") @ (2 * inverse - identity)
 
-    def written(self) -> torch.Tensor | None:
+    def written(self) -> Float[torch.Tensor, "k hidden"] | None:
         """The rows that are written, ``(k, hidden)``; None where those that are read are."""
         return self.write if self.method == "oblique" else None
 
-    def mask(self, temperature: float) -> torch.Tensor:
+    def mask(self, temperature: float) -> Float[torch.Tensor, " k"]:
         """Soft mask ``(k,)`` in 0..1, harder with lower temperature."""
         if self.method == "low_rank":
             return self.frame.new_ones(self.frame.shape[1])
@@ -137,7 +140,7 @@ class LearnedSubspace(nn.Module):
         return torch.sigmoid(self.logits / temperature)
 
     @torch.no_grad()
-    def hard(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def hard(self) -> tuple[Float[torch.Tensor, "k hidden"], Bool[torch.Tensor, " k"]]:
         """Rotation, and the mask in the limit of temperature 0, bool ``(k,)``: what is evaluated; both on the CPU."""
         if self.method in ("low_rank", "oblique"):
             mask = self.mask(1.0)
@@ -165,7 +168,9 @@ def _completed(rows: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows, directions])
 
 
-def random_rotation(k: int, width: int, generator: torch.Generator) -> torch.Tensor:
+def random_rotation(
+    k: int, width: int, generator: torch.Generator
+) -> Float[torch.Tensor, "k hidden"]:
     """``k`` random orthonormal rows ``(k, width)``."""
     q, r = torch.linalg.qr(torch.randn(width, k, generator=generator))
     return (q * r.diagonal().sign()).T.contiguous()
@@ -173,11 +178,11 @@ def random_rotation(k: int, width: int, generator: torch.Generator) -> torch.Ten
 
 def baseline_subspace(
     method: str,
-    states: torch.Tensor,
-    values: torch.Tensor,
+    states: Float[torch.Tensor, "n hidden"],
+    values: Int[torch.Tensor, " n"],
     size: int | None,
     generator: torch.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Float[torch.Tensor, "k hidden"], Bool[torch.Tensor, " k"]]:
     """A subspace without training.
 
     "pca": the directions of largest variance of object states. "mean_difference": the directions in which the mean

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from ..errors import RelViTError
 from ..measurements import Measurement, exceeds_controls
 from ..stimuli.counterfactuals import CounterfactualTable
 from .alignment import Alignment
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Unmapped = Literal["position", "jitter", "noise", "other_object"]
 """What no alignment of a shape or color may carry; the background is the control "random_tokens"."""
@@ -162,7 +165,7 @@ def _excess(row: dict[str, Any], name: str, control: str) -> dict[str, float]:
     }
 
 
-def principal_angles(first: Alignment, second: Alignment) -> np.ndarray:
+def principal_angles(first: Alignment, second: Alignment) -> Float[np.ndarray, " angles"]:
     """Angles between the subspaces that two alignments write, degrees, the smallest first: ``(smaller size,)``.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from datasets import DatasetInfo
@@ -78,7 +79,7 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
         sheet=SHEET,
         task=TASKS.get(name),
     )
-    card = DatasetCard(text)
+    card: Any = DatasetCard(text)
     card.data["size_categories"] = [
         _size(sum(split["rows"] for m in manifests for split in m["splits"]))
     ]

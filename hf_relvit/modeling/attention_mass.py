@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from ..errors import RelViTError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, Shaped
 
 ATTENTION = "relvit"
 """The name for ``model.set_attn_implementation``."""
@@ -134,7 +137,9 @@ _active = _shared_context()
 
 @contextmanager
 def record_object_attention(
-    tokens: torch.Tensor, prefix_tokens: int, layers: Iterable[int] | None = None
+    tokens: Int[torch.Tensor, "batch objects tokens"],
+    prefix_tokens: int,
+    layers: Iterable[int] | None = None,
 ) -> Iterator[ObjectAttention]:
     """Record the attention of object tokens during one forward pass of any model that runs ``"relvit"`` attention.
 
@@ -176,14 +181,14 @@ class _Activate:
 
 def relvit_attention(
     module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Float[torch.Tensor, "batch heads tokens head_dim"],
+    key: Float[torch.Tensor, "batch heads tokens head_dim"],
+    value: Float[torch.Tensor, "batch heads tokens head_dim"],
+    attention_mask: Shaped[torch.Tensor, " ..."] | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs,
-) -> tuple[torch.Tensor, None]:
+) -> tuple[Float[torch.Tensor, "batch tokens heads head_dim"], None]:
     """Attention as in ``"sdpa"``; inside ``record_object_attention`` it also measures the object rows.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
 RANDOM_SEED = 0x7E11
 """Of the random-weights baseline. It differs from every training seed: otherwise the baseline of a model trained from
 scratch would be its own initialization."""
@@ -46,6 +49,7 @@ _WEIGHTS = (
 )
 
 
+@runtime_checkable
 class Pictured(Protocol):
     """Scenes that can be shown to a model: ``SceneTable`` and ``PhotoPairs``."""
 
@@ -54,7 +58,7 @@ class Pictured(Protocol):
 
     def __len__(self) -> int: ...
 
-    def pixels(self) -> np.ndarray: ...
+    def pixels(self) -> UInt8[np.ndarray, "batch height width 3"]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +234,9 @@ class Checkpoint:
         if scenes is not None and scenes.geometry is not None:
             self.geometry.check(scenes.geometry)
 
-    def pixel_values(self, pictures: Pictured | np.ndarray) -> torch.Tensor:
+    def pixel_values(
+        self, pictures: Pictured | UInt8[np.ndarray, "batch side side 3"]
+    ) -> Float[torch.Tensor, "batch 3 side side"]:
         """What the model takes, ``(batch, 3, side, side)`` in its dtype on its device.
 
         Args:

@@ -182,7 +182,11 @@ class RelViTConfig(PreTrainedConfig):
 
 
 def as_remote_code(code: str) -> str:
-    """Source code of this package for a folder that holds all of it: imports from above become imports from beside."""
+    """Source code of this package for a folder that holds all of it: imports from above become imports from beside.
+
+    Imports for type checkers are left out: transformers would ask users to install their packages.
+    """
+    code = re.sub(r"^if TYPE_CHECKING:\n(?: +.*\n|\n(?= ))+", "", code, flags=re.MULTILINE)
     return re.sub(r"^from \.\.(\w+) import", r"from .\1 import", code, flags=re.MULTILINE)
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
 from ..errors import RelViTError
 from .loss_config import Disentanglement, Pipeline
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 class DisentanglementHeads(nn.Module):
@@ -26,8 +31,12 @@ class DisentanglementHeads(nn.Module):
             self.color = nn.Linear(hidden_size - half, spec.n_colors)
 
     def forward(
-        self, hidden: torch.Tensor, tokens: torch.Tensor, shape: torch.Tensor, color: torch.Tensor
-    ) -> torch.Tensor:
+        self,
+        hidden: Float[torch.Tensor, "batch sequence hidden"],
+        tokens: Int[torch.Tensor, "batch objects tokens"],
+        shape: Int[torch.Tensor, "batch objects"],
+        color: Int[torch.Tensor, "batch objects"],
+    ) -> Float[torch.Tensor, ""]:
         """Cross-entropy, mean over object tokens; shape and color added.
 
         Args:
@@ -71,8 +80,10 @@ def _cross_entropy(
 
 
 def pipeline_loss(
-    mass: list[torch.Tensor | None], spec: Pipeline, epoch: float | None = None
-) -> torch.Tensor:
+    mass: list[Float[torch.Tensor, "batch heads objects objects+3"] | None],
+    spec: Pipeline,
+    epoch: float | None = None,
+) -> Float[torch.Tensor, ""]:
     """Mean of -log(score) over the listed blocks, heads and images (paper, section on failure modes).
 
     The score of a stage is the share of an object's attention that goes to its target, averaged over objects:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -33,6 +33,9 @@ from .loss_config import Disentanglement, Pipeline
 from .losses import DisentanglementHeads, pipeline_loss
 from .plain import from_plain, to_plain
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Integer
+
 logger = logging.get_logger(__name__)
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
 
@@ -54,8 +57,8 @@ class RelViTOutput(ModelOutput):
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor, " ..."] | None = None
+    attentions: tuple[torch.Tensor, " ..."] | None = None
     task_loss: torch.Tensor | None = None
     disentanglement_loss: torch.Tensor | None = None
     pipeline_loss: torch.Tensor | None = None
@@ -300,7 +303,7 @@ class RelViTModel(RelViTPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: Float[torch.Tensor, "batch 3 side side"],
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         interpolate_pos_encoding: bool | None = None,
@@ -353,11 +356,11 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        patches: torch.Tensor | None = None,
-        shape: torch.Tensor | None = None,
-        color: torch.Tensor | None = None,
+        pixel_values: Float[torch.Tensor, "batch 3 side side"],
+        labels: Integer[torch.Tensor, " batch"] | None = None,
+        patches: Integer[torch.Tensor, "batch objects tokens"] | None = None,
+        shape: Integer[torch.Tensor, "batch objects"] | None = None,
+        color: Integer[torch.Tensor, "batch objects"] | None = None,
         epoch: float | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from transformers import AutoImageProcessor
 
 from ..errors import RelViTError
 from .checkpoint_errors import as_relvit_error, without_messages
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Shaped, UInt8
 
 
 class PixelProcessor:
@@ -45,8 +48,10 @@ class PixelProcessor:
         self._tables: dict[torch.device, torch.Tensor] = {}
 
     def __call__(
-        self, images: np.ndarray | torch.Tensor, device: torch.device | str | None = None
-    ) -> torch.Tensor:
+        self,
+        images: UInt8[np.ndarray, "batch side side 3"] | UInt8[torch.Tensor, "batch side side 3"],
+        device: torch.device | str | None = None,
+    ) -> Float32[torch.Tensor, "batch 3 side side"]:
         """Normalize uint8 ``(batch, side, side, 3)`` to float32 ``(batch, 3, side, side)``.
 
         Args:
@@ -85,7 +90,9 @@ class PixelProcessor:
         self.image_processor.save_pretrained(folder, **kwargs)
 
 
-def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
+def to_device(
+    values: Shaped[np.ndarray, "*shape"] | Shaped[torch.Tensor, "*shape"], device: torch.device
+) -> Shaped[torch.Tensor, "*shape"]:
     """A tensor on the device. To a GPU it goes from pinned memory, so that the host does not wait for the device."""
     tensor = torch.as_tensor(values)
     if device.type != "cuda" or tensor.is_cuda:

@@ -56,8 +56,8 @@ class TidyTrainer(FrugalTrainer):
         steps = [step for step in self._saved_steps if step != now]
         return [step for step in steps if self._checkpoint(step).is_dir()]
 
-    def _finalize_training(self, *args):
-        output = super()._finalize_training(*args)
+    def _finalize_training(self, trial, num_train_samples, start_time):
+        output = super()._finalize_training(trial, num_train_samples, start_time)
         best = self._best_step()
         if self.args.should_save and best is not None and self.checkpoints_kept == 1:
             self._keep({best}, 1)
@@ -73,7 +73,7 @@ class TidyTrainer(FrugalTrainer):
             remove_noted(self._checkpoint(step))
 
     def _checkpoint(self, step: int) -> Path:
-        return Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        return Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
     def _best_step(self) -> int | None:
         best = self.state.best_model_checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 
@@ -85,11 +86,10 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
         self.objects = (
             Library.from_folder(given["masks"]) if "masks" in given else Library.default()
         )
-        wanted = dataclasses.replace(self.builder_configs[name], **given)
+        presets: Any = self.builder_configs
+        wanted = dataclasses.replace(presets[name], **given)
         check_size(wanted.size)
-        shipped = wanted == self.builder_configs["tiny"] and shipped_rows(
-            str(VERSION), self.objects
-        )
+        shipped = wanted == presets["tiny"] and shipped_rows(str(VERSION), self.objects)
         if not shipped:
             given["variant"] = choose_variant(wanted.variant)
         super().__init__(
@@ -113,7 +113,7 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
             RelViTError: see ``Farm.run``.
         """
         self.farm = Farm(self.job, stash)
-        self.farm.run(processes, self.indices("test"), self.objects.fingerprint(), self.hash)
+        self.farm.run(processes, self.indices("test"), self.objects.fingerprint(), str(self.hash))
 
     def _info(self) -> datasets.DatasetInfo:
         names = list(self.objects.names)
