@@ -79,7 +79,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config: RelViTConfig):
         config.check_readout()  # keywords of from_pretrained change a configuration that was checked before
-        check_labels(config.id2label)
+        check_labels(config.id2label or {})
         if config._attn_implementation is None:
             config._attn_implementation = ATTENTION
         super().__init__(config)
