@@ -14,16 +14,26 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import machine
 import pandas as pd
+from matplotlib.figure import Figure
 
 from hf_relvit.analysis.align import AlignConfig, PairCaptures, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import fit_alignment, score_alignment
-from hf_relvit.analysis.validity import validity_table
+from hf_relvit.analysis.validity import read_write_angles, validity_table
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
 
+AUTHORS = {
+    "shape": (.623, .830, .936, .918, .641, .244, .128, .076, .019, .011, .007, .007),
+    "color": (.706, .895, .918, .853, .437, .289, .136, .099, .021, .007, .006, .006),
+}  # fmt: skip
+"""CLIP ViT-B/16, discrimination, 256 combinations: result files of the paper's repository."""
+CONTROLS = {
+    "wrong_object": "wrong object",
+    "shuffled_labels": "shuffled labels",
+    "random_weights": "random weights",
+}
 MIDDLE = (2, 3, 1, 4, 0, 5)
 VARIABLES = ("position", "jitter", "noise", "other_object")
 
@@ -101,9 +111,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=64, help="test pairs")
     parser.add_argument("--scenes", type=int, default=512, help="to fit on")
     parser.add_argument("--held-out", type=int, default=32, help="pairs that choose the scale")
+    parser.add_argument("--scale", type=float, help="of every swap, instead of a choice")
     options = parser.parse_args()
     config = AlignConfig(
         method="closed_form",
+        scale=options.scale,
         pairs=options.held_out,
         test_pairs=options.pairs,
         scenes=options.scenes,
@@ -142,7 +154,46 @@ def collect(out: Path) -> None:
     scores.to_csv(out / "scores.csv", index=False, float_format="%.4f")
     table = validity_table(scores).sort_values(["property", "layer"])
     table.to_csv(out / "validity.csv", index=False, float_format="%.4f")
-    machine.write("clip_alignments", [{"seconds": sum(f.seconds.iloc[0] for f in frames)}])
+    angles = []
+    for file in sorted(out.glob("*/alignment.json")):
+        alignment = Alignment.load(file.parent)
+        between = read_write_angles(alignment)
+        angles.append(
+            {
+                "property": alignment.property,
+                "layer": alignment.site.layer,
+                "size": alignment.size,
+                "smallest": between[0],
+                "mean": between.mean(),
+                "largest": between[-1],
+            }
+        )
+    frame = pd.DataFrame(angles).sort_values(["property", "layer"])
+    frame.to_csv(out / "angles.csv", index=False, float_format="%.1f")
+    draw(table, frame, out / "profile.png")
+
+
+def draw(table: pd.DataFrame, angles: pd.DataFrame, file: Path) -> None:
+    """Swaps by layer beside the authors' search, and the angle between what is read and what is written."""
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, prop in zip(axes, PROPERTIES):
+        rows = table[table.property == prop]
+        spread = [rows.cause - rows.cause_low, rows.cause_high - rows.cause]
+        axis.errorbar(rows.layer, rows.cause, spread, fmt="o-", label="closed form")
+        axis.plot(range(12), AUTHORS[prop], "s--", color="black", label="authors' DAS, 640 steps")
+        for name, words in CONTROLS.items():
+            axis.plot(rows.layer, rows[name], "v:", ms=4, label=words)
+        axis.set(title=prop, xlabel="layer", ylim=(-0.03, 1.03), xticks=range(12))
+        axes[2].plot(
+            *angles[angles.property == prop][["layer", "mean"]].to_numpy().T, "o-", label=prop
+        )
+    axes[0].set_ylabel("share of pairs with the new answer")
+    axes[0].legend(fontsize=7)
+    axes[2].set(title="read and written directions", xlabel="layer", xticks=range(12))
+    axes[2].set(ylabel="mean principal angle, degrees", ylim=(0, 90))
+    axes[2].legend(fontsize=8)
+    figure.savefig(file, dpi=110)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "validity": (
             "agreement",
             "principal_angles",
+            "read_write_angles",
             "unmapped_pairs",
             "validity_table",
         ),

@@ -38,7 +38,7 @@ _PARTS = {
     "other_object": {"score": "unmapped", "control": "other_object"},
 }
 """Column of the table -> rows of the scores that it is read from."""
-Verdict = Literal["carries", "in part", "no"]
+Verdict = Literal["carries", "in part", "no", "not measured"]
 UNNATURAL = 10.0
 """Mahalanobis distance of edited states, in that of unedited ones, from which on an alignment may be an illusion: it
 works through directions that the network never uses (Makelov et al., arXiv 2311.17030). Our choice."""
@@ -118,10 +118,11 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
 def verdict(scores: pd.DataFrame) -> Verdict:
     """What an alignment may be said to be, by one rule; our choice.
 
-    "no": the cause is not above all of its controls and doing nothing (``measurements.exceeds_controls``).
-    "carries": it is, and more than half of the answers follow in either direction, more than half of those that doing
-    nothing gives right stay when the other property or an unmapped variable changes, and edited states are less than
-    UNNATURAL times as far from natural ones as unedited ones. "in part": anything between.
+    "not measured": no wrong object, no random weights or no isolate score. "no": the cause is not above all of its
+    controls and doing nothing (``measurements.exceeds_controls``). "carries": it is, and more than half of the answers
+    follow in either direction, more than half of those that doing nothing gives right stay when the other property or
+    an unmapped variable changes, and edited states are less than UNNATURAL times as far from natural ones as unedited
+    ones. "in part": anything between.
     Networks with known mechanisms test it: tests/analysis/test_planted.py.
 
     Args:
@@ -131,6 +132,9 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     effect = _only(whole, _PARTS["cause"])
     names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights")
     controls = pd.concat([_only(whole, _PARTS[name]) for name in names])
+    needed = ("wrong_object", "random_weights", "isolate")
+    if not all(len(_only(whole, _PARTS[name])) for name in needed):
+        return "not measured"
     measured = [Measurement.from_row(row, "") for _, row in effect.iterrows()]
     limits = [Measurement.from_row(row, "") for _, row in controls.iterrows()]
     if not measured or not exceeds_controls(measured[0], limits):
@@ -176,7 +180,17 @@ def principal_angles(first: Alignment, second: Alignment) -> Float[np.ndarray, "
             f"{first.size} directions of width {first.width}, {second.size} of width {second.width}: expected at "
             "least one each, of the same width"
         )
-    bases = [torch.linalg.qr(each.write_basis.double().T).Q for each in (first, second)]
+    return _angles(first.write_basis, second.write_basis)
+
+
+def read_write_angles(alignment: Alignment) -> np.ndarray:
+    """Angles between the subspaces that an alignment reads and writes, degrees ``(size,)``; 0 for orthogonal ones."""
+    return _angles(alignment.basis, alignment.write_basis)
+
+
+def _angles(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
+    """Between the spans of rows."""
+    bases = [torch.linalg.qr(rows.double().T).Q for rows in (first, second)]
     cosines = torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)
     return torch.rad2deg(torch.acos(cosines)).numpy()
 

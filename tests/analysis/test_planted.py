@@ -91,3 +91,11 @@ def test_the_illusion_passes_every_control_but_naturalness():
     assert row.wrong_object == row.random_tokens == 0 and row.isolate == 1
     found = validity_table(scores("what the illusion hides")).iloc[0]
     assert row.divergence > 20 * found.divergence
+
+
+def test_nothing_is_said_where_a_control_was_not_measured():
+    frame = scores("a subspace that is read")
+    for missing in ("wrong_object", "random weights", "isolate"):
+        gone = (frame.control == missing) | (frame.score == missing)
+        gone |= (frame.weights == "random") & (missing == "random weights")
+        assert validity_table(frame[~gone]).verdict.tolist() == ["not measured"]

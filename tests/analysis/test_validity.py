@@ -13,7 +13,12 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
 from hf_relvit.analysis.interchange import earth_movers_distance, pair_residuals
 from hf_relvit.analysis.subspaces import random_rotation
-from hf_relvit.analysis.validity import agreement, principal_angles, unmapped_pairs
+from hf_relvit.analysis.validity import (
+    agreement,
+    principal_angles,
+    read_write_angles,
+    unmapped_pairs,
+)
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -143,6 +148,14 @@ def test_angles_between_subspaces():
     assert table.layer.tolist() == [0] and table.seeds.tolist() == [3]
     with pytest.raises(RelViTError, match="3 directions of width 12, 3 of width 16: expected"):
         principal_angles(one, alignment(0, width=16))
+
+
+def test_orthogonal_alignments_read_what_they_write_and_oblique_ones_do_not():
+    one = alignment(0)
+    assert read_write_angles(one).max() < 1e-3
+    whole = alignment(1, size=12).rotation
+    leaning = dataclasses.replace(one, rotation=whole[:3] + whole[3:6], write=whole[:3])
+    assert read_write_angles(leaning) == pytest.approx([45, 45, 45], abs=1e-3)
 
 
 def test_captures_in_bfloat16_are_close_and_stay_in_float32():
