@@ -33,10 +33,10 @@ COLUMNS: dict[str, Range | str] = {
     **dict.fromkeys(("property", "split", "score", "control", "condition", "weights"), TEXT),
     **dict.fromkeys(("baseline", "method", "target", "form", "kind", "pair"), TEXT),
     **dict.fromkeys(("accuracy", "base_accuracy", "train_accuracy", "floor", "auc"), SHARE),
-    **dict.fromkeys(("ci_low", "ci_high"), Range("numbers from -1 to 1", -1, 1)),
+    # Normal and Student's intervals of a share may reach beyond 0 and 1.
+    **dict.fromkeys(("ci_low", "ci_high", "alpha"), Range("numbers", -np.inf)),
     **dict.fromkeys(("head", "n", "draws", "size"), COUNT),
     "layer": LAYER,
-    "alpha": Range("numbers", -np.inf),
 }
 """What the columns hold that readings look up, by name: a name means the same in all of our tables."""
 
