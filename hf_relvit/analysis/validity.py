@@ -183,7 +183,7 @@ def principal_angles(first: Alignment, second: Alignment) -> Float[np.ndarray, "
     return _angles(first.write_basis, second.write_basis)
 
 
-def read_write_angles(alignment: Alignment) -> np.ndarray:
+def read_write_angles(alignment: Alignment) -> Float[np.ndarray, " angles"]:
     """Angles between the subspaces that an alignment reads and writes, degrees ``(size,)``; 0 for orthogonal ones."""
     return _angles(alignment.basis, alignment.write_basis)
 

@@ -39,9 +39,8 @@ def das(model, processor, n):
     data = pair_residuals(Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH)
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
-    _learn(
-        model, data, SITE, subspace, DASConfig(epochs=2, batch_size=BATCH), torch.Generator(), False
-    )
+    config = DASConfig(epochs=2, batch_size=BATCH)
+    list(_learn(model, data, SITE, subspace, config, 1.0, torch.Generator(), False))
 
 
 def score(model, processor, n):

@@ -51,7 +51,7 @@ def test_options_override_settings_which_override_the_preset():
         ("seed: -1", "seed -1: expected int >= 0"),
         ("seed: 4294967296", "expected int <= 4294967295"),
         ("n_eval: 33", "33 scenes cannot be balanced"),
-        ("eval_splits: validation", "expected array, got str"),
+        ("eval_splits: validation", "expected one of train, validation"),
         ("backbone: 3", "backbone 3: expected str"),
         ("geometry: huge", "unknown geometry 'huge'"),
         ("task: rmts2", "unknown task 'rmts2'"),

@@ -75,9 +75,9 @@ def test_gray_pictures_are_pictures(checkpoint, published):
 
 
 REFUSED = {
-    "no label": (lambda data: data.remove_columns("label"), "expected one of labels"),
-    "no image": (lambda data: data.rename_column("image", "img"), "expected a column 'image'"),
-    "no rows": (lambda data: data.select([]), "no scenes in 'x': expected at least one"),
+    "no label": (lambda data: data.remove_columns("label"), "expected one called label or labels"),
+    "no image": (lambda data: data.rename_column("image", "img"), "expected one called image"),
+    "no rows": (lambda data: data.select([]), "'x' holds no scenes: expected at least one"),
     "other size": (
         lambda data: Dataset.from_dict({"image": [Picture.new("RGB", (96, 64))], "label": [1]}),
         "image of row 0 is 96 x 64 pixels for a model of 64 x 64",
