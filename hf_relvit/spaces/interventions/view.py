@@ -61,7 +61,8 @@ class _Page(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, *rest, **options)
         except Exception as error:
             if isinstance(error, gr.Error):
-                error.print_exception = False
+                told: Any = error
+                told.print_exception = False
                 raise
             raise gr.Error(_ODD_VALUES, print_exception=False) from error
 
