@@ -33,8 +33,9 @@ COLUMNS: dict[str, Range | str] = {
     **dict.fromkeys(("property", "split", "score", "control", "condition", "weights"), TEXT),
     **dict.fromkeys(("baseline", "method", "target", "form", "kind", "pair"), TEXT),
     **dict.fromkeys(("accuracy", "base_accuracy", "train_accuracy", "floor", "auc"), SHARE),
-    # Normal and Student's intervals of a share may reach beyond 0 and 1.
-    **dict.fromkeys(("ci_low", "ci_high", "alpha"), Range("numbers", -np.inf)),
+    # Normal intervals of a share may reach a little beyond 0 and 1, and differences lie from -1.
+    **dict.fromkeys(("ci_low", "ci_high"), Range("numbers from -1.25 to 1.25", -1.25, 1.25)),
+    "alpha": Range("numbers", -np.inf),
     **dict.fromkeys(("head", "n", "draws", "size"), COUNT),
     "layer": LAYER,
 }
