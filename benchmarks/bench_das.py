@@ -28,8 +28,9 @@ from torch.nn.utils import parametrize
 from transformers import ViTConfig, get_linear_schedule_with_warmup
 
 from hf_relvit.analysis.activations import Site, forward_from
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification

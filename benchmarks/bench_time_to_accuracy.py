@@ -17,7 +17,8 @@ import machine
 import numpy as np
 
 from hf_relvit.analysis.align import PairCaptures
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import PROPERTIES

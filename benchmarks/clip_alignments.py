@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from hf_relvit.analysis.align import AlignConfig, PairCaptures, align
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import fit_alignment, score_alignment
+from hf_relvit.analysis.das import fit_alignment
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.validity import read_write_angles, validity_table
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import PROPERTIES

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny import TINY
+from walk import snapshot, strangers
 
 import hf_relvit
 from hf_relvit.analysis.probes import Probes
@@ -35,18 +36,6 @@ NEVER_EXIST = 4_194_304 + 7  # beyond the largest process id
 def tiny_model() -> RelViTForImageClassification:
     backbone = {**vit(2, 32, 2), "image_size": 64, "patch_size": 8}
     return RelViTForImageClassification(RelViTConfig(backbone_config=backbone))
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def strangers(folder: Path, names: list[str]) -> dict[str, bytes]:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"mine: {name}".encode())
-    return snapshot(folder)
 
 
 def test_only_one_module_removes_and_renames():

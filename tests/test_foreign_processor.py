@@ -17,11 +17,12 @@ from hf_relvit.analysis.activations import Site, object_states, residuals
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
-from hf_relvit.analysis.das import fit_alignment, score_alignment
+from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.novel import inject_into_pairs, inject_novel
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
+from hf_relvit.analysis.scores import residuals_of, score_alignment
 from hf_relvit.analysis.similarity import measure_similarity, object_similarity
 from hf_relvit.analysis.steering import steer
 from hf_relvit.building.folder import open_folder
@@ -67,7 +68,8 @@ CALLS = {
     "attention.attention_maps": lambda w, c: attention_maps(c, SCENES),
     "attention.save_viewer": lambda w, c: save_viewer(c, SCENES, w.stages, "viewer.png"),
     "das.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
-    "das.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),
+    "scores.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),
+    "scores.residuals_of": lambda w, c: residuals_of(c, PAIRS, SITE, cache_gb=1.0, progress=False),
     "diagnosis.diagnose": lambda w, c: diagnose(c, DISTRIBUTION, DiagnosisConfig()),
     "interchange.pair_residuals": lambda w, c: pair_residuals(c, PAIRS, [SITE]),
     "novel.inject_novel": lambda w, c: inject_novel(c, [w.alignment], DISTRIBUTION),
@@ -82,6 +84,7 @@ CALLS = {
 }
 READS_NO_PIXELS = {
     "precision.checkpoint_autocast",  # a context
+    "scores.swaps_of",  # states that were captured before
     "setup.make_trainer",  # a model that is not trained yet: its processor is what training makes it
 }
 

@@ -24,6 +24,7 @@ ROOT = Path(hf_relvit.__file__).parent
 FILES = sorted([*ROOT.glob("modeling/*.py"), *ROOT.glob("analysis/*.py")])
 ANY_SHAPE = {
     "fingerprint",
+    "weights_fingerprint",
     "check_base",
     "merged",  # weights by name
     "patch",  # a function from tensors to tensors

@@ -96,3 +96,17 @@ def run_quietly(arguments: list[str]) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     raise AssertionError("a command that does not exit")
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def strangers(folder: Path, names: list[str]) -> dict[str, bytes]:
+    """Put files of somebody else into a folder; what is there then."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"mine: {name}".encode())
+    return snapshot(folder)

@@ -32,7 +32,6 @@ __all__, __getattr__, __dir__ = lazy_names(
         "das": (
             "DASConfig",
             "fit_alignment",
-            "score_alignment",
         ),
         "diagnosis": (
             "Diagnosis",
@@ -54,6 +53,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "fit_probes",
             "probe",
         ),
+        "scores": ("score_alignment",),
         "similarity": (
             "Similarity",
             "measure_similarity",

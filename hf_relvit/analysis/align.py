@@ -31,9 +31,10 @@ from ..stimuli.splits import Split
 from .activations import ObjectStates, Site, object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
-from .das import DASConfig, fit_alignment, score_alignment
+from .das import DASConfig, fit_alignment
 from .interchange import Control, PairResiduals, pair_residuals
 from .result import Contents, Result
+from .scores import score_alignment
 from .validity import Unmapped, unmapped_pairs, validity_table
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class Alignments(Result):
     """Alignments of one property at some layers, with their scores and controls.
 
     Attributes:
-        frame: rows of ``das.score_alignment`` with ``weights`` ("trained", or "random" for the control).
+        frame: rows of ``scores.score_alignment`` with ``weights`` ("trained", or "random" for the control).
         alignments: of the trained model, by layer.
         random: of random weights, by layer.
         facts: config, provenance.
@@ -377,7 +378,7 @@ def score(
         progress: show bars.
 
     Returns:
-        Rows of ``das.score_alignment`` with ``weights``.
+        Rows of ``scores.score_alignment`` with ``weights``.
 
     Raises:
         RelViTError: an alignment of another model, a layer that was not captured.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import RelViTError
+from ..modeling.adapters import weights_fingerprint
 from ..modeling.blocks import blocks
 from ..modeling.checkpoints import Checkpoint, Pictured
 from ..stimuli.counterfactuals import PROPERTIES
@@ -279,8 +279,4 @@ class Alignment(Result):
 
 def fingerprint(module: nn.Module) -> str:
     """16 hexadecimal digits (of a SHA-256) of a module's weights, the same on any device."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return weights_fingerprint(module.state_dict())

@@ -7,7 +7,7 @@ orthonormal rows; m ``(k,)``, a mask.
 2. Per batch, write ``b + R^T[m R (s - b)]`` over b in the residual stream at the site and run the later blocks.
 3. Loss: cross-entropy with the counterfactual label + penalty * sum(m). Adam on R (by the Cayley transform) and m.
 4. Let the temperature of the mask fall geometrically; at the end m is 0 or 1.
-5. Score: the share of test pairs with the counterfactual answer, and how natural the edited states are.
+5. ``scores`` says how often the answers of test pairs follow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 from tqdm.auto import tqdm
@@ -28,20 +27,13 @@ from transformers import get_linear_schedule_with_warmup
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
-from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
-from .activations import ObjectStates, Site, at_tokens, forward_from
+from .activations import ObjectStates, Site, forward_from
 from .alignment import Alignment, fingerprint
 from .choices import check_choices
 from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, fit_oblique
-from .interchange import (
-    Control,
-    PairResiduals,
-    earth_movers_distance,
-    intervene,
-    mahalanobis_divergence,
-    pair_residuals,
-)
+from .interchange import Control, PairResiduals, intervene
+from .scores import residuals_of, swaps_of
 from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, Method, baseline_subspace
 
 OBLIQUE = ("closed_form", "oblique")
@@ -164,7 +156,7 @@ def fit_alignment(
             f"{config.size} directions in a model of width {width}: choose at most {width}"
         )
     weights = fingerprint(checkpoint.blocks[layer]) if layer < checkpoint.depth else None
-    data = _residuals_of(checkpoint, train, site, config.cache_gb, progress)
+    data = residuals_of(checkpoint, train, site, config.cache_gb, progress)
     pairs = data.pairs
     facts: dict[str, Any] = {
         "config": {"layer": layer, **dataclasses.asdict(config)},
@@ -260,7 +252,7 @@ def _loss(
 ) -> float:
     """Mean cross-entropy of the counterfactual answers."""
     label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(checkpoint.device)
-    swaps = _swaps(checkpoint, alignment, data, config.control, bf16=config.bf16)
+    swaps = swaps_of(checkpoint, alignment, data, config.control, bf16=config.bf16)
     logits = torch.cat([swap.logits for swap in swaps]).float()
     return nn.functional.cross_entropy(logits, label).item()
 
@@ -307,7 +299,7 @@ def _choose_scale(
 ) -> tuple[float, dict[float, float]]:
     """The scale with the smallest loss on pairs, and the losses that were computed.
 
-    The loss falls and then rises with the scale, so the search goes down from START_SCALE to the first rise.
+    The loss falls and then rises with the scale, so the search leaves START_SCALE on either side until it rises.
     """
     losses: dict[float, float] = {}
 
@@ -425,178 +417,3 @@ def _frozen(model: nn.Module) -> Iterator[None]:
         model.train(training)
         for parameter in trainable:
             parameter.requires_grad_(True)
-
-
-def _residuals_of(
-    checkpoint: Checkpoint,
-    pairs: CounterfactualTable | PairResiduals,
-    site: Site,
-    cache_gb: float,
-    progress: bool,
-) -> PairResiduals:
-    if isinstance(pairs, PairResiduals):
-        checkpoint.check(pairs.pairs.base)
-        pairs.check(site)
-        return pairs
-    return pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
-
-
-@torch.no_grad()
-def score_alignment(
-    checkpoint: Checkpoint,
-    alignment: Alignment,
-    pairs: CounterfactualTable | PairResiduals,
-    control: Control | None = None,
-    *,
-    batch_size: int = 64,
-    bf16: bool = False,
-    cache_gb: float = 4.0,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """How often swapping the subspace gives the answer that swapping the property would.
-
-    Args:
-        checkpoint: that of the alignment. For the random-weights control, fit an alignment on
-            ``checkpoint.randomly_initialized()`` and score it there.
-        alignment: of the pairs' property.
-        pairs: of any split, or their ``pair_residuals``. ``isolation_pairs`` of the other property's pairs make the
-            result the isolate score instead of the cause score.
-        control: None, "wrong_object" or "random_tokens", see ``PairResiduals.operands``; answers are counted against
-            the same labels, so a control should come out at the floor.
-        batch_size: does not change the result beyond rounding.
-        bf16: run the blocks after the site in bfloat16, as ``DASConfig.bf16``.
-        cache_gb: memory for activations; the rest is on disk.
-        progress: show bars.
-
-    Returns:
-        One row per condition: "all", and "different" and "same", the relation of the edited pair in the base. Columns
-        ``property, method, layer, size, split, score, control, condition, accuracy, n, ci_low, ci_high`` (Wilson,
-        95 %), ``base_accuracy`` (of the model on the bases as they are), ``floor`` (accuracy of doing nothing: for
-        the cause score 1 - base_accuracy) and ``divergence``: mean squared Mahalanobis distance of the edited tokens
-        from the states of objects that take no part, over that of the same tokens before the edit. 1 is natural.
-        It judges one token at a time. Our choice, for the question of Grant et al. (arXiv 2511.04638). ``emd`` is
-        their measure, see ``earth_movers_distance``, ``emd_unedited`` that of the same tokens before the edit.
-
-    Raises:
-        RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
-    """
-    alignment.check(checkpoint.model)
-    table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
-    if table.property != alignment.property:
-        raise RelViTError(
-            f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
-            f"{alignment.property}, or take isolation_pairs of these"
-        )
-    site = alignment.site
-    data = _residuals_of(checkpoint, pairs, site, cache_gb, progress)
-    swaps = list(
-        _swaps(
-            checkpoint,
-            alignment,
-            data,
-            control,
-            batch_size=batch_size,
-            bf16=bf16,
-            progress=progress,
-        )
-    )
-    swapped = torch.cat([swap.logits.argmax(-1) for swap in swaps])
-    reference = data.reference_states(site, control)
-    natural = _unedited(checkpoint.model, data, batch_size).cpu().numpy()
-    before = torch.cat([swap.before for swap in swaps])
-    after = torch.cat([swap.after for swap in swaps])
-    frame = pd.DataFrame(
-        {
-            "accuracy": swapped.cpu().numpy() == table.label,
-            "base_accuracy": natural == table.base.label,
-            "floor": natural == table.label,
-            "before": mahalanobis_divergence(before, reference),
-            "after": mahalanobis_divergence(after, reference),
-        }
-    )
-    cause = bool((table.label != table.base.label).all())
-    known = {
-        "property": alignment.property,
-        "method": alignment.method,
-        "layer": site.layer,
-        "size": alignment.size,
-        "split": table.base.split,
-        "score": "cause" if cause else "isolate",
-        "control": control or "none",
-    }
-    conditions = {
-        "all": frame,
-        "different": frame[table.judgement == 0],
-        "same": frame[table.judgement == 1],
-    }
-    rows = []
-    for name, part in conditions.items():
-        if len(part):
-            row = {**known, **_row(name, part)}
-            chosen = torch.tensor(part.index.tolist(), device=after.device)
-            row["emd"] = earth_movers_distance(after[chosen], reference)
-            row["emd_unedited"] = earth_movers_distance(before[chosen], reference)
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True, eq=False)
-class _Swap:
-    """A batch after the swap: logits, and the edited tokens before and after ``(batch, p, hidden)``."""
-
-    logits: torch.Tensor
-    before: torch.Tensor
-    after: torch.Tensor
-
-
-@torch.no_grad()
-def _swaps(
-    checkpoint: Checkpoint,
-    alignment: Alignment,
-    data: PairResiduals,
-    control: Control | None = None,
-    *,
-    batch_size: int = 64,
-    bf16: bool = False,
-    progress: bool = False,
-) -> Iterator[_Swap]:
-    """Swap the subspace in every pair and run the blocks after the site."""
-    site = alignment.site
-    device = checkpoint.device
-    model = checkpoint.model.eval()
-    operator = alignment.operator(device)
-    tokens, source = data.operands(site, control)
-    starts = range(0, len(data.pairs), batch_size)
-    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
-        rows = slice(start, start + batch_size)
-        residual = data.base[site][rows].to(device)
-        where = tokens[rows].to(device)
-        edited = intervene(residual, where, source[rows].to(device), *operator)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits = forward_from(model, site, edited)
-        yield _Swap(logits, at_tokens(residual, where), at_tokens(edited, where))
-
-
-def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
-    """Answers ``(n,)`` without an edit. They are the same from any site: the deepest has the fewest blocks to run."""
-    last = max(data.base, key=lambda captured: captured.layer)
-    device = next(model.parameters()).device
-    residual = data.base[last]
-    answers = [
-        forward_from(model, last, rows.to(device)).argmax(-1) for rows in residual.split(batch_size)
-    ]
-    return torch.cat(answers)
-
-
-def _row(condition: str, frame: pd.DataFrame) -> dict:
-    low, high = wilson(int(frame.accuracy.sum()), len(frame))
-    return {
-        "condition": condition,
-        "accuracy": frame.accuracy.mean(),
-        "n": len(frame),
-        "ci_low": float(low),
-        "ci_high": float(high),
-        "base_accuracy": frame.base_accuracy.mean(),
-        "floor": frame.floor.mean(),
-        "divergence": frame.after.mean() / frame.before.mean(),
-    }

@@ -32,10 +32,11 @@ from .align import PairCaptures
 from .alignment import Alignment
 from .attention import AttentionStages, measure_attention
 from .choices import check_counts
-from .das import DASConfig, fit_alignment, score_alignment
+from .das import DASConfig, fit_alignment
 from .interchange import Control, PairResiduals, pair_residuals
 from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
+from .scores import score_alignment
 from .steering import SteeringConfig, steer
 from .verdict import Criterion, Verdict, judge
 

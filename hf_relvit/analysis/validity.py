@@ -18,6 +18,7 @@ import torch
 from ..errors import RelViTError
 from ..measurements import Measurement, exceeds_controls
 from ..stimuli.counterfactuals import CounterfactualTable
+from ..tables import select
 from .alignment import Alignment
 
 if TYPE_CHECKING:
@@ -97,13 +98,13 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
     keys = ["property", "method", "layer", "split"]
     rows = []
     for key, every in scores.groupby(keys, sort=False):
-        group = pd.DataFrame(every[every.condition == "all"])
+        group = select(every, condition="all")
         row: dict[str, Any] = dict(zip(keys, key))
         for name, columns in _PARTS.items():
-            chosen = _only(group, columns)
+            chosen = select(group, **columns)
             for column, suffix in _MEASURED.items():
                 row[f"{name}{suffix}"] = chosen[column].iloc[0] if len(chosen) else np.nan
-        own = _only(group, _PARTS["cause"])
+        own = select(group, **_PARTS["cause"])
         for column in ("size", "divergence", "emd", "emd_unedited"):
             known = column in own and len(own)  # tables of the first version have no emd
             row[column] = own[column].iloc[0] if known else np.nan
@@ -128,20 +129,20 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     Args:
         scores: of ``align``, of one alignment on one split.
     """
-    whole = pd.DataFrame(scores[scores.condition == "all"])
-    effect = _only(whole, _PARTS["cause"])
+    whole = select(scores, condition="all")
+    effect = select(whole, **_PARTS["cause"])
     names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights")
-    controls = pd.concat([_only(whole, _PARTS[name]) for name in names])
+    controls = pd.concat([select(whole, **_PARTS[name]) for name in names])
     needed = ("wrong_object", "random_weights", "isolate")
-    if not all(len(_only(whole, _PARTS[name])) for name in needed):
+    if not all(len(select(whole, **_PARTS[name])) for name in needed):
         return "not measured"
     measured = [Measurement.from_row(row, "") for _, row in effect.iterrows()]
     limits = [Measurement.from_row(row, "") for _, row in controls.iterrows()]
     if not measured or not exceeds_controls(measured[0], limits):
         return "no"
-    either = _only(scores[scores.condition != "all"], _PARTS["cause"])
+    either = select(scores[scores.condition != "all"], **_PARTS["cause"])
     others = ("isolate", "position", "jitter", "noise", "other_object")
-    kept = pd.concat([_only(whole, _PARTS[name]) for name in others])
+    kept = pd.concat([select(whole, **_PARTS[name]) for name in others])
     follows = (either.ci_low > 0.5).all()
     stays = (kept.ci_low > kept.floor / 2).all()
     natural = (effect.divergence < UNNATURAL).all()
@@ -149,12 +150,6 @@ def verdict(scores: pd.DataFrame) -> Verdict:
 
 
 _MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
-
-
-def _only(rows: Any, columns: dict[str, str]) -> pd.DataFrame:
-    for column, value in columns.items():
-        rows = pd.DataFrame(rows[rows[column] == value])
-    return rows
 
 
 def _excess(row: dict[str, Any], name: str, control: str) -> dict[str, float]:

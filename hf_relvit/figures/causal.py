@@ -124,7 +124,7 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
     """Accuracy of interchange interventions by layer: a row per split, a column per property (paper, Fig. 3).
 
     Args:
-        scores: rows of ``das.score_alignment`` of any layers, splits and controls, with ``weights``: "trained", or
+        scores: rows of ``scores.score_alignment`` of any layers, splits and controls, with ``weights``: "trained", or
             "random" for an alignment found in the same network with random weights.
         reach: see ``figures.tint``; here and below.
     """

@@ -72,7 +72,7 @@ def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
     config = peft.LoraConfig(
         r=rank, lora_alpha=ALPHA * rank, target_modules=names, modules_to_save=heads
     )
-    base = fingerprint(model.backbone.state_dict())
+    base = weights_fingerprint(model.backbone.state_dict())
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for a deprecated property
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         adapted = peft.get_peft_model(model, config)
@@ -83,7 +83,7 @@ def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
     return adapted
 
 
-def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
+def weights_fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
     """16 hexadecimal digits (of a SHA-256) of named weights, the same on any device."""
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
@@ -116,7 +116,7 @@ def save_adapter(adapted: Any, folder: Path, base: Mapping[str, Any]) -> None:
 
 def check_base(adapter: Mapping[str, Any], weights: Mapping[str, torch.Tensor], where: Any) -> None:
     """Raise RelViTError unless these are the weights of the backbone that an adapter was trained on."""
-    found = fingerprint(weights)
+    found = weights_fingerprint(weights)
     if found != adapter["fingerprint"]:
         raise RelViTError(
             f"the backbone {where} has weights {found}, the adapter was trained on {adapter['fingerprint']} "

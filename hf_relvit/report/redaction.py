@@ -34,7 +34,7 @@ def without_paths(name: str, text: str) -> str | None:
 def without_local(value: Any) -> Any:
     """A JSON value with every absolute path in it cut to its last part."""
     if isinstance(value, dict):
-        return {_cut(key): without_local(item) for key, item in value.items()}
+        return {without_local(key): without_local(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_local(item) for item in value]
     if not isinstance(value, str):

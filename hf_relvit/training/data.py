@@ -208,8 +208,7 @@ class PublishedScenes:
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, see ``scenes.scene_conditions``."""
         kinds = ("difference", "relation")
-        columns = [self._column(k) if k in self.data.column_names else None for k in kinds]
-        return scene_conditions(*columns)
+        return scene_conditions(*[self._column(kind) for kind in kinds])
 
 
 def _classes(data: Any, column: str) -> list[str] | None:
@@ -272,9 +271,10 @@ class RelViTCollator:
         """
         if not isinstance(rows, Mapping):
             first = rows[0]
-            if "image" not in first or not isinstance(first, Mapping):
+            if not isinstance(first, Mapping) or "image" not in first:
+                given = ", ".join(first) if isinstance(first, Mapping) else type(first).__name__
                 raise RelViTError(
-                    f"rows without an image ({', '.join(first)}): expected the columns image and label; Trainer "
+                    f"rows without an image ({given}): expected the columns image and label; Trainer "
                     "removes them unless it has remove_unused_columns=False"
                 )
             rows = _stack(rows)

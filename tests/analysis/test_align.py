@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from hf_relvit.analysis.align import AlignConfig, PairCaptures, align
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, SIZED
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES

@@ -6,8 +6,9 @@ import torch
 
 from hf_relvit.analysis.activations import Site, forward_from, patch
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import intervene, pair_residuals
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint

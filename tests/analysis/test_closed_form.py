@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment, fingerprint
 from hf_relvit.analysis.closed_form import LabeledStates, effects_of, fit_oblique
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint

@@ -6,8 +6,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, residuals
-from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment
 from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES

@@ -9,10 +9,11 @@ from one_device import one_device
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
-from hf_relvit.analysis.das import DASConfig, _learn, score_alignment
+from hf_relvit.analysis.das import DASConfig, _learn
 from hf_relvit.analysis.interchange import pair_residuals
 from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import LearnedSubspace, random_rotation
 from hf_relvit.geometry import GEOMETRIES

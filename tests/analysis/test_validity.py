@@ -10,8 +10,9 @@ import torch
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment, score_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import earth_movers_distance, pair_residuals
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.analysis.validity import (
     agreement,

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 import transformers
-from walk import COMMANDS, FILES, READING, SERVING, WRITING, prepare, run_quietly
+from walk import (
+    COMMANDS,
+    FILES,
+    READING,
+    SERVING,
+    WRITING,
+    prepare,
+    run_quietly,
+    snapshot,
+    strangers,
+)
 
 from hf_relvit.files import lock_path
 from hf_relvit.modeling import RelViTForImageClassification
@@ -22,18 +32,6 @@ STRANGERS = ["notes.txt", "model/my_weights.bin", "figures/mine.png", "seed0/the
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("inputs"))
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def strangers(folder: Path, names: list[str]) -> dict[str, bytes]:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"mine: {name}".encode())
-    return snapshot(folder)
 
 
 def run(arguments, command, folder):

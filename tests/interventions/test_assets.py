@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import score_alignment
+from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.spaces.interventions.app import MODELS, models, start
 from hf_relvit.spaces.interventions.assets import build_assets

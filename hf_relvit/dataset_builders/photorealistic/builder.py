@@ -89,6 +89,7 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
         presets: Any = self.builder_configs
         wanted = dataclasses.replace(presets[name], **given)
         check_size(wanted.size)
+        options = SceneOptions(wanted.n_eval, wanted.seed, wanted.color_share, wanted.full_rotation)
         shipped = wanted == presets["tiny"] and shipped_rows(str(VERSION), self.objects)
         if not shipped:
             given["variant"] = choose_variant(wanted.variant)
@@ -101,9 +102,7 @@ class Photorealistic(Sharded, datasets.GeneratorBasedBuilder):
         )
         if shipped:
             self.finished = {"test": shipped.files}
-        config = self.config
-        options = SceneOptions(config.n_eval, config.seed, config.color_share, config.full_rotation)
-        self.job = Job(options, config.masks, config.size, config.variant)
+        self.job = Job(options, wanted.masks, wanted.size, self.config.variant)
         self.farm = Farm(self.job, None)
 
     def render(self, stash: str, processes: int) -> None:

@@ -1,0 +1,207 @@
+"""How often does the answer follow a swap, and how natural are the edited states?
+
+1. Per pair, swap the subspace of one object of the base for that of an object of the source, and run the later blocks.
+2. Accuracy: the share of pairs with the counterfactual answer, with its interval, beside the floor of doing nothing.
+3. Divergence and EMD: how far the edited tokens are from states of objects that take no part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ..errors import RelViTError
+from ..modeling.checkpoints import Checkpoint
+from ..statistics import wilson
+from ..stimuli.counterfactuals import CounterfactualTable
+from .activations import Site, at_tokens, forward_from
+from .alignment import Alignment
+from .interchange import (
+    Control,
+    PairResiduals,
+    earth_movers_distance,
+    intervene,
+    mahalanobis_divergence,
+    pair_residuals,
+)
+
+
+def residuals_of(
+    checkpoint: Checkpoint,
+    pairs: CounterfactualTable | PairResiduals,
+    site: Site,
+    cache_gb: float,
+    progress: bool,
+) -> PairResiduals:
+    """Pairs with their residual streams, captured unless they were before."""
+    if isinstance(pairs, PairResiduals):
+        checkpoint.check(pairs.pairs.base)
+        pairs.check(site)
+        return pairs
+    return pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
+
+
+@torch.no_grad()
+def score_alignment(
+    checkpoint: Checkpoint,
+    alignment: Alignment,
+    pairs: CounterfactualTable | PairResiduals,
+    control: Control | None = None,
+    *,
+    batch_size: int = 64,
+    bf16: bool = False,
+    cache_gb: float = 4.0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """How often swapping the subspace gives the answer that swapping the property would.
+
+    Args:
+        checkpoint: that of the alignment. For the random-weights control, fit an alignment on
+            ``checkpoint.randomly_initialized()`` and score it there.
+        alignment: of the pairs' property.
+        pairs: of any split, or their ``pair_residuals``. ``isolation_pairs`` of the other property's pairs make the
+            result the isolate score instead of the cause score.
+        control: None, "wrong_object" or "random_tokens", see ``PairResiduals.operands``; answers are counted against
+            the same labels, so a control should come out at the floor.
+        batch_size: does not change the result beyond rounding.
+        bf16: run the blocks after the site in bfloat16, as ``DASConfig.bf16``.
+        cache_gb: memory for activations; the rest is on disk.
+        progress: show bars.
+
+    Returns:
+        One row per condition: "all", and "different" and "same", the relation of the edited pair in the base. Columns
+        ``property, method, layer, size, split, score, control, condition, accuracy, n, ci_low, ci_high`` (Wilson,
+        95 %), ``base_accuracy`` (of the model on the bases as they are), ``floor`` (accuracy of doing nothing: for
+        the cause score 1 - base_accuracy) and ``divergence``: mean squared Mahalanobis distance of the edited tokens
+        from the states of objects that take no part, over that of the same tokens before the edit. 1 is natural.
+        It judges one token at a time. Our choice, for the question of Grant et al. (arXiv 2511.04638). ``emd`` is
+        their measure, see ``earth_movers_distance``, ``emd_unedited`` that of the same tokens before the edit.
+
+    Raises:
+        RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
+    """
+    alignment.check(checkpoint.model)
+    table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
+    if table.property != alignment.property:
+        raise RelViTError(
+            f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
+            f"{alignment.property}, or take isolation_pairs of these"
+        )
+    site = alignment.site
+    data = residuals_of(checkpoint, pairs, site, cache_gb, progress)
+    swaps = list(
+        swaps_of(
+            checkpoint,
+            alignment,
+            data,
+            control,
+            batch_size=batch_size,
+            bf16=bf16,
+            progress=progress,
+        )
+    )
+    swapped = torch.cat([swap.logits.argmax(-1) for swap in swaps])
+    reference = data.reference_states(site, control)
+    natural = _unedited(checkpoint.model, data, batch_size).cpu().numpy()
+    before = torch.cat([swap.before for swap in swaps])
+    after = torch.cat([swap.after for swap in swaps])
+    frame = pd.DataFrame(
+        {
+            "accuracy": swapped.cpu().numpy() == table.label,
+            "base_accuracy": natural == table.base.label,
+            "floor": natural == table.label,
+            "before": mahalanobis_divergence(before, reference),
+            "after": mahalanobis_divergence(after, reference),
+        }
+    )
+    cause = bool((table.label != table.base.label).all())
+    known = {
+        "property": alignment.property,
+        "method": alignment.method,
+        "layer": site.layer,
+        "size": alignment.size,
+        "split": table.base.split,
+        "score": "cause" if cause else "isolate",
+        "control": control or "none",
+    }
+    conditions = {
+        "all": frame,
+        "different": frame[table.judgement == 0],
+        "same": frame[table.judgement == 1],
+    }
+    rows = []
+    for name, part in conditions.items():
+        if len(part):
+            row = {**known, **_row(name, part)}
+            chosen = torch.tensor(part.index.tolist(), device=after.device)
+            row["emd"] = earth_movers_distance(after[chosen], reference)
+            row["emd_unedited"] = earth_movers_distance(before[chosen], reference)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """A batch after the swap: logits, and the edited tokens before and after ``(batch, p, hidden)``."""
+
+    logits: torch.Tensor
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+@torch.no_grad()
+def swaps_of(
+    checkpoint: Checkpoint,
+    alignment: Alignment,
+    data: PairResiduals,
+    control: Control | None = None,
+    *,
+    batch_size: int = 64,
+    bf16: bool = False,
+    progress: bool = False,
+) -> Iterator[Swap]:
+    """Swap the subspace in every pair and run the blocks after the site."""
+    site = alignment.site
+    device = checkpoint.device
+    model = checkpoint.model.eval()
+    operator = alignment.operator(device)
+    tokens, source = data.operands(site, control)
+    starts = range(0, len(data.pairs), batch_size)
+    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
+        rows = slice(start, start + batch_size)
+        residual = data.base[site][rows].to(device)
+        where = tokens[rows].to(device)
+        edited = intervene(residual, where, source[rows].to(device), *operator)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits = forward_from(model, site, edited)
+        yield Swap(logits, at_tokens(residual, where), at_tokens(edited, where))
+
+
+def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
+    """Answers ``(n,)`` without an edit. They are the same from any site: the deepest has the fewest blocks to run."""
+    last = max(data.base, key=lambda captured: captured.layer)
+    device = next(model.parameters()).device
+    residual = data.base[last]
+    answers = [
+        forward_from(model, last, rows.to(device)).argmax(-1) for rows in residual.split(batch_size)
+    ]
+    return torch.cat(answers)
+
+
+def _row(condition: str, frame: pd.DataFrame) -> dict:
+    low, high = wilson(int(frame.accuracy.sum()), len(frame))
+    return {
+        "condition": condition,
+        "accuracy": frame.accuracy.mean(),
+        "n": len(frame),
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "base_accuracy": frame.base_accuracy.mean(),
+        "floor": frame.floor.mean(),
+        "divergence": frame.after.mean() / frame.before.mean(),
+    }
