@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-bad-inputs test-render test-browser test-cluster quality style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-bad-inputs test-render test-browser test-cluster quality docs style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,11 @@ quality: $(READY)  ## lint, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --warnings
+
+docs: $(READY)  ## the documentation site, docs/_build/index.html; a warning, a dead link or a missing object fails
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
 
 style: $(READY)  ## mend what can be mended
 	@$(BIN)/ruff check --fix .

@@ -143,13 +143,14 @@ GEOMETRIES = {
     for g in (
         SceneGeometry("b16", 224, 16, 32, 24),  # the paper's main setting
         SceneGeometry("b14", 224, 14, 28, 21),  # DINOv2
-        SceneGeometry("b32", 224, 32, 32, 24),  # one patch an object
+        SceneGeometry("b32", 224, 32, 32, 24),  # one patch per object
         SceneGeometry("b16small", 224, 16, 16, 12),  # the official archive's one-patch objects
         SceneGeometry("small", 112, 8, 16, 16),  # our choice: between quick and b16
         SceneGeometry("quick", 64, 8, 16, 16),  # our choice: learnable on a laptop in minutes
         SceneGeometry("mini", 48, 8, 16, 16),  # our choice: small enough for many seeds on a laptop
     )
 }
+"""The presets by name: three sizes of the paper, one of the authors' archive, and three of ours for laptops."""
 
 
 def geometry(name: str) -> SceneGeometry:

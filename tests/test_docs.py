@@ -25,6 +25,7 @@ FILES = sorted(
     for pattern in (
         "*.md",
         "docs/*.md",
+        "docs/[a-z]*/*.md",
         "benchmarks/*.md",
         "dataset_builders/*/*.md",
         "spaces/*/*.md",

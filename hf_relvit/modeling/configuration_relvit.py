@@ -21,6 +21,7 @@ from .families import FAMILIES, Family
 from .loss_config import Disentanglement, Pipeline, parse_loss
 
 LABELS = {0: "different", 1: "same"}
+"""What the two logits mean, in their order."""
 CODE = (
     "adapters",
     "blocks",

@@ -70,3 +70,4 @@ FAMILIES = {
     ),
     "ijepa": Family(0, "mean", {"mean": "IJepaForImageClassification"}),
 }
+"""The supported families of backbones, by ``model_type`` of their configuration in transformers."""

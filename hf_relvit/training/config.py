@@ -285,6 +285,7 @@ PRESETS = {
     "b14": TrainConfig(geometry="b14", backbone="facebook/dinov2-base", **_PAPER),
     "b32": TrainConfig(geometry="b32", backbone="openai/clip-vit-base-patch32", **_PAPER),
 }
+"""Settings by the name of the preset; docs/paper_index.md sets each beside the paper's."""
 
 
 def resolve(

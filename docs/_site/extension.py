@@ -1,0 +1,51 @@
+"""Pages that are made from the code before each build, and the check that no public object lacks an entry."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+from . import pages
+
+logger = logging.getLogger(__name__)
+
+
+def write_pages(app: Sphinx) -> None:
+    folder = Path(app.srcdir) / "reference"
+    pages.write_all(folder)
+
+
+def check_entries(app: Sphinx, env: BuildEnvironment) -> None:
+    """A warning, so a failed build, for each public object that no page describes."""
+    described = set(env.get_domain("py").objects)
+    for name in pages.missing_objects(described):
+        logger.warning("no page describes the public object %s", name)
+
+
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#:]+)\)")
+
+
+def name_repository_files(app: Sphinx, page: str, source: list[str]) -> None:
+    """Turn links to files of the repository that are no pages into paths; a dead link stays, and fails."""
+    site = Path(app.srcdir)
+    folder = (site / page).parent
+
+    def path_or_link(match: re.Match[str]) -> str:
+        target = (folder / match[2]).resolve()
+        is_page = target.is_relative_to(site) and not target.is_dir()
+        if is_page or not target.exists():
+            return match[0]
+        return f"{match[1]} (`{target.relative_to(site.parent)}`)"
+
+    source[0] = LINK.sub(path_or_link, source[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", write_pages)
+    app.connect("source-read", name_repository_files)
+    app.connect("env-check-consistency", check_entries)
+    return {"parallel_read_safe": True}
