@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-bad-inputs test-render test-browser test-cluster quality docs style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-newest test-lowest test-wheel test-jobs test-bad-inputs test-render test-browser test-cluster quality docs style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,6 +16,23 @@ quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minu
 
 test: $(READY)  ## the whole test suite, on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-newest:  ## the newest versions that pyproject.toml allows, in an environment of their own
+	@$(PYTHON) -m venv build/newest
+	@build/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[dev]'
+	@OMP_NUM_THREADS=1 build/newest/bin/python -m pytest -n 2 --dist loadfile
+
+test-lowest:  ## the lower bounds of pyproject.toml, in an environment of their own
+	@$(PYTHON) -m venv build/lowest
+	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	@OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile
+
+test-wheel:  ## builds dist/, installs the wheel without the repository, runs `relvit study run quick` there
+	@.ci/wheel $(PYTHON)
+
+test-jobs: $(READY)  ## the recipes for one GPU run to their ends on this CPU, at reduced size
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m jobs tests/test_jobs.py
 
 test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, none in a traceback
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not render' tests/bad_inputs
@@ -74,4 +91,4 @@ hub: $(READY)  ## a Hub on this machine, to try publishing in a second terminal
 	@PYTHONPATH=tests $(BIN)/python -m hub_server --port $(PORT) --storage runs/hub
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

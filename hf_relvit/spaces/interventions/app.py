@@ -54,7 +54,10 @@ def start(
     gate.reach_itself(host)
 
     if not folders:
-        raise RelViTError(f"no models to serve in {MODELS}: name a run with relvit demo --run")
+        raise RelViTError(
+            f"no models to serve in {MODELS} (installed packages come without them): name a run with "
+            "relvit demo --run, or start the demo from a clone of the repository"
+        )
     items = {folder.name: served.open_served(folder) for folder in folders}
     if on_gpu is not None:
         for item in items.values():

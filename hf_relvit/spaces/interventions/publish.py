@@ -8,13 +8,25 @@ from pathlib import Path
 
 MARK = "relvit-space"
 """Tag of the card that says that a Space is ours."""
+_MODELS = Path(__file__).parent / "models"
 _AT_ROOT = ("app.py", "README.md", "requirements.txt")
 _KINDS = (".py", ".css", ".html", ".json", ".safetensors", ".parquet")
 _LEFT_OUT = ("dataset_builders", "model_cards", "cli", "__pycache__")
 
 
 def space_files() -> dict[str, Path]:
-    """What goes to the Hub: path in the repository -> file. Nothing but what this package ships."""
+    """What goes to the Hub: path in the repository -> file. Nothing but what this package ships.
+
+    Raises:
+        RelViTError: the models are not there: an installed package comes without them.
+    """
+    from hf_relvit.errors import RelViTError
+
+    if not any(_MODELS.glob("*/about.json")):
+        raise RelViTError(
+            f"no models in {_MODELS} (installed packages come without them): publish the Space from a "
+            "clone of the repository"
+        )
     package = Path(str(files("hf_relvit")))
     spaces = Path(str(files("hf_relvit.spaces")))
     here = Path(__file__).parent
