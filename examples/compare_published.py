@@ -98,7 +98,7 @@ def compare(folder: Path, task: str) -> pd.DataFrame:
         draw(axis, theirs, mine, title)
         if name["method"] != "random":  # a control has no peak of its own
             verdicts.append({"curve": title, **verdict(theirs, mine)})
-    axes.flat[0].legend(fontsize=8, loc="lower left")
+    axes.flat[0].legend(fontsize=8, loc="upper right")
     figure.savefig(folder / "published.png", dpi=110)
     return pd.DataFrame(verdicts)
 
