@@ -21,6 +21,7 @@ FLOORS = (
         "files",
         "places",
         "limits",
+        "progress",
         "schemas",
         "tables",
         "manifest",

@@ -60,7 +60,7 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
     (folder / "runs.csv").write_text(
         "run,disentanglement,split,accuracy\na,.1,test,.5\nb,.2,test,.7\nc,.3,test,.6\n"
     )
-    study = ["study", "run", "quick", "--config", str(settings), "--no-causal"]
+    study = ["study", "run", "quick", "--settings", str(settings), "--no-causal"]
     run_quietly([*study, "--out", str(folder / "study")])
     build(BuildConfig("photorealistic", "tiny"), folder / "photorealistic", say=str)
     das = ["analyze", "das", checkpoint, "--property", "color", *PAIRS]
@@ -68,7 +68,7 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
     photos = ["--data", str(folder / "photorealistic")]
     built_in = ["rmts", "--config", "quick-32"]
     return {
-        ("train",): ["train", "quick", "--config", str(settings)],
+        ("train",): ["train", "quick", "--settings", str(settings)],
         ("evaluate",): ["evaluate", checkpoint, "-n", "16"],
         ("diagnose",): ["diagnose", checkpoint, "--pairs", "8", "--scenes", "16", *LAYER]
         + ["--test-pairs", "8", "--train-scenes", "32", "--epochs", "1"],

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..limits import check_count, check_finite
 from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.processing import to_device
+from ..progress import progress_bar
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from .choices import Compat
@@ -218,7 +218,7 @@ def residuals(
     model.eval()
     starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
-    for start in tqdm(starts, desc=label, disable=not progress, leave=False):
+    for start in progress_bar(starts, desc=label, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         pixels = checkpoint.pixel_values(scenes[rows])
         with torch.autocast(first.device.type, torch.bfloat16, enabled=bf16):

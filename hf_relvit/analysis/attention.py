@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..figures.attention import attention_figure, attention_grid
 from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
@@ -136,7 +136,7 @@ def measure_attention(
     measured: list[torch.Tensor] = []
     even: list[np.ndarray] = []
     starts = range(0, len(scenes), config.batch_size)
-    for start in tqdm(starts, desc="attention", disable=not progress, leave=False):
+    for start in progress_bar(starts, desc="attention", disable=not progress, leave=False):
         batch = scenes[slice(start, start + config.batch_size)]
         patches = batch.patches()
         layers = [

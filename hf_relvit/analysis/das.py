@@ -21,11 +21,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 from transformers import get_linear_schedule_with_warmup
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import ObjectStates, Site, forward_from
@@ -366,7 +366,7 @@ def _learn(
     optimizer = torch.optim.Adam(subspace.groups(config.lr_rotation, config.lr_mask))
     schedule = get_linear_schedule_with_warmup(optimizer, int(config.warmup * total), total)
     title = f"{config.method} {site}"
-    bar = tqdm(total=total, desc=title, disable=not progress, leave=False)
+    bar = progress_bar(total=total, desc=title, disable=not progress, leave=False)
     for epoch in range(config.epochs):
         temperature = config.final_temperature ** (epoch / max(config.epochs - 1, 1))
         order = torch.randperm(n, generator=generator)

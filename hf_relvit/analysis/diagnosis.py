@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
 from ..stimuli.distribution import SceneDistribution
@@ -187,7 +187,7 @@ def diagnose(
     steps: dict[str, Callable] = names | {"steering": bench.steering}
     steps |= {f"swaps of {prop}": lambda prop=prop: bench.swaps(prop) for prop in PROPERTIES}
     found = {}
-    with tqdm(
+    with progress_bar(
         total=len(steps), disable=not progress, bar_format="{desc:17} {bar} {n}/{total} {elapsed}"
     ) as bar:
         for name, work in steps.items():
@@ -216,7 +216,7 @@ def diagnose(
 def loss_settings(
     losses: tuple[str, ...], task: str, depth: int, heads: int | None
 ) -> dict[str, Any]:
-    """Settings for ``relvit train --config`` with these losses: where to apply them (ours).
+    """Settings for ``relvit train --settings`` with these losses: where to apply them (ours).
 
     Disentanglement at a quarter of the depth (the paper: hidden states 2 to 4 of 12). Pipeline: the blocks but the
     last in equal parts for within objects, within pairs and, for RMTS, between pairs, in half of the heads; these are

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
@@ -224,7 +224,7 @@ def inject_into_pairs(
     }
     answers = {(*key, method): [] for key in bases for method in config.methods}
     unedited = []
-    for start in tqdm(
+    for start in progress_bar(
         range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False
     ):
         batch = slice(start, start + config.batch_size)

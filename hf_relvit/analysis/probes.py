@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
@@ -256,7 +256,7 @@ def fit_probes(
     weights: dict[str, torch.Tensor] = {}
     layers = sorted(train_states) if config.layers is None else list(config.layers)
     title = f"{config.form} probes: {config.target}"
-    for layer in tqdm(layers, desc=title, disable=not progress, leave=False):
+    for layer in progress_bar(layers, desc=title, disable=not progress, leave=False):
         train_inputs = unit_inputs(train_states[layer], train_units.positions)
         test_inputs = unit_inputs(test_states[layer], test_units.positions)
         fit_probe = fit(train_inputs, torch.from_numpy(train_goals), len(classes), config)

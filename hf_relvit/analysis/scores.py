@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import Site, at_tokens, forward_from
@@ -172,7 +172,7 @@ def swaps_of(
     operator = alignment.operator(device)
     tokens, source = data.operands(site, control)
     starts = range(0, len(data.pairs), batch_size)
-    for start in tqdm(starts, desc="score", disable=not progress, leave=False):
+    for start in progress_bar(starts, desc="score", disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         residual = data.base[site][rows].to(device)
         where = tokens[rows].to(device)

@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from scipy.stats import rankdata
 from torch.nn.functional import cosine_similarity
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.photorealistic.pairs import PhotoPairs
@@ -129,7 +129,7 @@ def object_similarity(
     model.eval()
     parts = []
     starts = range(0, len(pairs), batch_size)
-    for start in tqdm(starts, desc="similarity", disable=not progress, leave=False):
+    for start in progress_bar(starts, desc="similarity", disable=not progress, leave=False):
         batch = pairs[slice(start, start + batch_size)]
         tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(checkpoint.device)
         hidden = model(

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
@@ -133,7 +133,7 @@ def steer(
     }
     pushed = _PushedScenes(checkpoint, scenes, directions, config)
     starts = range(0, len(scenes), config.batch_size)
-    for start in tqdm(starts, desc="steering", disable=not progress, leave=False):
+    for start in progress_bar(starts, desc="steering", disable=not progress, leave=False):
         pushed.add(slice(start, start + config.batch_size))
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {

@@ -13,11 +13,12 @@ from zipfile import BadZipFile
 import numpy as np
 from datasets.utils import are_progress_bars_disabled
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..errors import RelViTError, RelViTWarning
 from ..files import atomic_write, read_json, write_json
 from ..owned import check_empty, remove_ours
+from ..progress import progress_bar
 from ..stimuli.photorealistic.library import Library
 from ..stimuli.photorealistic.placement import draw_twins, scene_mask
 from ..stimuli.photorealistic.rendering import choose_variant, render_photo
@@ -88,7 +89,7 @@ class Farm:
         missing = [number for number in wanted if not pair_file(self.stash, number).exists()]
         if not missing:
             return
-        bar = tqdm(
+        bar = progress_bar(
             total=len(wanted) * 2,
             initial=(len(wanted) - len(missing)) * 2,
             desc="rendering",

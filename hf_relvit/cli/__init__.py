@@ -10,29 +10,32 @@ from typing import Annotated
 import typer
 
 from ..errors import RelViTError, RelViTWarning
+from ..progress import on_terminal, silence
 from .analyze import analyze
 from .data import data
 from .demo import demo, space
 from .diagnose import diagnose
+from .habits import Commands, show
 from .hub import hub, push
 from .models import evaluate, train
-from .options import on_terminal
 from .study import study
 from .usage import usage_line
 
+OTHER_PACKAGES = (
+    *("accelerate", "huggingface_hub", "safetensors", "evaluate"),
+    *("peft", "gradio", "mitsuba", "ray", "trackio"),  # extras
+)
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
-app = typer.Typer(
-    no_args_is_help=True,
+app = Commands(
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data, name="data")
 app.command()(train)
-app.command()(evaluate)
+app.command(numbers=True)(evaluate)
 app.add_typer(analyze, name="analyze")
-app.command()(diagnose)
+app.command(numbers=True)(diagnose)
 app.add_typer(study, name="study")
 app.command()(push)
 app.add_typer(hub, name="hub")
@@ -61,21 +64,31 @@ def _relvit(
     """
 
 
-@app.command()
+@app.command(numbers=True)
 def env():
-    """Versions and machine, for bug reports."""
-    from importlib.metadata import version
+    """Versions, extras, device and threads, for bug reports: no token, no path.
+
+    Example: relvit env
+    """
+    from importlib.metadata import PackageNotFoundError, version
 
     import torch  # what sees the device
 
     from ..provenance import provenance
 
     facts = provenance()
-    others = ("accelerate", "huggingface_hub", "safetensors")
-    facts["versions"] |= {name: version(name) for name in others}
-    facts["accelerator"] = str(torch.accelerator.current_accelerator() or "none")
-    for name, value in {**facts.pop("versions"), **facts}.items():
-        typer.echo(f"{name:14} {value}")
+    versions = facts.pop("versions")
+    for name in OTHER_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    device = torch.accelerator.current_accelerator()
+    facts |= {"device": str(device or "cpu"), "threads": torch.get_num_threads()}
+    for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
+        facts[name] = os.environ.get(name, "not set")
+    facts["HF_TOKEN"] = "set, not shown" if os.environ.get("HF_TOKEN") else "not set"
+    show("env", {**versions, **facts})
 
 
 _usual_warning = warnings.formatwarning
@@ -90,6 +103,7 @@ def _warning(message, category, filename, lineno, line=None) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.formatwarning = _warning
+    silence(False)
     os.environ["MPLBACKEND"] = "agg"  # a notebook names one that only its own environment has
     if not on_terminal():
         for library in ("HF_DATASETS", "HF_HUB"):

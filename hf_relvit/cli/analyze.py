@@ -11,18 +11,19 @@ from ..errors import RelViTError
 from ..owned import check_free
 from .bridge import options, receives
 from .connection import check_reachable
-from .options import Out, PhotorealisticSet, Subject, on_terminal, subject
+from .habits import Commands, say, show
+from .options import Out, PhotorealisticSet, Subject, subject
 
 if TYPE_CHECKING:
     from ..analysis.result import Result
 
-analyze = typer.Typer(help="Measurements on a checkpoint.", no_args_is_help=True)
+analyze = Commands(help="Measurements on a checkpoint.")
 ACCURACY = ["accuracy", "ci_low", "ci_high", "n"]
 VIEWER = "viewer.png"
 READ_AGAINST = ["base_accuracy", "floor"]
 
 
-@analyze.command("attention")
+@analyze.command("attention", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.attention:AttentionConfig")
 def analyze_attention(subject: Subject, settings, out: Out, data: PhotorealisticSet = None):
@@ -41,16 +42,16 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
         scenes = subject.distribution(checkpoint).sample(settings.split, settings.scenes)
     else:
         scenes = photos.pairs(checkpoint.geometry)[: settings.scenes]
-    stages = measure_attention(checkpoint, scenes, settings, progress=on_terminal())
+    stages = measure_attention(checkpoint, scenes, settings, progress=True)
     _save(stages, out, "attention")
     if isinstance(scenes, SceneTable):
         save_viewer(checkpoint, scenes, stages, out / VIEWER)
-    for name, value in stages.scores.items():
-        typer.echo(f"{name:26} {value:.3f}")
-    typer.echo(out / "attention.png")
+    lines = [f"{name:26} {value:.3f}" for name, value in stages.scores.items()]
+    show("scores", stages.scores, text="\n".join(lines))
+    say(out / "attention.png")
 
 
-@analyze.command("das")
+@analyze.command("das", numbers=True)
 @receives("subject", subject)
 @options("config", "analysis.align:AlignConfig", skip=("bf16",))
 def analyze_das(subject: Subject, config, out: Out):
@@ -68,17 +69,17 @@ def analyze_das(subject: Subject, config, out: Out):
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     config = replace(config, bf16=computes_bf16())
-    result = align(checkpoint, distribution, config, progress=on_terminal())
+    result = align(checkpoint, distribution, config, progress=True)
     _save(result, out, "alignment")
     table = result.frame[result.frame.condition == "all"]
     columns = ["layer", "split", "weights", "score", "control", *ACCURACY, *READ_AGAINST]
-    _show(table, [*columns, "size", "divergence"])
+    show("alignments", table, [*columns, "size", "divergence"])
     write_table(out / "validity.parquet", result.validity())
-    typer.echo(f"one row for each alignment, with all controls: {out / 'validity.parquet'}")
-    typer.echo(out / "alignment.png")
+    say(f"one row for each alignment, with all controls: {out / 'validity.parquet'}")
+    say(out / "alignment.png")
 
 
-@analyze.command("novel")
+@analyze.command("novel", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.novel:NovelConfig")
 def analyze_novel(
@@ -100,14 +101,16 @@ def analyze_novel(
     opened = [Alignment.load(folder) for folder in _alignment_folders(alignments)]
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    novel = inject_novel(checkpoint, opened, distribution, settings, progress=on_terminal())
+    novel = inject_novel(checkpoint, opened, distribution, settings, progress=True)
     _save(novel, out, "novel")
     in_subspace = (novel.frame.condition == "all") & (novel.frame.baseline == "subspace")
-    _show(novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST])
-    typer.echo(f"the other baselines and both directions: {out / 'novel.parquet'}")
+    show(
+        "novel", novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST]
+    )
+    say(f"the other baselines and both directions: {out / 'novel.parquet'}")
 
 
-@analyze.command("probe")
+@analyze.command("probe", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.probes:ProbeConfig", skip=("target",), make=dict)
 def analyze_probe(
@@ -148,20 +151,20 @@ def analyze_probe(
         configs[0].layers,
         compat=configs[0].compat,
         cache_gb=configs[0].cache_gb / 2,
-        progress=on_terminal(),
+        progress=True,
     )
     frames = []
     for config in configs:
-        probes = probe(checkpoint, distribution, config, captures=captures, progress=on_terminal())
+        probes = probe(checkpoint, distribution, config, captures=captures, progress=True)
         probes.save(out / config.target)
         frames.append(probes.frame)
     frame = pd.concat(frames, ignore_index=True)
     save_figure(probe_figure(frame), out / "probes")
-    _show(frame, ["target", "layer", "condition", *ACCURACY, "floor"])
-    typer.echo(out / "probes.png")
+    show("probes", frame, ["target", "layer", "condition", *ACCURACY, "floor"])
+    say(out / "probes.png")
 
 
-@analyze.command("steer")
+@analyze.command("steer", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.steering:SteeringConfig")
 @options("probing", "analysis.probes:ProbeConfig", skip=("target", "form", "unit", "rank"))
@@ -192,16 +195,16 @@ def analyze_steer(
     distribution = subject.distribution(checkpoint)
     if fitted is None:
         probing = replace(probing, scenes=settings.scenes, split=settings.split)
-        fitted = probe(checkpoint, distribution, probing, progress=on_terminal())
+        fitted = probe(checkpoint, distribution, probing, progress=True)
         fitted.save(out / "judgement")
-    steering = steer(checkpoint, fitted, distribution, settings, progress=on_terminal())
+    steering = steer(checkpoint, fitted, distribution, settings, progress=True)
     _save(steering, out, "steering")
     columns = ["pair", "layer", "alpha", "condition", *ACCURACY, *READ_AGAINST, "relative_norm"]
-    _show(steering.frame, columns)
-    typer.echo(out / "steering.png")
+    show("steering", steering.frame, columns)
+    say(out / "steering.png")
 
 
-@analyze.command("correlation")
+@analyze.command("correlation", numbers=True)
 @options("settings", "analysis.correlation:CorrelationConfig")
 def analyze_correlation(
     runs: Annotated[
@@ -225,13 +228,15 @@ def analyze_correlation(
     _save(correlation, out, "correlation")
     interval = ["value", "ci_low", "ci_high", "n"]
     leave_one_out = ["loo_low", "loo_high", "loo_group"]
-    _show(correlation.frame, ["split", "measure", *interval, "groups", *leave_one_out])
+    show(
+        "correlation", correlation.frame, ["split", "measure", *interval, "groups", *leave_one_out]
+    )
     for warning in dict.fromkeys(correlation.frame.warning[correlation.frame.warning != ""]):
-        typer.echo(f"warning: {warning}")
-    typer.echo(out / "correlation.png")
+        say(f"warning: {warning}")
+    say(out / "correlation.png")
 
 
-@analyze.command("frozen")
+@analyze.command("frozen", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.similarity:SimilarityConfig")
 def analyze_frozen(
@@ -266,12 +271,12 @@ def analyze_frozen(
         processor = fit_processor(load_processor(backbone), model.config.image_size)
         models["base"] = Checkpoint(model, processor)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
-    similarity = measure_similarity(models, pairs, settings, progress=on_terminal())
+    similarity = measure_similarity(models, pairs, settings, progress=True)
     _save(similarity, out, "frozen")
     overall = similarity.frame[similarity.frame.level == "all"]
     best = overall.sort_values("auc").groupby("model", as_index=False).last()
-    _show(best, ["model", "layer", "auc", "ci_low", "ci_high", "n"])
-    typer.echo(out / "frozen.png")
+    show("frozen", best, ["model", "layer", "auc", "ci_low", "ci_high", "n"])
+    say(out / "frozen.png")
 
 
 def check_names(out: Path, result: type[Result], *others: str) -> None:
@@ -296,7 +301,3 @@ def _save(result, out: Path, name: str) -> None:
     """The result's files and its figure."""
     result.save(out)
     result.plot(out / name)
-
-
-def _show(frame, columns: list[str]) -> None:
-    typer.echo(frame[columns].round(3).to_string(index=False))

@@ -71,8 +71,8 @@ def receives(keyword: str, provider: Callable[..., Any]) -> Callable[[Callable],
     """
 
     def decorate(function: Callable) -> Callable:
-        own = _parameters(function, without=keyword)
-        provided = _parameters(provider)
+        own = parameters_of(function, without=keyword)
+        provided = parameters_of(provider)
         merged = {**provided, **own}
 
         @functools.wraps(function)
@@ -165,7 +165,7 @@ def _optional(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=None, annotation=annotation)
 
 
-def _parameters(function: Callable, without: str = "") -> dict[str, inspect.Parameter]:
+def parameters_of(function: Callable, without: str = "") -> dict[str, inspect.Parameter]:
     """Parameters by name, annotations evaluated; that of ``without`` may be for type checkers only."""
     namespace = vars(inspect.getmodule(function))
     parameters = dict(inspect.signature(function).parameters)

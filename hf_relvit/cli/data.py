@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from .bridge import options
+from .habits import Commands, say
 from .options import OUT_FILE, Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
 
-data = typer.Typer(help="Stimulus sets: build, look at, publish.", no_args_is_help=True)
+data = Commands(help="Stimulus sets: build, look at, publish.")
 
 
 @data.command("build")
@@ -47,15 +48,15 @@ def data_build(
     settings = BuildConfig(task, config, **given)
     folder = build(settings, out, shard=shard, processes=processes)
     if folder.name != config:
-        typer.echo(f"{folder}\nwhen all parts are there: the same command without --shard")
+        say(f"{folder}\nwhen all parts are there: the same command without --shard")
         return
     if glob.has_magic(str(out)):
-        typer.echo(
+        say(
             f"{folder}\nload_dataset takes brackets and stars in a path as a pattern: rename {out} first"
         )
         return
     arguments = f'{json.dumps(str(out), ensure_ascii=False)}, "{config}", split="test"'
-    typer.echo(f"{folder}\nopen it with: load_dataset({arguments})")
+    say(f"{folder}\nopen it with: load_dataset({arguments})")
 
 
 @data.command("preview")
@@ -91,7 +92,7 @@ def data_preview(
     )
     with atomic_write(out) as temporary:
         contact_sheet(scenes[:n]).save(temporary, format="PNG")
-    typer.echo(out)
+    say(out)
 
 
 @data.command("push")
@@ -114,4 +115,4 @@ def data_push(
     """
     from ..hub.datasets import push_dataset
 
-    push_dataset(task, data, repo, public=public, dry_run=dry_run, say=typer.echo)
+    push_dataset(task, data, repo, public=public, dry_run=dry_run, say=say)

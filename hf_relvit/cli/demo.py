@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .habits import Commands, say
 from .options import DryRun, Public, Repo
 
-space = typer.Typer(help="The demo as a Space on the Hugging Face Hub.", no_args_is_help=True)
+space = Commands(help="The demo as a Space on the Hugging Face Hub.")
 
 
 def demo(
@@ -39,7 +40,7 @@ def demo(
 
         folder = run / "demo" / run.resolve().name
         if not fresh(folder, run):
-            typer.echo(f"preparing {run} for the demo ...")
+            say(f"preparing {run} for the demo ...")
             build_assets(run, folder)
         folders = [folder]
     start(folders, host=host, port=port)
@@ -57,4 +58,4 @@ def space_push(
     """
     from hf_relvit.spaces.interventions.publish import push_space
 
-    push_space(repo, public=public, dry_run=dry_run, say=typer.echo)
+    push_space(repo, public=public, dry_run=dry_run, say=say)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from .analyze import check_names
 from .bridge import options, receives
-from .options import Out, Subject, on_terminal, subject
+from .habits import say, show
+from .options import Out, Subject, subject
 
 
 @receives("subject", subject)
@@ -18,12 +17,16 @@ def diagnose(subject: Subject, out: Out, settings):
 
     Example: relvit diagnose runs/quick/seed0/training/model --out runs/diagnosis
     """
+    from dataclasses import asdict
+
     from ..analysis import diagnosis
     from ..report.diagnosis_page import diagnosis_text, write_diagnosis
 
     check_names(out, diagnosis.Diagnosis, "diagnosis.html")
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
-    found = diagnosis.diagnose(checkpoint, distribution, settings, progress=on_terminal())
+    found = diagnosis.diagnose(checkpoint, distribution, settings, progress=True)
     page = write_diagnosis(found, subject.checkpoint, out)
-    typer.echo(f"{diagnosis_text(found)}\nreport: {page}")
+    verdict = {"verdict": asdict(found.verdict)}
+    show("diagnosis", verdict, text=diagnosis_text(found))
+    say(f"report: {page}")

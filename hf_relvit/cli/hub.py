@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .habits import Commands, say, show
 from .options import OUT_FOLDER, DryRun, Public, Repo
 
-hub = typer.Typer(help="Published runs.", no_args_is_help=True)
+hub = Commands(help="Published runs.")
 
 
 def push(
@@ -28,10 +29,10 @@ def push(
     """
     from ..hub.runs import push as send
 
-    send(run, repo, public=public, dry_run=dry_run, say=typer.echo)
+    send(run, repo, public=public, dry_run=dry_run, say=say)
 
 
-@hub.command("compare")
+@hub.command("compare", numbers=True)
 def hub_compare(
     ids: Annotated[
         list[str],
@@ -48,7 +49,7 @@ def hub_compare(
     """
     from ..hub.leaderboard import compare, save
 
-    boards = compare(ids, say=typer.echo)
+    boards = compare(ids, say=say)
     for board in boards:
-        typer.echo(board.text())
-    typer.echo(save(boards, out))
+        show(board.task, board.frame, text=board.text())
+    say(save(boards, out))

@@ -10,7 +10,8 @@ import typer
 from ..errors import RelViTError
 from .bridge import options, receives
 from .connection import check_reachable
-from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, on_terminal, subject
+from .habits import say, show
+from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, subject
 
 
 @options(
@@ -59,9 +60,9 @@ def train(
         runs.reserve(repo)
     folder = run(resolved, out)
     write_training_card(folder)
-    typer.echo(f"checkpoint: {folder.model}")
+    say(f"checkpoint: {folder.model}")
     if repo is not None:
-        runs.push(out, repo, say=typer.echo)
+        runs.push(out, repo, say=say)
 
 
 @receives("subject", subject)
@@ -130,7 +131,7 @@ def _report(checkpoint, splits: dict, config, out: Path | None, text) -> None:
     from ..training.precision import checkpoint_autocast
 
     with checkpoint_autocast(checkpoint):
-        table = evaluate(checkpoint, splits, batch_size=config.batch_size, progress=on_terminal())
+        table = evaluate(checkpoint, splits, batch_size=config.batch_size, progress=True)
     if out is not None:
         write_table(out, table)
-    typer.echo(text(table))
+    show("accuracy", table, text=text(table))

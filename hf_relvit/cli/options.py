@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +16,6 @@ from .connection import check_reachable
 if TYPE_CHECKING:
     from ..modeling.checkpoints import Checkpoint
     from ..stimuli.distribution import SceneDistribution
-
-
-def on_terminal() -> bool:
-    """Whether progress is shown: in a log, bars are lines without end."""
-    return sys.stderr.isatty()
 
 
 def hub_name(repo: str | None) -> str | None:
@@ -60,10 +54,10 @@ Public = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List files and sizes, send nothing.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML file of settings; options override it.")
+    Path | None, typer.Option("--settings", help="YAML file of settings; options override it.")
 ]
 SceneSeed = Annotated[int, typer.Option("--seed", help="Of scenes and of chance.", **SEED_RANGE)]
-Count = Annotated[int, typer.Option("-n", help="Scenes.", **COUNT)]
+Count = Annotated[int, typer.Option("--scenes", "-n", help="Scenes to draw.", **COUNT)]
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of your own mask PNGs (black is object), or 3D objects.")
 ]

@@ -9,12 +9,13 @@ import typer
 
 from ..limits import MOST_RUNS
 from .bridge import options, receives
+from .habits import Commands, say, show
 from .options import ConfigFile, Out
 
 if TYPE_CHECKING:
     from ..study.plan import Study
 
-study = typer.Typer(help="Everything from stimuli to report.", no_args_is_help=True)
+study = Commands(help="Everything from stimuli to report.")
 
 
 @options(
@@ -81,16 +82,16 @@ def study_run(
     from ..study.run import run_single, run_study
 
     if cell is not None:
-        typer.echo(run_single(plan, out, cell))
+        say(run_single(plan, out, cell))
     elif executor == "ray":
         from ..study.cluster import run_on_ray
 
-        typer.echo(f"report: {run_on_ray(plan, out, cpus=cpus, gpus=gpus)}")
+        say(f"report: {run_on_ray(plan, out, cpus=cpus, gpus=gpus)}")
     else:
-        typer.echo(f"report: {run_study(plan, out, say=typer.echo)}")
+        say(f"report: {run_study(plan, out, say=say)}")
 
 
-@study.command("plan")
+@study.command("plan", numbers=True)
 @receives("plan", planned)
 def study_plan(
     plan: Study, out: Annotated[Path, typer.Option("--out", help="Folder of the study.")]
@@ -99,13 +100,20 @@ def study_plan(
 
     Example: relvit study plan grid.yaml --out runs/grid
     """
+    import pandas as pd
+
     from ..manifest import is_finished
     from ..study.run import cells_of
 
     cells = [(run.name, cell) for run in plan.runs for cell in cells_of(run, plan, out / run.name)]
     numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
-    for number, (run, cell) in enumerate(cells, 1):
-        state = "finished" if is_finished(out / run / cell.name) else "to do"
-        needs = ", ".join(str(numbers[run, need]) for need in cell.needs)
-        after = f"  (after {needs})" if needs else ""
-        typer.echo(f"{number:4} {state:9} {run}/{cell.name}{after}")
+    rows = []
+    lines = []
+    for (run, name), number in numbers.items():
+        cell = cells[number - 1][1]
+        state = "finished" if is_finished(out / run / name) else "to do"
+        needs = [numbers[run, need] for need in cell.needs]
+        rows.append({"number": number, "state": state, "run": run, "cell": name, "needs": needs})
+        after = f"  (after {', '.join(map(str, needs))})" if needs else ""
+        lines.append(f"{number:4} {state:9} {run}/{name}{after}")
+    show("cells", pd.DataFrame(rows), text="\n".join(lines))

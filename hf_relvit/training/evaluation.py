@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import RelViTError
 from ..limits import check_count
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
@@ -59,7 +59,7 @@ def predict(
     model = checkpoint.model
     model.eval()
     parts = []
-    for start in tqdm(
+    for start in progress_bar(
         range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False
     ):
         batch = scenes[slice(start, start + batch_size)]

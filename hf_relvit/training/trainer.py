@@ -12,10 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import check_loaded, unwrapped
+from ..progress import progress_bar
 from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
 from .data import RelViTCollator, check_label_order
@@ -227,10 +228,21 @@ class _Progress(ProgressCallback):
     }
 
     def on_train_begin(self, args, state, control, **kwargs):
-        super().on_train_begin(args, state, control, **kwargs)
         self.shown = {}
-        if self.training_bar is not None:
-            self.training_bar.set_description("training")
+        self.current_step = 0
+        if state.is_world_process_zero:
+            self.training_bar = progress_bar(total=state.max_steps, desc="training")
+
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        if (
+            self.prediction_bar is None
+            and state.is_world_process_zero
+            and has_length(eval_dataloader)
+        ):
+            total = len(eval_dataloader)  # type: ignore[arg-type]
+            self.prediction_bar = progress_bar(total=total, desc="validation", leave=False)
+        if self.prediction_bar is not None:
+            self.prediction_bar.update(1)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None and logs:

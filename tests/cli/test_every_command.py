@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import typing
@@ -34,9 +36,9 @@ def arguments(tmp_path_factory):
     return prepare(tmp_path_factory.mktemp("inputs"))
 
 
-def run(arguments, command, folder):
+def run(arguments, command, folder, *more):
     out = folder / FILES[command] if command in FILES else folder
-    return run_quietly([*arguments[command], "--out", str(out)])
+    return run_quietly([*arguments[command], "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,31 @@ def written(arguments, tmp_path_factory):
     def names_of(command):
         if command not in names:
             folder = tmp_path_factory.mktemp("clean")
-            assert run(arguments, command, folder) == 0
+            way = "--json" if prints_numbers(COMMANDS[command]) else "--quiet"
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                assert run(arguments, command, folder, way) == 0
+            check_printed(printed.getvalue(), way)
             files = [path for path in folder.rglob("*") if path.is_file() and path.name != RECORD]
             ordered = sorted(files, key=lambda path: path.stat().st_mtime_ns)
             names[command] = [str(path.relative_to(folder)) for path in ordered]
         return names[command]
 
     return names_of
+
+
+def prints_numbers(command) -> bool:
+    return any("--json" in parameter.opts for parameter in command.params)
+
+
+def check_printed(text: str, way: str) -> None:
+    """With --json one document with numbers at full precision, with --quiet nothing."""
+    if way == "--quiet":
+        assert text == ""
+        return
+    for name, found in json.loads(text).items():
+        rows = found if isinstance(found, list) else [found]
+        assert rows and all(isinstance(row, dict) and row for row in rows), name
 
 
 def test_each_command_is_known(arguments):

@@ -43,7 +43,7 @@ def published(hub, tmp_path):
     settings = {**TINY, "backbone": BASE, "lora": 2}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings))
     out = tmp_path / "run"
-    words = ("--config", tmp_path / "tiny.yaml", "--out", out, "--push-to-hub", "--repo", REPO)
+    words = ("--settings", tmp_path / "tiny.yaml", "--out", out, "--push-to-hub", "--repo", REPO)
     assert command("train", "quick", *words) == 0
     return out
 

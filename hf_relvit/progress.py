@@ -1,0 +1,72 @@
+"""Progress of long loops: a bar on a terminal, one line per 10 % in a log, nothing where it is silenced."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm as plain_bar
+from tqdm.auto import tqdm as bar_or_widget
+
+PATIENCE = 5.0
+"""Seconds from which on a loop is worth a line in a log; our choice."""
+
+
+class _State:
+    silent = False
+
+
+def silence(silent: bool) -> None:
+    """Whether bars and lines are left out in this process from now on, as by ``relvit -q``."""
+    _State.silent = silent
+
+
+def on_terminal() -> bool:
+    """Whether a bar can be drawn: in a log, a bar is lines without end."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def progress_bar(iterable: Iterable | None = None, **options: Any) -> plain_bar:
+    """A bar of tqdm, with its parameters; a bar that writes lines where there is no terminal."""
+    if _State.silent:
+        options["disable"] = True
+    kind = bar_or_widget if on_terminal() else LineBar
+    return kind(iterable, **options)
+
+
+class LineBar(plain_bar):
+    """A line at each 10 %, from ``PATIENCE`` seconds on: short loops write nothing."""
+
+    def __init__(self, iterable: Iterable | None = None, **options: Any):
+        self.begun = time.monotonic()
+        self.tenths = 0
+        super().__init__(iterable, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write the line that is due; what tqdm would have drawn is not used."""
+        seconds = time.monotonic() - self.begun
+        tenths = int(10 * self.n / self.total) if self.total else 0
+        if tenths <= self.tenths or seconds < PATIENCE:
+            return False
+        self.tenths = tenths
+        name = self.desc.removesuffix(": ") or "progress"
+        elapsed = self.format_interval(seconds)
+        latest = f", {self.postfix}" if self.postfix else ""
+        line = f"{name}: {10 * tenths} % ({self.n} of {self.total}, {elapsed}){latest}"
+        print(line, file=self.fp, flush=True)
+        return True
+
+    def close(self) -> None:
+        """End without the empty line and the carriage return of a bar."""
+        if not self.disable:
+            self.display()
+            self.disable = True
+            self._decr_instances(self)
+
+    def clear(self, nolock: bool = False) -> None:
+        """Nothing: lines are not taken back."""
+
+    def moveto(self, n: int) -> None:
+        """Nothing: lines have no position."""
