@@ -279,7 +279,7 @@ def test_env_names_versions(capsys):
     code, out, _ = run("env", capsys=capsys)
     assert code == 0
     named = {line.split()[0] for line in out.splitlines()}
-    assert {"torch", "accelerate", "huggingface_hub", "machine", "accelerator"} <= named
+    assert {"torch", "accelerate", "huggingface_hub", "machine", "device"} <= named
 
 
 @pytest.mark.parametrize(

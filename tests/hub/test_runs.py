@@ -252,7 +252,7 @@ def test_training_pushes_what_is_safe_and_fails_before_it_starts(tmp_path, hub):
     train = [
         "train",
         "quick",
-        "--config",
+        "--settings",
         tmp_path / "tiny.yaml",
         "--out",
         tmp_path / "clip",
