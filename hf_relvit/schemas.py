@@ -90,6 +90,37 @@ class SavedModel(TypedDict):
     processor_fingerprint: NotRequired[str | None]
 
 
+Switch = bool | None
+Side = Annotated[int, msgspec.Meta(ge=1, le=2**14)]
+Size = Side | list[Side] | dict[str, Side | None] | None
+Mean = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Deviation = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+Channels = msgspec.Meta(min_length=3, max_length=3)
+
+
+class ProcessorSettings(TypedDict):
+    """``preprocessor_config.json``: the settings that determine pixels, and the names of classes."""
+
+    image_processor_type: NotRequired[str | None]
+    feature_extractor_type: NotRequired[str | None]
+    processor_class: NotRequired[str | None]
+    do_convert_rgb: NotRequired[Switch]
+    do_resize: NotRequired[Switch]
+    size: NotRequired[Size]
+    resample: NotRequired[Annotated[int, msgspec.Meta(ge=0, le=5)] | None]
+    do_center_crop: NotRequired[Switch]
+    crop_size: NotRequired[Size]
+    do_rescale: NotRequired[Switch]
+    rescale_factor: NotRequired[Deviation | None]
+    do_normalize: NotRequired[Switch]
+    image_mean: NotRequired[Mean | Annotated[list[Mean], Channels] | None]
+    image_std: NotRequired[Deviation | Annotated[list[Deviation], Channels] | None]
+    do_pad: NotRequired[Switch]
+    pad_size: NotRequired[Size]
+    input_data_format: NotRequired[str | None]
+    data_format: NotRequired[str | None]
+
+
 class AlignmentFacts(TypedDict):
     """``alignment.json``."""
 

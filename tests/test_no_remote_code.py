@@ -39,7 +39,7 @@ def doors():
 
 def test_every_door_says_that_no_code_runs():
     found = dict(doors())
-    assert len(found) >= 3
+    assert len(found) >= 2  # one for configurations, one for image processors
     open_doors = []
     for place, call in found.items():
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}

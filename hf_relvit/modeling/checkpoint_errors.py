@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import transformers
 from safetensors import SafetensorError
-from transformers import AttentionInterface, AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from ..errors import RelViTError
+from .config_values import check_values
 
 FILE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What a missing, corrupt or unwritable file raises. A configuration that a stranger wrote can raise anything."""
@@ -58,40 +60,57 @@ def without_messages(name: str, words: str) -> Iterator[None]:
         logger.removeFilter(wanted)
 
 
-def check_attention(path_or_id: str | os.PathLike, config: Any) -> None:
-    """Raise RelViTError for an attention implementation that transformers would have to download: it is code."""
-    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
-    known = {None, "eager", *AttentionInterface()}
-    for part in parts:
-        name = getattr(part, "_attn_implementation", None)
-        if name not in known:
-            raise RelViTError(
-                f"the config.json of {path_or_id} asks for attention implementation {name!r}: expected one that is "
-                "installed, such as sdpa; remove the entry"
-            )
+def open_config(path_or_id: str | os.PathLike, revision: str | None = None) -> Any:
+    """The configuration of a checkpoint; code that it names never runs, whatever waits on standard input.
+
+    Args:
+        path_or_id: folder or Hub id.
+        revision: on the Hub.
+
+    Raises:
+        RelViTError: a model type that transformers does not know, or values that ``config_values`` refuses. A file
+            that is missing or broken raises the errors of the library.
+    """
+    values, _ = PreTrainedConfig.get_config_dict(
+        path_or_id, revision=revision, trust_remote_code=False
+    )
+    check_values(values)
+    kind = values.get("model_type")
+    if kind is not None and kind not in list(CONFIG_MAPPING):
+        raise RelViTError(
+            f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
+        )
+    return AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
 
 
 def open_backbone_config(path_or_id: str | os.PathLike, revision: str | None = None) -> Any:
-    """The configuration of a backbone; code that it names never runs, whatever waits on standard input.
+    """The configuration of a backbone, as ``open_config``.
 
     Raises:
-        RelViTError: no configuration, one that needs code of its own, or an attention implementation to download.
+        RelViTError: no configuration, one that needs code of its own, or values that ``config_values`` refuses.
     """
     problem = f"cannot open the backbone {path_or_id}"
     cure = "check the path or Hub id, or download it again"
     with as_relvit_error(problem, cure, (Exception,)):
-        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
-        check_attention(path_or_id, config)
-    return config
+        return open_config(path_or_id, revision)
+
+
+ADAPTERS = "adapter_config.json"
 
 
 def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:
     """Make sure that transformers will find safetensors, and so open neither pickles nor files elsewhere.
 
     Raises:
-        RelViTError: no safetensors, or an index of shards that names anything but files beside it.
+        RelViTError: no safetensors, an index of shards that names anything but files beside it, or adapters in the
+            same folder: where peft is installed, transformers opens the base that they name in place of these weights.
     """
     optional = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    if cached_file(path_or_id, ADAPTERS, **optional) is not None:
+        raise RelViTError(
+            f"{path_or_id} has an {ADAPTERS} beside its weights: expected one or the other; merge the adapters with "
+            "merge_and_unload(), or remove the file"
+        )
     if cached_file(path_or_id, SAFE_WEIGHTS_NAME, **optional) is not None:
         return
     index = cached_file(path_or_id, SAFE_WEIGHTS_INDEX_NAME, **optional)

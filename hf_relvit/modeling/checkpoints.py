@@ -16,7 +16,7 @@ import torch
 import transformers
 from accelerate.utils import extract_model_from_parallel
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME, cached_file
 from transformers.utils.hub import extract_commit_hash
 
@@ -28,8 +28,9 @@ from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
 from .adapters import FOLDER, save_adapter
 from .blocks import blocks, vision_config
-from .checkpoint_errors import as_relvit_error, check_attention, check_weights
-from .configuration_relvit import CODE, RelViTConfig, check_backbone
+from .checkpoint_errors import as_relvit_error, check_weights, open_config
+from .config_values import check_backbone
+from .configuration_relvit import CODE, RelViTConfig
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
@@ -358,16 +359,7 @@ def _open_model(
     problem = f"cannot open the checkpoint {path_or_id}"
     cure = "check the path, or download or save it again"
     with as_relvit_error(problem, cure, (Exception,)):
-        values, _ = PreTrainedConfig.get_config_dict(
-            path_or_id, revision=revision, trust_remote_code=False
-        )
-        kind = values.get("model_type")
-        if kind is not None and kind not in list(CONFIG_MAPPING):
-            raise RelViTError(
-                f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"
-            )
-        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
-        check_attention(path_or_id, config)
+        config = open_config(path_or_id, revision)
         ours = config.model_type == "relvit"
         name = (
             "RelViTForImageClassification" if ours else next(iter(config.architectures or []), "")
@@ -395,14 +387,15 @@ def _open_model(
             path_or_id,
             revision=revision,
             trust_remote_code=False,
+            use_safetensors=True,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # reported below, in one line
             output_loading_info=True,
             **options,
         )
         check_loaded(path_or_id, info, ours=ours)
-    if not ours:
-        model = RelViTForImageClassification.from_plain(model, labels)
+        if not ours:
+            model = RelViTForImageClassification.from_plain(model, labels)
     return model.eval()
 
 

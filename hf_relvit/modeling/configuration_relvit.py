@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-import os
 import re
 from collections.abc import Mapping
 from inspect import getfile
@@ -17,6 +16,7 @@ from transformers.utils import CONFIG_NAME
 
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
+from .config_values import check_backbone, check_size, check_values, square_side
 from .families import FAMILIES, Family
 from .loss_config import Disentanglement, Pipeline, parse_loss
 
@@ -26,6 +26,7 @@ CODE = (
     "adapters",
     "blocks",
     "checkpoint_errors",
+    "config_values",
     "configuration_relvit",
     "families",
     "loss_config",
@@ -99,7 +100,7 @@ class RelViTConfig(PreTrainedConfig):
         self.backbone_config = backbone
         family = self.family
         if self.image_size is None:
-            self.image_size = _side("image", backbone.image_size)
+            self.image_size = square_side("image_size", backbone.image_size)
         check_size("image_size", self.image_size)
         if self.head_bias is None:
             self.head_bias = family.head_bias
@@ -113,10 +114,7 @@ class RelViTConfig(PreTrainedConfig):
                 setattr(self, name, parse_loss(spec, values, name, backbone))
         if not isinstance(self.head_bias, bool):
             raise RelViTError(f"head_bias is {self.head_bias!r}: expected true or false")
-        if not isinstance(self.scenes, Mapping | None):
-            raise RelViTError(
-                f"scenes is {self.scenes!r}: expected a dictionary with task, geometry and combinations"
-            )
+        _check_facts("scenes", self.scenes or None, SCENES)
         check_adapter(self.adapter)
         self.id2label = self.id2label or dict(LABELS)
         check_labels(self.id2label)
@@ -157,12 +155,14 @@ class RelViTConfig(PreTrainedConfig):
         """The token layout at ``image_size``."""
         backbone = self.backbone_config
         prefix = self.family.prefix_tokens + getattr(backbone, "num_register_tokens", 0)
-        return PatchGeometry(self.image_size, _side("patch", backbone.patch_size), prefix)
+        return PatchGeometry(
+            self.image_size, square_side("patch_size", backbone.patch_size), prefix
+        )
 
     @property
     def resized(self) -> bool:
         """Whether images have another size than those that the backbone was made for."""
-        return self.image_size != _side("image", self.backbone_config.image_size)
+        return self.image_size != square_side("image_size", self.backbone_config.image_size)
 
     @property
     def plain_class(self) -> str | None:
@@ -221,85 +221,31 @@ def _check_free(folder: Path, code: dict[str, str]) -> None:
             )
 
 
-LIMITS = {
-    "num_hidden_layers": 1_000,
-    "hidden_size": 2**16,
-    "intermediate_size": 2**18,
-    "num_attention_heads": 2**10,
-    "image_size": 2**14,
-    "patch_size": 2**14,
-    "num_channels": 2**10,
-    "num_register_tokens": 2**10,
-}
-"""Sizes of a backbone, each well above the largest published one: a file that says more is broken or hostile."""
-
-
-def check_size(name: str, value: Any) -> None:
-    """Raise RelViTError unless the value is an integer from 1 (registers: 0) to the limit."""
-    least = 0 if name == "num_register_tokens" else 1
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not least <= value <= LIMITS[name]:
-        raise RelViTError(
-            f"{name} is {value!r}: expected an integer between {least} and {LIMITS[name]}"
-        )
-
-
-def check_backbone(backbone: PreTrainedConfig) -> None:
-    """Raise RelViTError for a backbone that cannot be built, before anything is.
-
-    The sizes must be integers within ``LIMITS``, and the float32 weights must fit the memory of this machine.
-    """
-    sizes = {}
-    for name in LIMITS:
-        value = getattr(backbone, name, None)
-        if name in ("image_size", "patch_size"):
-            value = _side(name.removesuffix("_size"), value)
-        if value is not None:
-            check_size(name, value)
-            sizes[name] = value
-    width = sizes["hidden_size"]
-    if width % sizes["num_attention_heads"]:
-        raise RelViTError(
-            f"hidden_size {width} of the backbone does not divide into {sizes['num_attention_heads']} heads: "
-            "choose another num_attention_heads"
-        )
-    ratio = getattr(backbone, "mlp_ratio", 4)
-    inner = sizes.get("intermediate_size", int(width * ratio))
-    block = 4 * width**2 + 2 * width * inner
-    patches = (sizes["image_size"] // sizes["patch_size"]) ** 2
-    pixels = sizes.get("num_channels", 3) * sizes["patch_size"] ** 2
-    parameters = sizes["num_hidden_layers"] * block + (patches + pixels) * width
-    memory = _memory()
-    if 4 * parameters > memory:
-        raise RelViTError(
-            f"a backbone of {parameters:,} parameters takes {4e-9 * parameters:,.0f} GB: this machine has "
-            f"{1e-9 * memory:,.0f} GB; choose a smaller one"
-        )
-
-
-def _memory() -> float:
-    """Bytes of memory of this machine; infinite where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):
-        return float("inf")
+ADAPTER = {"id": str, "revision": str | None, "fingerprint": str, "rank": int, "alpha": int}
+SCENES = {"task": str, "geometry": str, "combinations": int}
 
 
 def check_adapter(adapter: Any) -> None:
     """Raise RelViTError unless this is None or says which base an adapter has."""
-    kinds = {"id": str, "revision": str | None, "fingerprint": str, "rank": int, "alpha": int}
-    if adapter is None:
+    _check_facts("adapter", adapter, ADAPTER)
+    if adapter is not None and min(adapter["rank"], adapter["alpha"]) < 1:
+        raise RelViTError(f"adapter is {adapter!r}: expected rank and alpha of 1 or more")
+
+
+def _check_facts(name: str, facts: Any, kinds: Mapping[str, Any]) -> None:
+    """Raise RelViTError unless this is None or a dictionary with these keys and the types of their values."""
+    if facts is None:
         return
-    fits = isinstance(adapter, Mapping) and adapter.keys() == kinds.keys()
-    if not fits or not all(isinstance(adapter[name], kind) for name, kind in kinds.items()):
+    fits = isinstance(facts, Mapping) and facts.keys() == kinds.keys()
+    if not fits or not all(isinstance(facts[key], kind) for key, kind in kinds.items()):
         raise RelViTError(
-            f"adapter is {adapter!r}: expected a dictionary with {', '.join(kinds)}; save the adapter again"
+            f"{name} is {facts!r}: expected a dictionary with {', '.join(kinds)}; save the model again"
         )
 
 
 def check_labels(id2label: Mapping) -> None:
     """Raise RelViTError unless class 0 is "different" and class 1 "same"."""
-    if {int(i): name for i, name in id2label.items()} != LABELS:
+    if {str(i): name for i, name in id2label.items()} != {str(i): LABELS[i] for i in LABELS}:
         found = dict(id2label) if len(id2label) <= 4 else f"{len(id2label)} classes"
         raise RelViTError(
             f"checkpoint labels are {found}: expected {LABELS}; exchange the rows of the head and set id2label "
@@ -315,6 +261,7 @@ def _image_tower(config: Any) -> PreTrainedConfig:
                 f"backbone_config with model_type {config.get('model_type')!r}: expected one of "
                 f"{', '.join(FAMILIES)}"
             )
+        check_values(config)
         config = AutoConfig.for_model(**config)
     config = getattr(config, "vision_config", config)
     family = getattr(config, "model_type", None)
@@ -328,13 +275,3 @@ def _image_tower(config: Any) -> PreTrainedConfig:
     config._name_or_path = ""  # may be a path on the author's machine
     config.id2label, config.label2id = dict(LABELS), {name: i for i, name in LABELS.items()}
     return config
-
-
-def _side(name: str, size) -> int:
-    """The side of a square, from an integer or a pair."""
-    sides = set(size) if isinstance(size, list | tuple) else {size}
-    if len(sides) != 1:
-        raise RelViTError(
-            f"{name} size {size} of the backbone is not square: choose a backbone with square ones"
-        )
-    return sides.pop()

@@ -141,7 +141,6 @@ class RelViTPreTrainedModel(PreTrainedModel):
         origin = open_backbone_config(path_or_id, revision)
         with as_relvit_error(problem, cure, (Exception,)):
             model = cls(RelViTConfig(backbone_config=origin, **config_kwargs))
-            check_weights(path_or_id, revision)
             loaded, info = _open_backbone(type(model.backbone), path_or_id, model.config, revision)
         missing = sorted(set(info["missing_keys"]) & set(model.backbone.state_dict()))
         if any(not name.startswith(("pooler.", "layernorm.", "head.")) for name in missing):
@@ -271,12 +270,14 @@ def _open_backbone(
     The library also reports what else a checkpoint holds, such as heads and text towers, and weights that the readout
     does not use. What matters of it the callers check.
     """
+    check_weights(path_or_id, revision)
     with without_messages("transformers.modeling_utils", "LOAD REPORT"):
         return backbone.from_pretrained(
             path_or_id,
             config=config.backbone_config,
             revision=revision,
             trust_remote_code=False,
+            use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
         )
@@ -390,41 +391,53 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         auxiliary = self._has_loss_inputs(
             labels=labels, patches=patches, shape=shape, color=color, epoch=epoch
         )
-        probes = self.disentanglement if auxiliary else None
-        stages = self.pipeline.stages(epoch) if auxiliary and self.pipeline is not None else {}
-        recording = nullcontext()
-        if stages:
-            layers = {layer for blocks in stages.values() for layer in blocks}
-            recording = record_object_attention(tokens, self.geometry.prefix_tokens, layers)
-        # All of them: the numbering of selected ones differs between versions of transformers.
         wants_states = _asked(output_hidden_states, self.config.output_hidden_states)
-        hidden_states = wants_states or probes is not None
+        probes = self.disentanglement if auxiliary else None
         attentions = _asked(output_attentions, self.config.output_attentions)
-        with recording as attention:
-            outputs = self._run(pixel_values, hidden_states, attentions)
+        with self._recording(tokens, epoch, auxiliary) as attention:
+            outputs = self._run(pixel_values, wants_states or probes is not None, attentions)
         logits = self.classifier(self._read(outputs))
-        terms: dict[str, Any] = {}
+        terms: dict[str, torch.Tensor] = {}
         if labels is not None:
             exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            terms["task_loss"] = loss = nn.functional.cross_entropy(exact, labels.long())
-            if probes is not None:
-                hidden = outputs.hidden_states[probes.spec.layer]
-                term = probes(hidden, tokens, shape, color)
-                terms["disentanglement_loss"] = term
-                loss = loss + probes.spec.weight * term
-            if auxiliary and self.pipeline is not None:
-                term = torch.zeros_like(loss)
-                if attention:
-                    term = pipeline_loss(attention.mass, self.pipeline, epoch)
-                terms["pipeline_loss"] = term
-                loss = loss + self.pipeline.weight * term
-            terms["loss"] = loss
+            terms["task_loss"] = nn.functional.cross_entropy(exact, labels.long())
+        if probes is not None:
+            # All states are asked for: the numbering of selected ones differs between versions of transformers.
+            hidden = outputs.hidden_states[probes.spec.layer]
+            terms["disentanglement_loss"] = probes(hidden, tokens, shape, color)
+        if auxiliary and self.pipeline is not None:
+            term = torch.zeros_like(terms["task_loss"])
+            if attention:
+                term = pipeline_loss(attention.mass, self.pipeline, epoch)
+            terms["pipeline_loss"] = term
         return RelViTOutput(
+            loss=self._weighted_sum(terms),
             logits=logits,
             hidden_states=outputs.hidden_states if wants_states else None,
             attentions=outputs.attentions,
             **terms,
         )
+
+    def _recording(self, tokens: Any, epoch: float | None, auxiliary: bool) -> Any:
+        """A context that records the attention of the pipeline's stages; of nothing where none of them counts."""
+        stages = self.pipeline.stages(epoch) if auxiliary and self.pipeline is not None else {}
+        if not stages:
+            return nullcontext()
+        layers = {layer for blocks in stages.values() for layer in blocks}
+        return record_object_attention(tokens, self.geometry.prefix_tokens, layers)
+
+    def _weighted_sum(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
+        """The loss of its terms, None without any."""
+        loss = terms.get("task_loss")
+        weights = {"disentanglement_loss": 0.0, "pipeline_loss": 0.0}
+        if self.disentanglement is not None:
+            weights["disentanglement_loss"] = self.disentanglement.spec.weight
+        if self.pipeline is not None:
+            weights["pipeline_loss"] = self.pipeline.weight
+        for name, weight in weights.items():
+            if loss is not None and name in terms:
+                loss = loss + weight * terms[name]
+        return loss
 
     def _has_loss_inputs(self, **inputs: Any) -> bool:
         """Whether the auxiliary losses can be computed; it is an error if they cannot in training."""

@@ -14,6 +14,7 @@ import transformers
 from transformers import AutoImageProcessor
 
 from ..errors import RelViTError
+from ..schemas import ProcessorSettings, check_shape
 from .checkpoint_errors import as_relvit_error, without_messages
 
 if TYPE_CHECKING:
@@ -124,11 +125,12 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
     """The Hugging Face image processor of a checkpoint.
 
     Raises:
-        RelViTError: there is none.
+        RelViTError: there is none, or its settings are of other types or beyond any sense.
     """
     problem = f"no image processor in {path_or_id}"
     cure = "save the one of the training with it"
     with _quiet_fallback(), as_relvit_error(problem, cure, (Exception,)):
+        _check_settings(path_or_id, revision)
         try:
             return AutoImageProcessor.from_pretrained(
                 path_or_id, revision=revision, trust_remote_code=False
@@ -140,15 +142,36 @@ def load_processor(path_or_id: str | os.PathLike, *, revision: str | None = None
             return ordinary(**settings)
 
 
+def _check_settings(path_or_id: str | os.PathLike, revision: str | None) -> None:
+    """Raise RelViTError for settings of an image processor that nobody could apply, before a processor takes them."""
+    processor_class = transformers.ViTImageProcessor
+    settings, _ = processor_class.get_image_processor_dict(path_or_id, revision=revision)
+    problem = f"the preprocessor_config.json of {path_or_id} does not fit"
+    check_shape(settings, ProcessorSettings, problem, "put back the one of the training")
+    for name in settings:
+        if callable(getattr(processor_class, name, None)):
+            raise RelViTError(
+                f"key {name!r} in the preprocessor_config.json of {path_or_id}: it is the name of a method; "
+                "remove the entry"
+            )
+
+
 def fit_processor(processor: Any, image_size: int) -> Any:
     """The processor itself if it leaves the size of ``image_size`` pixels alone, else one that does.
 
     The replacement has the same normalization. It matters for DINOv2, whose processor enlarges images of 224 pixels to
     256 and crops them, which would move every object off its patches.
+
+    Raises:
+        RelViTError: a processor that fails on images of this size.
     """
-    if _pixel_table(processor, image_size) is not None:
-        return processor
-    return default_processor(image_size, tuple(processor.image_mean), tuple(processor.image_std))
+    problem = f"the image processor {type(processor).__name__} does not work"
+    cure = "put back the preprocessor_config.json that belongs to the model"
+    with as_relvit_error(problem, cure, (Exception,)):
+        if _pixel_table(processor, image_size) is not None:
+            return processor
+        mean, deviation = tuple(processor.image_mean), tuple(processor.image_std)
+        return default_processor(image_size, mean, deviation)
 
 
 def processor_fingerprint(processor: Any) -> str:
