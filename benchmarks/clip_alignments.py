@@ -1,9 +1,10 @@
-"""Closed-form alignments of shape and color in every layer of a checkpoint, with scores and controls, resumable.
+"""Closed-form alignments of shape and color in every layer of a checkpoint, with scores and all controls, resumable.
 
-    python benchmarks/clip_alignments.py CHECKPOINT OUT --pairs 64 --scenes 512
+    python benchmarks/clip_alignments.py CHECKPOINT OUT --pairs 256 --scenes 1024
 
-Every scene is captured once, for all layers. Layers come in the order of interest; each writes one Parquet file, and a
-second call goes on where the first one ended. The tables of docs/results/clip_alignments are of this command.
+Every scene is captured once, for all layers. A part is one measure of one property in one layer: it prints a line and
+writes one Parquet file, and a second call goes on after the last part that was written. Measures come in the order of
+interest, and so do layers, so that a call that is cut off leaves whole tables.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hf_relvit.analysis.align import AlignConfig, PairCaptures, align
+from hf_relvit.analysis.align import PairCaptures
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import fit_alignment
+from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.interchange import PairResiduals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.validity import read_write_angles, validity_table
+from hf_relvit.errors import RelViTError
+from hf_relvit.files import read_json, write_json, write_table
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
 
@@ -36,115 +41,183 @@ CONTROLS = {
     "random_weights": "random weights",
 }
 MIDDLE = (2, 3, 1, 4, 0, 5)
+"""Layers of interest; the others follow."""
 VARIABLES = ("position", "jitter", "noise", "other_object")
+KEPT = 10
+"""Captures at once: of both properties and weights, training pairs and test pairs, and pairs of the isolate score."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parts in a folder were measured with."""
+
+    checkpoint: str
+    pairs: int
+    scenes: int
+    held_out: int
+    scale: float | None
 
 
 class Profile:
     """Parts of the tables in a folder, each computed if it is not there."""
 
-    def __init__(self, checkpoint: Checkpoint, config: AlignConfig, out: Path):
-        self.checkpoint = checkpoint
-        self.config = config
+    def __init__(self, settings: Settings, out: Path, cache_gb: float):
+        self.settings = settings
         self.out = out
-        self.distribution = checkpoint.distribution()
+        self.checkpoint = Checkpoint.open(settings.checkpoint)
+        depth = self.checkpoint.depth
+        middle = [layer for layer in MIDDLE if layer < depth]
+        deep = [layer for layer in range(depth) if layer not in middle]
+        self.layers = middle + deep
         self.captures = PairCaptures(
-            checkpoint,
-            self.distribution,
-            range(checkpoint.depth),
-            pairs=config.pairs,
-            test_pairs=config.test_pairs,
-            scenes=config.scenes,
-            cache_gb=12.0,
-            kept=10,
+            self.checkpoint,
+            self.checkpoint.distribution(),
+            range(depth),
+            pairs=settings.held_out,
+            test_pairs=settings.pairs,
+            scenes=settings.scenes,
+            cache_gb=cache_gb,
+            kept=KEPT,
             bf16=True,
-            progress=False,
         )
 
-    def part(self, name: str, work) -> None:
-        file = self.out / "parts" / f"{name}.parquet"
+    def measure(self, chosen: Iterable[str]) -> None:
+        """Write all parts of the chosen measures that are not there."""
+        for name in chosen:
+            for layer in self.layers:
+                for prop in PROPERTIES:
+                    self.part(name, prop, layer)
+            collect(self.out)
+
+    def part(self, name: str, prop: str, layer: int) -> None:
+        file = self.out / "parts" / f"{name}-{prop}-{layer:02}.parquet"
         if file.exists():
             return
         start = time.perf_counter()
-        frame = work()
+        scores = MEASURES[name](self, prop, layer)
         seconds = time.perf_counter() - start
-        file.parent.mkdir(parents=True, exist_ok=True)
         load = os.getloadavg()[0]
-        frame.assign(seconds=seconds, load=load).to_parquet(file)
-        print(f"{name}: {seconds:.0f} s, load {load:.1f}", flush=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_table(file, scores.assign(seconds=seconds, load=load))
+        whole = scores[scores.condition == "all"]
+        figures = [
+            f"{row.control} {row.accuracy:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})"
+            for row in whole.itertuples()
+        ]
+        clock = time.strftime("%H:%M:%S")
+        line = f"{clock} {name} of {prop}, layer {layer}: {', '.join(figures)}; n = {whole.n.min()}"
+        print(f"{line}; {seconds:.0f} s, load {load:.1f}", flush=True)
 
-    def align(self, prop: str, layer: int, **settings) -> pd.DataFrame:
-        """Scores of the trained model; the alignment is saved."""
-        config = replace(self.config, property=prop, layers=(layer,), **settings)
-        result = align(self.checkpoint, self.distribution, config, captures=self.captures)
-        result.alignments[0].save(self.out / f"{prop}-{layer}")
-        return result.frame
+    def alignment(self, prop: str, layer: int) -> Alignment:
+        """Of the trained model; opened where it was saved before."""
+        folder = self.out / f"{prop}-{layer}"
+        if not (folder / "alignment.json").exists():
+            self.fit(prop, layer, self.settings.scale).save(folder)
+        return Alignment.load(folder)
+
+    def fit(
+        self, prop: str, layer: int, scale: float | None, weights="trained", shuffled=False
+    ) -> Alignment:
+        das = DASConfig(method="closed_form", scale=scale, bf16=True)
+        network = self.captures.network(weights)
+        train = self.captures.get(prop, "train", weights=weights)
+        objects = self.captures.objects(weights)
+        return fit_alignment(network, train, layer, das, objects=objects, shuffled=shuffled)
+
+    def score(
+        self, alignment: Alignment, pairs: PairResiduals, control=None, weights="trained"
+    ) -> pd.DataFrame:
+        network = self.captures.network(weights)
+        scores = score_alignment(network, alignment, pairs, control, bf16=True)
+        return scores.assign(weights=weights)
+
+    def cause(self, prop: str, layer: int) -> pd.DataFrame:
+        """Answers follow the swap, and not that of the wrong object."""
+        alignment = self.alignment(prop, layer)
+        pairs = self.captures.get(prop, "test")
+        frames = [self.score(alignment, pairs, control) for control in (None, "wrong_object")]
+        return pd.concat(frames)
+
+    def isolate(self, prop: str, layer: int) -> pd.DataFrame:
+        pairs = self.captures.get(prop, "test", isolate=True)
+        return self.score(self.alignment(prop, layer), pairs)
+
+    def shuffled_labels(self, prop: str, layer: int) -> pd.DataFrame:
+        """The same procedure with labels dealt anew, with the scale of the alignment."""
+        scale = self.alignment(prop, layer).scale
+        fitted = self.fit(prop, layer, scale, shuffled=True)
+        scores = self.score(fitted, self.captures.get(prop, "test"))
+        return scores.assign(control="shuffled_labels")
 
     def random_weights(self, prop: str, layer: int) -> pd.DataFrame:
-        """The same procedure in the network with random weights, with the scale of the trained model's."""
-        alignment = Alignment.load(self.out / f"{prop}-{layer}")
-        network = self.captures.network("random")
-        train = self.captures.get(prop, "train", weights="random")
-        test = self.captures.get(prop, "test", weights="random")
-        das = replace(self.config.das, scale=alignment.scale)
-        objects = self.captures.objects("random")
-        fitted = fit_alignment(network, train, layer, das, objects=objects)
-        scores = score_alignment(network, fitted, test, bf16=True)
-        return scores.assign(weights="random")
+        """The same procedure in the network with random weights, with the scale of the alignment."""
+        scale = self.alignment(prop, layer).scale
+        fitted = self.fit(prop, layer, scale, weights="random")
+        pairs = self.captures.get(prop, "test", weights="random")
+        return self.score(fitted, pairs, weights="random")
+
+    def random_tokens(self, prop: str, layer: int) -> pd.DataFrame:
+        pairs = self.captures.get(prop, "test")
+        return self.score(self.alignment(prop, layer), pairs, "random_tokens")
 
     def unmapped(self, prop: str, layer: int) -> pd.DataFrame:
-        alignment = Alignment.load(self.out / f"{prop}-{layer}")
+        """Answers stay where something else than the property changes."""
+        alignment = self.alignment(prop, layer)
         frames = []
         for variable in VARIABLES:
             pairs = self.captures.unmapped(prop, "test", variable)
-            scores = score_alignment(self.checkpoint, alignment, pairs, bf16=True)
+            scores = self.score(alignment, pairs)
             frames.append(scores.assign(score="unmapped", control=variable))
-        pairs = self.captures.get(prop, "test")
-        frames.append(
-            score_alignment(self.checkpoint, alignment, pairs, "random_tokens", bf16=True)
-        )
-        return pd.concat(frames).assign(weights="trained")
+        return pd.concat(frames)
+
+
+MEASURES: dict[str, Callable[[Profile, str, int], pd.DataFrame]] = {
+    "cause": Profile.cause,
+    "isolate": Profile.isolate,
+    "shuffled_labels": Profile.shuffled_labels,
+    "random_weights": Profile.random_weights,
+    "random_tokens": Profile.random_tokens,
+    "unmapped": Profile.unmapped,
+}
+
+
+def check_settings(settings: Settings, out: Path) -> None:
+    """Parts of other settings do not belong into the same tables."""
+    file = out / "settings.json"
+    wanted = asdict(settings)
+    if not file.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(file, wanted)
+    elif (found := read_json(file)) != wanted:
+        raise RelViTError(f"{out} holds parts of {found}, not of {wanted}: choose another folder")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--pairs", type=int, default=64, help="test pairs")
-    parser.add_argument("--scenes", type=int, default=512, help="to fit on")
-    parser.add_argument("--held-out", type=int, default=32, help="pairs that choose the scale")
+    parser.add_argument("--pairs", type=int, default=256, help="test pairs")
+    parser.add_argument("--scenes", type=int, default=1024, help="to fit on")
+    parser.add_argument("--held-out", type=int, default=64, help="pairs that choose the scale")
     parser.add_argument("--scale", type=float, help="of every swap, instead of a choice")
+    parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--cache-gb", type=float, default=6.0, help="memory; the rest is on disk")
     options = parser.parse_args()
-    config = AlignConfig(
-        method="closed_form",
-        scale=options.scale,
-        pairs=options.held_out,
-        test_pairs=options.pairs,
-        scenes=options.scenes,
-        splits=("test",),
-        scored_controls=("wrong_object",),
-        networks=("trained",),
-        unmapped=None,
-        bf16=True,
+    start = time.perf_counter()
+    settings = Settings(
+        str(options.checkpoint), options.pairs, options.scenes, options.held_out, options.scale
     )
-    profile = Profile(Checkpoint.open(options.checkpoint), config, options.out)
-    depth = profile.checkpoint.depth
-    middle = [layer for layer in MIDDLE if layer < depth]
-    deep = [layer for layer in range(depth) if layer not in middle]
-    short = {"isolate": False, "shuffled": False}
-    work = [(layer, profile.align, "trained", {}) for layer in middle]
-    work += [(layer, profile.align, "trained", short) for layer in deep]
-    work += [(layer, profile.unmapped, "unmapped", {}) for layer in middle[:1]]
-    work += [(layer, profile.random_weights, "random", {}) for layer in middle]
-    work += [(layer, profile.unmapped, "unmapped", {}) for layer in middle[1:]]
-    for layer, measure, name, settings in work:
-        for prop in PROPERTIES:
-            profile.part(
-                f"{name}-{prop}-{layer:02}",
-                lambda prop=prop, layer=layer, measure=measure, settings=settings: measure(
-                    prop, layer, **settings
-                ),
-            )
-        collect(options.out)
+    try:
+        check_settings(settings, options.out)
+        Profile(settings, options.out, options.cache_gb).measure(options.measures)
+    except RelViTError as error:
+        parser.exit(2, f"{error}\n")
+    seconds = time.perf_counter() - start
+    files = list((options.out / "parts").glob("*.parquet"))
+    summed = sum(pd.read_parquet(file).seconds.iloc[0] for file in files)
+    print(
+        f"total: {seconds:.0f} s in this call, {summed:.0f} s in all {len(files)} parts, captures included"
+    )
 
 
 def collect(out: Path) -> None:
@@ -164,13 +237,14 @@ def collect(out: Path) -> None:
                 "property": alignment.property,
                 "layer": alignment.site.layer,
                 "size": alignment.size,
+                "scale": alignment.scale,
                 "smallest": between[0],
                 "mean": between.mean(),
                 "largest": between[-1],
             }
         )
     frame = pd.DataFrame(angles).sort_values(["property", "layer"])
-    frame.to_csv(out / "angles.csv", index=False, float_format="%.1f")
+    frame.to_csv(out / "angles.csv", index=False, float_format="%.2f")
     draw(table, frame, out / "profile.png")
 
 
@@ -186,9 +260,8 @@ def draw(table: pd.DataFrame, angles: pd.DataFrame, file: Path) -> None:
         for name, words in CONTROLS.items():
             axis.plot(rows.layer, rows[name], "v:", ms=4, label=words)
         axis.set(title=prop, xlabel="layer", ylim=(-0.03, 1.03), xticks=range(12))
-        axes[2].plot(
-            *angles[angles.property == prop][["layer", "mean"]].to_numpy().T, "o-", label=prop
-        )
+        own = angles[angles.property == prop]
+        axes[2].plot(own.layer, own["mean"], "o-", label=prop)
     axes[0].set_ylabel("share of pairs with the new answer")
     axes[0].legend(fontsize=7)
     axes[2].set(title="read and written directions", xlabel="layer", xticks=range(12))
