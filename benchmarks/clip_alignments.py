@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hf_relvit.analysis.align import PairCaptures
+from hf_relvit.analysis.align import PairCaptures, Weights
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import PairResiduals
+from hf_relvit.analysis.interchange import Control, PairResiduals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.validity import read_write_angles, validity_table
 from hf_relvit.errors import RelViTError
@@ -116,7 +116,12 @@ class Profile:
         return Alignment.load(folder)
 
     def fit(
-        self, prop: str, layer: int, scale: float | None, weights="trained", shuffled=False
+        self,
+        prop: str,
+        layer: int,
+        scale: float | None,
+        weights: Weights = "trained",
+        shuffled: bool = False,
     ) -> Alignment:
         das = DASConfig(method="closed_form", scale=scale, bf16=True)
         network = self.captures.network(weights)
@@ -125,7 +130,11 @@ class Profile:
         return fit_alignment(network, train, layer, das, objects=objects, shuffled=shuffled)
 
     def score(
-        self, alignment: Alignment, pairs: PairResiduals, control=None, weights="trained"
+        self,
+        alignment: Alignment,
+        pairs: PairResiduals,
+        control: Control | None = None,
+        weights: Weights = "trained",
     ) -> pd.DataFrame:
         network = self.captures.network(weights)
         scores = score_alignment(network, alignment, pairs, control, bf16=True)
@@ -135,8 +144,8 @@ class Profile:
         """Answers follow the swap, and not that of the wrong object."""
         alignment = self.alignment(prop, layer)
         pairs = self.captures.get(prop, "test")
-        frames = [self.score(alignment, pairs, control) for control in (None, "wrong_object")]
-        return pd.concat(frames)
+        effect = self.score(alignment, pairs)
+        return pd.concat([effect, self.score(alignment, pairs, "wrong_object")])
 
     def isolate(self, prop: str, layer: int) -> pd.DataFrame:
         pairs = self.captures.get(prop, "test", isolate=True)
@@ -193,7 +202,7 @@ def check_settings(settings: Settings, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pairs", type=int, default=256, help="test pairs")
