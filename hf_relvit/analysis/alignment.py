@@ -126,6 +126,17 @@ class Alignment(Result):
         inside = self.mask[self.mask]
         return replace(self, rotation=self.basis.contiguous(), mask=inside, write=write)
 
+    def rounded(self, checkpoint: Checkpoint) -> Alignment:
+        """The same swap in bfloat16, half as large a file, of a model whose own weights were rounded."""
+        small = self.compact()
+        write = None if small.write is None else small.write.bfloat16().float()
+        return replace(
+            small,
+            rotation=small.rotation.bfloat16().float(),
+            write=write,
+            model=fingerprint(checkpoint.blocks[self.site.layer]),
+        )
+
     def random_directions(self) -> Alignment:
         """A control: as many random directions at the same site, read and written. The layer is the seed."""
         generator = torch.Generator().manual_seed(self.site.layer)

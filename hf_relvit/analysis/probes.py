@@ -155,6 +155,12 @@ class Probes(TableResult):
         longer = trained.flatten(1).norm(dim=1) / norms
         return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
 
+    def rounded(self, checkpoint: Checkpoint) -> Probes:
+        """The same probes in bfloat16, of a model whose own weights were rounded."""
+        weights = {name: tensor.bfloat16().float() for name, tensor in self.weights.items()}
+        found = {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in self.layers}
+        return replace(self, weights=weights, facts={**self.facts, "blocks": found})
+
     def figure(self) -> Figure:
         """Accuracy by layer, with control and floor."""
         from ..figures.causal import probe_figure

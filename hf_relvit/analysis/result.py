@@ -45,6 +45,17 @@ class Contents:
     parts: dict[str, Result] = field(default_factory=dict)
 
 
+def _stored(tensor: torch.Tensor) -> torch.Tensor:
+    """As it is saved: in bfloat16 where that holds the same numbers."""
+    half = tensor.bfloat16()
+    rounded = tensor.is_floating_point() and half.to(tensor.dtype).equal(tensor)
+    return (half if rounded else tensor).contiguous()
+
+
+def _opened(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
 class Result(ABC):
     """Base of ``AttentionStages, Alignment, Alignments, Novel, Probes, Steering, Similarity, Correlation, Diagnosis``.
 
@@ -114,7 +125,7 @@ class Result(ABC):
                 with atomic_write(folder / f"{name}.parquet") as temporary:
                     table.to_parquet(temporary)
             if self.TENSORS:
-                tensors = {name: part.contiguous() for name, part in contents.tensors.items()}
+                tensors = {name: _stored(part) for name, part in contents.tensors.items()}
                 with atomic_write(folder / f"{self.STEM}.safetensors") as temporary:
                     save_file(tensors, temporary)
             write_json(last, contents.values)
@@ -153,7 +164,8 @@ class Result(ABC):
         """The contents of a folder. Raises RelViTError, OSError, ValueError or KeyError for what is broken."""
         values = read_as(folder / f"{cls.STEM}.json", RESULTS.get(cls.STEM, AnyFacts))
         tables = {name: read_table(folder / f"{name}.parquet") for name in cls.TABLES}
-        tensors = load_file(folder / f"{cls.STEM}.safetensors") if cls.TENSORS else {}
+        stored = load_file(folder / f"{cls.STEM}.safetensors") if cls.TENSORS else {}
+        tensors = {name: _opened(part) for name, part in stored.items()}
         return Contents(values, tables, tensors)
 
     @classmethod

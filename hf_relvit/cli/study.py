@@ -10,7 +10,7 @@ import typer
 from ..limits import MOST_RUNS
 from .bridge import options, receives
 from .habits import Commands, say, show
-from .options import ConfigFile, Out
+from .options import Base, ConfigFile, Out
 
 if TYPE_CHECKING:
     from ..study.plan import Study
@@ -117,3 +117,25 @@ def study_plan(
         after = f"  (after {', '.join(map(str, needs))})" if needs else ""
         lines.append(f"{number:4} {state:9} {run}/{name}{after}")
     show("cells", pd.DataFrame(rows), text="\n".join(lines))
+
+
+@study.command("compact")
+def study_compact(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A finished run, such as runs/quick/seed0, or what train wrote."),
+    ],
+    out: Out,
+    lora: Annotated[
+        int | None,
+        typer.Option(help="Rank of the adapter that a model fine-tuned as a whole becomes.", min=1),
+    ] = None,
+    base: Base = None,
+):
+    """A finished run as a few MB: its adapter or small model, alignments and probes in bfloat16, all tables, its card.
+
+    Example: relvit study compact runs/clip/seed0 --out released/clip-discrimination
+    """
+    from ..study.compact import compact
+
+    say(compact(run, out, lora=lora, base=base, say=say))

@@ -83,6 +83,36 @@ def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
     return adapted
 
 
+@torch.no_grad()
+def as_adapter(tuned: Any, published: Mapping[str, torch.Tensor], rank: int) -> Any:
+    """A model that was fine-tuned as a whole, as adapters of its published backbone: peft's PeftModel.
+
+    In each layer the change of the weight keeps its largest singular values, which is the nearest change of that rank
+    (Eckart and Young, 1936). Heads stay. Biases, norms and embeddings go back to the published ones: it is another
+    model, to be measured anew.
+
+    Args:
+        tuned: the model; it stays as it is.
+        published: weights of its backbone before the fine-tuning, by their names in the backbone.
+        rank: of the adapters.
+
+    Raises:
+        RelViTError: as ``add_adapters``.
+    """
+    model = copy.deepcopy(tuned)
+    model.backbone.load_state_dict(published)
+    names = adapted_layers(model)
+    adapted = add_adapters(model, rank, bf16=False)
+    for name in names:
+        layer = adapted.base_model.model.get_submodule(name)
+        change = tuned.get_submodule(name).weight - layer.base_layer.weight
+        left, strengths, right = torch.linalg.svd(change, full_matrices=False)
+        root = strengths[:rank].sqrt()
+        layer.lora_A["default"].weight.copy_(root[:, None] * right[:rank])
+        layer.lora_B["default"].weight.copy_(left[:, :rank] * root / ALPHA)
+    return adapted
+
+
 def weights_fingerprint(weights: Mapping[str, torch.Tensor]) -> str:
     """16 hexadecimal digits (of a SHA-256) of named weights, the same on any device."""
     digest = hashlib.sha256()
@@ -168,7 +198,8 @@ def merged(
             f"the adapter {path_or_id} has {len(strange)} tensors for no layer of the model, first {strange[0]}: "
             "it is an adapter of another base"
         )
-    return weights | saved
+    heads = {name: tensor.float() for name, tensor in saved.items()}
+    return weights | heads
 
 
 def _taken(saved: dict[str, torch.Tensor], name: str, origin: Any) -> torch.Tensor:

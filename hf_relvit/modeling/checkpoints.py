@@ -166,7 +166,9 @@ class Checkpoint:
         with _whole_folder(Path(folder), self.processor) as partial:
             self.model.save_pretrained(partial)
 
-    def save_adapter(self, folder: str | os.PathLike, adapted: Any, base: str) -> None:
+    def save_adapter(
+        self, folder: str | os.PathLike, adapted: Any, base: str, *, name: str | None = None
+    ) -> None:
         """Save the adapter of a model, its head and the processor, a few MB, instead of all weights.
 
         ``Checkpoint.open`` opens the folder as it opens any checkpoint, wherever the base can be had.
@@ -175,13 +177,14 @@ class Checkpoint:
             folder: as for ``save``.
             adapted: the PeftModel of ``adapters.add_adapters`` that this checkpoint's model is in.
             base: Hub id or folder of the backbone.
+            name: what the adapter calls it, where that is not the place that it is opened from now.
 
         Raises:
             RelViTError: as ``save``.
         """
         config_file = cached_file(base, CONFIG_NAME)
         origin = {
-            "id": base,
+            "id": name or base,
             "revision": extract_commit_hash(config_file, None),  # None for a folder
             "fingerprint": adapted.base_fingerprint,
         }

@@ -173,7 +173,7 @@ class RunFolder:
 
     def finished_cells(self) -> list[Path]:
         """The folders of all finished cells."""
-        return sorted(file.parent for file in self.path.rglob(MANIFEST))
+        return sorted(file.parent for file in self.path.rglob(f"*/{MANIFEST}"))
 
     def table_files(self, name: str, *, finished: bool = False) -> list[Path]:
         """The files of a table, by its name in ``table``; none if the run does not have it."""
