@@ -239,6 +239,16 @@ class Palette(TypedDict):
     ood_colors: NotRequired[list[Any]]
 
 
+class TourExample(TypedDict):
+    """``example.json`` of a tour."""
+
+    property: str
+    layer: Count
+    row: Count
+    tried: Positive
+    same: dict[str, Share]
+
+
 class SpaceFacts(TypedDict):
     """``about.json`` of a model of the Space."""
 

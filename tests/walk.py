@@ -73,6 +73,7 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("diagnose",): ["diagnose", checkpoint, "--pairs", "8", "--scenes", "16", *LAYER]
         + ["--test-pairs", "8", "--train-scenes", "32", "--epochs", "1"],
         ("study", "run"): study,
+        ("tour",): ["tour", str(folder / "study" / "seed0"), "--scenes", "8"],
         ("study", "compact"): ["study", "compact", str(folder / "study" / "seed0")],
         ("data", "build"): ["data", "build", *built_in, "--n-train", "8", "--n-eval", "8"]
         + ["--processes", "1"],

@@ -34,6 +34,7 @@ from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import SPLITS, Split
+from ..tables import select
 from .activations import ObjectStates, SceneCaptures, object_states
 from .alignment import fingerprint
 from .choices import Compat, check_choices, check_counts
@@ -154,6 +155,12 @@ class Probes(TableResult):
         norms = shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
         longer = trained.flatten(1).norm(dim=1) / norms
         return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
+
+    def at(self, layer: int) -> Probes:
+        """The probes of one layer alone."""
+        frame = select(self.frame, layer=layer)
+        names = [name for name in self.weights if name.startswith(f"{layer}.")]
+        return replace(self, frame=frame, weights={name: self.weights[name] for name in names})
 
     def rounded(self, checkpoint: Checkpoint) -> Probes:
         """The same probes in bfloat16, of a model whose own weights were rounded."""

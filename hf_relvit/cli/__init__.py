@@ -19,6 +19,7 @@ from .habits import Commands, show
 from .hub import hub, push
 from .models import evaluate, train
 from .study import study
+from .tour import tour
 from .usage import usage_line
 
 OTHER_PACKAGES = (
@@ -37,6 +38,7 @@ app.command(numbers=True)(evaluate)
 app.add_typer(analyze, name="analyze")
 app.command(numbers=True)(diagnose)
 app.add_typer(study, name="study")
+app.command()(tour)
 app.command()(push)
 app.add_typer(hub, name="hub")
 app.command()(demo)

@@ -167,7 +167,7 @@ def viewer_figure(
     prefix = maps.shape[-1] - grid * grid
     for axis in axes.flat[:count]:
         axis.imshow(image)
-        axis.add_patch(_frame(patches, geometry))
+        axis.add_patch(object_frame(patches, geometry))
     axes.flat[0].set_title("the object that looks\n", fontsize=9)
     for axis, (place, reason) in zip(axes.flat[1:], heads.items()):
         layer, head = place
@@ -183,13 +183,15 @@ def viewer_figure(
     return figure
 
 
-def _frame(patches: np.ndarray, geometry: SceneGeometry) -> Rectangle:
-    """The outline of an object in pixels."""
+def object_frame(
+    patches: np.ndarray, geometry: SceneGeometry, color: str = "black", width: float = 1.5
+) -> Rectangle:
+    """The outline of an object in pixels; ``width`` of the line in points."""
     row, column = divmod(int(patches.min()), geometry.grid)
     left = column * geometry.patch_size - 0.5
     top = row * geometry.patch_size - 0.5
     side = geometry.object_size
-    return Rectangle((left, top), side, side, fill=False, ec="black", lw=1.5)
+    return Rectangle((left, top), side, side, fill=False, ec=color, lw=width)
 
 
 def _overlay(axis: Axes, attended: np.ndarray, shape: tuple[int, ...]) -> None:

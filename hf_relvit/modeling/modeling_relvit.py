@@ -167,10 +167,13 @@ class RelViTPreTrainedModel(PreTrainedModel):
         revision = None if base else adapter["revision"]
         with torch.device("meta"):
             model = cls(copy.deepcopy(config))
-        loaded, _ = _open_backbone(type(model.backbone), base or adapter["id"], config, revision)
+        where = base or adapter["id"]
+        problem = f"the backbone {where} of the adapter {path_or_id} cannot be opened"
+        with as_relvit_error(problem, "name its folder with --base, in Python base=", (Exception,)):
+            loaded, _ = _open_backbone(type(model.backbone), where, config, revision)
         found = loaded.state_dict()
         backbone = {name: found[name] for name in model.backbone.state_dict() if name in found}
-        check_base(adapter, backbone, base or adapter["id"])
+        check_base(adapter, backbone, where)
         weights = {f"backbone.{name}": tensor for name, tensor in backbone.items()}
         hub = {name: options[name] for name in _HUB if name in options}
         return merged(path_or_id, adapter, weights, adapted_layers(model), **hub)

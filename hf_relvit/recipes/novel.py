@@ -17,10 +17,15 @@ from .alignment import alignment_cell
 from .recipe import Part, Recipe, Section, Subject
 
 
+def novel_cell(prop: str) -> str:
+    """The cell of novel values of a property."""
+    return f"novel/{prop}"
+
+
 def _parts(subject: Subject) -> Iterator[Part]:
     for prop in PROPERTIES:
         needs = tuple([alignment_cell(prop, layer) for layer in subject.layers])
-        yield Part(f"novel/{prop}", partial(_inject, subject, needs), needs)
+        yield Part(novel_cell(prop), partial(_inject, subject, needs), needs)
 
 
 def _inject(subject: Subject, cells: Sequence[str]) -> Novel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,9 +71,17 @@ def open_place(study: Study, out: Path) -> None:
     for run in study.runs:
         check_model(run.config)
         check_tracker(run.config.report_to)
+    reports = [RunFolder(out / run.name).report for run in study.runs]
+    claim_reports(out, [StudyFolder(out).report, *reports])
+
+
+def claim_reports(out: Path, reports: Sequence[Path]) -> None:
+    """Check that a folder can be written to, and that the names of the reports in it are free or ours.
+
+    Raises:
+        RelViTError: it cannot, or they are taken by files of somebody else.
+    """
     check_out(out)
-    reports = [StudyFolder(out).report]
-    reports += [RunFolder(out / run.name).report for run in study.runs]
     for report in reports:
         claim(report.parent)
         check_free(report)

@@ -1,0 +1,131 @@
+"""Figures of a tour: one swap with its scenes, and effects beside their controls over many scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..geometry import SceneGeometry
+from ..measurements import Reading
+from .attention import object_frame
+from .style import BLUE, GRAY, VERMILION, grid_of, panels, styled
+
+_WAYS = {
+    "before": ("no edit", GRAY),
+    "swap": ("swap", BLUE),
+    "wrong_object": ("wrong object's", VERMILION),
+    "random_directions": ("random directions", VERMILION),
+}
+_PARTS = {
+    "effect": "swap",
+    "different": "different to same",
+    "same": "same to different",
+    "wrong_object": "wrong object's",
+    "random_tokens": "random tokens",
+    "random_weights": "random weights",
+    "shuffled_labels": "shuffled labels",
+    "added": "two added",
+    "interpolated": "two averaged",
+    "sampled": "sampled",
+    "random": "random vectors",
+    "agree": "to its own relation",
+    "shuffled": "shuffled probe",
+}
+"""Part of a reading -> its name beside its interval."""
+
+
+@styled()
+def swap_figure(
+    pictures: Sequence[np.ndarray],
+    patches: Sequence[np.ndarray],
+    geometry: SceneGeometry,
+    same: Mapping[str, float],
+    reading: Reading,
+) -> Figure:
+    """One pair of scenes, what the model makes of it, and how often the same happens.
+
+    Args:
+        pictures: the scene and the one that the property is taken from, uint8 ``(side, side, 3)`` each.
+        patches: of the object that is changed, and of the one that gives, int64 ``(patches,)`` each.
+        geometry: of the scenes.
+        same: way of the swap -> probability of "same".
+        reading: of swaps over many pairs.
+    """
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.45, 1])
+    titles = ("this object is changed", "it takes over from this one")
+    scenes = zip(above.subplots(1, 2), pictures, patches, titles, (BLUE, VERMILION))
+    for axis, picture, where, title, color in scenes:
+        axis.imshow(picture)
+        axis.add_patch(object_frame(where, geometry, color, 2.5))
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=10)
+        for spine in axis.spines.values():
+            spine.set(visible=True, color="#bbbbbb")
+    answers, shares = below.subplots(1, 2)
+    _answers(answers, same)
+    _shares(shares, reading, "swap")
+    shares.set_title(f"{reading.effect.n} pairs", fontsize=10)
+    return figure
+
+
+@styled()
+def shares_figure(readings: Sequence[Reading], effect: str) -> Figure:
+    """Effects (blue) beside their controls (orange), with 95 % intervals; a panel per reading.
+
+    Args:
+        readings: of one analysis.
+        effect: what the effect is called.
+    """
+    rows, columns = grid_of(len(readings))
+    most = max(len(reading.parts) for reading in readings)
+    size = (max(3.3 * columns, 4.6), rows * (0.36 * most + 1.1))
+    figure, axes = panels(size, rows, columns)
+    for axis, reading in zip(axes.flat, readings):
+        _shares(axis, reading, effect)
+        title = f"{reading.subject}, layer {reading.layer}, n = {reading.effect.n}"
+        axis.set_title(title, fontsize=10)
+    for axis in axes.flat[len(readings) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def _answers(axis: Axes, same: Mapping[str, float]) -> None:
+    """Probability of "same" of one pair, by way of the swap."""
+    names = []
+    for row, (way, (words, color)) in enumerate(_WAYS.items()):
+        names.append(words)
+        _line(axis, row)
+        axis.plot(same[way], row, "o", color=color, ms=9, mec="white")
+    axis.axvline(0.5, color="black", ls=":", lw=1.2)
+    _name_rows(axis, names)
+    axis.set_xticks([0, 0.5, 1], ["different", "", "same"])
+    axis.set_title("this pair", fontsize=10)
+
+
+def _shares(axis: Axes, reading: Reading, effect: str) -> None:
+    """The parts of a reading: shares of answers that follow; dotted is doing nothing."""
+    names = []
+    for row, (key, part) in enumerate(reading.parts.items()):
+        color = VERMILION if key in reading.controls else BLUE
+        names.append(effect if key == "effect" else _PARTS[key])
+        _line(axis, row)
+        axis.plot([part.low, part.high], [row, row], color=color, lw=3, solid_capstyle="butt")
+        axis.plot(part.value, row, "o", color=color, ms=7, mec="white")
+    if reading.effect.floor is not None:
+        axis.axvline(reading.effect.floor, color="black", ls=":", lw=1.2)
+    _name_rows(axis, names)
+    axis.set_xticks([0, 0.5, 1])
+    axis.set_xlabel("answers that follow")
+
+
+def _line(axis: Axes, row: int) -> None:
+    axis.plot([0, 1], [row, row], color="#B8BFC7", lw=0.5, zorder=1)
+
+
+def _name_rows(axis: Axes, names: Sequence[str]) -> None:
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    axis.set(xlim=(-0.05, 1.05), ylim=(len(names) - 0.4, -0.6))

@@ -1,0 +1,233 @@
+"""report.html of a tour: the findings of a run on fresh scenes, with pictures, and the same of another run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from ..analysis.attention import AttentionStages
+from ..figures.attention import attention_figure
+from ..figures.causal import alignment_figure, probe_figure
+from ..figures.tour import shares_figure, swap_figure
+from ..files import atomic_write
+from ..measurements import Measurement, Reading, exceeds_controls
+from ..recipes.recipes import SECTIONS
+from ..schemas import TourExample, read_as
+from ..stimuli.distribution import SceneDistribution
+from ..stimuli.preview import contact_sheet
+from ..stimuli.tasks import task_of
+from ..tables import largest, select
+from .folder import RunFolder, StudyFolder
+from .pages import embedded, save_figures, write_page
+
+EXAMPLE = "example"
+"""The cell of the pair that is drawn."""
+EXAMPLE_FILE = "example.json"
+_SHOWN = 6
+_EFFECTS = {"novel": "another object's", "steering": "to the other relation"}
+"""Analysis -> what its effect is called in its figure."""
+
+
+@dataclass(frozen=True, eq=False)
+class Guest:
+    """A run on the tour.
+
+    Attributes:
+        run: as it was made.
+        fresh: what the tour measured of it.
+        distribution: of the tour's scenes.
+    """
+
+    run: RunFolder
+    fresh: RunFolder
+    distribution: SceneDistribution
+
+    def readings(self, name: str) -> list[Reading]:
+        """Of an analysis on the tour's scenes; none if it was not measured."""
+        if not self.fresh.table_files(name):
+            return []
+        return SECTIONS[name].read(self.fresh.table(name))
+
+    def tell(self, name: str) -> str:
+        """The same in words."""
+        return SECTIONS[name].tell(self.fresh.table(name))
+
+
+def write_tour(out: Path, guests: Mapping[str, Guest]) -> Path:
+    """Draw the figures and write the page.
+
+    Args:
+        out: folder of the tour.
+        guests: "main", and "contrast" where there is one.
+
+    Returns:
+        The path of ``report.html``.
+    """
+    folder = StudyFolder(out)
+    main = guests["main"]
+    contrast = guests.get("contrast")
+    stimuli = folder.figures / "stimuli.png"
+    sheet = contact_sheet(main.distribution.sample("test", 8)[:_SHOWN], columns=3)
+    with atomic_write(stimuli) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+    task = task_of(main.distribution.task)
+    return write_page(
+        folder.report,
+        "tour.html",
+        title="How a vision transformer sees that two things are the same",
+        lead=_LEAD,
+        cards=_cards(main),
+        images={"stimuli": embedded(stimuli)},
+        rule=task.rule,
+        main=_chapters(main, folder.figures / "main"),
+        contrast=contrast and _chapters(contrast, folder.figures / "contrast"),
+        origin=_origin(contrast) if contrast else "",
+        names={name: guest.run.name for name, guest in guests.items()},
+        glance=_glance(guests),
+        foot=_foot(guests),
+    )
+
+
+_LEAD = (
+    "Lepori et al. found two stages in pretrained vision transformers that tell same from different: first each "
+    "object is formed in its own tokens, then objects are compared. This page looks for both in a model, on scenes "
+    "that were drawn for it, and interferes with them."
+)
+
+
+def _origin(guest: Guest) -> str:
+    """How the network came to be, in words."""
+    backbone = guest.run.config["backbone"]
+    if isinstance(backbone, str):
+        return f"fine-tuned from {backbone}"
+    return (
+        f"trained from scratch, {backbone['num_hidden_layers']} layers of {backbone['hidden_size']}"
+    )
+
+
+def _cards(guest: Guest) -> list[tuple[str, str]]:
+    """The numbers at the head of the page."""
+    cards = []
+    for reading in guest.readings("alignment"):
+        others = ", ".join(f"{each.value:.0%}" for each in reading.measured_controls())
+        words = f"of answers follow a swap of {reading.subject} (controls {others}; n = {reading.effect.n})"
+        cards.append((f"{reading.effect.value:.0%}", words))
+    for reading in guest.readings("steering"):
+        control = f"shuffled probe {reading.value('shuffled'):.0%}; n = {reading.effect.n}"
+        words = f"of answers flip after a push ({control})"
+        cards.append((f"{reading.effect.value:.0%}", words))
+    return cards
+
+
+def _chapters(guest: Guest, figures: Path) -> dict[str, dict[str, str]]:
+    """Chapter -> its picture, its words, and the picture over all layers where the run has one."""
+    stages = guest.fresh.stages
+    drawn: dict[str, Figure] = {"attention": attention_figure(stages.frame)}
+    words = {"attention": attention_words(stages)}
+    if swaps := guest.readings("alignment"):
+        drawn["swap"], words["swap"] = _swap(guest, swaps)
+        words["alignment"] = guest.tell("alignment")
+        table = guest.run.table("alignment")
+        if table.layer.nunique() > 1:
+            drawn["alignment"] = alignment_figure(select(table, split="test"))
+    for name, effect in _EFFECTS.items():
+        if readings := guest.readings(name):
+            drawn[name] = shares_figure(readings, effect)
+            words[name] = guest.tell(name)
+    if guest.readings("steering"):
+        judged = select(guest.run.table("probes"), target="judgement")
+        drawn["probes"] = probe_figure(judged)
+        words["probes"] = SECTIONS["probes"].tell(judged)
+    images = {
+        name: embedded(save_figures(figure, figures / name)) for name, figure in drawn.items()
+    }
+    return {"images": images, "words": words}
+
+
+def _swap(guest: Guest, readings: list[Reading]) -> tuple[Figure, str]:
+    """The pair that was picked, drawn and told."""
+    known = read_as(guest.fresh.cell(EXAMPLE) / EXAMPLE_FILE, TourExample)
+    pairs = guest.distribution.pairs(known["property"], "test", known["tried"])
+    row = known["row"]
+    (reading,) = [each for each in readings if each.subject == known["property"]]
+    scenes = [pairs.base[row : row + 1], pairs.source[row : row + 1]]
+    shown = [pairs.edited[row], pairs.source_object[row]]
+    figure = swap_figure(
+        [scene.pixels()[0] for scene in scenes],
+        [scene.patches()[0, number] for scene, number in zip(scenes, shown)],
+        guest.distribution.geometry,
+        known["same"],
+        reading,
+    )
+    return figure, _example_words(known)
+
+
+def _example_words(known: Mapping[str, Any]) -> str:
+    """What became of the pair; it was picked, and the words say so."""
+    same = known["same"]
+    before, swapped = (same[way] > 0.5 for way in ("before", "swap"))
+    others = [way for way in ("wrong_object", "random_directions") if (same[way] > 0.5) != before]
+    answer = "same" if before else "different"
+    found = f"Of {known['tried']} pairs the clearest was picked. The model says “{answer}”."
+    if swapped == before:
+        return f"{found} Even there a swap of {known['property']} changes nothing."
+    now = "same" if swapped else "different"
+    beside = "; so it does after a control" if others else ", and after none of the controls"
+    return f"{found} After the swap of {known['property']} in layer {known['layer']} it says “{now}”{beside}."
+
+
+def attention_words(stages: AttentionStages) -> str:
+    """Where two kinds of attention peak, each with its interval and what even attention would give."""
+    parts = []
+    for kind, words in (("within_object", "its own object"), ("within_pair", "the other object")):
+        best = largest(select(stages.frame, kind=kind), "mean")
+        interval = f"95 % interval {best.ci_low:.1%} to {best.ci_high:.1%}, n = {best.n:.0f} scenes"
+        place = f"layer {best.layer:.0f}, head {best['head']:.0f}"
+        parts.append(
+            f"Attention to {words} is largest in {place}: {best['mean']:.1%} ({interval}; spread evenly "
+            f"{best.chance:.1%})."
+        )
+    return " ".join(parts)
+
+
+def _glance(guests: Mapping[str, Guest]) -> list[dict[str, Any]]:
+    """A row per effect, with what each run shows of it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, guest in guests.items():
+        for analysis in ("alignment", "novel", "steering"):
+            for reading in guest.readings(analysis):
+                question = _QUESTIONS[analysis].format(reading.subject)
+                row = rows.setdefault(question, dict.fromkeys(guests))
+                row[name] = _cell(reading, "added" if analysis == "novel" else "effect")
+    return [{"question": question, "runs": cells} for question, cells in rows.items()]
+
+
+_QUESTIONS = {
+    "alignment": "the answer follows a swap of {}",
+    "novel": "it follows two values of {} added",
+    "steering": "a push of the {} pair flips it",
+}
+
+
+def _cell(reading: Reading, part: str) -> dict[str, Any]:
+    measured = reading.parts[part]
+    controls: list[Measurement] = reading.measured_controls()
+    strongest = max(controls, key=lambda control: control.high)
+    holds = exceeds_controls(measured, controls)
+    return {"measured": measured, "control": strongest, "holds": holds}
+
+
+def _foot(guests: Mapping[str, Guest]) -> list[str]:
+    main = guests["main"]
+    facts = main.fresh.stages.facts
+    versions = facts["provenance"]["versions"]
+    return [
+        f"{main.distribution.task}, {main.distribution.name}",
+        f"scenes of seed {main.distribution.seed}, n = {facts['n']} per chapter",
+        *(f"{package} {number}" for package, number in versions.items()),
+        facts["provenance"]["machine"],
+    ]
