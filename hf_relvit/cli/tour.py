@@ -9,6 +9,7 @@ import typer
 
 from ..errors import RelViTError
 from .bridge import options
+from .habits import say
 from .options import OUT_FOLDER, Base
 
 RELEASED = Path(__file__).parents[2] / "released"
@@ -48,4 +49,4 @@ def tour(
         contrast = contrast or RELEASED / "scratch-discrimination"
     from ..study.tour import tour as take
 
-    typer.echo(f"report: {take(run, contrast, out, settings, base=base, say=typer.echo)}")
+    say(f"report: {take(run, contrast, out, settings, base=base, say=say)}")
