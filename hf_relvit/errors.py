@@ -10,7 +10,15 @@ class RelViTError(ValueError):
     """Bad input: the message names the value, what was expected and the cure, in one line.
 
     The command line prints the message without a traceback and exits with code 2.
+
+    Args:
+        message: the line.
+        page: name of the page in docs/errors that tells more; the line then ends with its path.
     """
+
+    def __init__(self, message: str, page: str = ""):
+        line = f"{message} (docs/errors/{page}.md)" if page else message
+        super().__init__(line)
 
 
 class RelViTWarning(UserWarning):

@@ -19,5 +19,5 @@ def need(module: str, extra: str = "render") -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise RelViTError(
-            f"{package} is not installed: pip install 'hf_relvit[{extra}]'"
+            f"{package} is not installed: pip install 'hf_relvit[{extra}]'", page="missing-extra"
         ) from error

@@ -53,7 +53,8 @@ def atomic_write(path: Path, *, owned: bool = False) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise RelViTError(
-                f"the disk is full while writing {path}: free some space and run again"
+                f"the disk is full while writing {path}: free some space and run again",
+                page="disk-full",
             ) from error
         raise
     finally:
@@ -95,7 +96,8 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
             owner = file.read()
         if time.monotonic() > deadline:
             raise RelViTError(
-                f"{folder} is being made by {owner or 'another process'}: wait for it, or end it"
+                f"{folder} is being made by {owner or 'another process'}: wait for it, or end it",
+                page="being-made",
             )
         time.sleep(1)
 

@@ -74,7 +74,8 @@ class PatchGeometry:
             name = getattr(scenes, "name", "")
             raise RelViTError(
                 f"scenes of geometry {name!r} ({scenes.image_size} px, patches of {scenes.patch_size}) do not fit a "
-                f"model of {self.image_size} px with patches of {self.patch_size}: use scenes of the model's geometry"
+                f"model of {self.image_size} px with patches of {self.patch_size}: use scenes of the model's geometry",
+                page="geometry",
             )
 
     def tokens(self, patches):

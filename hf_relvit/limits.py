@@ -36,7 +36,9 @@ def check_count(name: str, count: int, *, least: int = 0, most: int = MOST_ROWS)
     if count < least:
         raise RelViTError(f"{name} {count}: expected at least {least}")
     if count > most:
-        raise RelViTError(f"{name} {count}: did you mean that many? expected at most {most}")
+        raise RelViTError(
+            f"{name} {count}: did you mean that many? expected at most {most}", page="size"
+        )
 
 
 def check_memory(name: str, count: int, bytes_each: int) -> None:

@@ -37,7 +37,8 @@ def check_manifest(folder: Path) -> None:
             )
         if _digest(folder / name) != digest:
             raise RelViTError(
-                f"{folder / name} changed since it was made: remove {folder} to make it again"
+                f"{folder / name} changed since it was made: remove {folder} to make it again",
+                page="changed-cell",
             )
 
 

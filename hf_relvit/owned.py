@@ -157,7 +157,8 @@ def check_free(path: Path) -> None:
     """Raise RelViTError if there is a file under a name that is not ours to overwrite."""
     if os.path.lexists(path) and not is_ours(path):
         raise RelViTError(
-            f"{path} is there already and was not written by hf_relvit: move it away, or choose another --out"
+            f"{path} is there already and was not written by hf_relvit: move it away, or choose another --out",
+            page="not-ours",
         )
 
 
@@ -166,7 +167,8 @@ def check_empty(folder: Path) -> None:
     others = results_in(folder) if folder.is_dir() else []
     if others:
         raise RelViTError(
-            f"{others[0]} is there already and was not written by hf_relvit: move it away, or choose another --out"
+            f"{others[0]} is there already and was not written by hf_relvit: move it away, or choose another --out",
+            page="not-ours",
         )
 
 

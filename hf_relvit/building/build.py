@@ -238,7 +238,8 @@ class _Work:
             listed = ", ".join(map(str, sorted(totals)))
             state = f"shards of different totals, {listed}" if totals else "no finished shard"
             raise RelViTError(
-                f"{self.shards} holds {state}: build all with `{command} --shard I/K`, or remove the folder"
+                f"{self.shards} holds {state}: build all with `{command} --shard I/K`, or remove the folder",
+                page="missing-shards",
             )
         (total,) = totals
         wanted = [Shard(number, total) for number in range(1, total + 1)]
@@ -247,7 +248,8 @@ class _Work:
             raise RelViTError(
                 f"{self.shards} lacks the shards {', '.join(missing)} (not built, damaged, or drawn by another "
                 f"version of the generator): build each, the first with `{command} --shard {missing[0]}`, "
-                "or bring it there"
+                "or bring it there",
+                page="missing-shards",
             )
         files: dict[str, list[Path]] = {split: [] for split in self.builder.splits}
         for shard in wanted:
@@ -305,7 +307,8 @@ def _check_request(folder: Path, manifest: dict, request: dict) -> None:
         built = manifest.get(key, {})  # no options: a set made before there were any
         if built != wanted:
             raise RelViTError(
-                f"{folder} was built with {key} {built}, not {wanted}: delete it, or choose another --out"
+                f"{folder} was built with {key} {built}, not {wanted}: delete it, or choose another --out",
+                page="other-settings",
             )
 
 

@@ -41,7 +41,8 @@ def check_folder(out: str | Path, config: str) -> dict:
         raise RelViTError(f"no dataset {config!r} in {out}: {cure}")
     manifest = read_as(folder / MANIFEST, DataManifest)
     if damage := find_damage(folder, manifest):
-        raise RelViTError(f"{damage}: make it again with `{rebuild_command(manifest, out)}`")
+        command = rebuild_command(manifest, out)
+        raise RelViTError(f"{damage}: make it again with `{command}`", page="damaged-dataset")
     return manifest
 
 

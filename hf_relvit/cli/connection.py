@@ -35,7 +35,8 @@ def check_reachable(path_or_id: str) -> None:
     if not isinstance(cached, str):
         raise RelViTError(
             f"{path_or_id} is no folder, and the Hub at {constants.ENDPOINT} is out of reach ({trouble}): check the "
-            "path or the connection"
+            "path or the connection",
+            page="hub-out-of-reach",
         )
     constants.HF_HUB_OFFLINE = True
     warnings.warn(

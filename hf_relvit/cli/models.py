@@ -89,7 +89,8 @@ def evaluate(
     for name in ("task", "seed", "scenes", "splits"):
         if data is not None and drawn.get(name) is not None:
             raise RelViTError(
-                f"{name} with --data {data}: its scenes are drawn already, leave it out"
+                f"{name} with --data {data}: its scenes are drawn already, leave it out",
+                page="drawn-scenes",
             )
     from ..report.tables import accuracy_text
     from ..study.photorealistic import open_set, photo_configs

@@ -65,11 +65,13 @@ def signed_in(repo: str) -> HfApi:
     mine = [user["name"], *(org["name"] for org in user.get("orgs", []))]
     if owner not in mine:
         raise RelViTError(
-            f"{repo}: you are {user['name']} and cannot write to {owner}: name one of {', '.join(mine)}"
+            f"{repo}: you are {user['name']} and cannot write to {owner}: name one of {', '.join(mine)}",
+            page="read-only-token",
         )
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise RelViTError(
-            f"{repo}: your token may only read: make one that may write, and {_LOGIN}"
+            f"{repo}: your token may only read: make one that may write, and {_LOGIN}",
+            page="read-only-token",
         )
     return api
 
@@ -99,7 +101,8 @@ def check_ours(api: HfApi, repo: str, repo_type: str, mark: str) -> str | None:
             tags = RepoCard.load(card, ignore_metadata_errors=True).data.get("tags") or []
     if files - {".gitattributes"} and mark not in tags:
         raise RelViTError(
-            f"{repo} is another project's: its card lacks the tag {mark}; choose another name"
+            f"{repo} is another project's: its card lacks the tag {mark}; choose another name",
+            page="other-project",
         )
     return facts.sha
 

@@ -86,7 +86,8 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
     check_size(path)
     if _holds_token(path):
         raise RelViTError(
-            f"{path} holds what looks like a token of the Hub: remove it, and revoke the token"
+            f"{path} holds what looks like a token of the Hub: remove it, and revoke the token",
+            page="token",
         )
     if path.suffix not in _TEXT:
         return path

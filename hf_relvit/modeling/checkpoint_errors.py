@@ -116,7 +116,8 @@ def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:
     index = cached_file(path_or_id, SAFE_WEIGHTS_INDEX_NAME, **optional)
     if index is None:
         raise RelViTError(
-            f"{path_or_id} has no {SAFE_WEIGHTS_NAME}: expected safetensors, as pickles are not opened; save it again"
+            f"{path_or_id} has no {SAFE_WEIGHTS_NAME}: expected safetensors, as pickles are not opened; save it again",
+            page="no-safetensors",
         )
     for name in _shards(Path(index), path_or_id):
         if Path(name).name != name:

@@ -136,7 +136,8 @@ class Checkpoint:
         if expected not in (None, found):
             raise RelViTError(
                 f"the image processor of {path_or_id} has fingerprint {found}, the weights were trained with "
-                f"{expected}: put back the preprocessor_config.json that was saved with them"
+                f"{expected}: put back the preprocessor_config.json that was saved with them",
+                page="processor",
             )
         if device == "auto":
             device = "cpu"  # Apple's accelerator lacks the float64 of the analyses
@@ -286,7 +287,8 @@ class Checkpoint:
             config = f"{known['geometry']}-{known['combinations']}"
         if not task or not config:
             raise RelViTError(
-                "the checkpoint does not say what it was trained on: name it with --task and --config"
+                "the checkpoint does not say what it was trained on: name it with --task and --config",
+                page="unknown-scenes",
             )
         geometry, combinations = parse_config(config)
         self.geometry.check(geometry)
@@ -371,7 +373,8 @@ def _open_model(
         if not ours and name not in plain_names:
             raise RelViTError(
                 f"{path_or_id} holds a {name or config.model_type}: expected a same/different classifier; "
-                "fine-tune it first with relvit train"
+                "fine-tune it first with relvit train",
+                page="no-classifier",
             )
         if ours and labels is not None:
             raise RelViTError(

@@ -249,7 +249,8 @@ def check_labels(id2label: Mapping) -> None:
         found = dict(id2label) if len(id2label) <= 4 else f"{len(id2label)} classes"
         raise RelViTError(
             f"checkpoint labels are {found}: expected {LABELS}; exchange the rows of the head and set id2label "
-            "accordingly, say what two classes mean with labels (--labels), or fine-tune with this label order"
+            "accordingly, say what two classes mean with labels (--labels), or fine-tune with this label order",
+            page="label-order",
         )
 
 

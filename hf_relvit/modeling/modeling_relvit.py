@@ -218,7 +218,8 @@ class RelViTPreTrainedModel(PreTrainedModel):
         if attentions and self.config.backbone_config._attn_implementation != "eager":
             raise RelViTError(
                 f"attention maps from attention implementation {self.config.backbone_config._attn_implementation!r}: "
-                "only 'eager' has them; call model.set_attn_implementation('eager'), or use record_object_attention"
+                "only 'eager' has them; call model.set_attn_implementation('eager'), or use record_object_attention",
+                page="attention-maps",
             )
         extra: dict[str, Any] = {}
         if self._takes_noise:

@@ -86,5 +86,6 @@ def _check_settings(folder: Path, before: dict, settings: dict) -> None:
         names = {*wanted, *earlier}
         changed = sorted(key for key in names if wanted.get(key) != earlier.get(key))
         raise RelViTError(
-            f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it"
+            f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it",
+            page="other-settings",
         )

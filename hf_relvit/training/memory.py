@@ -62,12 +62,14 @@ class FrugalTrainer(Trainer):
             )
             if should_reduce_batch_size(error):
                 raise RelViTError(
-                    f"out of memory at step {step}: {again}; if that does not help, {_LESS}"
+                    f"out of memory at step {step}: {again}; if that does not help, {_LESS}",
+                    page="out-of-memory",
                 ) from error
             if isinstance(error, _LOST):
                 what = str(error).splitlines()[0]
                 raise RelViTError(
-                    f"lost the device or another process at step {step} ({what}): {again}"
+                    f"lost the device or another process at step {step} ({what}): {again}",
+                    page="lost-process",
                 ) from error
             raise
 
@@ -132,7 +134,8 @@ class FrugalTrainer(Trainer):
     def _half(self, size: int, what: str) -> int:
         if size == 1:
             raise RelViTError(
-                f"one image does not fit in memory ({what} on {self.args.device}): {_LESS}"
+                f"one image does not fit in memory ({what} on {self.args.device}): {_LESS}",
+                page="out-of-memory",
             )
         half = -(-size // 2)
         same = (

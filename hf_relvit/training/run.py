@@ -146,6 +146,7 @@ def _resumed(folder: TrainingFolder, config: TrainConfig) -> TrainConfig:
     if changed:
         raise RelViTError(
             f"{folder.path} holds a run with another {', '.join(changed)}: name another folder with --out, or remove "
-            "it"
+            "it",
+            page="other-settings",
         )
     return wanted

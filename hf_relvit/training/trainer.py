@@ -156,7 +156,8 @@ class RelViTTrainer(TidyTrainer):
             if not math.isfinite(logs["loss"]):
                 raise RelViTError(
                     f"the loss is {logs['loss']} at step {self.state.global_step}: lower the learning rate "
-                    f"(now {self.args.learning_rate:g}) or train in float32 (bf16: false)"
+                    f"(now {self.args.learning_rate:g}) or train in float32 (bf16: false)",
+                    page="nan-loss",
                 )
         if "train_loss" in logs:  # Trainer's counts from the last resumption
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
