@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-newest test-lowest test-wheel test-jobs test-bad-inputs test-render test-browser test-cluster quality docs style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-newest test-lowest test-wheel test-jobs test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -48,15 +48,21 @@ test-cluster: $(READY)  ## a study on a Ray cluster of this machine, with a work
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/study/test_cluster.py
 
-quality: $(READY)  ## lint, format and types
+quality: $(READY)  ## lint, format, types and prose
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --warnings
+	@$(BIN)/codespell $$(git ls-files '*.md' '*.py' '*.html' '*.yaml' '*.toml' Makefile)
+	@$(BIN)/python docs/_site/prose.py
 
-docs: $(READY)  ## the documentation site, docs/_build/index.html; a warning, a dead link or a missing object fails
+docs: $(READY)  ## the documentation site, docs/_build/html; a warning, a dead link or a missing object fails
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
-	@echo "docs/_build/index.html"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fresh-env --write-all --fail-on-warning --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+notebooks: $(READY)  ## run the notebooks of docs/notebooks and keep their outputs; a cell that fails ends it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -W ignore docs/_site/notebooks.py
 
 style: $(READY)  ## mend what can be mended
 	@$(BIN)/ruff check --fix .

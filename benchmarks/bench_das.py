@@ -2,7 +2,7 @@
 
 pyvene is installed into a virtual environment of its own under build/, on top of the packages of this one. It runs the
 paper's protocol as the official code does: four interventions with tied parameters, one a token of the object, and one
-source image for all. It then runs the source four times and evaluates the rotation twenty times a step. Both can be
+source image for all. It then runs the source four times and evaluates the rotation twenty times per step. Both can be
 avoided, by ``group_key`` and ``parametrize.cached()``; that is timed too, as "tuned". All sides take turns in one
 process, so a busy machine slows all. A second, small case compares what they learn.
 """

@@ -32,7 +32,7 @@ BATCH = 64
 
 
 def alignments(size: Size) -> tuple[list[dict], float]:
-    """A row a layer, and the seconds of all: what a study does in its cells, from pairs of scenes to scores."""
+    """One row per layer, and the seconds of all: what a study does in its cells, from pairs of scenes to scores."""
     model, processor = size.model()
     sites = [Site("resid_post", layer) for layer in range(size.layers)]
     rows = {layer: {"what": f"alignment, block {layer}"} for layer in range(size.layers)}

@@ -1,6 +1,6 @@
 """Fine-tuning ViT-B/16 on one GPU: our Trainer, beside a plain transformers script and a bare loop.
 
-bf16, batches of 128, sdpa; images a second after the first steps, in which code is compiled. The bare loop trains the
+bf16, batches of 128, sdpa; images per second after the first steps, which compile. The bare loop trains the
 same compiled model on one batch that is already there: what the model itself allows. The plain script is what a user
 writes: ViTForImageClassification, Trainer, and a Dataset that decodes PNG and calls the image processor.
 """
@@ -40,7 +40,7 @@ LIMIT = 7_470  # images/s at the 788 TFLOP/s of a large bf16 product measured on
 
 
 class Clock(TrainerCallback):
-    """Images a second from step ``warm`` on."""
+    """Images per second from step ``warm`` on."""
 
     def __init__(self, size: Size):
         self.size = size

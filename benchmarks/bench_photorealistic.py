@@ -1,4 +1,4 @@
-"""Photorealistic scenes: seconds an image for both variants, visible noise, processes, memory (224 px)."""
+"""Photorealistic scenes: seconds per image for both variants, visible noise, processes, memory (224 px)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def speed():
             float, subprocess.run(command, capture_output=True, check=True).stdout.split()
         )
         yield {
-            "what": f"rendering, {variant}, one thread, {SAMPLES} paths a pixel",
+            "what": f"rendering, {variant}, one thread, {SAMPLES} paths per pixel",
             "seconds_an_image": wall,
             "cpu_seconds_an_image": cpu,
             "first_image_seconds": first,
@@ -75,7 +75,7 @@ def noise():
         )
         errors.append([np.sqrt(((p - reference) ** 2).mean()) for p in (picture, again)])
     yield {
-        "what": "difference from 256 paths a pixel, of 255 levels",
+        "what": "difference from 256 paths per pixel, of 255 levels",
         f"rms_with_{SAMPLES}_paths": float(np.mean(errors, 0)[0]),
         f"rms_with_{4 * SAMPLES}_paths": float(np.mean(errors, 0)[1]),
     }

@@ -26,7 +26,7 @@ STEPS, ROUNDS = 25, 3
 
 
 def trainer_seconds(config: TrainConfig) -> float:
-    """Seconds a step, without evaluation and saving."""
+    """Seconds per step, without evaluation and saving."""
     model, processor = build_model(config)
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(config, Checkpoint(model, processor), Path(folder), progress=False)

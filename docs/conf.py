@@ -40,6 +40,7 @@ python_maximum_signature_line_length = 88
 napoleon_use_ivar = True  # attributes of a class are a list, not entries of their own
 suppress_warnings = ["ref.python"]  # that list names `split`, and several classes have one
 
+napoleon_use_rtype = False  # a table has columns, which are no type
 napoleon_attr_annotations = False  # shapes such as "layers heads" are no types to resolve
 
 html_theme = "furo"

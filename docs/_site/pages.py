@@ -35,13 +35,20 @@ def write_all(folder: Path) -> None:
         "datasets.md": datasets_page(),
         "records.md": records_page(),
     }
-    for package, names in objects_by_package().items():
+    packages = objects_by_package()
+    texts["api/index.rst"] = packages_page(list(packages))
+    for package, names in packages.items():
         texts[f"api/{package}.rst"] = objects_page(package, names)
     for name, text in texts.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
+
+
+def packages_page(packages: list[str]) -> str:
+    lines = [f".. {MADE}", "", "Python", "======", "", ".. toctree::", ""]
+    return "\n".join([*lines, *indented(packages), ""])
 
 
 def public_names() -> dict[str, list[str]]:
@@ -209,7 +216,7 @@ DATASETS = """# Data sets
 
 COMBINATIONS is the number of shape-color combinations in training: {combinations}, of 256. Counterfactual pairs need
 more than 16, since with 16 no two objects differ in one property alone. Why the splits share no scene:
-[paper index](../paper_index.md).
+[splits](../explanation/splits.md).
 
 ## Geometries"""
 GEOMETRY = """

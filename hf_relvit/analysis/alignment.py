@@ -211,7 +211,7 @@ class Alignment(Result):
         def edit(residual: torch.Tensor) -> torch.Tensor:
             if len(residual) != len(tokens):
                 raise RelViTError(
-                    f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens an image"
+                    f"{len(residual)} images, tokens for {len(tokens)}: pass one row of tokens per image"
                 )
             device = residual.device
             return intervene(

@@ -5,7 +5,7 @@ Symbols: x ``(n, p, hidden)``, states of n objects of p tokens; v a value of the
 1. Per token t, x is regressed on v and on the value of the *other* property, so that neither takes over what belongs
    to the other one by the chance of the sample. The effects of v have the principal directions A ``(r, hidden)``,
    orthonormal rows: what a change of the property writes.
-2. N ``(hidden, hidden)``, what must not be read: the covariance of the residuals, shrunk towards a sphere, plus
+2. N ``(hidden, hidden)``, what must not be read: the covariance of the residuals, shrunk toward a sphere, plus
    OTHER_WEIGHT times that of the effects of the other property.
 3. G = ``(A N^-1 A^T)^-1 A N^-1``, the generalized least squares estimate of the coordinates in A: ``G A^T`` = 1.
 4. The swap is ``b + c A^T G (s - b)``, an oblique projection. For N = 1 it is orthogonal, as in DAS.

@@ -39,7 +39,7 @@ def disentanglement(das: pd.DataFrame) -> float:
     The best of many layers lies a little above its true accuracy; it is the paper's measure, kept for comparison.
 
     Args:
-        das: a row a property and layer, columns ``property, layer, accuracy``; one split, no controls.
+        das: one row per property and layer, columns ``property, layer, accuracy``; one split, no controls.
 
     Raises:
         RelViTError: columns or a property missing, more than one row a property and layer.
@@ -64,7 +64,7 @@ class Correlation(TableResult):
     """How disentanglement goes with accuracy.
 
     Attributes:
-        frame: a row a split and measure ("pearson", "spearman"): ``split, measure, value, n, ci_low, ci_high``
+        frame: one row per split and measure ("pearson", "spearman"): ``split, measure, value, n, ci_low, ci_high``
             (bootstrap over groups), ``loo_low, loo_high`` (range when one group is left out), ``loo_group`` (the group
             whose absence changes the value most) and ``warning`` (empty if there is none).
         runs: the points: ``run, group, disentanglement, split, accuracy``.
@@ -104,8 +104,8 @@ def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig(
     with 6 models r is .95, without the one from scratch .27.
 
     Args:
-        runs: a row a run and split: ``run, disentanglement, split, accuracy`` and, optionally, ``group`` (the kind of
-            model that seeds repeat; each run is its own group by default).
+        runs: one row per run and split: ``run, disentanglement, split, accuracy`` and, optionally, ``group`` (the
+            kind of model that seeds repeat; each run is its own group by default).
         config: the seed of the bootstrap.
 
     Raises:
@@ -128,7 +128,7 @@ def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig(
     if (again := runs.duplicated(["run", "split"])).any():
         row = runs[again].iloc[0]
         raise RelViTError(
-            f"run {row['run']!r} is there twice for split {row['split']!r}: expected one row a run and split"
+            f"run {row['run']!r} is there twice for split {row['split']!r}: expected one row per run and split"
         )
     rows = []
     for split, part in runs.groupby("split", sort=False):

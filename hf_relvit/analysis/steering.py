@@ -204,8 +204,8 @@ class _PushedScenes:
     ) -> None:
         """Push one pair of each scene at one site: along all directions, with all strengths."""
         for condition, direction in self.directions[site.layer].items():
-            towards = relation if condition == "agree" else 1 - relation
-            push = direction[towards].to(residual)
+            toward = relation if condition == "agree" else 1 - relation
+            push = direction[toward].to(residual)
             for alpha in self.config.alphas:
                 pushed = residual.scatter_add(1, where, alpha * push)
                 with torch.autocast(pushed.device.type, torch.bfloat16, enabled=self.config.bf16):

@@ -34,7 +34,7 @@ _NEIGHBORS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
-    """All scenes of a dataset, twins side by side, labelled; with outlines of the masks beside each scene or not."""
+    """All scenes of a dataset, twins side by side, labeled; with outlines of the masks beside each scene or not."""
     pictures = []
     scenes: Any = data
     for row in scenes:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .farm import Pair
 
 PATCH = 16
-"""Pixels a side of the patches that the column ``patches`` counts; for others see ``mask_patches``."""
+"""Pixels per side of the patches that the column ``patches`` counts; for others see ``mask_patches``."""
 _QUALITY = 85
 
 

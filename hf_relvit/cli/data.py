@@ -72,7 +72,7 @@ def data_preview(
     masks: Masks = None,
     palette: Palette = None,
 ):
-    """Draw a labelled contact sheet.
+    """Draw a labeled contact sheet.
 
     Example: relvit data preview rmts --config b16-32 --split test_compositional
     """

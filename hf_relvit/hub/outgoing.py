@@ -58,7 +58,7 @@ def check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise RelViTError(
-            f"{path} has {size / 1e9:.1f} GB: expected at most {MAX_BYTES / 1e9:.0f} GB a file; "
+            f"{path} has {size / 1e9:.1f} GB: expected at most {MAX_BYTES / 1e9:.0f} GB per file; "
             "save the checkpoint in shards, or publish it with `hf upload`"
         )
 

@@ -57,8 +57,9 @@ class Pipeline:
         between_pair: blocks in which they should attend to the other pair; relational match-to-sample only.
         heads: heads that the loss acts on, all by default.
         weight: factor of the loss; the paper uses 1.
-        exclude_prefix: leave attention to CLS and other prefix tokens out of the proportions, so that it is free. Our
-            choice, from trials in which RMTS was learnt from scratch; ``False`` is the paper's proportion of all mass.
+        exclude_prefix: leave attention to CLS and other prefix tokens out of the proportions, so that it is free.
+            Our choice, from trials in which RMTS was learned from scratch; ``False`` is the paper's proportion of
+            all mass.
         start_epoch: stage -> epoch from which it counts, 0 by default.
         stop_epoch: stage -> epoch from which it no longer counts, never by default.
     """

@@ -117,7 +117,7 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
     objects = mass.shape[-2]
     if stage == "between_pair" and objects < 4:
         raise RelViTError(
-            f"pipeline.between_pair with {objects} objects an image: expected two pairs; train it on the rmts task, "
+            f"pipeline.between_pair with {objects} objects per image: expected two pairs; train it on the rmts task, "
             "or leave between_pair empty"
         )
     if spec.heads is not None:

@@ -185,7 +185,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # Only heads arrive here: backbones initialise themselves.
+        # Only heads arrive here: backbones initialize themselves.
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(
                 module.weight, std=getattr(self.config.backbone_config, "initializer_range", 0.02)
@@ -316,7 +316,7 @@ class RelViTModel(RelViTPreTrainedModel):
         """Run the backbone.
 
         Args:
-            pixel_values: ``(batch, 3, image_size, image_size)``, normalised by the model's own processor.
+            pixel_values: ``(batch, 3, image_size, image_size)``, normalized by the model's own processor.
             output_hidden_states: also return the embeddings and the output of every block; by default as the
                 configuration says.
             output_attentions: also return all attention maps, likewise; eager attention only.
@@ -374,7 +374,7 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
         """Classify images; with labels also the loss, and the auxiliary losses where their inputs are given.
 
         Args:
-            pixel_values: ``(batch, 3, image_size, image_size)``, normalised by the model's own processor.
+            pixel_values: ``(batch, 3, image_size, image_size)``, normalized by the model's own processor.
             labels: ``(batch,)``, 0 different, 1 same.
             patches: int64 ``(batch, k, p)``, patch ids (prefix tokens not counted) of k objects, pairs side by side;
                 -1 is padding.

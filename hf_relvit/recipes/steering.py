@@ -34,7 +34,7 @@ def _steer(subject: Subject) -> Steering:
 
 _WORDS = {
     "flip": "answer flips",
-    "agree": "control, towards the relation that it has",
+    "agree": "control, toward the relation that it has",
     "shuffled": "control, shuffled probe",
 }
 

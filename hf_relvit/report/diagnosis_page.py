@@ -95,7 +95,7 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         foot=[
             f"{facts['task']}, {facts['geometry']}-{facts['combinations']}",
             f"seed {facts['config']['seed']}",
-            f"{facts['config']['scenes']} scenes and {facts['config']['test_pairs']} pairs a split",
+            f"{facts['config']['scenes']} scenes and {facts['config']['test_pairs']} pairs per split",
             f"processor {facts['provenance']['processor']}",
             *(f"{package} {number}" for package, number in versions.items()),
             facts["provenance"]["machine"],

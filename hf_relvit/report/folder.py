@@ -75,9 +75,12 @@ class Entry:
 LAYOUT = (
     Entry(f"{DATA}/<config>/", "the scenes of every split, as `relvit data build` writes them"),
     Entry(f"{TRAINING}/config.json", "the settings of the training, resolved"),
-    Entry(f"{TRAINING}/history.json", "what training logged, with provenance; written last"),
+    Entry(f"{TRAINING}/history.json", "the log of the training, with provenance; written last"),
     Entry(f"{TRAINING}/model/", "the checkpoint: weights, configuration, image processor, card"),
-    Entry(f"{TRAINING}/checkpoints/", "what an interrupted training goes on from; gone at its end"),
+    Entry(
+        f"{TRAINING}/checkpoints/",
+        "checkpoints for an interrupted training to go on from; gone at its end",
+    ),
     Entry(_TABLES["accuracy"], "accuracy per split and kind of pair"),
     Entry(_TABLES["attention"], "attention per layer and head, with `attention.json`"),
     Entry(VIEWER, "the attention of single heads on one scene"),
@@ -333,13 +336,13 @@ def layout_page() -> str:
     rows = [f"| `{entry.path}` | {entry.words} |" for entry in LAYOUT]
     return "\n".join(
         [
-            "# What a run looks like on disk",
+            "# Layout of a run folder",
             "",
-            "`relvit study run` makes one folder per run in the folder of the study. `relvit train` makes what stands",
-            f"in `{TRAINING}/` alone. In Python `hf_relvit.report.folder.RunFolder` reads all of it. This page is",
+            "`relvit study run` makes one folder per run in the folder of the study. `relvit train` makes the files",
+            f"of `{TRAINING}/` alone. In Python `hf_relvit.report.folder.RunFolder` reads all of it. This page is",
             "made from that class by `layout_page()`.",
             "",
-            "| path | what it is |",
+            "| path | content |",
             "|---|---|",
             *rows,
             "",

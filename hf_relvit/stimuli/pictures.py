@@ -84,7 +84,7 @@ def _read_header(value: dict, name: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is far lower
             return Image.open(source)
     except Image.DecompressionBombError as error:
-        raise RelViTError(f"{name} is huge: expected at most {MAX_SIDE} pixels a side") from error
+        raise RelViTError(f"{name} is huge: expected at most {MAX_SIDE} pixels per side") from error
     except (OSError, SyntaxError, ValueError, TypeError, AttributeError) as error:
         raise RelViTError(f"{name} does not open: expected a PNG, JPEG or WEBP picture") from error
 

@@ -22,7 +22,7 @@ _LABEL = {"same": "#1a5fa0", "different": "#b3500f"}
 
 
 def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
-    """Draw every scene of a table, labelled: answer, kind of difference, names of the objects.
+    """Draw every scene of a table, labeled: answer, kind of difference, names of the objects.
 
     Light lines are the patches; a frame is the patches that belong to an object. Pictures are enlarged by a whole
     factor, so that every pixel stays what it is.

@@ -23,7 +23,7 @@ _CHUNK = 64
 def noise_levels(sd: float) -> np.ndarray:
     """Gaussian noise rounded down to whole steps, as int16 quantiles of a 16-bit uniform number.
 
-    The official code draws a Gaussian a pixel and channel in Python. A table look-up gives the same distribution
+    The official code draws one Gaussian per pixel and channel in Python. A table look-up gives the same distribution
     (to 1/65536 in probability, cut at 4.2 standard deviations) a hundred times faster; our choice.
     """
     normal = NormalDist(0, 1)

@@ -119,7 +119,7 @@ _PUBLISH = (
     "train with relvit train --push-to-hub"
 )
 _COMPILE = (
-    "compiling the whole model drops what records attention; use compile_blocks (compile: true)"
+    "compiling the whole model drops the recording of attention; use compile_blocks (compile: true)"
 )
 
 REFUSED = {
@@ -211,7 +211,7 @@ _HEAD = """# Trainer's arguments
 Every argument of transformers' `TrainingArguments` and keyword of its `Trainer`, and its fate in `relvit train`. The
 page is made from `hf_relvit/training/arguments.py`, and a test compares it with the pinned transformers.
 
-An argument that is set or decided here does in `RelViTTrainer` what it does in Trainer:
+An argument that is set or decided here acts in `RelViTTrainer` as it acts in Trainer:
 `tests/training/test_argument_effects.py` trains with both and compares weights, log and files, and sees that something
 differs without the argument. Arguments that show nothing on a CPU, such as `ddp_bucket_cap_mb`, are read by methods of
 Trainer that ours leaves as they are; the same file looks that up in the source.

@@ -49,7 +49,7 @@ def test_one_page_with_everything_on_it(model, relvit, tmp_path):
 
     page = (out / "diagnosis.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    assert page.count("<img") == page.count("What you are looking at.") == 6
+    assert page.count("<img") == page.count("How to read it.") == 6
     assert HEADLINES[values["verdict"]] in page
     for criterion in found.verdict.criteria:
         measured = criterion.measured

@@ -31,7 +31,7 @@ _ROLES = {"edited": "base", "fixed": "base", "source_object": "source", "other_s
 
 @dataclass
 class CounterfactualConfig(SceneConfig):
-    """A set of pairs of scenes; like ``SceneConfig``, with 2,000 pairs a split as in the paper.
+    """A set of pairs of scenes; like ``SceneConfig``, with 2,000 pairs per split as in the paper.
 
     Args:
         task: of the scenes, "discrimination" or "rmts".

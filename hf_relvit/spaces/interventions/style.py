@@ -74,11 +74,11 @@ KEYBOARD_JS = """() => {
     }
   });
 }"""
-"""One tab stop a group, arrow keys within: Gradio 6.31 gives each radio button a group of its own."""
+"""One tab stop per group, arrow keys within: Gradio 6.31 gives each radio button a group of its own."""
 
 
 def theme(themes: Any) -> Any:
-    """Gradio's default theme in our colors; its own grey has a contrast of 2.56:1 on white, below WCAG AA (4.5:1).
+    """Gradio's default theme in our colors; its own gray has a contrast of 2.56:1 on white, below WCAG AA (4.5:1).
 
     Args:
         themes: the module ``gradio.themes``.

@@ -78,7 +78,7 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
 
     Args:
         mask: uint8 ``(height, width)``, ids 1 and up.
-        grid: patches a side.
+        grid: patches per side.
         objects: how many.
 
     Raises:
@@ -86,7 +86,7 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
     """
     if min(mask.shape) < grid:
         raise RelViTError(
-            f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel a patch"
+            f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel per patch"
         )
     height, width = mask.shape
     layers = np.stack([mask == number for number in range(1, objects + 1)])
@@ -113,7 +113,7 @@ def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarr
 
     Args:
         mask: uint8 ``(height, width)``, ids 1 and up; of any size, the image counts as ``grid`` x ``grid`` patches.
-        grid: patches a side.
+        grid: patches per side.
         objects: how many.
 
     Returns:

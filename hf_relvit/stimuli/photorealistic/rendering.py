@@ -24,7 +24,7 @@ from .textures import SIDE
 VARIANTS = {"scalar": "scalar_rgb", "llvm": "llvm_ad_rgb"}
 """The scalar one needs nothing; the other one is faster and needs LLVM. Their noise differs, so their pixels do."""
 SAMPLES = 16
-"""Paths a pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
+"""Paths per pixel, before ``denoise``: with more, nobody sees a difference (benchmarks/bench_photorealistic.py)."""
 LEAST_SIZE = 16
 LARGEST_SIZE = 4096
 """Sides of pictures, pixels: a patch, and more than any camera of the set would show."""
@@ -113,7 +113,7 @@ def render_photo(
         library: the objects that the row was drawn for.
         size: side, pixels.
         variant: "scalar" or "llvm"; see ``choose_variant``.
-        samples: paths a pixel, at least 1; a square number at best.
+        samples: paths per pixel, at least 1; a square number at best.
         threads: of Mitsuba, in this process.
 
     Returns:
@@ -124,7 +124,7 @@ def render_photo(
     """
     check_size(size)
     if samples < 1:
-        raise RelViTError(f"{samples} samples a pixel: expected at least 1")
+        raise RelViTError(f"{samples} samples per pixel: expected at least 1")
     if variant not in VARIANTS:
         raise RelViTError(f"unknown variant {variant!r}: expected one of {', '.join(VARIANTS)}")
     mi = _mitsuba(variant, threads)
