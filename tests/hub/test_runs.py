@@ -152,7 +152,7 @@ def test_nothing_outside_of_the_run_is_read(run, tmp_path):
 def test_a_huge_file_is_refused_by_its_size(run):
     with (run / "training" / "model" / "model.safetensors").open("wb") as file:
         file.truncate(10_000_000_000)  # sparse: takes no space
-    with pytest.raises(RelViTError, match=r"has 10\.0 GB: expected at most 5 GB a file"):
+    with pytest.raises(RelViTError, match=r"has 10\.0 GB: expected at most 5 GB per file"):
         collect_files(run, "relvit/tiny")
 
 
