@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-newest test-lowest test-wheel test-jobs test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-newest test-lowest test-wheel test-jobs test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -32,7 +32,7 @@ test-wheel:  ## builds dist/, installs the wheel without the repository, runs `r
 	@.ci/wheel $(PYTHON)
 
 test-jobs: $(READY)  ## the recipes for one GPU run to their ends on this CPU, at reduced size
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m jobs tests/test_jobs.py
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m jobs tests/test_jobs.py tests/training/test_backbones.py
 
 test-bad-inputs: $(READY)  ## hundreds of bad inputs: each ends in one line, none in a traceback
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not render' tests/bad_inputs
@@ -74,6 +74,9 @@ bench: $(READY)  ## every speed claim, as a ratio with both sides in one run
 build/clip-vit-b16/model.safetensors: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt onnx
 	@$(BIN)/python examples/clip_vit_b16.py build/clip-vit-b16
+
+tour: build/clip-vit-b16/model.safetensors  ## the paper's story on the released CLIP; 5 minutes on 2 cores
+	@$(BIN)/relvit tour --base build/clip-vit-b16 --out runs/tour
 
 replicate-clip: build/clip-vit-b16/model.safetensors  ## fine-tune real CLIP, measure it; an hour on 2 cores, resumable
 	@$(BIN)/relvit study run examples/replicate_clip.yaml --out runs/replicate-clip

@@ -63,6 +63,10 @@ def add_adapters(model: Any, rank: int, *, bf16: bool) -> Any:
             "adapters need peft, which is not installed: pip install 'hf_relvit[lora]'"
         ) from None
     names = adapted_layers(model)
+    if not names:
+        raise RelViTError(
+            f"the blocks of {type(model.backbone).__name__} have no linear layers: adapters need them; leave lora out"
+        )
     smallest = min(min(model.get_submodule(name).weight.shape) for name in names)
     if not 1 <= rank <= smallest:
         raise RelViTError(

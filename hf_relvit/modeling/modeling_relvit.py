@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import CONFIG_NAME, ModelOutput, can_return_tuple, logging
+from transformers.utils import CONFIG_NAME, ModelOutput, cached_file, can_return_tuple, logging
 
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
@@ -170,6 +170,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
         where = base or adapter["id"]
         problem = f"the backbone {where} of the adapter {path_or_id} cannot be opened"
         with as_relvit_error(problem, "name its folder with --base, in Python base=", (Exception,)):
+            cached_file(where, CONFIG_NAME, revision=revision)  # before its weights are missed
             loaded, _ = _open_backbone(type(model.backbone), where, config, revision)
         found = loaded.state_dict()
         backbone = {name: found[name] for name in model.backbone.state_dict() if name in found}

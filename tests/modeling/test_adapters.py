@@ -9,12 +9,15 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import vit_of
 from transformers import AutoModelForImageClassification
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.adapters import FOLDER, WEIGHTS_FILE, adapted_layers, add_adapters
+from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.families import FAMILIES
 from hf_relvit.training.config import TrainConfig, resolve, vit
 from hf_relvit.training.run import build_model, train
 
@@ -162,6 +165,10 @@ def _no_file(folder, base):
     return base
 
 
+def _without_head(weights):
+    del weights["base_model.model.classifier.weight"]
+
+
 def _bad_config(folder, base):
     config = json.loads((folder / "config.json").read_text())
     del config["adapter"]["rank"]
@@ -176,6 +183,7 @@ def _bad_config(folder, base):
         (_edit(_without), "lacks"),
         (_edit(_with), "for no layer"),
         (_edit(_misshapen), "another base"),
+        (_edit(_without_head), "lack tensors"),
         (_no_file, "adapter_model.safetensors"),
         (_bad_config, "adapter is"),
     ],
@@ -205,6 +213,42 @@ def test_peft_missing_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     model = build_model(TrainConfig(backbone=vit(2, 32, 2))).model
     with pytest.raises(RelViTError, match="pip install"):
+        add_adapters(model, 4, bf16=False)
+
+
+def test_a_base_that_cannot_be_had_is_one_line_with_the_cure(trained, tmp_path, monkeypatch):
+    """Neither a folder of that name nor a network: not a message about the adapter's own files."""
+    copied = shutil.copytree(trained.model, tmp_path / "copied")
+    config = json.loads((copied / "config.json").read_text())
+    config["adapter"]["id"] = "nowhere/at-all"
+    (copied / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for base in (None, tmp_path / "missing"):
+        with pytest.raises(RelViTError, match=r"backbone .* cannot be opened.*--base") as caught:
+            Checkpoint.open(copied, base=base)
+        assert "\n" not in str(caught.value) and str(base or "nowhere/at-all") in str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_are_found_by_their_kind_in_every_family(family):
+    """Families name their layers differently; an adapter is in every linear layer of the blocks and nowhere else."""
+    model = build_model(TrainConfig(backbone=vit_of(family, 2, 32, 2))).model
+    names = adapted_layers(model)
+    inside = [module for module in blocks(model).modules() if isinstance(module, torch.nn.Linear)]
+    assert len(names) == len(inside) >= 2 * 4
+    adapted = add_adapters(model, 2, bf16=False)
+    learned = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+    assert sum("lora_A" in name for name in learned) == len(names)
+    assert all("lora_" in name or "modules_to_save" in name for name in learned)
+
+
+def test_blocks_without_linear_layers_are_one_line():
+    model = build_model(TrainConfig(backbone=vit(2, 32, 2))).model
+    for block in blocks(model):
+        for name, part in list(block.named_modules()):
+            if isinstance(part, torch.nn.Linear):
+                block.set_submodule(name, torch.nn.Identity())
+    with pytest.raises(RelViTError, match=r"no linear layers.*leave lora out"):
         add_adapters(model, 4, bf16=False)
 
 
