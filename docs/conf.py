@@ -43,6 +43,7 @@ suppress_warnings = ["ref.python"]  # that list names `split`, and several class
 napoleon_use_rtype = False  # a table has columns, which are no type
 napoleon_attr_annotations = False  # shapes such as "layers heads" are no types to resolve
 
+smartquotes = False  # they turn the two dashes of an option into one
 html_theme = "furo"
 html_title = f"hf_relvit {version}"
 html_copy_source = False

@@ -284,7 +284,10 @@ def read_as(path: Path, shape: Any = AnyFacts) -> Any:
     """
     values = read_json(path)
     check_shape(
-        values, shape, f"{path} is not what it was written as", "make it again or restore it"
+        values,
+        shape,
+        f"{path} has changed its shape since it was written",
+        "make it again or restore it",
     )
     return values
 

@@ -57,3 +57,17 @@ def test_the_line_of_a_fault_is_told():
 def test_code_in_a_page_is_no_prose():
     text = "Write `what it is` in\n```sh\necho what it is\n```\n"
     assert PROSE["without_code"](text).strip() == "Write              in"
+
+
+def test_of_code_the_texts_are_read_that_users_see():
+    source = '''
+def work():
+    """What it does inside."""
+    raise RelViTError(f"{name} is what it was")
+
+@app.command()
+def command():
+    """What it does for you."""
+'''
+    shown = [text for _, text in PROSE["shown_texts"](source)]
+    assert shown == ["What it does for you.", " is what it was"]

@@ -138,9 +138,18 @@ def indented(lines: list[str]) -> list[str]:
 def commands_page() -> str:
     """Every command with its arguments and options, as `--help` tells them."""
     command = typer.main.get_command(commands)
+    whole_summaries(command)
     context = typer.Context(command, info_name="relvit")
     text = get_docs_for_click(obj=command, ctx=context, name="relvit", title="Commands")
     return f"<!-- {MADE} -->\n\n{text}"
+
+
+def whole_summaries(command: Any) -> None:
+    """Let lists of commands show the first line of each help, which is cut after 45 letters otherwise."""
+    for child in getattr(command, "commands", {}).values():
+        first_line = inspect.cleandoc(child.help or "").partition("\n")[0]
+        child.short_help = first_line or child.short_help
+        whole_summaries(child)
 
 
 def datasets_page() -> str:

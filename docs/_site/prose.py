@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -114,6 +115,24 @@ def clauses(text: str) -> Iterator[tuple[int, str, str]]:
             yield line, " ".join(rest.split())[:50], NO_CLAUSE
 
 
+def shown_texts(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of the strings in code that a user may see: all but docstrings, and those of commands."""
+    tree = ast.parse(source)
+    hidden = set()
+    for node in ast.walk(tree):
+        is_command = any(
+            "command" in ast.unparse(each) for each in getattr(node, "decorator_list", [])
+        )
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and not is_command:
+            hidden |= {id(each.value) for each in body if isinstance(each, ast.Expr)}
+    for node in ast.walk(tree):
+        value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
+        is_sentence = isinstance(value, str) and len(value.split()) > 2
+        if is_sentence and id(node) not in hidden:
+            yield node.lineno, value
+
+
 def findings() -> list[Finding]:
     found = []
     for file in tracked(CODE + TEXTS):
@@ -124,6 +143,10 @@ def findings() -> list[Finding]:
         text = without_code(text_of(file))
         for line, words, advice in [*clauses(text), *matches([WHATEVER], text)]:
             found.append(Finding(file, line, words, advice))
+    for file in tracked(("hf_relvit/*.py",)):
+        for first, shown in shown_texts(file.read_text()):
+            for line, words, advice in clauses(without_code(shown)):
+                found.append(Finding(file, first + line - 1, words, advice))
     return found
 
 

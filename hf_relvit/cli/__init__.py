@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = 2
     if code == INTERRUPTED:
         print(
-            "relvit: interrupted; what is finished is kept, run the same command to go on",
+            "relvit: interrupted; finished parts are kept, run the same command to go on",
             file=sys.stderr,
         )
     sys.exit(code or 0)

@@ -122,7 +122,7 @@ def analyze_probe(
         typer.Option(help="Several: judgement, shape, color, object, same_object."),
     ] = None,
 ):
-    """What can be read from the tokens of objects, layer by layer, beside a shuffled-label control.
+    """Accuracy of probes on the tokens of objects, layer by layer, beside a shuffled-label control.
 
     Targets are judgement, shape and color, unless named. A quadratic probe reads judgement or same_object.
 

@@ -38,7 +38,7 @@ def data_build(
     """Write a dataset folder (Parquet and card) that plain `load_dataset` opens.
 
     With --shard, several machines share the work: each builds its part, in any order; then the same command without
-    --shard joins the parts into what one machine would have written.
+    --shard joins the parts into the data set of one machine.
 
     Example: relvit data build rmts --config b16-32 --out data/rmts
     """

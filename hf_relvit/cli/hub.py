@@ -16,7 +16,7 @@ hub = Commands(help="Published runs.")
 def push(
     run: Annotated[
         Path,
-        typer.Argument(help="A run of a study, such as runs/quick/seed0, or what train wrote."),
+        typer.Argument(help="A run of a study, such as runs/quick/seed0, or the --out of train."),
     ],
     repo: Repo,
     public: Public = False,

@@ -81,7 +81,7 @@ def evaluate(
     """Accuracy on every split, with intervals, base accuracy and floor.
 
     --data takes the scenes of a built dataset, all of them: --config names the one of several in the folder.
-    Photorealistic scenes: zero-shot, by what differs, occlusion, distance and rotation.
+    Photorealistic scenes: zero-shot, by difference, occlusion, distance and rotation.
 
     Example: relvit evaluate runs/quick/seed0/training/model
     """

@@ -64,18 +64,16 @@ Masks = Annotated[
 Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors.")]
 Task = Annotated[
     str | None,
-    typer.Option(help="discrimination or rmts; by default what the model was trained on."),
+    typer.Option(help="discrimination or rmts; by default that of its training."),
 ]
 SceneConfig = Annotated[
     str | None,
-    typer.Option(
-        "--config", help="GEOMETRY-COMBINATIONS; by default what the model was trained on."
-    ),
+    typer.Option("--config", help="GEOMETRY-COMBINATIONS; by default that of its training."),
 ]
 Labels = Annotated[
     str | None,
     typer.Option(
-        help="What the classes of anybody's classifier mean: different,same or same,different."
+        help="Meaning of the classes of anybody's classifier: different,same or same,different."
     ),
 ]
 Base = Annotated[

@@ -96,7 +96,7 @@ def study_run(
 def study_plan(
     plan: Study, out: Annotated[Path, typer.Option("--out", help="Folder of the study.")]
 ):
-    """List the cells of a study with their numbers: which are finished, and what each needs.
+    """List the cells of a study with their numbers: which are finished, and the needs of each.
 
     Example: relvit study plan grid.yaml --out runs/grid
     """
@@ -123,7 +123,7 @@ def study_plan(
 def study_compact(
     run: Annotated[
         Path,
-        typer.Argument(help="A finished run, such as runs/quick/seed0, or what train wrote."),
+        typer.Argument(help="A finished run, such as runs/quick/seed0, or the --out of train."),
     ],
     out: Out,
     lora: Annotated[

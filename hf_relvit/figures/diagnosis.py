@@ -22,7 +22,7 @@ READINGS = {
     "silent": ("#CCCCCC", "cannot tell here"),
 }
 STAGES = {
-    "behavior": ("What it answers", "#FFFFFF"),
+    "behavior": ("Answers", "#FFFFFF"),
     "perceptual": ("Perceptual stage: are objects held apart?", "#E8EEF8"),
     "relational": ("Relational stage: are they compared?", "#FBEAE6"),
 }

@@ -187,10 +187,12 @@ def _told(error: BaseException) -> str:
             429: "the Hub asks for patience (too many requests): run the same command again in some minutes",
         }
         if status >= 500:
-            return f"the Hub had an error ({status}); what was sent is kept: run the same command again"
+            return (
+                f"the Hub had an error ({status}); sent files are kept: run the same command again"
+            )
         return known.get(status) or f"the Hub refused ({status}: {reason})"
     if isinstance(error, ConnectionError) and "xet" in str(error):
         return "the transfer by Xet broke: run the same command again, with HF_HUB_DISABLE_XET=1 if that does not help"
     if isinstance(error, (HTTPError, ConnectionError, TimeoutError)):
-        return "the Hub cannot be reached, or the connection broke; what was sent is kept: run the same command again"
+        return "the Hub cannot be reached, or the connection broke; sent files are kept: run the same command again"
     return ""

@@ -86,7 +86,7 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
     check_size(path)
     if _holds_token(path):
         raise RelViTError(
-            f"{path} holds what looks like a token of the Hub: remove it, and revoke the token",
+            f"{path} holds a likely token of the Hub: remove it, and revoke the token",
             page="token",
         )
     if path.suffix not in _TEXT:
@@ -114,7 +114,7 @@ def checked_text(name: str, text: str) -> bytes:
     """
     content = (without_paths(name, text) or text).encode()
     if _TOKEN.search(content):
-        raise RelViTError(f"{name} would hold what looks like a token of the Hub: look for it")
+        raise RelViTError(f"{name} would hold a likely token of the Hub: look for it")
     return content
 
 

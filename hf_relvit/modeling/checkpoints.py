@@ -378,7 +378,7 @@ def _open_model(
             )
         if ours and labels is not None:
             raise RelViTError(
-                f"{path_or_id} says itself what its classes mean: leave out the labels"
+                f"{path_or_id} names the meaning of its classes itself: leave out the labels"
             )
         if not ours:
             check_backbone(getattr(config, "vision_config", config))

@@ -84,7 +84,7 @@ def sentence(readings: Sequence[Reading]) -> str:
 _CAPTION = (
     "A probe is fitted to the object tokens of each layer: to tell whether a pair is the same, which shape, color or "
     "object a token belongs to, whether two tokens are of one object. Orange: probes fitted to shuffled labels; "
-    "dotted: always naming the commonest. What can be read need not be used: see the next figure."
+    "dotted: always naming the commonest. A property that can be read need not be used: see the next figure."
 )
 _SECTION = Section(
     name="probes",

@@ -30,7 +30,7 @@ LEADS = {
     "none": "The objects' shape and color are held apart in their own tokens, and the comparison is right.",
     "perceptual": "Shape and color of an object are not held apart in its own tokens.",
     "relational": "The objects' properties are there, but the answer does not use them as it should.",
-    "both": "Properties are not held apart in the objects' tokens, and what is there is not compared as it should be.",
+    "both": "Properties are not held apart in the objects' tokens, and those present are not compared as they should.",
     "undetermined": "The measurements do not tell which stage fails.",
 }
 

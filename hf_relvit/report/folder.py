@@ -140,7 +140,7 @@ class RunFolder:
             if not file.is_file():
                 raise RelViTError(
                     f"{path} holds no finished run ({file.name} is missing): expected a run of a study, such as "
-                    "runs/quick/seed0, or what relvit train wrote; finish it with the command that began it"
+                    "runs/quick/seed0, or the --out of relvit train; finish it with the command that began it"
                 )
         return run
 

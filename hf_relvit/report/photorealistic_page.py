@@ -121,7 +121,7 @@ def accuracy(table: pd.DataFrame, test: pd.Series) -> str:
             f" It leans to “{answer}”: right on {same.accuracy:.1%} of same and {different:.1%} of different pairs. "
             f"The difference of its two logits, free of that, has an AUC of {row.auc:.3f}."
         )
-    learned = f"what it learned on flat shapes ({test.accuracy:.1%} on the IID test)"
+    learned = f"its learning on flat shapes ({test.accuracy:.1%} on the IID test)"
     if test.ci_low <= test.floor:
         return f"{found} The model guesses on flat shapes too, so this says nothing about realistic pictures."
     if row.ci_high < row.floor:

@@ -71,7 +71,7 @@ def run_on_ray(
     if failed:
         (run, cell), error = next(iter(failed.items()))
         raise RelViTError(
-            f"{len(failed)} of {len(names)} cells failed, first {run}/{cell}: {_cause(error)}; what is finished is "
+            f"{len(failed)} of {len(names)} cells failed, first {run}/{cell}: {_cause(error)}; finished cells are "
             "kept, mend it and run the same command"
         )
     return report_study(study, out)

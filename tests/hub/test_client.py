@@ -120,7 +120,7 @@ def test_bad_names(name):
         (409, "the Hub reports a conflict"),
         (413, r"the Hub refused \(413"),
         (418, r"the Hub refused \(418"),
-        (507, r"the Hub had an error \(507\); what was sent is kept: run the same command again"),
+        (507, r"the Hub had an error \(507\); sent files are kept: run the same command again"),
     ],
 )
 def test_statuses(hub, status, message):

@@ -291,7 +291,7 @@ def test_another_task_under_that_name(hub, built, tmp_path):
     [
         (
             {"method": "POST", "path": "/commit/", "status": 500},
-            "the Hub had an error (500); what was sent is kept: run",
+            "the Hub had an error (500); sent files are kept: run",
         ),
         (
             {"method": "POST", "path": "/commit/", "status": None},

@@ -128,7 +128,7 @@ def test_a_token_stops_the_push_and_is_not_shown(run, name):
     content = (run / name).read_bytes()
     (run / name).write_bytes(content[:1] + TOKEN.encode() + b" " + content[1:])
     reseal((run / name).parent)
-    with pytest.raises(RelViTError, match="holds what looks like a token of the Hub") as error:
+    with pytest.raises(RelViTError, match="holds a likely token of the Hub") as error:
         collect_files(run, "relvit/tiny")
     assert TOKEN not in str(error.value)
 

@@ -169,7 +169,7 @@ def test_one_scene_claims_nothing(served, state):
             said = text.outcome(served, chosen, prediction, curve)
             assert not any(claim in said for claim in CLAIMS)
         html = page.panels(served, chosen)["outcome"]
-        assert "What holds in one need not hold in another" in html
+        assert "Findings in one need not hold in another" in html
         assert "effect is claimed" in html or any(claim in html for claim in CLAIMS)
 
 

@@ -97,7 +97,7 @@ def test_an_error_of_one_cell_does_not_stop_the_others(cluster, study, tmp_path)
     (tmp_path / "broken" / "seed0").mkdir(parents=True)
     (tmp_path / "broken" / "seed0" / "training").write_text("not a folder")
     with pytest.raises(
-        RelViTError, match=r"cells failed, first seed0/training: .*what is finished is kept"
+        RelViTError, match=r"cells failed, first seed0/training: .*finished cells are kept"
     ):
         run_on_ray(study, tmp_path / "broken")
     assert (tmp_path / "broken" / "seed1" / "steering" / "DONE.json").exists()

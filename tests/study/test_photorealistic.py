@@ -218,7 +218,7 @@ def test_seeds_that_share_their_scenes_are_not_more_scenes():
             0.55,
             0.5,
             0.98,
-            "no better than guessing: what it learned on flat shapes (99.0% on the IID test)",
+            "no better than guessing: its learning on flat shapes (99.0% on the IID test)",
         ),
         (0.30, 0.72, 0.5, 0.98, "too few images to tell"),
         (

@@ -23,7 +23,7 @@ _LABELS = {
     "swap shape": "Give A another shape",
     "inject color": "Give both a color that does not exist",
     "inject shape": "Give both a shape that does not exist",
-    "steer": "Push along what a probe reads",
+    "steer": "Push along the direction of a probe",
 }
 
 

@@ -22,8 +22,8 @@ from .style import BOARD_JS
 _INTRO = """# How do vision transformers see relations?
 Ask a vision transformer whether two objects are the same, then reach into its layers: change one property of one
 object *inside the model* and watch the answer."""
-_FOOT = """Probabilities are the model's own. One scene is an anecdote: the controls and the second curve are what
-counts. After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
+_FOOT = """Probabilities are the model's own. One scene is an anecdote: read the controls and the second
+curve. After Lepori et al., *Beyond the Doors of Perception* (NeurIPS 2024, arXiv 2406.15955)."""
 KNOBS = (
     "attention_layer",
     "attention_head",

@@ -21,7 +21,7 @@ MAX_QUERY = 1000
 """Characters; the longest link of ours has about 200."""
 NAMES = "ABCD"
 SOURCE_NAMES = "XY"
-_CURE = "open the page without what follows the question mark, or copy the link again"
+_CURE = "open the page without the part after the question mark, or copy the link again"
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def _steer(state: State, where: str) -> tuple[str, str]:
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
     pushed = f"{state.alpha:g} times {read}"
     did = f"You added {pushed} to the tokens of {_pair(state)}, after layer {state.layer}."
-    return did, "If the model uses what the probe reads, the answer"
+    return did, "If the model uses the direction of the probe, the answer"
 
 
 def _inject(state: State, where: str) -> tuple[str, str]:
@@ -285,7 +285,7 @@ def scope(served: Served) -> str:
     side = served.limits.geometry.image_size
     return (
         f"This model has {parameters:.1f} million parameters and sees drawings of {side} pixels; the pretrained "
-        "models that the paper is about, such as CLIP and DINOv2, have about 86 million. What holds in one need not "
+        "models that the paper is about, such as CLIP and DINOv2, have about 86 million. Findings in one need not "
         "hold in another."
     )
 

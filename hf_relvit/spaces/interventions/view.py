@@ -68,7 +68,7 @@ class _Page(gr.Blocks):
 
 
 _ODD_VALUES = (
-    "These are no values of this page: expected what its components send, such as a link as text."
+    "These are no values of this page: expected values of its components, such as a link as text."
 )
 _FIELDS = {gr.Textbox: str, gr.File: dict, gr.Slider: int | float}
 """Types that components take as they are; all but these take text or numbers."""
