@@ -14,6 +14,8 @@ from .options import OUT_FOLDER, Base
 
 RELEASED = Path(__file__).parents[2] / "released"
 """In a clone of the repository; an installed package has no runs."""
+RUN = "clip-discrimination"
+CONTRAST = "scratch-discrimination"
 
 
 @options("settings", "study.tour:TourConfig")
@@ -41,12 +43,12 @@ def tour(
     Example: relvit tour --base build/clip-vit-b16 --out tour
     """
     if run is None:
-        run = RELEASED / "clip-discrimination"
+        run = RELEASED / RUN
         if not run.is_dir():
             raise RelViTError(
                 f"{run} is not there: name a finished run, or clone the repository, which has a released one"
             )
-        contrast = contrast or RELEASED / "scratch-discrimination"
+        contrast = contrast or RELEASED / CONTRAST
     from ..study.tour import tour as take
 
     say(f"report: {take(run, contrast, out, settings, base=base, say=say)}")
