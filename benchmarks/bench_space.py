@@ -1,4 +1,10 @@
-"""The Space: how long a reaction takes through its API, for one user and for twenty at once."""
+"""The Space: how long a reaction takes, for one user and for twenty at once; of a large model also its curve.
+
+python benchmarks/bench_space.py                       # the small models that ship
+python benchmarks/bench_space.py FOLDER                # a served folder of assets.build_assets, such as CLIP's
+
+RELVIT_BASE names the backbone of adapters. OMP_NUM_THREADS=2 is the free hardware of a Space.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,8 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import machine
 import numpy as np
@@ -25,22 +33,24 @@ REACTIONS, USERS, EACH = 100, 20, 5
 ACTIONS = ("swap", "steer", "inject")
 
 
-def query(i: int) -> str:
-    """A state that nobody asked for before."""
-    action, color, row = ACTIONS[i % 3], i % 20, i // 20 % 3
-    return (
-        f"scene=13.{color}.{row}.0_13.4.5.5&source=12.4.3.5_8.0.5.2&do={action}&at={i % 6}&draw={i}"
-    )
+def query(i: int, layers: int = 6) -> str:
+    """A state that nobody asked for before: both of its scenes are new."""
+    action = ACTIONS[i % 3]
+    color = i % 20
+    row = i // 20 % 3
+    scenes = f"scene=13.{color}.{row}.0_13.4.5.5&source=12.{color}.3.5_8.0.5.2"
+    return f"{scenes}&do={action}&at={i % layers}&draw={i}"
 
 
-def knobs(i: int) -> tuple:
+def knobs(i: int, layers: int = 6) -> tuple:
     """What the browser sends when a slider moves: attention overlay, action, property, layer and the rest."""
-    return query(i), i % 6, -1, ACTIONS[i % 3], "color", i % 6, 0, 0, 2.0, 0, "added"
+    layer = i % layers
+    return query(i, layers), layer, -1, ACTIONS[i % 3], "color", layer, 0, 0, 2.0, 0, "added"
 
 
 def timed(function, count: int) -> np.ndarray:
-    """Milliseconds of each call; the first of all is not counted."""
-    function(count)
+    """Milliseconds of each call; one before all is not counted."""
+    function(count + 1)
     seconds = []
     for i in range(count):
         start = time.perf_counter()
@@ -86,33 +96,77 @@ def many(url: str) -> dict:
     return row(f"{USERS} users at once", np.array([ms for ms, _ in results]), **facts)
 
 
-def inside() -> np.ndarray:
-    """The same without a server: model, controls and pictures."""
-    from hf_relvit.spaces.interventions.app import models
+def opened(folder: Path):
+    """A served model and the states of ``query``."""
     from hf_relvit.spaces.interventions.moves import first_state
-    from hf_relvit.spaces.interventions.page import panels
     from hf_relvit.spaces.interventions.served import open_served
     from hf_relvit.spaces.interventions.state import from_query
 
-    served = open_served(models()[0])
-    start, limits = {served.name: first_state(served.limits)}, {served.name: served.limits}
-    return timed(lambda i: panels(served, from_query(query(i), start, limits)), REACTIONS)
+    served = open_served(folder, base=os.environ.get("RELVIT_BASE") or None)
+    start = {served.name: first_state(served.limits)}
+    limits = {served.name: served.limits}
+    return served, lambda i: from_query(query(i, served.limits.layers), start, limits)
+
+
+def inside(folder: Path, count: int) -> np.ndarray:
+    """The same without a server: model, controls and pictures."""
+    from hf_relvit.spaces.interventions.page import panels
+
+    served, state = opened(folder)
+    return timed(lambda i: panels(served, state(i)), count)
+
+
+def large(folder: Path, count: int) -> list[dict]:
+    """The whole curve of a large model, and whether bfloat16 says what float32 says."""
+    from hf_relvit.spaces.interventions.engine import react
+    from hf_relvit.spaces.interventions.page import growing_curve
+
+    served, state = opened(folder)
+    grown = timed(lambda i: list(growing_curve(served, state(500 + i))), count)
+    rows = [row("the curve over all layers, after the reaction", grown)]
+    if not served.bf16:
+        return rows
+    exact = replace(served)
+    vars(exact)["bf16"] = False
+    farthest = []
+    verdicts = []
+    for i in range(count):
+        chosen = state(i)
+        said = [react(each, chosen, [chosen.layer]) for each in (served, exact)]
+        answers = [
+            [first.same, *(c[chosen.layer] for c in curve.same.values())] for first, curve in said
+        ]
+        one, other = np.array(answers)
+        farthest.append(np.abs(one - other).max())
+        verdicts += ((one > 0.5) == (other > 0.5)).tolist()
+    facts = {
+        "equal_verdicts": int(sum(verdicts)),
+        "verdicts": len(verdicts),
+        "largest_difference": float(max(farthest)),
+    }
+    return [*rows, {"what": "bfloat16 beside float32, probability of same", **facts}]
 
 
 def main() -> None:
+    from hf_relvit.spaces.interventions.app import MODELS
+
+    named = len(sys.argv) > 1
+    folder = Path(sys.argv[1] if named else MODELS / "quick")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-c",
-        f"from hf_relvit.cli import main; main(['demo', '--port', '{port}'])",
-    ]
+    started = (
+        "import sys; from pathlib import Path; from hf_relvit.spaces.interventions.app import start; "
+        "start([Path(sys.argv[1])], port=int(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", started, str(folder), str(port)]
     environment = {"HF_HUB_OFFLINE": "1", **os.environ}
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
     url = f"http://127.0.0.1:{port}"
+    count = 40 if named else REACTIONS
+    layers = 12 if named else 6
     try:
         while process.poll() is None:
             try:
@@ -121,21 +175,19 @@ def main() -> None:
             except (urllib.error.URLError, TimeoutError):
                 time.sleep(0.5)
         client = Client(url, verbose=False)
-        alone = timed(lambda i: client.predict(query(i), api_name="/react"), REACTIONS)
-        moved = timed(lambda i: client.predict(knobs(i), api_name="/turned"), REACTIONS)
-        together = many(url)
+        moved = timed(lambda i: client.predict(*knobs(i, layers), api_name="/turned"), count)
+        rows = [row("a slider on a new scene, with all pictures of the page, 1 user", moved)]
+        if not named:
+            alone = timed(lambda i: client.predict(query(i + 200), api_name="/react"), count)
+            rows += [row("a reaction through the API, 1 user", alone), many(url)]
     finally:
         process.terminate()
         process.wait()
-    bare = inside()
+    bare = inside(folder, count)
     share = statistics.median(bare) / statistics.median(moved)
-    rows = [
-        row("a reaction through the API, 1 user", alone),
-        row("a slider, with all pictures of the page, 1 user", moved),
-        row("of that model, controls and pictures, no server", bare, share=float(share)),
-        together,
-    ]
-    machine.write("space", rows)
+    rows.append(row("of that model, controls and pictures, no server", bare, share=float(share)))
+    rows += large(folder, 12) if named else []
+    machine.write("space_clip" if named else "space", rows)
 
 
 if __name__ == "__main__":

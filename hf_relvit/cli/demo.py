@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .habits import Commands, say
-from .options import DryRun, Public, Repo
+from .options import Base, DryRun, Public, Repo
 
 space = Commands(help="The demo as a Space on the Hugging Face Hub.")
 
@@ -17,6 +17,7 @@ def demo(
     run: Annotated[
         Path | None, typer.Option(help="Run of a study to serve, such as runs/quick/seed0.")
     ] = None,
+    base: Base = None,
     port: Annotated[
         int | None, typer.Option(help="7860 or the next free one by default.", min=1, max=65535)
     ] = None,
@@ -26,8 +27,8 @@ def demo(
 ):
     """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
 
-    Without --run it serves the small models that come with the package. A run of yours is prepared first, once: probes
-    are fitted and interventions counted, which takes a minute or two for a small model.
+    Without --run it serves the released models and the small ones. A run of yours is prepared first, once: what it has
+    not measured itself is fitted and counted, which takes a minute or two for a small model.
 
     Example: relvit demo --run runs/quick/seed0
     """
@@ -41,9 +42,9 @@ def demo(
         folder = run / "demo" / run.resolve().name
         if not fresh(folder, run):
             say(f"preparing {run} for the demo ...")
-            build_assets(run, folder)
+            build_assets(run, folder, base=base)
         folders = [folder]
-    start(folders, host=host, port=port)
+    start(folders, base=base, host=host, port=port)
 
 
 @space.command("push")

@@ -64,11 +64,11 @@ def serving(folder: Path, **variables: str):
             yield url, process, log
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def _wait(url: str, process: subprocess.Popen, log) -> None:
-    for _ in range(240):
+    for _ in range(600):
         assert process.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(url, timeout=5).close()
@@ -111,7 +111,7 @@ def visit(chromium, space):
         )
         page.set_default_timeout(60_000)
         page.goto(f"{space}/{query and '?'}{query}")
-        page.wait_for_selector("#outcome svg")
+        page.wait_for_selector("#curve svg")
         pages.append(page)
         return page
 

@@ -39,6 +39,62 @@ def test_the_api_says_what_the_page_says(space):
     assert result["decision"].startswith("The model says")
 
 
+SCENE = [
+    {"shape": "star", "color": "pink", "row": 1, "column": 1},
+    {"shape": "star", "color": "light blue", "row": 5, "column": 5},
+]
+CALLS = {
+    "scene": {"objects": SCENE, "model": "quick"},
+    "swap": {"objects": SCENE, "property": "shape", "layer": 1, "model": "quick"},
+    "push": {"objects": SCENE, "alpha": 2.0, "layer": 1, "model": "quick"},
+    "score": {"action": "inject", "property": "shape", "method": "sampled", "model": "quick"},
+}
+"""An example of each endpoint."""
+FAULTS = {
+    "scene": {"objects": [{"shape": "dog"}]},
+    "swap": {"property": "size"},
+    "push": {"alpha": 99.0},
+    "score": {"method": "guessed"},
+}
+
+
+@pytest.fixture(scope="module")
+def agent(space):
+    """Calls of an MCP client, in one session: the tools, the answers of CALLS, those of FAULTS."""
+    mcp = pytest.importorskip("mcp")
+    transport = pytest.importorskip("mcp.client.streamable_http")
+
+    async def called():
+        async with (
+            transport.streamablehttp_client(f"{space}/gradio_api/mcp/") as (read, write, _),
+            mcp.ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            answers = {name: await session.call_tool(name, call) for name, call in CALLS.items()}
+            faults = {name: await session.call_tool(name, call) for name, call in FAULTS.items()}
+            return {tool.name: tool for tool in tools}, answers, faults
+
+    return asyncio.run(called())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_program_and_an_agent_get_the_same_answer_in_json(space, agent, name):
+    tools, answers, faults = agent
+    client = connect(space)
+    assert set(tools) == set(CALLS)
+    schema = tools[name].inputSchema["properties"]
+    assert all(len(field["description"]) > 10 for field in schema.values())
+    by_name = client.predict(**CALLS[name], api_name=f"/{name}")
+    assert not answers[name].isError
+    assert json.loads(answers[name].content[0].text) == by_name
+    assert faults[name].isError
+    said = faults[name].content[0].text
+    with pytest.raises(Exception, match="expected") as caught:
+        client.predict(**FAULTS[name], api_name=f"/{name}")
+    assert said == str(caught.value) and said.count("expected") == 1 and "link" not in said
+
+
 def test_twenty_users_at_once_lose_nothing(space):
     queries = [f"scene=13.{i}.1.1_13.4.5.5&at={i % 6}" for i in range(20)]
     alone = connect(space)

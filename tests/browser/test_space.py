@@ -10,6 +10,7 @@ from PIL import Image
 
 pytest.importorskip("gradio", reason="gradio is not installed: make test-browser")
 pytest.importorskip("playwright", reason="playwright is not installed: make test-browser")
+httpx = pytest.importorskip("httpx")  # comes with gradio
 pytestmark = pytest.mark.timeout(300)
 START = "scene=13.0.1.1_13.4.5.5&source=12.4.3.5_8.0.5.2"
 
@@ -104,7 +105,7 @@ def test_a_shared_link_and_a_refresh_restore_everything(visit):
     )
     url = page.url
     page.reload()
-    page.wait_for_selector("#outcome svg")
+    page.wait_for_selector("#curve svg")
     assert {name: text(page, f"#{name}") for name in seen} == seen
     other = visit(url.split("?")[1])
     assert {name: text(other, f"#{name}") for name in seen} == seen
@@ -197,6 +198,28 @@ def test_touch_places_objects_on_a_phone(visit):
     box = page.locator("#scene-board svg image").bounding_box()
     page.touchscreen.tap(box["x"] + 0.8 * box["width"], box["y"] + 0.2 * box["height"])
     settles(page, "#said", "You moved A")
+
+
+def test_who_waits_is_told_where_in_the_queue(visit, space):
+    """Forty calls of programs come before a click."""
+    page = visit(START)
+    queries = [f"scene=13.{i % 20}.{i // 20}.1_13.4.5.5&at={i % 6}" for i in range(30)]
+    call = f"{space}/gradio_api/call/react"
+    for address in ("10.0.0.1", "10.0.0.2"):
+        headers = {"X-Forwarded-For": address}
+        for query in queries[:30]:
+            httpx.post(call, json={"data": [f"{query}&draw={address[-1]}"]}, headers=headers)
+    page.locator("#colors label").nth(7).click()
+    page.wait_for_function(
+        """() => {
+        const said = document.querySelector('#queue-sentence');
+        return /^You are number \\d+ of \\d+ who wait/.test(said.textContent)
+            && getComputedStyle(said).visibility === 'visible';
+    }"""
+    )
+    picture(page, "queue")
+    settles(page, "#said", "A is now a green star.")
+    page.wait_for_function("() => document.querySelector('#queue-sentence').textContent === ''")
 
 
 def test_no_key_is_lost_however_fast(visit):

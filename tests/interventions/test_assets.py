@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
+from hf_relvit.spaces.interventions import app, text
 from hf_relvit.spaces.interventions.app import MODELS, models, start
 from hf_relvit.spaces.interventions.assets import build_assets
 from hf_relvit.spaces.interventions.engine import react
@@ -68,13 +72,55 @@ def test_slim_alignments_swap_as_before(assets, tmp_path_factory, name):
         for path in tmp_path_factory.getbasetemp().glob("run-*")
         if assets.name[5:] in path.name
     )
-    before, after = (
-        Alignment.from_pretrained(folder / name) for folder in (run / "das", assets / "alignments")
-    )
+    before, after = (Alignment.from_pretrained(folder / "das" / name) for folder in (run, assets))
     one, two = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(before.swap(one, two), after.swap(one, two), atol=1e-5)
     assert after.scale == before.scale and (after.write is None) == (before.write is None)
     assert after.rotation.shape == (20, 32)
+
+
+def test_numbers_that_a_run_has_are_not_counted_again(tmp_path, assets, served):
+    """Of a study with all tables, and made in its own folder: about.json says what they say."""
+    run = tmp_path / "whole"
+    shutil.copytree(assets, run)
+    (run / "about.json").unlink()
+    (run / "training" / "config.json").write_text(json.dumps({}))
+    (run / "training" / "history.json").write_text(json.dumps({"log": []}))
+    numbers = {"n": 50, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "floor": 0.1, "layer": 1}
+    alike = [numbers | {"condition": before} for before in ("all", *LABELS)]
+    tables = {"steering/steering": [], "novel/color/novel": []}
+    for alpha, condition in product((1.0, 2.0), ("flip", "agree", "shuffled")):
+        pushed = {"alpha": alpha, "pair": "sample", "condition": condition}
+        tables["steering/steering"].append(numbers | pushed)
+    for method, row in product(("added", "random"), alike):
+        known = {"property": "color", "baseline": "subspace", "method": method}
+        tables["novel/color/novel"].append(row | known)
+    scored = {"property": "color", "split": "test", "score": "cause", "weights": "trained"}
+    controls = ("none", "wrong_object", "random_tokens", "shuffled_labels")
+    tables["das/color-1/scores"] = [
+        row | scored | {"control": control} for control, row in product(controls, alike)
+    ]
+    for name, rows in tables.items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(run / f"{name}.parquet")
+    build_assets(run, run, title="Whole")
+    about = json.loads((run / "about.json").read_text())
+    read = {(row["action"], row["what"], row["condition"]) for row in about["measured"]}
+    assert about["title"] == "Whole" and {row["accuracy"] for row in about["measured"]} >= {0.5}
+    assert {
+        *[("swap", "color", name) for name in ("edit", "other", "tokens", "labels")],
+        ("inject", "color added", "edit"),
+        ("inject", "color added", "noise"),
+        ("inject", "color random", "edit"),
+        *[("steer", f"sample {alpha}", name) for alpha in (1, 2) for name in ("edit", "shuffled")],
+    } <= read
+    again = open_served(run)
+    for label, state in states_of(again):
+        said = text.often(about, state)
+        whose = "" if state.action == "steer" else " whose pair was "
+        if state.layer == 1 and state.prop == "color" and "Over 50 test scenes" in said:
+            assert f"Over 50 test scenes{whose}" in said, label
+    assert sorted(again.alignments) == sorted(served.alignments)
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -89,9 +135,21 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_an_unfinished_folder_is_not_served(tmp_path, assets):
-    (tmp_path / "half" / "model").mkdir(parents=True)
+    (tmp_path / "half" / "training" / "model").mkdir(parents=True)
     (tmp_path / "whole").symlink_to(assets)
     assert [folder.name for folder in models(tmp_path)] == ["whole"]
+
+
+def test_a_model_that_does_not_open_is_left_out_with_a_line(tmp_path, assets, capsys):
+    """Such as an adapter whose backbone cannot be had; alone it is an error."""
+    broken = tmp_path / "broken"
+    shutil.copytree(assets, broken)
+    (broken / "training" / "model" / "model.safetensors").write_bytes(b"")
+    assert list(app._opened([broken, assets], None)) == [assets.name]
+    said = capsys.readouterr().err
+    assert said.count("not served: ") == 1 and str(broken) in said.splitlines()[-1]
+    with pytest.raises(RelViTError, match="broken"):
+        app._opened([broken], None)
 
 
 def test_nothing_to_serve():

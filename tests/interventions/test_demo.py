@@ -36,7 +36,7 @@ def started(monkeypatch):
 def test_the_models_of_the_package(started):
     assert demo("--port", "7999") == 0
     folders, options = started[0]
-    assert folders == app.models() and options == {"host": None, "port": 7999}
+    assert folders == app.models() and options == {"base": None, "host": None, "port": 7999}
 
 
 @with_gradio

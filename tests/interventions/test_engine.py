@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,11 +12,13 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, patch
-from hf_relvit.analysis.attention import KINDS, measure_attention
+from hf_relvit.analysis.attention import KINDS, attention_maps, measure_attention
 from hf_relvit.geometry import geometry
-from hf_relvit.spaces.interventions import engine
-from hf_relvit.spaces.interventions.engine import answer, react, scene_table, source_table, swapped
+from hf_relvit.spaces.interventions import edits, engine, passes
+from hf_relvit.spaces.interventions import served as served_module
+from hf_relvit.spaces.interventions.engine import answer, attention_on_patches, react, swapped
 from hf_relvit.spaces.interventions.moves import first_state
+from hf_relvit.spaces.interventions.passes import scene_pass, scene_table, source_table
 from hf_relvit.spaces.interventions.state import Limits, PlacedObject
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
@@ -60,7 +64,11 @@ def test_the_look_is_the_models(served, state):
         assert prediction.shares[row.layer, row.head, KINDS.index(row.kind)] == pytest.approx(
             row.mean, abs=1e-6
         )
-    assert np.allclose(prediction.maps.sum(-1), 1, atol=1e-5)
+    maps = attention_maps(served.checkpoint, table)
+    first = served.checkpoint.geometry.prefix_tokens
+    for layer in range(2):
+        seen = attention_on_patches(served, dataclasses.replace(state, attention_layer=layer))
+        assert np.allclose(seen, maps[layer, :, first:, first:], atol=1e-6)
 
 
 @pytest.mark.parametrize("prop", ["shape", "color"])
@@ -118,19 +126,21 @@ def test_injected_values_are_one_for_a_different_pair_and_two_for_a_same_one(
     table = scene_table(state.scene, served.limits)
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0]
     with torch.no_grad():
-        captured = engine.Captured.of(served, table)
-        for site, (edited, control), size in engine._inject(captured, state):
+        states = scene_pass(served, state).states
+        for layer in range(2):
+            made = edits.edit(served, state, layer)
+            site, (edited, control) = made.site, made.streams
             alignment = served.alignments["color", site.layer]
             first, second = (alignment.encode(edited[0, tokens[j]]) for j in range(2))
             assert torch.allclose(first, second, atol=1e-4) != alike
-            rest = edited - captured.states[site]
+            rest = edited - states[site]
             outside = rest - (rest @ alignment.basis.T) @ alignment.write_basis
             assert outside.abs().max() < 1e-4
-            touched = (edited - captured.states[site]).abs().amax(-1)[0] > 1e-6
+            touched = (edited - states[site]).abs().amax(-1)[0] > 1e-6
             assert sorted(touched.nonzero().flatten().tolist()) == sorted(
                 tokens[:2].flatten().tolist()
             )
-            assert size == alignment.size
+            assert made.directions == alignment.size
             assert not torch.allclose(control, edited)
 
 
@@ -173,3 +183,77 @@ def test_layers_without_an_alignment_are_gaps(served, state):
     for action in ("swap", "inject"):
         _, nothing = react(fewer, dataclasses.replace(state, prop="shape", action=action))
         assert np.isnan(nothing.same["edit"]).all()
+
+
+def counted_passes(served, monkeypatch):
+    """How many layers of interventions and how many scenes the model runs, from now on."""
+    for cached in (passes._pass, passes.patch_attention, engine._outcome):
+        cached.cache_clear()
+    runs = []
+    for name in ("forward_from", "capture"):
+        original = getattr(passes, name)
+
+        def recorded(*arguments, name=name, original=original):
+            runs.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(passes, name, recorded)
+    return runs
+
+
+def test_nothing_is_computed_twice(served, state, monkeypatch):
+    """One layer of a large model costs two passes and that layer; another click there costs that alone."""
+    runs = counted_passes(served, monkeypatch)
+    first = react(served, state, [1])[1]
+    assert runs == ["capture", "forward_from"] * 2 + ["forward_from"]
+    assert np.isnan(first.same["edit"][0]) and np.isfinite(first.same["edit"][1])
+    again = react(served, dataclasses.replace(state, selected=1, layer=1, attention_layer=1), [1])
+    assert len(runs) == 5 and again[1].same["edit"][1] == first.same["edit"][1]
+    react(served, dataclasses.replace(state, action="steer"), [0])
+    assert runs[5:] == ["forward_from"]
+    whole = react(served, state)[1]
+    assert runs[6:] == ["forward_from"] and whole.same["edit"][1] == first.same["edit"][1]
+
+
+def test_a_curve_waits_for_those_who_wait_for_an_answer():
+    from hf_relvit.spaces.interventions.turns import Turns
+
+    turns, order = Turns(), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def answered(name, *, wait=False):
+        with turns.answer():
+            inside.set()
+            assert not wait or leave.wait(10)
+            order.append(name)
+
+    def grown():
+        with turns.curve():
+            order.append("curve")
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(answered, "first", wait=True)
+        assert inside.wait(10)
+        late = pool.submit(grown)
+        second = pool.submit(answered, "second")
+        while turns._asking < 2:
+            time.sleep(0.001)
+        leave.set()
+        for each in (late, second):
+            each.result(10)
+    assert order == ["first", "second", "curve"]
+
+
+def test_a_large_model_multiplies_in_bfloat16_and_says_the_same(served, state, monkeypatch):
+    """Wherever the processor can; edits stay in float32."""
+    exact = react(served, state)
+    monkeypatch.setattr(served_module, "_LARGE", 0)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    fast = dataclasses.replace(served)
+    assert fast.bf16 and not fast.at_once and not served.bf16
+    rounded = react(fast, state)
+    assert rounded[0].same == pytest.approx(exact[0].same, abs=0.02)
+    assert rounded[0].same != exact[0].same
+    for name, curve in exact[1].same.items():
+        assert np.allclose(rounded[1].same[name], curve, atol=0.02)
+    assert scene_pass(fast, state).states[Site("resid_post", 0)].dtype == torch.float32

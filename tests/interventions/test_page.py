@@ -15,7 +15,8 @@ import pytest
 
 from hf_relvit.analysis.novel import METHODS
 from hf_relvit.measurements import Measurement, exceeds_controls
-from hf_relvit.spaces.interventions import app, drawing, page, text
+from hf_relvit.spaces.interventions import app, counts, drawing, page, text
+from hf_relvit.spaces.interventions import served as served_module
 from hf_relvit.spaces.interventions.engine import InterventionCurve, Prediction
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.state import ACTIONS, PlacedObject
@@ -29,7 +30,7 @@ def state(served):
 
 
 def prediction(same: float, truth: int = 0) -> Prediction:
-    return Prediction(same, truth, np.full((2, 2, 6), 1 / 6), np.full((2, 2, 65, 65), 1 / 65))
+    return Prediction(same, truth, np.full((2, 2, 6), 1 / 6))
 
 
 def outcome(goal: int, **curves: float) -> InterventionCurve:
@@ -48,6 +49,7 @@ def test_every_panel_is_drawn(served, state):
             "stages",
             "overlay",
             "outcome",
+            "curve",
             "often",
         }
         for html in panels.values():
@@ -55,6 +57,17 @@ def test_every_panel_is_drawn(served, state):
             assert "http" not in html.replace("http://www.w3.org", "")  # nothing to fetch
             for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
                 ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_the_curve_of_a_large_model_grows_from_the_chosen_layer(served, state, monkeypatch, layer):
+    monkeypatch.setattr(served_module, "_LARGE", 0)
+    large = dataclasses.replace(served)
+    state = dataclasses.replace(state, layer=layer)
+    assert "1 of 2 so far" in page.panels(large, state)["curve"]
+    first, whole = page.growing_curve(large, state)
+    assert first == page.panels(large, state)["curve"]
+    assert "so far" not in whole and whole.count("<circle") == 2 * first.count("<circle")
 
 
 def test_summaries_are_json(served, state):
@@ -134,9 +147,9 @@ def test_an_effect_is_claimed_only_above_all_controls(state, action, edit, contr
         said = text.often(made_up(state, edit, **controls), state)
         assert any(claim in said for claim in CLAIMS) == claimed
         assert ("No effect is claimed" in said) != claimed
-        assert f"{text.percent(control)} with {text.CONDITION_NAMES[above]}" in said
+        assert f"{text.percent(control)} with {counts.CONDITION_NAMES[above]}" in said
         if control >= edit > 0:  # the sentence names the control that forbids the claim
-            assert f"the control ({text.CONDITION_NAMES[above]}, up to " in said
+            assert f"the control ({counts.CONDITION_NAMES[above]}, up to " in said
 
 
 @pytest.mark.parametrize(("alpha", "nearest"), [(0.75, 0.5), (1.5, 1), (3, 2), (3.1, 4), (0, 0.5)])
@@ -149,7 +162,7 @@ def test_a_push_between_two_counted_ones_is_read_as_the_nearer_and_of_two_equal_
     for counted in (0.5, 1, 2, 4):
         for row in made_up(state, 0.5)["measured"]:
             about["measured"].append(row | {"what": f"sample {counted:g}"})
-    assert {row["what"] for row in text.measured(about, state)} == {f"sample {nearest:g}"}
+    assert {row["what"] for row in counts.measured(about, state)} == {f"sample {nearest:g}"}
 
 
 def test_nothing_is_claimed_of_what_was_not_counted(state):

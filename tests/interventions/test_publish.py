@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, RepoCard
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.spaces.interventions import app
 from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
 
 HERE = Path(__file__).parents[2]
@@ -30,6 +33,18 @@ def test_only_what_the_package_ships():
     assert kinds <= {".py", ".css", ".html", ".json", ".safetensors", ".parquet", ".md", ".txt"}
 
 
+def test_released_models_go_along(monkeypatch, tmp_path, assets):
+    """Those that are complete, and of them what is needed to serve them."""
+    (tmp_path / "released" / "half" / "training").mkdir(parents=True)
+    (tmp_path / "released" / "whole").symlink_to(assets)
+    monkeypatch.setattr(app, "RELEASED", tmp_path / "released")
+    sent = {name for name in space_files() if name.startswith("released/")}
+    assert {"released/whole/about.json", "released/whole/das/color-0/alignment.json"} <= sent
+    assert any(name.endswith("model.safetensors") for name in sent)
+    assert not any("half" in name for name in sent)
+    assert app.models()[0] == tmp_path / "released" / "whole"
+
+
 def test_the_card_starts_the_space():
     card = RepoCard.load(HERE / "spaces" / "interventions" / "README.md")
     assert card.data.get("sdk") == "gradio" and card.data.get("app_file") == "app.py"
@@ -38,11 +53,34 @@ def test_the_card_starts_the_space():
     assert f"gradio=={card.data.get('sdk_version')}\n" in pins
 
 
+ZERO_GPU = {"python": ("3.12.12", "3.10.13"), "torch": ("2.8.0", "2.9.1", "2.10.0", "2.11.0")}
+"""Versions that ZeroGPU offers, by the Hub's documentation of July 2026 (docs/hub/spaces-zerogpu.md)."""
+
+
 def test_requirements_are_those_of_the_package():
+    """But torch, which is of a version that ZeroGPU offers, and that the package allows."""
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
-    lines = (HERE / "spaces" / "interventions" / "requirements.txt").read_text().split("\n")
-    assert [line for line in lines if line][:-1] == project["dependencies"]
-    assert "demo" in project["optional-dependencies"]
+    text = (HERE / "spaces" / "interventions" / "requirements.txt").read_text()
+    known = {Requirement(line).name: Requirement(line) for line in text.splitlines()}
+    needed = [Requirement(line) for line in project["dependencies"]]
+    demo = [Requirement(line) for line in project["optional-dependencies"]["demo"]]
+    needed += [each for each in demo if each.name != "gradio"]  # the Space's card names it
+    (torch,) = known.pop("torch").specifier
+    assert torch.operator == "==" and torch.version in ZERO_GPU["torch"]
+    for each in needed:
+        if each.name == "torch":
+            assert torch.version in each.specifier
+        else:
+            assert known.pop(each.name) == each
+    assert set(known) == {"spaces"}
+
+
+def test_the_python_of_the_space_is_one_of_zero_gpu_and_of_the_package():
+    card = RepoCard.load(HERE / "spaces" / "interventions" / "README.md")
+    version = card.data.get("python_version")
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    assert version in ZERO_GPU["python"]
+    assert version in SpecifierSet(project["requires-python"])
 
 
 def test_what_is_sent_runs_by_itself(tmp_path):

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,11 @@ import hf_relvit.spaces.interventions as package
 from hf_relvit.errors import RelViTError
 
 MODELS = Path(package.__file__).parent / "models"
-"""The allow-list: every folder here is a model of the menu."""
+"""Small networks from scratch, which need nothing else."""
+RELEASED = Path(package.__file__).parents[3] / "released"
+"""Fine-tuned adapters, beside the package in a clone and in the Space; their backbones come from the Hub."""
+BASE = "RELVIT_BASE"
+"""Variable of the environment: folder of the adapters' backbone, to serve them without the Hub."""
 
 
 def check_gradio() -> None:
@@ -27,14 +32,21 @@ def check_gradio() -> None:
 
 
 def start(
-    folders: list[Path], *, host: str | None = None, port: int | None = None, block: bool = True
+    folders: list[Path],
+    *,
+    base: str | os.PathLike | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    block: bool = True,
 ):
     """Serve models.
 
     This process then has no token of the Hub any more, and asks its own address without a proxy.
 
     Args:
-        folders: each written by ``assets.build_assets``.
+        folders: each written by ``assets.build_assets``. One that does not open is left out with a line of the
+            terminal, such as an adapter whose backbone cannot be had; not if it is the only one.
+        base: folder of the adapters' backbone; by default that of ``RELVIT_BASE``, else the Hub's.
         host: address to listen at; this machine only by default.
         port: 7860 or the next free one by default.
         block: return only when interrupted (or ended by SIGTERM); then all uploads are removed.
@@ -48,7 +60,7 @@ def start(
     on_gpu = _zero_gpu()
     check_gradio()
     # not relative: on the Hub this file runs as a program, beside the package
-    from hf_relvit.spaces.interventions import gate, served
+    from hf_relvit.spaces.interventions import gate
 
     gate.forget_tokens()
     gate.reach_itself(host)
@@ -58,7 +70,7 @@ def start(
             f"no models to serve in {MODELS} (installed packages come without them): name a run with "
             "relvit demo --run, or start the demo from a clone of the repository"
         )
-    items = {folder.name: served.open_served(folder) for folder in folders}
+    items = _opened(folders, base or _base_of_environment())
     if on_gpu is not None:
         for item in items.values():
             item.model.to("cuda")
@@ -71,19 +83,40 @@ def start(
     return demo
 
 
+def _base_of_environment() -> str | None:
+    return os.environ.get(BASE) or None
+
+
+def _opened(folders: list[Path], base: str | os.PathLike | None) -> dict[str, Any]:
+    """The models that open, by name."""
+    from hf_relvit.spaces.interventions import served
+
+    items = {}
+    faults = []
+    for folder in folders:
+        try:
+            items[folder.name] = served.open_served(folder, base=base)
+        except RelViTError as error:
+            faults.append(error)
+    if not items:
+        raise faults[0]
+    for fault in faults:
+        print(f"not served: {fault}", file=sys.stderr)
+    return items
+
+
 def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, port: int | None):
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from hf_relvit.spaces.interventions import gate, picture, style, view
+    from hf_relvit.spaces.interventions import endpoints, gate, picture, style, view
 
     demo = view.build(items) if on_gpu is None else view.build(items, on_gpu)
     demo.queue(max_size=gate.MAX_WAITING, default_concurrency_limit=1)
     demo._queue.pending_messages_per_session.max_size = gate.MAX_ANSWERS
     gated = Middleware(gate.Gate, waiting=lambda: view.waiting(demo), functions=lambda: demo.fns)
-    if os.environ.get(
-        "SPACE_ID"
-    ):  # on the Hub all requests come from its proxy, which names the visitor
+    # on the Hub all requests come from its proxy, which names the visitor
+    if os.environ.get("SPACE_ID"):
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
     try:
         demo.launch(
@@ -99,7 +132,7 @@ def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, po
             app_kwargs={"middleware": [gated]},
             enable_monitoring=False,
             ssr_mode=False,
-            mcp_server=False,
+            mcp_server=importlib.util.find_spec("mcp") is not None,
             pwa=False,
             share=False,
             run_history=False,
@@ -112,6 +145,7 @@ def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, po
         raise RelViTError(
             f"cannot reach the own address {host or 'localhost'}: {error}; set no_proxy to it"
         ) from error
+    endpoints.speak_json(demo)
     return demo
 
 
@@ -144,9 +178,10 @@ def _ended_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def models(folder: Path = MODELS) -> list[Path]:
-    """The folders of models that are complete."""
-    return sorted(path.parent for path in folder.glob("*/about.json"))
+def models(*places: Path) -> list[Path]:
+    """The allow-list: folders of models that are complete, the released ones first."""
+    found = [sorted(place.glob("*/about.json")) for place in places or (RELEASED, MODELS)]
+    return [file.parent for files in found for file in files]
 
 
 def _zero_gpu() -> Callable | None:

@@ -17,6 +17,9 @@ from .served import Served
 from .state import PlacedObject, State, check, to_query
 
 TRIED = 24
+"""Pairs of which the clearest is shown."""
+TRIED_LARGE = 6
+"""The same for large models, where a pair takes seconds."""
 _INJECTED = ("added", "interpolated", "sampled")
 _LABELS = {
     "swap color": "Give A another color",
@@ -30,7 +33,7 @@ _LABELS = {
 def find_examples(served: Served) -> list[dict[str, str]]:
     """For each kind of intervention the scene and layer on which it speaks most clearly.
 
-    Of ``TRIED`` pairs of the test split each, in every layer: the one where the intervention moves the answer furthest
+    Of some pairs of the test split each, in every layer: the one where the intervention moves the answer furthest
     toward what it should be beyond the furthest control. The label says whether the answer flips, and the caption
     below the page's pictures how often that happens. Then the same swap where it works least, and new shapes.
 
@@ -62,7 +65,12 @@ def _examples_of(served: Served, prop: str) -> list[dict[str, str]]:
         later = dataclasses.replace(best, layer=last)
         examples.append({"label": "The same swap after the last layer", "query": to_query(later)})
     injections = [
-        dataclasses.replace(state, action="inject", method=method, draw=draw)
+        dataclasses.replace(
+            state,
+            action="inject",
+            method=method,
+            draw=draw,
+        )
         for draw, (state, method) in enumerate(zip(states, cycle(_INJECTED)))
     ]
     best, gain = _best(served, injections)
@@ -89,8 +97,9 @@ def _pairs(served: Served, prop: str) -> Iterator[State]:
     """Pairs of the test split as states, those that the edit should make same and those it should make different."""
     limits = served.limits
     pairs = served.distribution(seed=1).pairs(prop, "test", 4 * TRIED)
+    tried = TRIED if served.at_once else TRIED_LARGE
     # RMTS: the composed source stands in place of the sample pair
-    rows = np.flatnonzero(pairs.edited < 2)[:TRIED].tolist()
+    rows = np.flatnonzero(pairs.edited < 2)[:tried].tolist()
     for row in rows:
         scene = _placed(pairs.base, row)
         source = _placed(pairs.source, row)
@@ -104,7 +113,12 @@ def _pairs(served: Served, prop: str) -> Iterator[State]:
                 dataclasses.replace(giver, row=place.row, column=place.column)
                 for giver, place in zip(x_and_y, scene)
             ]
-        state = State(limits.model, (*a_and_b, *scene[2:]), tuple(x_and_y), prop=prop)
+        state = State(
+            limits.model,
+            (*a_and_b, *scene[2:]),
+            tuple(x_and_y),
+            prop=prop,
+        )
         yield check(state, limits)
 
 

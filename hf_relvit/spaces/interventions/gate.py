@@ -19,6 +19,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JOIN = "/gradio_api/queue/join"
+_FUNCTIONS = "(scene|swap|push|score|react)"
+_MCP = "/gradio_api/mcp/?"
+"""For agents: one POST per message, without sessions; its tools are the functions above."""
 ROUTES = {
     "GET": (
         "/",  # the page and what it loads
@@ -35,10 +38,10 @@ ROUTES = {
         "/gradio_api/startup-events",  # asked once, by the process itself
         "/gradio_api/heartbeat/[^/]+",  # events and their answers
         "/gradio_api/queue/data",
-        "/gradio_api/call/react/[^/]+",
+        f"/gradio_api/call/{_FUNCTIONS}/[^/]+",
         "/gradio_api/upload_progress",
     ),
-    "POST": (_JOIN, "/gradio_api/call/react", "/gradio_api/upload"),
+    "POST": (_JOIN, f"/gradio_api/call/{_FUNCTIONS}", "/gradio_api/upload", _MCP),
 }
 """Regular expressions of whole paths; HEAD is allowed where GET is. All else is answered 404."""
 
@@ -143,7 +146,13 @@ async def _read(receive: Receive) -> bytes:
 
 def _again(body: bytes, receive: Receive) -> Receive:
     """``receive`` with a body that was read already put back in front."""
-    parts = [{"type": "http.request", "body": body, "more_body": False}]
+    parts = [
+        {
+            "type": "http.request",
+            "body": body,
+            "more_body": False,
+        }
+    ]
 
     async def replay() -> dict[str, Any]:
         return parts.pop() if parts else await receive()
@@ -171,12 +180,18 @@ async def _answer(send: Send, status: int, sentence: str) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": headers,
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
 def forget_tokens() -> None:
-    """Take the owner's token out of this process: models lie on the disk, so nothing here asks the Hub for anything.
+    """Take the owner's token out of this process: all that it asks the Hub for are public backbones.
 
     ``huggingface_hub`` reads variables when it is imported and the file of ``hf auth login`` at each call, so both are
     changed: the environment, for what is imported later, and its constants.

@@ -37,7 +37,7 @@ KNOBS = (
     "method",
 )
 """Components that hold the field of the state of the same name."""
-PANELS = ("scene", "source", "decision", "stages", "overlay", "outcome", "often")
+PANELS = ("scene", "source", "decision", "stages", "overlay", "outcome", "curve", "often")
 """Components that show what ``page.panels`` draws."""
 
 
@@ -50,10 +50,19 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
         made["model"] = gr.Dropdown(
             menu, value=next(iter(served)), label="Model", elem_id="model", scale=0, min_width=360
         )
+    made["queue"] = gr.HTML(elem_id="queue")
     count = max(len(item.about["examples"]) for item in served.values())
     with gr.Row(elem_id="examples"):
         gr.Markdown("One click:", elem_id="examples-label")
-        made["chips"] = [gr.Button("", size="sm", min_width=80, scale=0) for _ in range(count)]
+        made["chips"] = [
+            gr.Button(
+                "",
+                size="sm",
+                min_width=80,
+                scale=0,
+            )
+            for _ in range(count)
+        ]
     limits = [
         item.limits for item in served.values()
     ]  # of the largest model; ``view`` then sets those of the chosen one
@@ -69,7 +78,12 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
             _intervene(made, layers, objects)
     with gr.Row(elem_id="foot"):
         gr.Markdown(_FOOT)
-        made["link"] = gr.Button("Copy link to this state", size="sm", scale=0, min_width=190)
+        made["link"] = gr.Button(
+            "Copy link to this state",
+            size="sm",
+            scale=0,
+            min_width=190,
+        )
     return made
 
 
@@ -140,16 +154,40 @@ def _intervene(made: dict[str, Any], layers: int, objects: int) -> None:
         made["giver"] = gr.Radio(
             [("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options
         )
-        made["pair"] = gr.Radio([("A, B", 0), ("C, D", 1)], label="Pair", elem_id="pair", **options)
+        made["pair"] = gr.Radio(
+            [("A, B", 0), ("C, D", 1)],
+            label="Pair",
+            elem_id="pair",
+            **options,
+        )
     with gr.Row(elem_id="values"):
         methods = [(text.METHOD_NAMES[method], method) for method in METHODS]
         made["method"] = gr.Dropdown(
             methods, label="The value is", elem_id="method", min_width=160, filterable=False
         )
-        made["again"] = gr.Button("Draw again", size="sm", min_width=90, scale=0, elem_id="again")
-    made["alpha"] = gr.Slider(0, MAX_ALPHA, step=0.1, label="How far (α)", elem_id="alpha")
-    made["layer"] = gr.Slider(0, layers - 1, step=1, label="After layer", elem_id="layer")
+        made["again"] = gr.Button(
+            "Draw again",
+            size="sm",
+            min_width=90,
+            scale=0,
+            elem_id="again",
+        )
+    made["alpha"] = gr.Slider(
+        0,
+        MAX_ALPHA,
+        step=0.1,
+        label="How far (α)",
+        elem_id="alpha",
+    )
+    made["layer"] = gr.Slider(
+        0,
+        layers - 1,
+        step=1,
+        label="After layer",
+        elem_id="layer",
+    )
     made["outcome"] = gr.HTML(elem_id="outcome")
+    made["curve"] = gr.HTML(elem_id="curve")
     made["often"] = gr.HTML(elem_id="often")
 
 

@@ -77,7 +77,13 @@ def _moved_by_key(state: State, limits: Limits, index: int, key: Any) -> State:
         raise RelViTError(f"key {str(key)[:20]!r}: expected an arrow key")
     placed = state.placed(index)
     down, right = KEYS[key]
-    return _move(state, limits, index, placed.row + down, placed.column + right)
+    return _move(
+        state,
+        limits,
+        index,
+        placed.row + down,
+        placed.column + right,
+    )
 
 
 def _nearest(state: State, here: range, corner: tuple[int, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
@@ -11,7 +11,16 @@ import numpy as np
 from hf_relvit.analysis.attention import KINDS
 
 from . import drawing, text
-from .engine import InterventionCurve, Prediction, answer, react, scene_table, source_table
+from .counts import measured
+from .engine import (
+    InterventionCurve,
+    Prediction,
+    answer,
+    attention_on_patches,
+    compute_later,
+    react,
+)
+from .passes import scene_table, source_table
 from .served import Served
 from .state import PlacedObject, State
 
@@ -19,34 +28,86 @@ CONDITION_LABELS = {
     "edit": "after",
     "other": "control: other source object",
     "random": "control: random directions",
+    "tokens": "control: random background tokens",
+    "labels": "control: shuffled labels",
+    "noise": "control: pure noise in the same directions",
     "shuffled": "control: shuffled probe",
 }
 
 
 def panels(served: Served, state: State) -> dict[str, str]:
-    """Everything that depends on the state: "scene", "source", "decision", "stages", "overlay", "outcome", "often"."""
-    prediction, result = react(served, state)
-    limits = served.limits
-    count = len(state.scene)
-    picture = scene_table(state.scene, limits).pixels()[0]
-    source_picture = source_table(state, limits).pixels()[0]
-    named = _named(state)
-    scene = named[:count]
-    source = named[count:]
-    heat, whose = _heat(served, state, prediction)
-    attended = [(letter, placed, letter == whose) for letter, placed, _ in scene]
-    board = partial(drawing.board, geometry=limits.geometry)
-    overlay = board(picture, attended, heat=heat, label=f"Where the tokens of {whose} look")
-    decision = _said(text.decision(served, state, prediction))
+    """Everything that depends on the state, by the names of ``layout.PANELS``.
+
+    Of a large model the curve has only the chosen layer: see :func:`growing_curve` for the others.
+    """
+    layers = None if served.at_once else [state.layer]
+    prediction, result = react(served, state, layers)
     return {
-        "scene": board(picture, scene, label=_spoken("scene", scene)),
-        "source": board(source_picture, source, label=_spoken("source", source)),
-        "decision": decision + drawing.gauges([("this scene", prediction.same, "before")]),
+        **_boards(served, state),
+        "decision": _decision(served, state, prediction),
         "stages": drawing.stages(prediction.shares, KINDS, state.attention_layer),
-        "overlay": overlay + _said(text.attention(state, prediction), "small"),
+        "overlay": _overlay(served, state, prediction),
         "outcome": _outcome(served, state, prediction, result),
+        "curve": _curve(state, prediction, result, layers),
         "often": _often(served, state),
     }
+
+
+def growing_curve(served: Served, state: State) -> Iterator[str]:
+    """The panel "curve" of a large model, with one layer more each time, the nearest first."""
+    layers = sorted(range(served.limits.layers), key=lambda layer: abs(layer - state.layer))
+    for count, layer in enumerate(layers, 1):
+        compute_later(served, state, layer)
+        done = layers[:count]
+        yield _curve(state, *react(served, state, done), done)
+
+
+def _boards(served: Served, state: State) -> dict[str, str]:
+    """The two pictures."""
+    limits = served.limits
+    tables = {
+        "scene": scene_table(state.scene, limits),
+        "source": source_table(state, limits),
+    }
+    count = len(state.scene)
+    named = _named(state)
+    shown = {"scene": named[:count], "source": named[count:]}
+    boards = {}
+    for name, table in tables.items():
+        spoken = _spoken(name, shown[name])
+        picture = table.pixels()[0]
+        boards[name] = drawing.board(
+            picture,
+            shown[name],
+            limits.geometry,
+            label=spoken,
+        )
+    return boards
+
+
+def _decision(served: Served, state: State, prediction: Prediction) -> str:
+    said = _said(text.decision(served, state, prediction))
+    return said + drawing.gauges([("this scene", prediction.same, "before")])
+
+
+def _overlay(served: Served, state: State, prediction: Prediction) -> str:
+    """The scene under the attention of an object's tokens: the selected one's, or A's if it is of the source."""
+    index = state.selected if state.selected < len(state.scene) else 0
+    letter = state.name(index)
+    table = scene_table(state.scene, served.limits)
+    heads = attention_on_patches(served, state)
+    attention = heads.mean(0) if state.attention_head < 0 else heads[state.attention_head]
+    heat = attention[table.patches()[0, index]].mean(0)
+    named = _named(state)[: len(state.scene)]
+    objects = [(name, placed, name == letter) for name, placed, _ in named]
+    picture = drawing.board(
+        table.pixels()[0],
+        objects,
+        served.limits.geometry,
+        heat=heat,
+        label=f"Where the tokens of {letter} look",
+    )
+    return picture + _said(text.attention(state, prediction), "small")
 
 
 def _named(state: State) -> list[tuple[str, PlacedObject, bool]]:
@@ -63,18 +124,33 @@ def _spoken(board: str, named: list[tuple[str, PlacedObject, bool]]) -> str:
     return f"The {board}: {', '.join(objects)}"
 
 
+def decided(served: Served, state: State) -> dict[str, Any]:
+    """For programs: what the model says of the scene as it is."""
+    prediction, _ = react(served, state, layers=[])
+    return {
+        "same": prediction.same,
+        "right": prediction.answer == prediction.truth,
+        "truth_same": prediction.truth,
+        "decision": text.decision(served, state, prediction),
+    }
+
+
 def summary(served: Served, state: State) -> dict[str, Any]:
-    """The same for programs: what the model says before and after, by layer, and the sentences."""
-    prediction, result = react(served, state)
+    """The page for programs: what the model says before and after, and the sentences.
+
+    "after" is the chosen layer's; "edited_same" is by layer, where a large model has the chosen one alone.
+    """
+    layers = None if served.at_once else [state.layer]
+    prediction, result = react(served, state, layers)
     edited = {}
     for name, curve in result.same.items():
         edited[name] = [None if np.isnan(same) else same for same in curve.tolist()]
     return {
-        "same": prediction.same,
-        "right": prediction.answer == prediction.truth,
+        **decided(served, state),
         "goal_same": result.goal,
+        "layer": state.layer,
+        "after": {name: same[state.layer] for name, same in edited.items()},
         "edited_same": edited,
-        "decision": text.decision(served, state, prediction),
         "what_happened": text.outcome(served, state, prediction, result),
         "how_often": text.often(served.about, state),
     }
@@ -104,46 +180,53 @@ def _said(sentence: str, kind: str = "") -> str:
     return f'<p class="said {kind}" aria-live="polite">{escape(sentence)}</p>'
 
 
-def _heat(served: Served, state: State, prediction: Prediction) -> tuple[np.ndarray, str]:
-    """Attention of the selected object's tokens (A's, if the source's are selected) on each patch, and its name."""
-    index = state.selected if state.selected < len(state.scene) else 0
-    geometry = served.model.config.geometry
-    patches = scene_table(state.scene, served.limits).patches()
-    tokens = geometry.tokens(patches)[0, index]
-    heads = prediction.maps[state.attention_layer]
-    attention = heads.mean(0) if state.attention_head < 0 else heads[state.attention_head]
-    sent = attention[tokens].mean(0)
-    return sent[geometry.prefix_tokens :], state.name(index)
-
-
 def _outcome(
     served: Served,
     state: State,
     prediction: Prediction,
     result: InterventionCurve,
 ) -> str:
-    happened = _said(text.outcome(served, state, prediction, result))
+    """The answer before and after, beside the controls, with its sentences: the caveat stands beside the claim."""
+    happened = _said(
+        text.outcome(
+            served,
+            state,
+            prediction,
+            result,
+        )
+    )
     after = result.same["edit"][state.layer]
     if np.isnan(after):
         return happened
     rows = [("before", prediction.same, "before")]
-    lines = []
     for name, curve in result.same.items():
-        label = CONDITION_LABELS[name]
         kind = "edit" if name == "edit" else "control"
-        rows.append((label, float(curve[state.layer]), kind))
-        lines.append((label, name, curve))
+        rows.append((CONDITION_LABELS[name], float(curve[state.layer]), kind))
     change = "stays" if int(after > 0.5) == prediction.answer else "flips"
+    badge = f'<p class="badge {change}">the answer {change}</p>'
     often = _said(text.often(served.about, state))
-    return (
-        f'<p class="badge {change}">the answer {change}</p>{drawing.gauges(rows)}'
-        f"{happened}{often}{_said(text.scope(served))}<h4>This scene, every layer</h4>"
-        f"{drawing.curves(lines, state.layer, level=('before', prediction.same))}"
-    )
+    return badge + drawing.gauges(rows) + happened + often + _said(text.scope(served))
+
+
+def _curve(
+    state: State,
+    prediction: Prediction,
+    result: InterventionCurve,
+    layers: Iterable[int] | None,
+) -> str:
+    """This scene over all layers; ``layers`` are those that were computed so far, None for all."""
+    if np.isnan(result.same["edit"][state.layer]):
+        return ""
+    count = len(result.size)
+    done = count if layers is None else len(list(layers))
+    progress = "" if done == count else f" <small>{done} of {count} so far</small>"
+    lines = [(CONDITION_LABELS[name], name, curve) for name, curve in result.same.items()]
+    chart = drawing.curves(lines, state.layer, level=("before", prediction.same))
+    return f"<h4>This scene, every layer{progress}</h4>{chart}"
 
 
 def _often(served: Served, state: State) -> str:
-    rows = text.measured(served.about, state)
+    rows = measured(served.about, state)
     if not rows:
         return ""
     layers = served.limits.layers
@@ -156,5 +239,10 @@ def _often(served: Served, state: State) -> str:
             intervals[:, row["layer"]] = (row["ci_low"], row["ci_high"])
     labels = CONDITION_LABELS | {"edit": "works"}
     lines = [(labels[name], name, curve) for name, curve in values.items()]
-    chart = drawing.curves(lines, state.layer, intervals=intervals, ends=("never", "always"))
+    chart = drawing.curves(
+        lines,
+        state.layer,
+        intervals=intervals,
+        ends=("never", "always"),
+    )
     return f"<h4>Many scenes like this one, every layer</h4>{chart}"

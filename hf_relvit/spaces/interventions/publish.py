@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from . import app
+
 MARK = "relvit-space"
 """Tag of the card that says that a Space is ours."""
 _MODELS = Path(__file__).parent / "models"
@@ -15,7 +17,7 @@ _LEFT_OUT = ("dataset_builders", "model_cards", "cli", "__pycache__")
 
 
 def space_files() -> dict[str, Path]:
-    """What goes to the Hub: path in the repository -> file. Nothing but what this package ships.
+    """What goes to the Hub: path in the repository -> file. Nothing but what this repository ships.
 
     Raises:
         RelViTError: the models are not there: an installed package comes without them.
@@ -31,7 +33,10 @@ def space_files() -> dict[str, Path]:
     spaces = Path(str(files("hf_relvit.spaces")))
     here = Path(__file__).parent
     found = {name: here / name for name in _AT_ROOT}
-    for root, prefix in ((package, "hf_relvit"), (spaces, "hf_relvit/spaces")):
+    places = [(package, "hf_relvit"), (spaces, "hf_relvit/spaces")]
+    released = app.models(app.RELEASED)
+    places += [(folder, f"{app.RELEASED.name}/{folder.name}") for folder in released]
+    for root, prefix in places:
         for path in _allowed(root):
             found[f"{prefix}/{path.relative_to(root).as_posix()}"] = path
     return found

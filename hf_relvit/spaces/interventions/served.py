@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,30 @@ from hf_relvit.analysis.activations import Site, residuals
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.geometry import geometry
+from hf_relvit.modeling import adapters
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.report.folder import RunFolder
 from hf_relvit.schemas import SpaceFacts, read_as
-from hf_relvit.stimuli.counterfactuals import PROPERTIES
 from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.splits import allowed_objects
 
 from .state import Limits
 
+ABOUT = "about.json"
+"""In a run folder: how the demo shows it."""
+JUDGEMENT = "judgement"
+"""The target of the probes along which pairs are pushed."""
 BANK = 64
 """Scenes whose objects give the vectors that are injected."""
+_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+_LARGE = 20e6
+"""Parameters from which a pass takes more than a few hundredths of a second on two cores."""
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model and what was fitted on it, from a folder that ``assets.build_assets`` wrote.
+    """A model and what was fitted on it.
 
     Attributes:
         name: of the folder.
@@ -63,6 +72,32 @@ class Served:
             layers=self.checkpoint.depth,
             heads=backbone.num_attention_heads,
         )
+
+    @cached_property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.checkpoint.device.type == "cpu"
+
+    @property
+    def at_once(self) -> bool:
+        """Whether all layers of an intervention are computed before a visitor sees the first."""
+        return self.parameters < _LARGE or not self.on_cpu
+
+    @cached_property
+    def bf16(self) -> bool:
+        """Whether matrices are multiplied in bfloat16: in large models, on processors that can.
+
+        Twice as fast for ViT-B/16. The residual stream and every edit stay in float32.
+        """
+        large = self.parameters >= _LARGE
+        return large and self.on_cpu and any(_asks_processor(name) for name in _BF16)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The context in which the model runs."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
 
     def distribution(self, seed: int) -> SceneDistribution:
         """Of the scenes that the model was trained on."""
@@ -101,33 +136,53 @@ class Served:
             scenes,
             [Site("resid_post", layer) for layer in layers],
             tokens=torch.from_numpy(tokens[giver]),
+            bf16=self.bf16,
         )
         values = getattr(scenes, prop)[giver].astype(int)
         return values, {site: state.cpu() for site, state in states.items()}
 
 
-def open_served(folder: Path, about: dict[str, Any] | None = None) -> Served:
-    """Open a folder of ``assets.build_assets``.
+def _asks_processor(name: str) -> bool:
+    """One of torch's questions to the processor; a version that lacks it says no."""
+    question = getattr(torch.cpu, name, None)
+    return question is not None and question()
+
+
+def open_served(
+    folder: Path, about: dict[str, Any] | None = None, *, base: str | os.PathLike | None = None
+) -> Served:
+    """Open a run folder with an about.json of ``assets.build_assets``.
 
     Args:
         folder: its name is the model's.
         about: what its about.json says, or will say.
+        base: folder of an adapter's backbone; by default the Hub's, of the revision that the adapter names.
 
     Raises:
         RelViTError: files that are missing, broken or of another model.
     """
-    known: dict[str, Any] = about or read_as(folder / "about.json", SpaceFacts)
-    checkpoint = Checkpoint.open(folder / "model")
-    model = checkpoint.model
-    model.set_attn_implementation("relvit")
+    run = RunFolder(folder)
+    known: dict[str, Any] = about or read_as(folder / ABOUT, SpaceFacts)
+    checkpoint = open_model(run.training.model, base)
     alignments = {}
-    for prop, layer in product(PROPERTIES, range(checkpoint.depth)):
-        path = folder / "alignments" / f"{prop}-{layer}"
-        if path.is_dir():
-            alignment = Alignment.from_pretrained(path)
-            alignment.check(model)
-            alignments[prop, layer] = alignment
-    probes = Probes.load(folder / "probes")
-    served = Served(folder.name, known, checkpoint, alignments, probes)
+    for cell in run.alignment_folders():
+        alignment = Alignment.from_pretrained(cell)
+        alignment.check(checkpoint.model)
+        alignments[alignment.property, alignment.site.layer] = alignment
+    served = Served(
+        folder.name,
+        known,
+        checkpoint,
+        alignments,
+        run.probes(JUDGEMENT),
+    )
     _ = served.bank  # now, not at the first click
     return served
+
+
+def open_model(folder: Path, base: str | os.PathLike | None = None) -> Checkpoint:
+    """Ready to record attention. Only an adapter takes a base."""
+    adapted = (folder / adapters.FOLDER).is_dir()
+    checkpoint = Checkpoint.open(folder, base=base if adapted else None)
+    checkpoint.model.set_attn_implementation("relvit")
+    return checkpoint

@@ -21,7 +21,7 @@ MAX_QUERY = 1000
 """Characters; the longest link of ours has about 200."""
 NAMES = "ABCD"
 SOURCE_NAMES = "XY"
-_CURE = "open the page without the part after the question mark, or copy the link again"
+CURE = "open the page without the part after the question mark, or copy the link again"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def check(state: State, limits: Limits) -> State:
     count = limits.objects
     if len(state.scene) != count or len(state.source) != 2:
         raise RelViTError(
-            f"{len(state.scene)} and {len(state.source)} objects: expected {count} and 2; {_CURE}"
+            f"{len(state.scene)} and {len(state.source)} objects: expected {count} and 2; {CURE}"
         )
     stops = {
         "selected": count + 2,
@@ -148,15 +148,16 @@ def check(state: State, limits: Limits) -> State:
     _check_ranges(state, stops)
     head = state.attention_head
     if not _within(head, -1, limits.heads):
-        raise RelViTError(f"head {head}: expected -1 (all) to {limits.heads - 1}; {_CURE}")
+        raise RelViTError(f"head {head}: expected -1 (all) to {limits.heads - 1}; {CURE}")
     alpha = state.alpha
-    if not isinstance(alpha, int | float) or not 0 <= alpha <= MAX_ALPHA:
-        raise RelViTError(f"alpha {alpha}: expected 0 to {MAX_ALPHA:g}; {_CURE}")
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not number or not 0 <= alpha <= MAX_ALPHA:
+        raise RelViTError(f"alpha {str(alpha)[:40]}: expected 0 to {MAX_ALPHA:g}; {CURE}")
     for name, choices in _CHOICES.items():
         value = getattr(state, name)
         if value not in choices:
             raise RelViTError(
-                f"{name} {value[:40]!r}: expected one of {', '.join(choices)}; {_CURE}"
+                f"{name} {str(value)[:40]!r}: expected one of {', '.join(choices)}; {CURE}"
             )
     _check_objects(state.scene, limits)
     _check_objects(state.source, limits)
@@ -180,7 +181,7 @@ def _check_objects(objects: tuple[PlacedObject, ...], limits: Limits) -> None:
         earlier = objects[:number]
         if any(overlap(placed, other, limits.geometry) for other in earlier):
             raise RelViTError(
-                f"two objects at row {placed.row}, column {placed.column} overlap; {_CURE}"
+                f"two objects at row {placed.row}, column {placed.column} overlap; {CURE}"
             )
 
 
@@ -190,11 +191,11 @@ def _check_display(state: State, limits: Limits) -> None:
     for placed, corner in zip(shown, limits.fixed):
         if (placed.row, placed.column) != corner:
             raise RelViTError(
-                f"a display object at row {placed.row}, column {placed.column}: expected {corner}; {_CURE}"
+                f"a display object at row {placed.row}, column {placed.column}: expected {corner}; {CURE}"
             )
     for pair in product(state.source, shown):
         if overlap(*pair, limits.geometry):
-            raise RelViTError(f"a source object covers the display pair; {_CURE}")
+            raise RelViTError(f"a source object covers the display pair; {CURE}")
 
 
 def _check_ranges(value: State | PlacedObject, stops: dict[str, int]) -> None:
@@ -202,7 +203,7 @@ def _check_ranges(value: State | PlacedObject, stops: dict[str, int]) -> None:
     for name, stop in stops.items():
         number = getattr(value, name)
         if not _within(number, 0, stop):
-            raise RelViTError(f"{name} {number}: expected 0 to {stop - 1}; {_CURE}")
+            raise RelViTError(f"{name} {str(number)[:40]}: expected 0 to {stop - 1}; {CURE}")
 
 
 def _within(value: Any, start: int, stop: int) -> bool:
@@ -269,13 +270,13 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
     """
     if len(query) > MAX_QUERY:
         raise RelViTError(
-            f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {_CURE}"
+            f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {CURE}"
         )
     given = dict(parse_qsl(query))
     name = given.get("model", next(iter(defaults)))
     if name not in defaults:
         raise RelViTError(
-            f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {_CURE}"
+            f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {CURE}"
         )
     values: dict[str, Any] = {}
     for key, field in _WORDS.items():
@@ -298,20 +299,18 @@ def _object(key: str, text: str) -> PlacedObject:
     parts = text.split(".", 8)
     if len(parts) != 4:
         raise RelViTError(
-            f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {_CURE}"
+            f"{key} {text[:40]!r}: expected shape.color.row.column for each object; {CURE}"
         )
     return PlacedObject(*[_number(key, part) for part in parts])
 
 
 def _alpha(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,4})?", text, re.ASCII):
-        raise RelViTError(
-            f"alpha {text[:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {_CURE}"
-        )
+        raise RelViTError(f"alpha {text[:40]!r}: expected a number from 0 to {MAX_ALPHA:g}; {CURE}")
     return float(text)
 
 
 def _number(key: str, text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,4}", text, re.ASCII):
-        raise RelViTError(f"{key} {text[:40]!r}: expected a whole number; {_CURE}")
+        raise RelViTError(f"{key} {text[:40]!r}: expected a whole number; {CURE}")
     return int(text)

@@ -77,6 +77,28 @@ KEYBOARD_JS = """() => {
 """One tab stop per group, arrow keys within: Gradio 6.31 gives each radio button a group of its own."""
 
 
+QUEUE_JS = """() => {
+  const place = document.querySelector('#queue');
+  const sentence = document.createElement('p');
+  sentence.setAttribute('role', 'status');
+  place.after(sentence);
+  sentence.id = 'queue-sentence';
+  const say = () => {
+    const tracker = place.querySelector('.progress-text');
+    const found = tracker && tracker.textContent.match(/queue: (\\d+)\\/(\\d+)/);
+    let said = tracker ? 'The model is working. Your change is kept.' : '';
+    if (found && Number(found[1]) > 1) {
+      said = `You are number ${found[1]} of ${found[2]} who wait for the model. Your change is kept: ` +
+        'wait here, and the answer comes by itself.';
+    }
+    if (sentence.textContent !== said) sentence.textContent = said;
+    sentence.classList.toggle('waiting', said !== '');
+  };
+  new MutationObserver(say).observe(place, {subtree: true, childList: true, characterData: true});
+}"""
+"""Tells those who wait where they are in the queue: Gradio's "queue: 2/5" in a sentence, shown after a moment."""
+
+
 def theme(themes: Any) -> Any:
     """Gradio's default theme in our colors; its own gray has a contrast of 2.56:1 on white, below WCAG AA (4.5:1).
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_relvit.measurements import Measurement, Reading
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES
 from hf_relvit.stimuli.scenes import LABELS
 
+from .counts import CONDITION_NAMES, EITHER, pair_relation, read_counts
 from .engine import InterventionCurve, Prediction, swapped
 from .served import Served
 from .state import PlacedObject, State
@@ -26,11 +26,8 @@ METHOD_NAMES = {
     "sampled": "drawn to look like others",
     "random": "pure noise",
 }
-CONDITION_NAMES = {
-    "other": "the other source object",
-    "random": "random directions",
-    "shuffled": "shuffled probe",
-}
+_LARGE = 50
+"""Million parameters of the smallest of the paper's models, about."""
 
 
 def name(placed: PlacedObject) -> str:
@@ -194,7 +191,7 @@ def _swap(state: State, where: str) -> tuple[str, str]:
 
 
 def _steer(state: State, where: str) -> tuple[str, str]:
-    relation = _pair_relation(state)
+    relation = pair_relation(state)
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
     pushed = f"{state.alpha:g} times {read}"
     did = f"You added {pushed} to the tokens of {_pair(state)}, after layer {state.layer}."
@@ -202,7 +199,7 @@ def _steer(state: State, where: str) -> tuple[str, str]:
 
 
 def _inject(state: State, where: str) -> tuple[str, str]:
-    values = "different made-up values" if _pair_relation(state) else "the same made-up value"
+    values = "different made-up values" if pair_relation(state) else "the same made-up value"
     if state.method == "known":
         values = values.replace("made-up", "borrowed")
     drawn = METHOD_NAMES[state.method]
@@ -215,13 +212,6 @@ def _pair(state: State) -> str:
 
 
 _DID = {"swap": _swap, "steer": _steer, "inject": _inject}
-
-
-def _pair_relation(state: State) -> int:
-    """Of the pair that is edited, 1 same."""
-    pair = state.edited // 2 if state.action == "swap" else state.pair
-    one, other = state.scene[2 * pair : 2 * pair + 2]
-    return int(one.shape == other.shape and one.color == other.color)
 
 
 def often(about: dict[str, Any], state: State) -> str:
@@ -243,29 +233,11 @@ def often(about: dict[str, Any], state: State) -> str:
     interval = f"{effect.low:.0%} to {effect.high:.0%}".replace("%", " %")
     doing_nothing = f"and in {percent(effect.floor or 0)} without doing anything"
     told = ", ".join([f"{percent(effect.value)} ({interval})", *controls, doing_nothing])
+    whose = "" if reading.subject == EITHER else f" whose pair was {reading.subject}"
     conclusion = reading.conclusion(f"that lies above all controls: {_claim(state)}")
     return (
-        f"One scene proves little. Over {effect.n} test scenes whose pair was {reading.subject}, the answer changes "
-        f"as it should in {told}. {conclusion[0].upper()}{conclusion[1:].replace('%', ' %')}."
-    )
-
-
-def read_counts(about: dict[str, Any], state: State) -> Reading | None:
-    """The counts of the chosen intervention at the chosen layer, as reports read their tables; None without counts."""
-    rows = [row for row in measured(about, state) if row["layer"] == state.layer]
-    parts = {}
-    for row in rows:
-        condition = row["condition"]
-        key = "effect" if condition == "edit" else condition
-        parts[key] = Measurement.from_row(row, CONDITION_NAMES.get(condition, "the edit"))
-    if "effect" not in parts:
-        return None
-    return Reading(
-        subject=LABELS[_pair_relation(state)],
-        split="test",
-        layer=state.layer,
-        parts=parts,
-        controls=tuple(CONDITION_NAMES),
+        f"One scene proves little. Over {effect.n} test scenes{whose}, the answer changes as it should in "
+        f"{told}. {conclusion[0].upper()}{conclusion[1:].replace('%', ' %')}."
     )
 
 
@@ -281,40 +253,14 @@ def _claim(state: State) -> str:
 
 def scope(served: Served) -> str:
     """How far what the page shows reaches: the size of the model beside the paper's."""
-    parameters = sum(parameter.numel() for parameter in served.model.parameters()) / 1e6
+    parameters = served.parameters / 1e6
     side = served.limits.geometry.image_size
-    return (
-        f"This model has {parameters:.1f} million parameters and sees drawings of {side} pixels; the pretrained "
-        "models that the paper is about, such as CLIP and DINOv2, have about 86 million. Findings in one need not "
-        "hold in another."
-    )
-
-
-def measured(about: dict[str, Any], state: State) -> list[dict[str, Any]]:
-    """The rows of about.json that belong to the chosen intervention; for steering those of the nearest alpha."""
-    rows = select_rows(
-        about["measured"],
-        action=state.action,
-        before=LABELS[_pair_relation(state)],
-    )
-    if state.action == "swap":
-        return select_rows(rows, what=state.prop)
-    if state.action == "inject":
-        return select_rows(rows, what=f"{state.prop} {state.method}")
-    pair = ("sample", "display")[state.pair]
-    counted = {row["what"] for row in rows if row["what"].startswith(pair)}
-
-    def distance(what: str) -> float:
-        alpha = float(what.split()[1])
-        return abs(alpha - state.alpha)
-
-    nearest = min(sorted(counted), key=distance, default="")
-    return select_rows(rows, what=nearest)
-
-
-def select_rows(rows: list[dict[str, Any]], **values: str) -> list[dict[str, Any]]:
-    """The rows that have these values."""
-    return [row for row in rows if values.items() <= row.items()]
+    size = f"This model has {parameters:.1f} million parameters and sees drawings of {side} pixels"
+    if parameters >= _LARGE:
+        beside = "it is one network of the size that the paper is about"
+    else:
+        beside = "the pretrained models that the paper is about, such as CLIP and DINOv2, have about 86 million"
+    return f"{size}; {beside}. Findings in one need not hold in another."
 
 
 def changed(before: State, after: State) -> str:
