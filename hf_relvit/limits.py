@@ -82,3 +82,11 @@ def memory_bytes() -> int | None:
     if text.isdecimal():
         sizes.append(int(text))
     return min(sizes, default=None)
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in the unit that fits, such as "12 min"."""
+    units = {"s": 1, "min": 60, "h": 3_600, "days": 86_400}
+    fitting = [unit for unit, length in units.items() if seconds >= 2 * length]
+    unit = fitting[-1] if fitting else "s"
+    return f"{seconds / units[unit]:,.0f} {unit}"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..limits import MOST_RUNS
 from .bridge import options, receives
 from .habits import Commands, say, show
 from .options import Base, ConfigFile, Out
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 study = Commands(help="Everything from stimuli to report.")
 
 
+@options("work", "study.plan:StudyConfig", make=dict)
 @options(
     "settings",
     "training.config:TrainConfig",
@@ -29,32 +29,14 @@ def planned(
         str,
         typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml."),
     ],
+    work: dict,
     settings: dict,
     config: ConfigFile = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(
-            help="Runs of each setting, with seeds from --seed upwards; the grid's number, or 1.",
-            min=1,
-            max=MOST_RUNS,
-        ),
-    ] = None,
-    causal: Annotated[
-        bool, typer.Option(help="Alignments, novel representations, probes, steering.")
-    ] = True,
-    photorealistic: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of `relvit data build photorealistic`, to test discrimination models on."
-        ),
-    ] = None,
 ) -> Study:
     """The parameters of a command about a study, and the study that they plan."""
     from ..study.plan import plan
 
-    return plan(
-        study, seeds=seeds, file=config, causal=causal, photorealistic=photorealistic, **settings
-    )
+    return plan(study, file=config, **work, **settings)
 
 
 @study.command("run")
@@ -105,17 +87,21 @@ def study_plan(
     from ..manifest import is_finished
     from ..study.run import cells_of
 
-    cells = [(run.name, cell) for run in plan.runs for cell in cells_of(run, plan, out / run.name)]
-    numbers = {(run, cell.name): number for number, (run, cell) in enumerate(cells, 1)}
     rows = []
     lines = []
-    for (run, name), number in numbers.items():
-        cell = cells[number - 1][1]
-        state = "finished" if is_finished(out / run / name) else "to do"
-        needs = [numbers[run, need] for need in cell.needs]
-        rows.append({"number": number, "state": state, "run": run, "cell": name, "needs": needs})
-        after = f"  (after {', '.join(map(str, needs))})" if needs else ""
-        lines.append(f"{number:4} {state:9} {run}/{name}{after}")
+    for run in plan.runs:
+        folder = out / run.name
+        cells = cells_of(run, plan, folder)
+        numbers = {cell.name: number for number, cell in enumerate(cells, len(rows) + 1)}
+        for cell in cells:
+            number = numbers[cell.name]
+            state = "finished" if is_finished(folder / cell.name) else "to do"
+            needs = [numbers[need] for need in cell.needs]
+            facts = {"number": number, "state": state, "run": run.name, "cell": cell.name}
+            rows.append({**facts, "needs": needs})
+            after = f"  (after {', '.join(map(str, needs))})" if needs else ""
+            lines.append(f"{number:4} {state:9} {run.name}/{cell.name}{after}")
+    say(plan.work)
     show("cells", pd.DataFrame(rows), text="\n".join(lines))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 import typing
 from collections import Counter
@@ -22,6 +23,12 @@ from ..training.config import PRESETS, TrainConfig, check_value, read_yaml, reso
 
 if TYPE_CHECKING:
     from .photorealistic import PhotoSet
+
+UNASKED_RUNS = 1_000
+UNASKED_IMAGES = 1_000_000_000
+"""More needs ``large``. Our choice, above every grid in examples/."""
+IMAGES_PER_SECOND = 3_500
+"""In training a ViT-B/16 on one H200: an estimate, not measured; see examples/replicate_paper_gpu.yaml."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,27 @@ def _recipe_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class StudyConfig:
+    """What a study does beside the settings of its runs: keys of a grid, and options of `relvit study`."""
+
+    seeds: int = 1
+    """Runs of each setting, with seeds from --seed upwards; the grid's number, or 1."""
+    causal: bool = True
+    """Alignments, novel representations, probes, steering."""
+    photorealistic: Path | None = None
+    """Folder of `relvit data build photorealistic`, to test discrimination models on."""
+    large: bool = False
+    """Plan even more than 1,000 runs or 1,000,000,000 training images."""
+
+    def __post_init__(self):
+        seeds = self.seeds
+        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+            raise RelViTError(f"seeds {seeds}: expected 1 or more")
+        if not isinstance(self.large, bool):
+            raise RelViTError(f"large {self.large!r}: expected true or false")
+
+
+@dataclass(frozen=True)
 class Run:
     """One trained model: its folder's name and its settings."""
 
@@ -101,21 +129,32 @@ class Study:
     causal: CausalConfig | None
     photorealistic: PhotoSet | None = None
 
+    @property
+    def images(self) -> int:
+        """Images of all trainings; each image counts as often as it is seen."""
+        return sum(run.config.images for run in self.runs)
 
-def plan(
-    target: str,
-    *,
-    seeds: int | None = None,
-    file: Path | None = None,
-    causal: bool = True,
-    photorealistic: Path | None = None,
-    **overrides: Any,
-) -> Study:
+    @property
+    def work(self) -> str:
+        """How much there is to train, in words."""
+        runs = "1 run" if len(self.runs) == 1 else f"{len(self.runs):,} runs"
+        return f"{runs}, {self.images:,} training images"
+
+    @property
+    def distinct_settings(self) -> list[TrainConfig]:
+        """The settings of the runs, one of those that differ only in the seed."""
+        found = {}
+        for run in self.runs:
+            found.setdefault(_hashable(vars(run.config) | {"seed": 0}), run.config)
+        return list(found.values())
+
+
+def plan(target: str, *, file: Path | None = None, **settings: Any) -> Study:
     """The runs of a preset, or of a grid.
 
     A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values, or mapping of
-    names to values; every combination is a run), ``seeds``, ``causal`` (fields of CausalConfig, or false for none) and
-    ``photorealistic`` (folder of a set).
+    names to values; every combination is a run), and the fields of StudyConfig, where ``causal`` is a mapping of
+    fields of CausalConfig, or false for none.
     Folders are called after the values, or after the names given to them. Example::
 
         preset: quick
@@ -124,55 +163,81 @@ def plan(
 
     Args:
         target: name of a preset, or path of a grid.
-        seeds: runs of each combination, with the seeds from the settings' one upwards; by default the grid's, or 1.
-        file: YAML file of settings for a preset.
-        causal: whether to do the causal analysis.
-        photorealistic: folder of a photorealistic set to test discrimination models on; instead of the grid's, if any.
-        overrides: settings that override all; None is none.
+        file: YAML file of further settings.
+        settings: fields of StudyConfig and TrainConfig that override the files; None is none.
 
     Raises:
-        RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice; a folder
-            without photorealistic scenes.
+        RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice; more
+            work than is done without ``large``; a folder without photorealistic scenes.
     """
-    grid: dict[str, Any] = {}
-    causal_settings: Any = {} if causal else False
-    settings: dict[str, Any] = read_yaml(file) if file is not None else {}
-    preset = target
-    if target not in PRESETS and Path(target).suffix in (".yaml", ".yml"):
-        settings = read_yaml(Path(target)) | settings
-        preset = settings.pop("preset", "quick")
-        grid = settings.pop("grid", {})
-        in_grid = settings.pop("seeds", None)
-        seeds = in_grid if seeds is None else seeds
-        in_file = settings.pop("causal", {})
-        causal_settings = in_file if causal else False
-        in_file = settings.pop("photorealistic", None)
-        photorealistic = in_file if photorealistic is None else photorealistic
-    seeds = 1 if seeds is None else seeds
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise RelViTError(f"seeds {seeds}: expected 1 or more")
-    check_count("seeds", seeds, most=MOST_RUNS)
+    is_grid = target not in PRESETS and Path(target).suffix in (".yaml", ".yml")
+    values = read_yaml(Path(target)) if is_grid else {}
+    if file is not None:
+        values |= read_yaml(file)
+    preset = values.pop("preset", "quick") if is_grid else target
     if not isinstance(preset, str):
         raise RelViTError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
-    if not isinstance(grid, dict) or not all(
-        isinstance(v, (list, dict)) and v for v in grid.values()
-    ):
+    grid = values.pop("grid", {}) if is_grid else {}
+    _check_grid(grid)
+    given = {name: value for name, value in settings.items() if value is not None}
+    in_file = _take_study_config(values)
+    causal = _causal(in_file.pop("causal", {}))
+    config = StudyConfig(**{**in_file, **_take_study_config(given)})
+    if not config.causal:
+        causal = None
+    points = math.prod(len(choices) for choices in grid.values())
+    _check_runs(points * config.seeds, config)
+    runs = []
+    for words, point in _points(grid):
+        base = resolve(preset, values | point, **given)
+        _check_sizes(base, causal)
+        runs += _seeded(base, words, config.seeds)
+    _check_distinct(runs)
+    photorealistic = _photorealistic(config.photorealistic)
+    study = Study(Path(target).stem, tuple(runs), causal, photorealistic)
+    if study.images > UNASKED_IMAGES and not config.large:
+        raise _too_large(study.work, study.images)
+    return study
+
+
+def _take_study_config(settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of StudyConfig among settings, which lose them."""
+    fields = dataclasses.fields(StudyConfig)
+    return {field.name: settings.pop(field.name) for field in fields if field.name in settings}
+
+
+def _check_grid(grid: Any) -> None:
+    settings = grid.values() if isinstance(grid, dict) else [None]
+    if not all(isinstance(values, list | dict) and values for values in settings):
         raise RelViTError(
             f"grid {grid}: expected a list or mapping with at least one value for each setting"
         )
-    given = {key: value for key, value in overrides.items() if value is not None}
+
+
+def _check_runs(n_runs: int, config: StudyConfig) -> None:
+    """Refuse a number of runs before any of them is made."""
+    check_count("runs of a study", n_runs, most=MOST_RUNS)
+    if n_runs > UNASKED_RUNS and not config.large:
+        raise _too_large(f"{n_runs:,} runs")
+
+
+def _too_large(work: str, images: int = 0) -> RelViTError:
+    days = images / IMAGES_PER_SECOND / 86_400
+    time = f", about {days:,.0f} days for a ViT-B/16 on one H200" if images else ""
+    return RelViTError(
+        f"{work}{time}: did you mean that many? choose fewer seeds, images or values of the grid, or add --large"
+    )
+
+
+def _seeded(base: TrainConfig, words: list[str], n_seeds: int) -> list[Run]:
+    """The runs of one setting."""
+    seeds = range(base.seed, base.seed + n_seeds)
+    check_seed(seeds[-1])
     runs = []
-    for words, point in _points(grid):
-        base = resolve(preset, settings | point, **given)
-        for seed in range(base.seed, base.seed + seeds):
-            name = "-".join([*words, f"seed{seed}"])
-            config = dataclasses.replace(base, seed=seed)
-            runs.append(Run(name, config))
-    _check_distinct(runs)
-    causal_config = _causal(causal_settings)
-    for run in runs:
-        _check_sizes(run.config, causal_config)
-    return Study(Path(target).stem, tuple(runs), causal_config, _photorealistic(photorealistic))
+    for seed in seeds:
+        name = "-".join([*words, f"seed{seed}"])
+        runs.append(Run(name, dataclasses.replace(base, seed=seed)))
+    return runs
 
 
 def _check_sizes(config: TrainConfig, causal: CausalConfig | None) -> None:
@@ -237,12 +302,23 @@ def _check_distinct(runs: list[Run]) -> None:
     name, count = counts.most_common(1)[0]
     if count > 1:
         raise RelViTError(f"the grid names the run {name!r} twice: give each value once")
-    for other, run in itertools.combinations(runs, 2):
-        if other.config == run.config:
+    names: dict[Any, str] = {}
+    for run in runs:
+        other = names.setdefault(_hashable(vars(run.config)), run.name)
+        if other != run.name:
             raise RelViTError(
-                f"the runs {other.name!r} and {run.name!r} of the grid have the same settings: "
+                f"the runs {other!r} and {run.name!r} of the grid have the same settings: "
                 "give each value once"
             )
+
+
+def _hashable(value: Any) -> Any:
+    """A value of settings, so that equal ones have equal hashes."""
+    if isinstance(value, dict):
+        return frozenset((key, _hashable(each)) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(each) for each in value)
+    return value
 
 
 def _causal(settings: Any) -> CausalConfig | None:

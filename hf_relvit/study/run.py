@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from ..errors import RelViTError
+from ..limits import duration
 from ..manifest import is_finished
 from ..owned import check_free, claim
 from ..places import check_out
@@ -48,17 +50,37 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
     """
     out = Path(out)
     open_place(study, out)
-    for run in study.runs:
-        folder = out / run.name
-        where = f"{run.name}, " if len(study.runs) > 1 else ""
-        cells = cells_of(run, study, folder)
-        for number, cell in enumerate(cells, 1):
-            heading = f"[{where}{number}/{len(cells)}] {cell.name}"
-            work = partial(_announced, cell, f"{heading} ...", say)
-            if not run_cell(folder / cell.name, cell.settings, work):
-                say(f"{heading}: finished before")
+    say(study.work)
+    seconds = []
+    for number, run in enumerate(study.runs, 1):
+        began = time.monotonic()
+        if _run(run, study, out, say):
+            seconds.append(time.monotonic() - began)
+        remaining = len(study.runs) - number
+        if seconds and remaining:
+            mean = sum(seconds) / len(seconds)
+            rest = duration(mean * remaining)
+            say(
+                f"{number} of {len(study.runs)} runs: about {rest} more at {duration(mean)} per run"
+            )
     say("report ...")
     return report_study(study, out)
+
+
+def _run(run: Run, study: Study, out: Path, say: Callable[[str], object]) -> bool:
+    """Do the cells of a run; returns whether any was left to do."""
+    folder = out / run.name
+    where = f"{run.name}, " if len(study.runs) > 1 else ""
+    cells = cells_of(run, study, folder)
+    worked = False
+    for number, cell in enumerate(cells, 1):
+        heading = f"[{where}{number}/{len(cells)}] {cell.name}"
+        work = partial(_announced, cell, f"{heading} ...", say)
+        if run_cell(folder / cell.name, cell.settings, work):
+            worked = True
+        else:
+            say(f"{heading}: finished before")
+    return worked
 
 
 def open_place(study: Study, out: Path) -> None:
@@ -68,9 +90,9 @@ def open_place(study: Study, out: Path) -> None:
         RelViTError: a model that cannot be built, a tracker that is not installed, or a file of somebody else that the
             report would overwrite.
     """
-    for run in study.runs:
-        check_model(run.config)
-        check_tracker(run.config.report_to)
+    for config in study.distinct_settings:
+        check_model(config)
+        check_tracker(config.report_to)
     reports = [RunFolder(out / run.name).report for run in study.runs]
     claim_reports(out, [StudyFolder(out).report, *reports])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from msgspec import Meta
 
 from ..errors import RelViTError, nearest
 from ..geometry import geometry
+from ..limits import MOST_ROWS
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet, open_objects
 from ..stimuli.scenes import check_scenes
@@ -46,7 +48,7 @@ LORA_RATE = 3e-4
 """Learning rate of adapters unless another is named; our choice. They start at zero change, and need more than weights
 that were published."""
 
-COUNT = Meta(ge=1)
+COUNT = Meta(ge=1, le=MOST_ROWS)
 LIMITS = {
     "combinations": COUNT,
     "images": COUNT,
@@ -109,7 +111,7 @@ class TrainConfig:
     fresh: bool = True
     """Every image seen once; otherwise `n_train` images, again and again."""
     n_train: int = 6_400
-    """Size of the training set if it is not fresh."""
+    """Size of the training set if it is not fresh; else images per epoch, where a schedule or loss counts epochs."""
     n_eval: int = 1_024
     """Images in each evaluation split."""
     batch_size: int = 128
@@ -145,9 +147,8 @@ class TrainConfig:
     """Further arguments of transformers' TrainingArguments, such as {adam_beta2: 0.98}; docs/trainer_arguments.md."""
 
     def __post_init__(self):
-        for name, hint in typing.get_type_hints(type(self)).items():
-            limited = Annotated[hint, LIMITS[name]] if name in LIMITS else hint
-            check_value(name, getattr(self, name), limited)
+        for name, hint in _limited_hints().items():
+            check_value(name, getattr(self, name), hint)
         if "validation" not in self.eval_splits:
             raise RelViTError(
                 f"eval_splits {self.eval_splits}: expected a list with 'validation' in it"
@@ -183,6 +184,13 @@ class TrainConfig:
         return -(-self.images // self.batch_size)
 
     @property
+    def uses_n_train(self) -> bool:
+        """Whether the number of training images, or of images per epoch, makes a difference."""
+        pipeline = self.pipeline or {}
+        counted = pipeline.get("start_epoch") or pipeline.get("stop_epoch")
+        return not self.fresh or self.lr_scheduler_type == "exponential" or bool(counted)
+
+    @property
     def extra(self) -> dict[str, Any]:
         """The further arguments of TrainingArguments."""
         return dict(self.trainer or {})
@@ -194,6 +202,15 @@ class TrainConfig:
             if not values[name]:
                 del values[name]
         return values
+
+
+@functools.cache
+def _limited_hints() -> dict[str, Any]:
+    """The type of each setting, with its range."""
+    hints: dict[str, Any] = typing.get_type_hints(TrainConfig)
+    for name, limit in LIMITS.items():
+        hints[name] = Annotated[hints[name], limit]
+    return hints
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
@@ -309,7 +326,13 @@ def resolve(
             raise unknown_key(key, known)
     if values.get("lora"):
         values.setdefault("learning_rate", LORA_RATE)
-    return dataclasses.replace(PRESETS[preset], **values)
+    config = dataclasses.replace(PRESETS[preset], **values)
+    if "n_train" in values and not config.uses_n_train:
+        raise RelViTError(
+            f"n_train {config.n_train} with fresh scenes, none of which is seen twice: set fresh to false "
+            "(--no-fresh), or leave n_train out; images is the number of those seen"
+        )
+    return config
 
 
 def read_yaml(file: Path) -> dict:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from ..errors import RelViTError
+from ..limits import duration
 from ..modeling.checkpoints import check_loaded, unwrapped
 from ..progress import progress_bar
 from ..schemas import TrainerProgress, read_as
@@ -219,7 +222,11 @@ class _ResumedLog(TrainerCallback):
 
 
 class _Progress(ProgressCallback):
-    """One bar with the latest numbers, not a line a log."""
+    """One bar with the latest numbers, not one line per log, and an estimate of the time of a long training."""
+
+    _WARM_STEPS = 2
+    _TIMED_STEPS = 10
+    _LONG = 3_600  # seconds that deserve a line
 
     _SHOWN = {
         "loss": "loss",
@@ -231,6 +238,8 @@ class _Progress(ProgressCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         self.shown = {}
         self.current_step = 0
+        self.first_step = state.global_step + self._WARM_STEPS
+        self.first_time = time.monotonic()
         if state.is_world_process_zero:
             self.training_bar = progress_bar(total=state.max_steps, desc="training")
 
@@ -244,6 +253,20 @@ class _Progress(ProgressCallback):
             self.prediction_bar = progress_bar(total=total, desc="validation", leave=False)
         if self.prediction_bar is not None:
             self.prediction_bar.update(1)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        super().on_step_end(args, state, control, **kwargs)
+        steps = state.global_step - self.first_step
+        if steps == 0:
+            self.first_time = time.monotonic()
+        elif steps == self._TIMED_STEPS and self.training_bar and not self.training_bar.disable:
+            per_step = (time.monotonic() - self.first_time) / steps
+            seconds = per_step * (state.max_steps - state.global_step)
+            if seconds > self._LONG:
+                self.training_bar.write(
+                    f"about {duration(seconds)} of training left for {state.max_steps:,} steps, without evaluations",
+                    file=sys.stderr,
+                )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None and logs:

@@ -9,9 +9,9 @@ from hf_relvit.recipes.recipe import Subject
 from hf_relvit.recipes.recipes import RECIPES, fits
 from hf_relvit.stimuli.discrimination import DISCRIMINATION
 from hf_relvit.stimuli.tasks import TASKS
-from hf_relvit.study.plan import CausalConfig, plan
+from hf_relvit.study.plan import CausalConfig, Run, plan
 from hf_relvit.study.run import cells_of
-from hf_relvit.training.config import PRESETS
+from hf_relvit.training.config import PRESETS, TrainConfig
 
 
 def grid(tmp_path, text):
@@ -172,3 +172,62 @@ def test_a_task_without_counterfactual_pairs_has_the_analyses_that_need_none(abo
         "probes",
         "steering",
     ]
+
+
+TEN_VALUES = [f"setting{number}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" for number in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seeds: 99999", "^99,999 runs: did you mean that many"),
+        ("{seeds: 500, grid: {combinations: [32, 64, 128]}}", "^1,500 runs: did you mean"),
+        ("{large: true, seeds: 1000000}", r"runs of a study 1000000: .* expected at most 100000"),
+        (
+            f"{{large: true, seeds: 1000, grid: {{{', '.join(TEN_VALUES)}}}}}",
+            "runs of a study 1000000000000000: ",
+        ),
+        ("images: 2000000000", "images 2000000000: expected int <= 1000000000"),
+        (
+            "{seeds: 4, images: 512000000}",
+            "^4 runs, 2,048,000,000 training images, about 7 days for a ViT-B/16 on one H200: did",
+        ),
+        ("large: 3", "large 3: expected true or false"),
+    ],
+)
+def test_absurd_sizes_are_asked_about_before_any_run_is_made(tmp_path, monkeypatch, text, message):
+    made = []
+    monkeypatch.setattr(
+        "hf_relvit.study.plan.Run", lambda *fields: made.append(fields) or Run(*fields)
+    )
+    with pytest.raises(RelViTError, match=message) as error:
+        plan(grid(tmp_path, text))
+    assert len(made) <= 4
+    assert "\n" not in str(error.value)
+
+
+def test_a_large_study_is_planned_when_asked_for(tmp_path):
+    study = plan(grid(tmp_path, "{seeds: 1100, large: true}"))
+    assert len(study.runs) == 1100
+    assert study.work == "1,100 runs, 70,400,000 training images"
+    assert study.distinct_settings == [study.runs[0].config]
+    assert plan("quick", seeds=1100, large=True).runs == study.runs
+
+
+def test_runs_are_compared_in_a_time_that_grows_with_their_number(tmp_path, monkeypatch):
+    """Pairs of runs would be 604,450 comparisons."""
+    compared = []
+    equal = TrainConfig.__eq__
+    monkeypatch.setattr(
+        TrainConfig, "__eq__", lambda one, other: compared.append(1) or equal(one, other)
+    )
+    plan("quick", seeds=1100, large=True)
+    assert len(compared) < 1100
+
+
+def test_options_of_a_study_leave_what_the_grid_chose(tmp_path):
+    text = "{seeds: 2, causal: {pairs: 8}}"
+    assert len(plan(grid(tmp_path, text)).runs) == 2
+    assert plan(grid(tmp_path, text), causal=True).causal.pairs == 8
+    assert plan(grid(tmp_path, text), causal=False).causal is None
+    assert plan(grid(tmp_path, "causal: false"), causal=True).causal is None

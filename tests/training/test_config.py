@@ -1,13 +1,17 @@
 import dataclasses
 import json
+import time
 import typing
 from pathlib import Path
 
 import pytest
+from transformers import TrainerState
 from transformers.trainer_utils import SchedulerType
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.training.config import (
+    COUNT,
+    LIMITS,
     PRESETS,
     Schedule,
     TrainConfig,
@@ -19,6 +23,7 @@ from hf_relvit.training.config import (
 from hf_relvit.training.folder import TrainingFolder
 from hf_relvit.training.resolved import resolved
 from hf_relvit.training.run import train
+from hf_relvit.training.trainer import _Progress
 
 OLD = Path(__file__).parent / "old_run"
 
@@ -183,3 +188,56 @@ def test_what_the_weights_depend_on_is_compared():
     assert comparable(one.to_dict()) == comparable(TrainConfig().to_dict())
     other = TrainConfig(trainer={"adam_beta2": 0.9})
     assert comparable(other.to_dict()) != comparable(TrainConfig().to_dict())
+
+
+USED = [
+    {"fresh": False},
+    {"lr_scheduler_type": "exponential", "warmup_steps": 0},
+    {"pipeline": {"within_object": [0], "start_epoch": {"within_object": 1}}},
+]
+
+
+@pytest.mark.parametrize("settings", [{}, {"images": 128}, {"pipeline": {"within_object": [0]}}])
+def test_a_number_of_training_images_that_nothing_reads_is_refused(settings):
+    with pytest.raises(RelViTError, match=r"n_train 64 with fresh scenes.*--no-fresh"):
+        resolve("quick", {**settings, "n_train": 64})
+    with pytest.raises(RelViTError, match="n_train 64 with fresh scenes"):
+        resolve("quick", settings, n_train=64)
+    assert TrainConfig(n_train=64).n_train == 64  # as a folder of an older version may hold it
+
+
+@pytest.mark.parametrize("settings", USED)
+def test_a_number_of_training_images_that_something_reads_is_kept(settings):
+    assert resolve("quick", {**settings, "n_train": 64}).n_train == 64
+
+
+@pytest.mark.parametrize("name", [name for name, limit in LIMITS.items() if limit is COUNT])
+def test_a_count_has_a_limit(name):
+    with pytest.raises(RelViTError, match=f"^{name} 1000000000000: expected.*1000000000$"):
+        TrainConfig(**{name: 10**12})
+
+
+@pytest.mark.parametrize(
+    ("first", "seconds", "line"),
+    [
+        (0, 60.0, "about 16 h of training left for 1,000 steps, without evaluations"),
+        (500, 60.0, "about 8 h of training left for 1,000 steps, without evaluations"),
+        (0, 1000.0, "about 11 days of training left for 1,000 steps, without evaluations"),
+        (0, 0.1, ""),
+    ],
+)
+def test_a_long_training_says_how_long(monkeypatch, capsys, first, seconds, line):
+    """The first steps, which load and compile, do not count."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = _Progress()
+    state = TrainerState(global_step=first, max_steps=1000)
+    nothing = (None, state, None)
+    progress.on_train_begin(*nothing)
+    for step in range(1, 30):
+        now[0] += 3000.0 if step <= 2 else seconds
+        state.global_step = first + step
+        progress.on_step_end(*nothing)
+    progress.on_train_end(*nothing)
+    said = [text for text in capsys.readouterr().err.splitlines() if text.startswith("about")]
+    assert said == ([line] if line else [])
