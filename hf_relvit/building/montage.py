@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -13,56 +12,65 @@ from PIL import Image, ImageDraw, ImageFont
 from ..files import atomic_write
 from ..tables import read_rows
 
-_GAP, _TEXT, _INK = 6, 15, "#1c1c1c"
-_OUTLINES = ((255, 255, 255), (0, 0, 0))  # inside and outside of the edge: seen on any ground
+_GAP = 6
+_TEXT = 15
+_INK = "#1c1c1c"
+_INSIDE = (255, 255, 255)
+_OUTSIDE = (0, 0, 0)  # white and black on either side of the edge are seen on any ground
 
 
 def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The picture with the edge of each object drawn, white inside and black outside; uint8 like ``image``."""
-    out, padded = image.copy(), np.pad(mask, 1, mode="edge")
-    around = [
-        padded[1 + y : padded.shape[0] - 1 + y, 1 + x : padded.shape[1] - 1 + x]
-        for y, x in _NEIGHBORS
-    ]
-    edge = np.any([side != mask for side in around], axis=0)
-    for inside, color in zip((mask > 0, mask == 0), _OUTLINES):
-        out[edge & inside] = color
-    return out
-
-
-_NEIGHBORS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    padded = np.pad(mask, 1, mode="edge")
+    above = padded[:-2, 1:-1] != mask
+    below = padded[2:, 1:-1] != mask
+    left = padded[1:-1, :-2] != mask
+    right = padded[1:-1, 2:] != mask
+    edge = above | below | left | right
+    drawn = image.copy()
+    drawn[edge & (mask > 0)] = _INSIDE
+    drawn[edge & (mask == 0)] = _OUTSIDE
+    return drawn
 
 
 def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
     """All scenes of a dataset, twins side by side, labeled; with outlines of the masks beside each scene or not."""
     pictures = []
-    scenes: Any = data
-    for row in scenes:
-        image, mask = np.asarray(row["image"].convert("RGB")), np.asarray(row["mask"])
-        kind = data.features["label"].int2str(row["label"])
-        if row["difference"]:
-            kind += f" ({data.features['difference'].int2str(row['difference'])})"
-        pictures.append((image, kind))
+    for row in data:
+        image = np.asarray(row["image"].convert("RGB"))
+        pictures.append((image, _caption(row, data)))
         if masks:
-            pictures.append((outlined(image, mask), f"{1 - row['occlusion']:.0%} in sight"))
-    side = pictures[0][0].shape[0]
-    width, height = side + _GAP, side + _GAP + _TEXT * 3 // 2
-    rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
+            drawn = outlined(image, np.asarray(row["mask"]))
+            pictures.append((drawn, f"{1 - row['occlusion']:.0%} in sight"))
+    side = len(pictures[0][0])
+    width = side + _GAP
+    height = side + _GAP + _TEXT * 3 // 2
+    lines = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * width + _GAP, lines * height + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for i, (picture, words) in enumerate(pictures):
-        left, top = _GAP + i % columns * width, _GAP + i // columns * height
+    for number, (picture, words) in enumerate(pictures):
+        line, column = divmod(number, columns)
+        left = _GAP + column * width
+        top = _GAP + line * height
         sheet.paste(Image.fromarray(picture), (left, top))
         draw.text((left, top + side + 1), words, _INK, ImageFont.load_default(_TEXT))
     return sheet
 
 
+def _caption(row: dict, data: Dataset) -> str:
+    label = data.features["label"].int2str(row["label"])
+    if not row["difference"]:
+        return label
+    difference = data.features["difference"].int2str(row["difference"])
+    return f"{label} ({difference})"
+
+
 def write_montage(folder: Path, files: list[str], out: Path) -> None:
-    """The montage of the first twelve scenes of a split, as JPEG or PNG by the ending of ``out``."""
+    """The montage of the first twelve scenes of a split, as PNG in 256 colors."""
     data = Dataset(read_rows(folder / files[0]).slice(0, 12))
+    sheet = montage(data, columns=8)
+    colors = sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
     held = io.BytesIO()
-    montage(data, columns=8).convert("P", palette=Image.Palette.ADAPTIVE, colors=256).save(
-        held, "PNG", optimize=True
-    )
+    colors.save(held, "PNG", optimize=True)
     with atomic_write(out, owned=True) as temporary:
         temporary.write_bytes(held.getvalue())

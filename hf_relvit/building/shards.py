@@ -32,14 +32,17 @@ class Shard:
         Raises:
             RelViTError: something else, or a number beyond its total.
         """
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        number, total = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= number <= total:
             raise RelViTError(f"shard {text!r}: expected I/K with I from 1 to K, such as 2/8")
-        return cls(int(found[1]), int(found[2]))
+        return cls(number, total)
 
     def bounds(self, n: int) -> tuple[int, int]:
         """First index of the part and the one after its last, of n."""
-        return n * (self.number - 1) // self.of, n * self.number // self.of
+        start = n * (self.number - 1) // self.of
+        stop = n * self.number // self.of
+        return start, stop
 
     def folder(self, out: Path, config: str) -> Path:
         """Where it lies until the shards are joined."""
@@ -90,17 +93,14 @@ class Sharded(GeneratorBasedBuilder):
     def _split_generators(self, dl_manager) -> list[SplitGenerator]:
         generators = []
         for split in self.splits:
+            wanted = self.indices(split)
+            pieces = max(min(len(wanted), _RANGES), 1)
+            ends = [wanted.start + len(wanted) * i // pieces for i in range(pieces + 1)]
+            ranges = list(pairwise(ends))
             n = self._number(split)
-            wanted, pieces = self.indices(split), min(len(self.indices(split)), _RANGES)
-            parts = [
-                wanted[len(wanted) * i // pieces : len(wanted) * (i + 1) // pieces]
-                for i in range(pieces)
-            ]
-            ranges = [(part.start, part.stop) for part in parts]
-            generators.append(SplitGenerator(split, {"split": split, "n": n, "ranges": ranges}))
-            generators[-1].split_info.num_examples = (
-                len(wanted) * self.together
-            )  # gives the progress bar its end
+            generator = SplitGenerator(split, {"split": split, "n": n, "ranges": ranges})
+            generator.split_info.num_examples = len(wanted) * self.together  # for the progress bar
+            generators.append(generator)
         return generators
 
     def download_and_prepare(self, *arguments, num_proc: int | None = None, **options) -> None:
@@ -126,18 +126,11 @@ class Sharded(GeneratorBasedBuilder):
             yield from whole(gen_kwargs, fpath, job_id=job_id, **options)
             return
         parts = _shared(gen_kwargs["ranges"], self._workers.count)
-        jobs = [
-            (
-                self,
-                {
-                    **options,
-                    "gen_kwargs": {**gen_kwargs, "ranges": part},
-                    "fpath": fpath,
-                    "job_id": number,
-                },
-            )
-            for number, part in enumerate(parts)
-        ]
+        jobs = []
+        for number, part in enumerate(parts):
+            own = {**gen_kwargs, "ranges": part}
+            job = {**options, "gen_kwargs": own, "fpath": fpath, "job_id": number}
+            jobs.append((self, job))
         results = [None] * len(jobs)
         for number, (_, done, content) in self._workers.run(_prepare, jobs):
             if done:
@@ -149,12 +142,11 @@ class Sharded(GeneratorBasedBuilder):
     def _follow_each_other(self, fpath: str, results: list) -> tuple:
         """Number the files of all jobs as if one job had written them; returns what that job would have."""
         rows, size, features, files, lengths, sources, source_lengths = zip(*results)
-        for number, own in enumerate(files):
-            before = sum(files[:number])
-            for file in range(own):
-                name = fpath.replace("SSSSS", f"{file:05d}").replace("JJJJJ", f"{number:05d}")
-                final = fpath.replace("SSSSS", f"{before + file:05d}").replace("JJJJJ", "00000")
-                self._rename(name, final)
+        before = 0
+        for job, count in enumerate(files):
+            for file in range(count):
+                self._rename(_numbered(fpath, job, file), _numbered(fpath, 0, before + file))
+            before += count
         return (
             sum(rows),
             sum(size),
@@ -171,8 +163,14 @@ class Sharded(GeneratorBasedBuilder):
             return
         files = self.finished[kwargs["split"]]
         for first, last in kwargs["ranges"]:
-            start, stop = first * self.together, last * self.together
+            start = first * self.together
+            stop = last * self.together
             yield from enumerate(_stored_rows(files, start, stop), start)
+
+
+def _numbered(fpath: str, job: int, file: int) -> str:
+    """The name that ``datasets`` gives to a file of a job."""
+    return fpath.replace("JJJJJ", f"{job:05d}").replace("SSSSS", f"{file:05d}")
 
 
 def _prepare(builder: Sharded, options: dict) -> Iterator[tuple[int, bool, Any]]:
@@ -192,11 +190,9 @@ def _stored_rows(files: list[Path], start: int, stop: int) -> Iterator[dict]:
     for file in map(pq.ParquetFile, files):
         for group in range(file.num_row_groups):
             last = first + file.metadata.row_group(group).num_rows
-            if first < stop and start < last:
-                skipped = max(start - first, 0)
-                yield from (
-                    file.read_row_group(group)
-                    .slice(skipped, min(stop, last) - first - skipped)
-                    .to_pylist()
-                )
+            low = max(start, first)
+            high = min(stop, last)
+            if low < high:
+                rows = file.read_row_group(group)
+                yield from rows.slice(low - first, high - low).to_pylist()
             first = last

@@ -1,9 +1,10 @@
-"""A picture of what the columns mean: rows of a built dataset, with the values written beside them."""
+"""A picture that explains the columns: rows of a built dataset, with the values written beside them."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset, Features
@@ -17,14 +18,26 @@ SHEET = "columns.png"
 
 _SIDE = 256  # least side of a picture, pixels
 _TEXT = 16
-_INK, _PALE, _FRAME, _OTHER = "#1c1c1c", "#6b6b6b", "#b3500f", "#1a5fa0"
-_LIKE = (
-    "property",
-    "label",
-    "relation",
-    "difference",
-)  # rows that differ in one of these are worth showing
+_STEP = _TEXT * 3 // 2  # from line to line
+_INK = "#1c1c1c"
+_PALE = "#6b6b6b"
+_BORDER = "#d0d4d9"
+_FRAME = "#b3500f"
+_OTHER = "#1a5fa0"
+_KINDS = ("property", "label", "relation", "difference")  # rows that differ here are worth showing
 _ROLES = {"base": ("edited", "fixed"), "source": ("source_object", "other_source")}
+
+_Box = tuple[int, int, int, int]
+"""Left, top, right and bottom."""
+
+
+@dataclass
+class _Frame:
+    """Patches to be framed, with a name to be written beside them."""
+
+    name: str
+    patches: list[int]
+    ink: str
 
 
 def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
@@ -38,130 +51,147 @@ def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
     geometry = next(GEOMETRIES[part] for part in config.split("-") if part in GEOMETRIES)
     data = Dataset(read_rows(folder / files[0]))
     rows = _different(data, 4)
-    draw, columns = (_pair, 2) if "edited" in rows[0] else (_scene, 4)
+    in_pairs = "edited" in rows[0]
+    draw = _pair if in_pairs else _scene
+    columns = min(2 if in_pairs else 4, len(rows))
     examples = [draw(row, data.features, geometry) for row in rows]
-    width, height = (max(sides) for sides in zip(*(example.size for example in examples)))
-    sheet = Image.new(
-        "RGB", (width * min(columns, len(rows)), height * math.ceil(len(rows) / columns)), "white"
-    )
+    width = max(example.width for example in examples)
+    height = max(example.height for example in examples)
+    lines = math.ceil(len(rows) / columns)
+    sheet = Image.new("RGB", (width * columns, height * lines), "white")
     for i, example in enumerate(examples):
-        sheet.paste(example, (i % columns * width, i // columns * height))
+        line, column = divmod(i, columns)
+        sheet.paste(example, (column * width, line * height))
     with atomic_write(out, owned=True) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
 
 
 def _different(data: Dataset, n: int) -> list[dict]:
     """The first rows of ``n`` kinds, then whatever comes first."""
-    kinds = data.select_columns([name for name in _LIKE if name in data.column_names]).to_list()
-    seen: dict[str, int] = {}
+    names = [name for name in _KINDS if name in data.column_names]
+    kinds = data.select_columns(names).to_list()
+    first: dict[str, int] = {}
     for i, kind in enumerate(kinds):
-        seen.setdefault(str(kind), i)
+        first.setdefault(str(kind), i)
     # Both answers beside each other: kinds of one answer, then of the other, in turn.
-    turns: dict[int, list[int]] = {}
-    for i in seen.values():
-        turns.setdefault(kinds[i]["label"], []).append(i)
-    order = [i for turn in itertools.zip_longest(*turns.values()) for i in turn if i is not None]
+    by_answer: dict[int, list[int]] = {}
+    for i in first.values():
+        answer = kinds[i]["label"]
+        by_answer.setdefault(answer, []).append(i)
+    turns = itertools.zip_longest(*by_answer.values())
+    order = [i for turn in turns for i in turn if i is not None]
     order += [i for i in range(len(kinds)) if i not in order]
     return [data[i] for i in order[:n]]
 
 
 def _scene(row: dict, features: Features, geometry: SceneGeometry) -> Image.Image:
-    objects = range(len(row["patches"]))
-    picture = _framed(
-        row["image"], {f"[{i}]": (row["patches"][i], _FRAME) for i in objects}, geometry
-    )
+    frames = [_Frame(f"[{i}]", ids, _FRAME) for i, ids in enumerate(row["patches"])]
+    picture = _framed(row["image"], frames, geometry)
     lines = [("label", _word(features["label"], row["label"]))]
-    lines += [(name, _words(features[name], row[name])) for name in ("relation", "difference")]
-    for i in objects:
-        looks = " ".join(_words(features[name], [row[name][i]]) for name in ("color", "shape"))
-        lines += [(f"color, shape [{i}]", looks), (f"corner [{i}]", _numbers(row["corner"][i]))]
-        lines.append((f"patches [{i}]", _numbers(row["patches"][i])))
-    return _captioned([("image", picture)], lines)
+    pairs = ("relation", "difference")
+    lines += [(name, _words(features[name], row[name])) for name in pairs]
+    for i, patches in enumerate(row["patches"]):
+        color = _words(features["color"], [row["color"][i]])
+        shape = _words(features["shape"], [row["shape"][i]])
+        lines.append((f"color, shape [{i}]", f"{color} {shape}"))
+        lines.append((f"corner [{i}]", _numbers(row["corner"][i])))
+        lines.append((f"patches [{i}]", _numbers(patches)))
+    return _captioned({"image": picture}, lines)
 
 
 def _pair(row: dict, features: Features, geometry: SceneGeometry) -> Image.Image:
-    pictures = []
+    pictures = {}
     for scene, (strong, pale) in _ROLES.items():
-        frames = {
-            strong: (row[f"{strong}_patches"], _FRAME),
-            pale: (row[f"{pale}_patches"], _OTHER),
-        }
-        pictures.append((f"{scene}_image", _framed(row[f"{scene}_image"], frames, geometry)))
-    what = _word(features["property"], row["property"])
-    column = features[f"base_{what}"]
-    lines = [("property", f"swap the {what}")]
+        frames = [
+            _Frame(strong, row[f"{strong}_patches"], _FRAME),
+            _Frame(pale, row[f"{pale}_patches"], _OTHER),
+        ]
+        name = f"{scene}_image"
+        pictures[name] = _framed(row[name], frames, geometry)
+    swapped = _word(features["property"], row["property"])
+    lines = [("property", f"swap the {swapped}")]
     for role, scene in (("edited", "base"), ("source_object", "source"), ("fixed", "base")):
-        look = _words(column, [row[f"{scene}_{what}"][row[role]]])
-        lines.append((role, f"object {row[role]}: {look}"))
-    lines += [("judgement", _word(features["judgement"], row["judgement"]))]
-    lines += [(name, _word(features[name], row[name])) for name in ("base_label", "label")]
+        number = row[role]
+        value = row[f"{scene}_{swapped}"][number]
+        look = _words(features[f"base_{swapped}"], [value])
+        lines.append((role, f"object {number}: {look}"))
+    answers = ("judgement", "base_label", "label")
+    lines += [(name, _word(features[name], row[name])) for name in answers]
     return _captioned(pictures, lines)
 
 
-def _framed(
-    picture: Image.Image, frames: dict[str, tuple[list[int], str]], geometry: SceneGeometry
-) -> Image.Image:
+def _framed(picture: Image.Image, frames: list[_Frame], geometry: SceneGeometry) -> Image.Image:
+    """The picture, enlarged, with the patches of each frame outlined and named."""
     scale = math.ceil(_SIDE / picture.width)
     grid = picture.width // geometry.patch_size
     side = geometry.patch_size * scale
-    large = picture.convert("RGB").resize(
-        (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
-    )
-    draw, boxes, tags = ImageDraw.Draw(large), [], []
-    for patches, ink in frames.values():
-        corners = [divmod(patch, grid) for patch in patches]
-        for row, column in corners:
-            draw.rectangle(
-                (column * side, row * side, (column + 1) * side - 1, (row + 1) * side - 1),
-                outline=ink,
-            )
-        (top, left), (bottom, right) = min(corners), max(corners)
-        boxes.append((left * side, top * side, (right + 1) * side, (bottom + 1) * side))
-    for (name, (_, ink)), box in zip(frames.items(), boxes):
-        where = _place(
-            box, math.ceil(draw.textlength(name, _font())) + 2, [*boxes, *tags], large.width
-        )
-        tags.append(where)
-        draw.text((where[0] + 1, where[1]), name, ink, _font())
+    size = (picture.width * scale, picture.height * scale)
+    large = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(large)
+    boxes: list[_Box] = []
+    for frame in frames:
+        patches = [_patch_box(patch, grid, side) for patch in frame.patches]
+        for left, top, right, bottom in patches:
+            draw.rectangle((left, top, right - 1, bottom - 1), outline=frame.ink)
+        boxes.append((*min(patches)[:2], *max(patches)[2:]))
+    taken = list(boxes)
+    for frame, box in zip(frames, boxes):
+        width = math.ceil(draw.textlength(frame.name, _font())) + 2
+        tag = _place(box, width, taken, large.width)
+        taken.append(tag)
+        draw.text((tag[0] + 1, tag[1]), frame.name, frame.ink, _font())
     return large
 
 
-_Box = tuple[int, int, int, int]
+def _patch_box(patch: int, grid: int, side: int) -> _Box:
+    row, column = divmod(patch, grid)
+    left = column * side
+    top = row * side
+    return (left, top, left + side, top + side)
 
 
 def _place(box: _Box, width: int, taken: list[_Box], side: int) -> _Box:
     """Where to write the name of a box: above or below it, off everything else if there is such a place."""
-    left, height = max(min(box[0], side - width), 0), _TEXT + 2
-    tops = [box[1] - height, box[3], box[3] + height, box[1] - 2 * height]
-    places = [(left, top, left + width, top + height) for top in tops if 0 <= top <= side - height]
-    free = [
-        a
-        for a in places
-        if not any(a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3] for b in taken)
-    ]
+    left = max(min(box[0], side - width), 0)
+    height = _TEXT + 2
+    above = box[1] - height
+    below = box[3]
+    tops = [above, below, below + height, above - height]
+    inside = [top for top in tops if 0 <= top <= side - height]
+    places = [(left, top, left + width, top + height) for top in inside]
+    free = [place for place in places if not any(_overlap(place, other) for other in taken)]
     return (free or places)[0]
 
 
-def _captioned(
-    pictures: list[tuple[str, Image.Image]], lines: list[tuple[str, str]]
-) -> Image.Image:
-    step, gap = _TEXT * 3 // 2, _TEXT
-    widest = max(ImageDraw.Draw(pictures[0][1]).textlength(name, _font()) for name, _ in lines)
-    width = sum(picture.width + gap for _, picture in pictures) + gap
-    height = step + pictures[0][1].height + gap + step * len(lines) + gap
+def _overlap(one: _Box, other: _Box) -> bool:
+    across = one[0] < other[2] and other[0] < one[2]
+    down = one[1] < other[3] and other[1] < one[3]
+    return across and down
+
+
+def _captioned(pictures: dict[str, Image.Image], lines: list[tuple[str, str]]) -> Image.Image:
+    """Pictures side by side under their names, above the lines."""
+    gap = _TEXT
+    first = next(iter(pictures.values()))
+    pen = ImageDraw.Draw(first)
+    widest = max(pen.textlength(name, _font()) for name, _ in lines)
+    width = gap + sum(picture.width + gap for picture in pictures.values())
+    height = _STEP + first.height + gap + _STEP * len(lines) + gap
     example = Image.new("RGB", (width, height), "white")
-    draw, left = ImageDraw.Draw(example), gap
-    for name, picture in pictures:
+    draw = ImageDraw.Draw(example)
+    left = gap
+    for name, picture in pictures.items():
         draw.text((left, 4), name, _PALE, _font())
-        example.paste(picture, (left, step))
-        draw.rectangle(
-            (left - 1, step - 1, left + picture.width, step + picture.height), outline="#d0d4d9"
-        )
-        left += picture.width + gap
-    top = step + pictures[0][1].height + gap // 2
-    for i, (name, value) in enumerate(lines):
-        draw.text((gap, top + i * step), name, _PALE, _font())
-        draw.text((gap + widest + gap, top + i * step), value, _INK, _font())
+        example.paste(picture, (left, _STEP))
+        right = left + picture.width
+        bottom = _STEP + picture.height
+        draw.rectangle((left - 1, _STEP - 1, right, bottom), outline=_BORDER)
+        left = right + gap
+    top = _STEP + first.height + gap // 2
+    for name, value in lines:
+        draw.text((gap, top), name, _PALE, _font())
+        draw.text((gap + widest + gap, top), value, _INK, _font())
+        top += _STEP
     return example
 
 
@@ -178,4 +208,4 @@ def _words(feature, values: list[int]) -> str:
 
 
 def _numbers(values: list[int]) -> str:
-    return ", ".join(str(value) for value in values)
+    return ", ".join(map(str, values))
