@@ -23,15 +23,17 @@ from ..stimuli.tasks import TASKS
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
 
+CARD = "README.md"
 MARK = "relvit-scenes"  # a tag of ours in each template's header
 
 
 def check_card(out: Path, task: str) -> None:
     """Raise RelViTError if ``out`` is another dataset's folder."""
-    if (out / "README.md").exists() and MARK not in (out / "README.md").read_text(encoding="utf-8"):
-        raise RelViTError(f"{out} holds another project's README.md: choose another --out")
+    card = out / CARD
+    if card.exists() and MARK not in card.read_text(encoding="utf-8"):
+        raise RelViTError(f"{out} holds another project's {CARD}: choose another --out")
     manifests = _manifests(out)
-    if not manifests and not (out / "README.md").exists():
+    if not manifests and not card.exists():
         check_replaceable(out, [SHEET])
     for manifest in manifests:
         if manifest["task"] != task:
@@ -42,12 +44,11 @@ def check_card(out: Path, task: str) -> None:
 
 def write_card(out: Path, config: str) -> None:
     """``README.md`` and the picture of the columns that it shows, after ``config`` was built."""
-    if (
-        config == default_config([m["config"] for m in _manifests(out)])
-        or not (out / SHEET).exists()
-    ):
-        write_sheet_of(out, config, out / SHEET)
-    with atomic_write(out / "README.md", owned=True) as temporary:
+    built = [manifest["config"] for manifest in _manifests(out)]
+    sheet = out / SHEET
+    if config == default_config(built) or not sheet.exists():
+        write_sheet_of(out, config, sheet)
+    with atomic_write(out / CARD, owned=True) as temporary:
         temporary.write_text(render_card(out), encoding="utf-8")
 
 
@@ -67,28 +68,32 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     Its header tells ``load_dataset`` which files make which config and split. ``source``: what to load.
     """
     manifests = _manifests(out)
+    rows = 0
+    infos = DatasetInfosDict()
+    configs: dict[str, dict] = {}
+    for manifest in manifests:
+        config = manifest["config"]
+        folder = out / config
+        rows += sum(split["rows"] for split in manifest["splits"])
+        read_as(folder / "dataset_info.json", DatasetFacts)
+        infos[config] = DatasetInfo.from_directory(str(folder))
+        configs[config] = {"data_files": _data_files(manifest)}
+    default = default_config(list(configs))
+    configs[default]["default"] = True
+    name = manifests[0]["task"]
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    default = default_config([m["config"] for m in manifests])
-    name = manifests[0]["task"]
     text = environment.from_string(_template(name)).render(
-        configs=[_described(m) for m in manifests],
+        configs=[_described(manifest) for manifest in manifests],
         source=source,
         default=default,
         sheet=SHEET,
         task=TASKS.get(name),
     )
     card: Any = DatasetCard(text)
-    card.data["size_categories"] = [
-        _size(sum(split["rows"] for m in manifests for split in m["splits"]))
-    ]
-    for m in manifests:
-        read_as(out / m["config"] / "dataset_info.json", DatasetFacts)
-    infos = {m["config"]: DatasetInfo.from_directory(str(out / m["config"])) for m in manifests}
-    DatasetInfosDict(infos).to_dataset_card_data(card.data)
-    configs: dict[str, dict] = {m["config"]: {"data_files": _data_files(m)} for m in manifests}
-    configs[default]["default"] = True
+    card.data["size_categories"] = [_size(rows)]
+    infos.to_dataset_card_data(card.data)
     MetadataConfigs(configs).to_dataset_card_data(card.data)
     return str(card)
 
@@ -107,9 +112,11 @@ def default_config(names: list[str]) -> str:
 
 def _size(rows: int) -> str:
     """The Hub's name for a number of rows."""
-    names = ("", "1K", "10K", "100K", "1M", "10M")
-    place = next(i for i in range(1, 6) if rows < 10 ** (i + 2) or i == 5)
-    return f"{names[place - 1]}<n<{names[place]}" if place > 1 else "n<1K"
+    if rows < 1_000:
+        return "n<1K"
+    names = ("1K", "10K", "100K", "1M", "10M")
+    decade = min(len(str(rows)) - 4, len(names) - 2)
+    return f"{names[decade]}<n<{names[decade + 1]}"
 
 
 def _manifests(out: Path) -> list[dict]:
@@ -117,10 +124,11 @@ def _manifests(out: Path) -> list[dict]:
 
 
 def _described(manifest: dict) -> dict:
+    size = sum(facts["bytes"] for facts in manifest["files"].values())
     return {
         "options": {},
         **manifest,
-        "megabytes": sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6,
+        "megabytes": size / 1e6,
         "checksum": dataset_checksum(manifest),
         "command": rebuild_command(manifest, "DIR"),
     }
@@ -128,23 +136,26 @@ def _described(manifest: dict) -> dict:
 
 def rebuild_command(manifest: dict, out: str | Path) -> str:
     """The command that makes a config once more, bit for bit."""
-    options = {"--config": "config", "--n-train": "n_train", "--n-eval": "n_eval", "--seed": "seed"}
-    words = [word for option, key in options.items() for word in (option, str(manifest[key]))]
-    words += (
-        ["--variant", manifest["variant"]] if manifest.get("variant", "scalar") != "scalar" else []
-    )
-    for key, value in manifest.get("options", {}).items():
-        words += [f"--{key.replace('_', '-')}", *([] if value is True else [str(value)])]
-    own = " --masks YOUR_MASKS [--palette YOUR_PALETTE]" if manifest["own_objects"] else ""
-    return (
-        f"relvit data build {manifest['task']} {' '.join(words)}{own} --out {shlex.quote(str(out))}"
-    )
+    options = {key: manifest[key] for key in ("config", "n_train", "n_eval", "seed")}
+    variant = manifest.get("variant", "scalar")
+    if variant != "scalar":
+        options["variant"] = variant
+    options.update(manifest.get("options", {}))
+    words = ["relvit data build", manifest["task"]]
+    for key, value in options.items():
+        words.append(f"--{key.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
+    if manifest["own_objects"]:
+        words.append("--masks YOUR_MASKS [--palette YOUR_PALETTE]")
+    return f"{' '.join(words)} --out {shlex.quote(str(out))}"
 
 
 def _data_files(manifest: dict) -> list[dict]:
     """Every shard by name, so that a missing one is an error and not a smaller split."""
     config = manifest["config"]
-    return [
-        {"split": split["name"], "path": [f"{config}/{name}" for name in split["files"]]}
-        for split in manifest["splits"]
-    ]
+    files = []
+    for split in manifest["splits"]:
+        paths = [f"{config}/{name}" for name in split["files"]]
+        files.append({"split": split["name"], "path": paths})
+    return files

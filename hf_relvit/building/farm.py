@@ -57,11 +57,15 @@ class Farm:
     """
 
     def __init__(self, job: Job, stash: str | Path | None):
-        self.job, self.stash = job, None if stash is None else Path(stash)
+        self.job = job
+        self.stash = None if stash is None else Path(stash)
 
     def pair(self, number: int) -> Pair:
         """Two twins, from the stash if they are there."""
-        if self.stash is None or not (path := pair_file(self.stash, number)).exists():
+        if self.stash is None:
+            return make_pair(self.job, number)
+        path = pair_file(self.stash, number)
+        if not path.exists():
             return make_pair(self.job, number)
         try:
             with path.open("rb") as file, np.load(file) as held:
@@ -147,26 +151,25 @@ def _stored(job: Job, stash: Path, number: int) -> Iterator[int]:
 
 def make_pair(job: Job, number: int) -> Pair:
     """Draw and render two twins."""
-    variant, library = choose_variant(job.variant), _library(job.objects)
+    variant = choose_variant(job.variant)
+    library = _library(job.objects)
     pairing = _pairings(job.options, len(library))[number]
-    with threadpool_limits(
-        1
-    ):  # many small products, in several processes: threads only stand in each other's way
+    images = []
+    masks = []
+    # many small products, in several processes: threads only stand in each other's way
+    with threadpool_limits(1):
         scenes = draw_twins(pairing, job.options, library)
-        images = np.stack(
-            [render_photo(scene, library, job.size, variant=variant) for scene in scenes]
-        )
-        return Pair(
-            scenes, images, np.stack([scene_mask(scene, library, job.size) for scene in scenes])
-        )
+        for scene in scenes:
+            images.append(render_photo(scene, library, job.size, variant=variant))
+            masks.append(scene_mask(scene, library, job.size))
+    return Pair(scenes, np.stack(images), np.stack(masks))
 
 
 @lru_cache(maxsize=1)
 def _library(folder: str | None) -> Library:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RelViTWarning
-        )  # said already, by the process that gives out the work
+        # said already, by the process that gives out the work
+        warnings.simplefilter("ignore", RelViTWarning)
         return Library.default() if folder is None else Library.from_folder(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -36,7 +37,8 @@ def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
     """All scenes of a dataset, twins side by side, labeled; with outlines of the masks beside each scene or not."""
     pictures = []
-    for row in data:
+    rows: Any = data
+    for row in rows:
         image = np.asarray(row["image"].convert("RGB"))
         pictures.append((image, _caption(row, data)))
         if masks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .objects import NOISE_CEILING
+from .objects import NOISE_CEILING, ObjectSet
 from .splits import SPLITS
 
 if TYPE_CHECKING:
@@ -62,6 +62,24 @@ def sprite_origins(table: SceneTable) -> np.ndarray:
     return corner * table.geometry.patch_size + table.jitter
 
 
+def flat_sprites(objects: ObjectSet, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes and colors of sprites, flat (pixels and channels): numpy is slow where the last axis is short.
+
+    Args:
+        objects: shapes and colors.
+        size: side of a sprite, pixels.
+
+    Returns:
+        uint8 ``(shapes, 3 * size**2)``, the background outside of a shape and 0 inside; and int16 ``(colors, 3 *
+        size**2)``, the mean of each color.
+    """
+    area = size * size
+    outside = ~objects.sprites(size).reshape(-1, area)
+    hidden = outside.repeat(3, axis=1) * np.uint8(BACKGROUND)
+    palette = objects.palette.astype(np.int16)
+    return hidden, np.tile(palette, area)
+
+
 def render(table: SceneTable) -> np.ndarray:
     """The pictures of the scenes.
 
@@ -81,12 +99,7 @@ def render(table: SceneTable) -> np.ndarray:
     side = geometry.image_size
     pictures = (len(table), side, side, 3)
     images = np.full(pictures, BACKGROUND, dtype=np.uint8)
-    # Sprites are flat, (pixels and channels): numpy is slow where the last axis is short.
-    area = size * size
-    outside = ~objects.sprites(size).reshape(-1, area)
-    hidden = outside.repeat(3, axis=1) * np.uint8(BACKGROUND)
-    palette = objects.palette.astype(np.int16)
-    means = np.tile(palette, area)
+    hidden, means = flat_sprites(objects, size)
     levels = noise_levels(float(objects.noise_sd))
     for start in range(0, len(table), _CHUNK):
         chunk = slice(start, start + _CHUNK)

@@ -81,7 +81,8 @@ def _is_finished(folder: Path, settings: dict) -> bool:
 
 
 def _check_settings(folder: Path, before: dict, settings: dict) -> None:
-    earlier, wanted = comparable(before), comparable(settings)
+    earlier = comparable(before)
+    wanted = comparable(settings)
     if earlier != wanted:
         names = {*wanted, *earlier}
         changed = sorted(key for key in names if wanted.get(key) != earlier.get(key))

@@ -48,7 +48,8 @@ class PhotoSet:
         """
         from ..building.folder import open_folder
 
-        return PhotoPairs.from_dataset(open_folder(self.folder, self.config)["test"], geometry)
+        splits = open_folder(self.folder, self.config)
+        return PhotoPairs.from_dataset(splits["test"], geometry)
 
 
 def photo_configs(folder: Path) -> dict[str, dict]:
@@ -87,12 +88,13 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
     """The cells of a discrimination run; no other task has any (``ONE_PAIR``). ``run`` is its folder."""
     if config.task != "discrimination":
         return []
-    settings = config.to_dict() | {"photorealistic": photos.checksum}
+    settings = {**config.to_dict(), "photorealistic": photos.checksum}
     folder = RunFolder(run)
+    needs = (TRAINING,)
     cells = []
     for name, work in _WORKS.items():
         bound = partial(work, config, photos, folder)
-        cells.append(Cell(CELL.format(name), bound, (TRAINING,), settings))
+        cells.append(Cell(CELL.format(name), bound, needs, settings))
     return cells
 
 
@@ -116,16 +118,19 @@ def _frozen(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path)
     models = {"checkpoint": checkpoint}
     if isinstance(config.backbone, str):
         base = build_model(config)
-        models["base"] = Checkpoint(base.model.to(checkpoint.device), base.processor)
+        model = base.model.to(checkpoint.device)
+        models["base"] = Checkpoint(model, base.processor)
     models["random weights"] = checkpoint.randomly_initialized()
     with training_autocast(config):
-        measure_similarity(models, pairs, progress=True).save(folder)
+        similarity = measure_similarity(models, pairs, progress=True)
+    similarity.save(folder)
 
 
 def _attention(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
     checkpoint, pairs = _opened(photos, run)
     with training_autocast(config):
-        measure_attention(checkpoint, pairs[:SCENES], progress=True).save(folder)
+        stages = measure_attention(checkpoint, pairs[:SCENES], progress=True)
+    stages.save(folder)
 
 
 _WORKS = {"accuracy": _accuracy, "frozen": _frozen, "attention": _attention}

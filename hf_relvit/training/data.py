@@ -20,6 +20,11 @@ from .device_rendering import DeviceRenderer
 
 _LABEL_COLUMNS = ("label", "labels")
 """What data sets call their answers: ours, and the usual name of those that are made for a Trainer."""
+_MODEL_NAMES = {
+    **dict.fromkeys(_LABEL_COLUMNS, "labels"),
+    **{name: name for name in ("patches", "shape", "color")},
+}
+"""Column -> keyword of the model."""
 
 
 class SceneDataset(Dataset):
@@ -64,11 +69,9 @@ class SceneDataset(Dataset):
     def keep(self, device: torch.device) -> None:
         """Render the scenes of a fixed set now and keep them there; batches are then tensors on that device."""
         batch = self.__getitems__(list(range(self.length)))
-        own = {
-            key: value if torch.is_tensor(value) else torch.from_numpy(np.array(value))
-            for key, value in batch.items()
-        }
-        self._kept = {key: value.to(device) for key, value in own.items()}
+        for key, value in batch.items():
+            tensor = value if torch.is_tensor(value) else torch.from_numpy(np.array(value))
+            self._kept[key] = tensor.to(device)
 
     def __len__(self) -> int:
         return self.length
@@ -97,14 +100,16 @@ class SceneDataset(Dataset):
         if self._kept:
             rows = to_device(wanted, self._kept["image"].device)
             return {key: value[rows] for key, value in self._kept.items()}
-        parts = [
-            self.table(block)[wanted[wanted // self.n == block] % self.n]
-            for block in np.unique(wanted // self.n)
-        ]
-        batch = _concatenate([self._to_batch(part) for part in parts])
+        blocks = wanted // self.n
+        parts = []
+        for block in np.unique(blocks):
+            rows = wanted[blocks == block] % self.n
+            parts.append(self._to_batch(self.table(block)[rows]))
+        batch = _concatenate(parts)
         if len(parts) == 1:
             return batch
-        order = np.argsort(np.argsort(wanted // self.n, kind="stable"), kind="stable")
+        by_block = np.argsort(blocks, kind="stable")
+        order = np.argsort(by_block, kind="stable")
         return {key: value[order] for key, value in batch.items()}
 
     def _to_batch(self, table: SceneTable) -> dict[str, Any]:
@@ -120,14 +125,11 @@ class SceneDataset(Dataset):
 
 
 def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    joined = {
-        key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "image"
-    }
-    images = [part["image"] for part in parts]
-    return {
-        "image": torch.cat(images) if torch.is_tensor(images[0]) else np.concatenate(images),
-        **joined,
-    }
+    joined = {}
+    for key, first in parts[0].items():
+        join = torch.cat if torch.is_tensor(first) else np.concatenate
+        joined[key] = join([part[key] for part in parts])
+    return joined
 
 
 class PublishedScenes:
@@ -195,7 +197,10 @@ class PublishedScenes:
         column = self._name(*_LABEL_COLUMNS)
         values = np.asarray(self.data.with_format("numpy")[column])
         names = _classes(self.data, column)
-        return values if names is None else np.array([LABELS.index(name) for name in names])[values]
+        if names is None:
+            return values
+        meaning = np.array([LABELS.index(name) for name in names])
+        return meaning[values]
 
     @property
     def clusters(self) -> np.ndarray:
@@ -259,7 +264,9 @@ class RelViTCollator:
     ):
         if scene_geometry is not None:
             geometry.check(scene_geometry)
-        self.processor, self.geometry, self.device = processor, geometry, torch.device(device)
+        self.processor = processor
+        self.geometry = geometry
+        self.device = torch.device(device)
 
     def __call__(self, rows) -> dict[str, torch.Tensor]:
         """Rows, or a batch that is already stacked, to tensors.
@@ -285,11 +292,10 @@ class RelViTCollator:
                 "use the dataset config of the model's geometry"
             )
         batch = {"pixel_values": self.processor(image, self.device)}
-        for key in (*_LABEL_COLUMNS, "patches", "shape", "color"):
+        for key, name in _MODEL_NAMES.items():
             if key in rows:
                 value = rows[key]
-                value = value.long() if isinstance(value, torch.Tensor) else value.astype(np.int64)
-                name = "labels" if key in _LABEL_COLUMNS else key
+                value = value.long() if torch.is_tensor(value) else value.astype(np.int64)
                 batch[name] = to_device(value, self.device)
         return batch
 

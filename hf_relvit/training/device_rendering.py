@@ -8,7 +8,13 @@ import torch
 from ..geometry import SceneGeometry
 from ..modeling.processing import to_device
 from ..stimuli.objects import NOISE_CEILING, ObjectSet
-from ..stimuli.rendering import BACKGROUND, noise_levels, random_words, sprite_origins
+from ..stimuli.rendering import (
+    BACKGROUND,
+    flat_sprites,
+    noise_levels,
+    random_words,
+    sprite_origins,
+)
 from ..stimuli.scenes import SceneTable
 
 
@@ -25,36 +31,35 @@ class DeviceRenderer:
     """
 
     def __init__(self, objects: ObjectSet, geometry: SceneGeometry, device: torch.device):
-        self.size, self.device = geometry.sprite_size, device
-        sprites = objects.sprites(self.size).reshape(-1, self.size**2)
-        hidden = np.where(sprites, 0, BACKGROUND).astype(np.uint8).repeat(3, axis=1)
-        means = np.tile(objects.palette.astype(np.int16), self.size**2)
+        self.size = geometry.sprite_size
+        self.device = device
+        hidden, means = flat_sprites(objects, self.size)
         levels = noise_levels(float(objects.noise_sd)).copy()
-        self.hidden, self.means, self.levels = (
-            to_device(x, device) for x in (hidden, means, levels)
-        )
+        self.hidden = to_device(hidden, device)
+        self.means = to_device(means, device)
+        self.levels = to_device(levels, device)
         self.steps = torch.arange(self.size, device=device)
 
     def __call__(self, table: SceneTable) -> torch.Tensor:
         """uint8 ``(n, height, width, 3)`` of ``n`` scenes, on the device."""
-        (n, k), side = table.shape.shape, table.geometry.image_size
+        n, k = table.shape.shape
+        side = table.geometry.image_size
         words = random_words(table, k * self.means.shape[1]).view(np.int16)
-        origin, shape, color = (
-            self._there(x) for x in (sprite_origins(table), table.shape, table.color)
-        )
-        noise = self.levels[to_device(words, self.device).int() & 0xFFFF].view(n, k, -1)
-        sprites = (noise + self.means[color]).clamp(0, NOISE_CEILING).to(torch.uint8) | self.hidden[
-            shape
-        ]
-        sprites = sprites.view(n, k, self.size, self.size, 3)
-        images = torch.full((n, side, side, 3), BACKGROUND, dtype=torch.uint8, device=self.device)
+        level = to_device(words, self.device).int() & 0xFFFF
+        noise = self.levels[level].view(n, k, -1)
+        color = self._there(table.color)
+        shape = self._there(table.shape)
+        pixels = (noise + self.means[color]).clamp(0, NOISE_CEILING).to(torch.uint8)
+        pixels |= self.hidden[shape]
+        sprites = pixels.view(n, k, self.size, self.size, 3)
+        whole = (n, side, side, 3)
+        images = torch.full(whole, BACKGROUND, dtype=torch.uint8, device=self.device)
         scene = torch.arange(n, device=self.device)[:, None, None]
-        rows, columns = (
-            origin[..., 0, None] + self.steps,
-            origin[..., 1, None] + self.steps,
-        )  # (n, k, size)
+        origin = self._there(sprite_origins(table))
         for j in range(k):
-            images[scene, rows[:, j, :, None], columns[:, j, None, :]] = sprites[:, j]
+            rows = origin[:, j, :1] + self.steps  # (n, size)
+            columns = origin[:, j, 1:] + self.steps
+            images[scene, rows[:, :, None], columns[:, None, :]] = sprites[:, j]
         return images
 
     def _there(self, values: np.ndarray) -> torch.Tensor:

@@ -36,8 +36,8 @@ def accuracy_table(scores, labels, difference=None, relation=None) -> list[dict[
         RelViTError: no scenes, lengths that differ, labels other than 0 and 1, scores that are not finite.
     """
     n = len(np.asarray(labels))
-    kinds = None if difference is None else _per_scene(difference, n, "difference")
-    relations = None if relation is None else _per_scene(relation, n, "relation")
+    kinds = _per_scene(difference, n, "difference")
+    relations = _per_scene(relation, n, "relation")
     return condition_table(scores, labels, scene_conditions(kinds, relations))
 
 
@@ -62,11 +62,11 @@ def condition_table(
     margin, labels = _checked(scores, labels)
     groups = np.arange(len(labels)) if clusters is None else clusters
     kinds = {"all": np.ones(len(labels), dtype=bool), **conditions}
-    return [
-        _row(name, margin[rows], labels[rows], groups[rows])
-        for name, rows in kinds.items()
-        if rows.any()
-    ]
+    occurring = {name: rows for name, rows in kinds.items() if rows.any()}
+    table = []
+    for name, rows in occurring.items():
+        table.append(_row(name, margin[rows], labels[rows], groups[rows]))
+    return table
 
 
 def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[str, Any]:
@@ -82,18 +82,22 @@ def relational_accuracy(scores, labels, difference=None, relation=None) -> dict[
     """
     everything, *parts = accuracy_table(scores, labels, difference, relation)
     del everything["condition"]
-    return everything | {f"accuracy_{row['condition']}": row["accuracy"] for row in parts}
+    for row in parts:
+        name = f"accuracy_{row['condition']}"
+        everything[name] = row["accuracy"]
+    return everything
 
 
 def _row(
     condition: str, margin: np.ndarray, labels: np.ndarray, groups: np.ndarray
 ) -> dict[str, Any]:
     n = len(labels)
-    correct = int(((margin > 0) == labels).sum())
+    judged_same = margin > 0
+    correct = int((judged_same == labels).sum())
     independent = len(np.unique(groups))
-    low, high = (
-        wilson(correct / n * independent, independent) if independent < n else wilson(correct, n)
-    )
+    counted = correct if independent == n else correct / n * independent
+    low, high = wilson(counted, independent)
+    same = int(labels.sum())
     return {
         "condition": condition,
         "accuracy": correct / n,
@@ -102,7 +106,7 @@ def _row(
         "ci_high": float(high),
         "auc": _auc(margin, labels),
         "floor": FLOOR,
-        "majority": max(same := int(labels.sum()), n - same) / n,
+        "majority": max(same, n - same) / n,
     }
 
 
@@ -112,30 +116,41 @@ def _auc(margin: np.ndarray, labels: np.ndarray) -> float | None:
     different = len(labels) - same
     if not same or not different:
         return None
-    return float((rankdata(margin)[labels].sum() - same * (same + 1) / 2) / (same * different))
+    ranks = rankdata(margin)
+    lowest = same * (same + 1) / 2
+    above = ranks[labels].sum() - lowest
+    return float(above / (same * different))
 
 
 def _checked(scores, labels) -> tuple[np.ndarray, np.ndarray]:
     """Margins float64 ``(n,)`` and labels bool ``(n,)``."""
-    scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    if scores.shape[1:] not in ((), (2,)) or labels.shape != scores.shape[:1] or not scores.size:
+    scores = np.asarray(scores, dtype=np.float64)
+    labels = np.asarray(labels)
+    logits_or_margins = scores.shape[1:] in ((), (2,))
+    matching = labels.shape == scores.shape[:1]
+    if not (logits_or_margins and matching and scores.size):
         raise RelViTError(
             f"scores {scores.shape} and labels {labels.shape}: "
             "expected logits (n, 2) or margins (n,), labels (n,), n > 0"
         )
-    if unknown := set(np.unique(labels).tolist()) - {0, 1}:
+    unknown = set(np.unique(labels).tolist()) - {0, 1}
+    if unknown:
         raise RelViTError(f"labels hold {sorted(unknown)}: expected 0 (different) and 1 (same)")
-    bad = int((~np.isfinite(scores.reshape(len(scores), -1))).any(axis=1).sum())
+    finite = np.isfinite(scores.reshape(len(scores), -1))
+    bad = int((~finite).any(axis=1).sum())
     if bad:
         raise RelViTError(
             f"scores of {bad} of {len(scores)} scenes are not finite: the model diverged; "
             "lower the learning rate or train in float32"
         )
-    return scores if scores.ndim == 1 else scores[:, 1] - scores[:, 0], labels.astype(bool)
+    margin = scores if scores.ndim == 1 else scores[:, 1] - scores[:, 0]
+    return margin, labels.astype(bool)
 
 
-def _per_scene(values, n: int, name: str) -> np.ndarray:
-    """``(n, pairs)``."""
+def _per_scene(values, n: int, name: str) -> np.ndarray | None:
+    """``(n, pairs)``; None where nothing was given."""
+    if values is None:
+        return None
     values = np.asarray(values)
     if values.ndim not in (1, 2) or len(values) != n:
         raise RelViTError(f"{name} {values.shape} for {n} scenes: expected ({n}, pairs)")

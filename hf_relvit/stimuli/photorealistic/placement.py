@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from ...errors import RelViTError
 from .library import Library
 from .masks import camera_axes, object_mask, rays, visible_shares
-from .meshes import Model
 from .room import draw_room
 from .scenes import DIFFERENCES, Pairing, PhotoScene, SceneOptions, rounded
 
@@ -27,35 +27,39 @@ _CURES = {
 }
 
 
-def turned(model: Model, rotation: tuple[float, ...]) -> np.ndarray:
-    """A model's corners, float64 ``(triangles, 3, 3)``, turned by a unit quaternion."""
-    return model.corners @ rotation_matrix(rotation).T
+def turned(points: np.ndarray, rotation: tuple[float, ...]) -> np.ndarray:
+    """Points ``(..., 3)``, turned by a unit quaternion, float64."""
+    return points @ rotation_matrix(rotation).T
 
 
 def rotation_matrix(rotation: tuple[float, ...]) -> np.ndarray:
     """Of a unit quaternion (w, x, y, z)."""
     w, x, y, z = rotation
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    first = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]
+    second = [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)]
+    third = [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
+    return np.array([first, second, third])
 
 
 def solids(scene: PhotoScene, library: Library) -> list[np.ndarray]:
     """The corners of both objects where they stand, float64 ``(triangles, 3, 3)`` each."""
-    return [
-        turned(library[index], rotation) + np.asarray(position)
-        for index, rotation, position in zip(scene.objects, scene.rotations, scene.positions)
-    ]
+    models = [library[index] for index in scene.objects]
+    return _placed([model.corners for model in models], scene)
+
+
+def _placed(shapes: list[np.ndarray], scene: PhotoScene) -> list[np.ndarray]:
+    """Points of both objects, turned and moved to where the objects stand."""
+    placed = []
+    for points, rotation, position in zip(shapes, scene.rotations, scene.positions):
+        placed.append(turned(points, rotation) + np.asarray(position))
+    return placed
 
 
 def scene_mask(scene: PhotoScene, library: Library, size: int = MASK_SIZE) -> np.ndarray:
     """Which object each pixel shows, uint8 ``(size, size)``: 0 neither, 1 the first, 2 the second."""
     directions = rays(scene.camera, scene.target, scene.fov, size)
-    return object_mask(solids(scene, library), scene.camera, directions).reshape(size, size)
+    mask = object_mask(solids(scene, library), scene.camera, directions)
+    return mask.reshape(size, size)
 
 
 def draw_twins(
@@ -72,18 +76,26 @@ def draw_twins(
     failed: Counter[str] = Counter()
     for _ in range(MAX_TRIES):
         twins = _twins(pairing, rng, options, library)
-        broken = next(filter(None, (_cheap(scene, library) for scene in twins)), "")
-        checked = [] if broken else [_checked(scene, options, library) for scene in twins]
-        broken = broken or next((reason for _, reason in checked if reason), "")
+        broken = _first(_cheap(scene, library) for scene in twins)
         if not broken:
-            return checked[0][0], checked[1][0]
+            checked = [_checked(scene, options, library) for scene in twins]
+            (different, _), (same, _) = checked
+            broken = _first(reason for _, reason in checked)
+            if not broken:
+                return different, same
         failed[broken] += 1
     worst, times = failed.most_common(1)[0]
-    pair = " and ".join(library.names[i] for i in (pairing.kept[0], pairing.other[0]))
+    shown = (pairing.kept[0], pairing.other[0])
+    pair = " and ".join(library.names[index] for index in shown)
     raise RelViTError(
         f"no placement of {pair} found in {MAX_TRIES} tries: the constraint {worst!r} failed {times} times "
         f"(coverage {options.coverage}, min_visible {options.min_visible}); {_CURES[worst]}"
     )
+
+
+def _first(reasons: Iterable[str]) -> str:
+    """The first reason that is one, or an empty text."""
+    return next(filter(None, reasons), "")
 
 
 def _twins(
@@ -91,64 +103,78 @@ def _twins(
 ) -> list[PhotoScene]:
     """One draw of both twins; what stands where is equal, so there is room for either."""
     attempt = rounded(draw_room(rng, options.full_rotation))
-    shown = [[pairing.kept, other] for other in (pairing.other, pairing.kept)]
+    different = [pairing.kept, pairing.other]
+    same = [pairing.kept, pairing.kept]
     if pairing.side:
-        shown = [pair[::-1] for pair in shown]
-    turns = [rotation_matrix(turn).T for turn in attempt["rotations"]]
-    hulls = [[library[i].hull @ turn for (i, _), turn in zip(pair, turns)] for pair in shown]
-    room = sum(
-        max(np.linalg.norm(pair[slot][:, :2], axis=1).max() for pair in hulls) for slot in (0, 1)
-    )
-    half = (room + _GAP + attempt.pop("gap")) / 2 * np.array(attempt.pop("direction"))
-    return [
-        PhotoScene(
-            index=2 * pairing.scene + same,
-            label=same,
-            difference=DIFFERENCES.index("none") if same else pairing.level,
+        different.reverse()
+    hulls = [_hulls(pair, attempt["rotations"], library) for pair in (different, same)]
+    room = sum(max(_radius(pair[slot]) for pair in hulls) for slot in (0, 1))
+    distance = (room + _GAP + attempt.pop("gap")) / 2
+    half = distance * np.array(attempt.pop("direction"))
+    twins = []
+    for label, (pair, points) in enumerate(zip((different, same), hulls)):
+        (first, first_tint), (second, second_tint) = pair
+        twin = PhotoScene(
+            index=2 * pairing.scene + label,
+            label=label,
+            difference=DIFFERENCES.index("none") if label else pairing.level,
             level=pairing.level,
-            objects=(pair[0][0], pair[1][0]),
-            tints=(pair[0][1], pair[1][1]),
-            positions=tuple(
-                rounded((float(x), float(y), float(-hull[:, 2].min())))
-                for (x, y), hull in zip((-half, half), points)
-            ),
+            objects=(first, second),
+            tints=(first_tint, second_tint),
+            positions=(_standing(points[0], -half), _standing(points[1], half)),
             visible=(0.0, 0.0),
             **attempt,
         )
-        for same, (pair, points) in enumerate(zip(shown, hulls))
-    ]
+        twins.append(twin)
+    return twins
+
+
+def _hulls(
+    pair: list[tuple[int, int]], rotations: list[tuple[float, ...]], library: Library
+) -> list[np.ndarray]:
+    return [turned(library[i].hull, rotation) for (i, _), rotation in zip(pair, rotations)]
+
+
+def _radius(hull: np.ndarray) -> float:
+    """How far an object reaches from its vertical axis."""
+    return np.linalg.norm(hull[:, :2], axis=1).max()
+
+
+def _standing(hull: np.ndarray, place: np.ndarray) -> tuple[float, float, float]:
+    """Where the center of an object is if it stands on the table at a place (x, y)."""
+    x, y = place.tolist()
+    height = float(-hull[:, 2].min())
+    return rounded((x, y, height))
 
 
 def _cheap(scene: PhotoScene, library: Library) -> str:
     """The first constraint broken of those that need no rays."""
-    points = np.concatenate(
-        [
-            library[index].hull @ rotation_matrix(turn).T + np.asarray(position)
-            for index, turn, position in zip(scene.objects, scene.rotations, scene.positions)
-        ]
-    )
+    hulls = [library[index].hull for index in scene.objects]
+    points = np.concatenate(_placed(hulls, scene))
     if points[:, 1].max() > scene.wall - _GAP:
         return "wall"
     axes = np.stack(camera_axes(scene.camera, scene.target))
     seen = (points - np.asarray(scene.camera)) @ axes.T
-    edge = (1 - 2 * _MARGIN) * np.tan(np.deg2rad(scene.fov) / 2)
-    if (np.abs(seen[:, 1:]) > edge * seen[:, :1]).any():
+    half = np.deg2rad(scene.fov) / 2
+    edge = (1 - 2 * _MARGIN) * np.tan(half)
+    off_center = np.abs(seen[:, 1:])
+    if (off_center > edge * seen[:, :1]).any():
         return "frame"
     return "lamp" if lamp_in_sight(scene) else ""
 
 
 def lamp_in_sight(scene: PhotoScene) -> bool:
     """Whether one of the lights, taken as a disc around its square, stands before the camera and hides the scene."""
-    directions, camera = (
-        rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64),
-        np.array(scene.camera),
-    )
+    directions = rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64)
+    camera = np.array(scene.camera)
     for light in scene.lights:
         center = np.array(light.position)
         facing = center / np.linalg.norm(center)
         reach = ((center - camera) @ facing) / (directions @ facing)
-        off = np.linalg.norm(camera + reach[:, None] * directions - center, axis=1)
-        if ((reach > 0) & (off < light.side / np.sqrt(2))).any():
+        met = camera + reach[:, None] * directions
+        off = np.linalg.norm(met - center, axis=1)
+        before_camera = reach > 0
+        if (before_camera & (off < light.side / np.sqrt(2))).any():
             return True
     return False
 
@@ -159,8 +185,10 @@ def _checked(scene: PhotoScene, options: SceneOptions, library: Library) -> tupl
     both = solids(scene, library)
     alone = [object_mask([solid], scene.camera, directions) for solid in both]
     shares = [np.count_nonzero(mask) / mask.size for mask in alone]
-    if not all(options.coverage[0] <= share <= options.coverage[1] for share in shares):
+    least, largest = options.coverage
+    if min(shares) < least or max(shares) > largest:
         return scene, "coverage"
-    first, second = visible_shares(object_mask(both, scene.camera, directions), alone)
-    scene = dataclasses.replace(scene, visible=(first, second))
-    return scene, "" if min(first, second) >= options.min_visible else "visible"
+    mask = object_mask(both, scene.camera, directions)
+    visible = visible_shares(mask, alone)
+    scene = dataclasses.replace(scene, visible=visible)
+    return scene, "" if min(visible) >= options.min_visible else "visible"

@@ -16,7 +16,7 @@ from ...extras import need
 from .denoising import denoise
 from .library import Library
 from .meshes import Model
-from .placement import rotation_matrix, turned
+from .placement import turned
 from .room import surface_texture
 from .scenes import Light, PhotoScene, Surface
 from .textures import SIDE
@@ -275,8 +275,8 @@ def _object(
     count = 3 * len(model.corners)
     mesh = mi.Mesh(model.name, count, count // 3, properties, True, True)
     parameters = mi.traverse(mesh)
-    corners = turned(model, rotation) + np.asarray(position)
-    normals = model.normals @ rotation_matrix(rotation).T
+    corners = turned(model.corners, rotation) + np.asarray(position)
+    normals = turned(model.normals, rotation)
     parameters["vertex_positions"] = np.ravel(corners).astype(np.float32)
     parameters["vertex_normals"] = np.ravel(normals).astype(np.float32)
     parameters["vertex_texcoords"] = np.ravel(model.uv).astype(np.float32)
