@@ -6,7 +6,7 @@ hence this module uses none of them (``rows.py`` does).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -29,13 +29,7 @@ VERSION = datasets.Version("1.0.0")
 LARGE_VERSION = datasets.Version("1.1.0")
 """Of sets with a split of more than ``draws.BLOCK`` scenes: version 1.0.0 drew those in one piece, so other ones."""
 
-COMBINATIONS = (
-    256,
-    16,
-    32,
-    64,
-    128,
-)  # training combinations of the named configs (paper: 256 and 32)
+COMBINATIONS = (256, 16, 32, 64, 128)  # of training in the named configs (paper: 256 and 32)
 CHUNK = 64  # scenes rendered at once
 
 
@@ -88,29 +82,29 @@ class SceneBuilder(Sharded):
     """Rows of a split up to which version 1.0.0 holds."""
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
-        if config_name is not None and (
-            twice := keywords.keys() & {"task", "geometry", "combinations"}
-        ):
+        twice = keywords.keys() & {"task", "geometry", "combinations"}
+        if config_name is not None and twice:
             raise RelViTError(
                 f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once"
             )
-        own = {
-            key: str(keywords[key]) for key in ("masks", "palette") if keywords.get(key) is not None
-        }
-        given: Any = {key: value for key, value in (keywords | own).items() if value is not None}
+        given: Any = {key: value for key, value in keywords.items() if value is not None}
+        own = {key: str(given[key]) for key in ("masks", "palette") if key in given}
+        given.update(own)
         name = config_name or self._name(given)
         parts = self._parse(name)
         self.objects = open_objects(own.get("masks"), own.get("palette"))
-        named = name in self.builder_configs
-        largest = max(int(given.get(name, 0)) for name in ("n_train", "n_eval"))
-        if largest > self.drawn_at_once:
+        sizes = (given.get("n_train", 0), given.get("n_eval", 0))
+        if max(map(int, sizes)) > self.drawn_at_once:
             given["version"] = LARGE_VERSION
+        named = name in self.builder_configs
+        if not named:
+            given.update(parts, name=name)
         super().__init__(
             cache_dir,
             dataset_name=self.task,
             config_name=name if named else None,
             hash=fingerprint(self.objects),
-            **(given if named else given | {"name": name} | parts),
+            **given,
         )
         self.scene_geometry = GEOMETRIES[self.config.geometry]
         self.splits = split_names(self.config.combinations, self.objects)
@@ -154,8 +148,19 @@ class SceneBuilder(Sharded):
     def _make(
         self, split: str, n: int, ranges: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict]]:
-        for block, pieces in groupby(block_pieces(ranges), key=itemgetter(0)):
+        for block, pieces in pieces_by_block(ranges):
             table = self._scenes(split, n, block)
-            for _, start, stop in pieces:
-                for first in range(start, stop, CHUNK):
-                    yield from rows(table[first : min(first + CHUNK, stop)])
+            for piece in pieces:
+                yield from rows(table[piece])
+
+
+def pieces_by_block(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, Iterator[slice]]]:
+    """Each block of a split that holds some of these rows, and its rows in pieces that are rendered at once."""
+    for block, parts in groupby(block_pieces(ranges), key=itemgetter(0)):
+        yield block, _chunks(parts)
+
+
+def _chunks(parts: Iterable[tuple[int, int, int]]) -> Iterator[slice]:
+    for _, start, stop in parts:
+        for first in range(start, stop, CHUNK):
+            yield slice(first, min(first + CHUNK, stop))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import datasets
@@ -17,12 +15,12 @@ from hf_relvit.stimuli.counterfactuals import (
     CounterfactualTable,
     sample_counterfactual_block,
 )
-from hf_relvit.stimuli.draws import BLOCK, block_pieces
+from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.scenes import LABELS
 from hf_relvit.stimuli.tasks import TASKS
 
-from ...building.common import CHUNK, COMBINATIONS, SceneBuilder, SceneConfig
+from ...building.common import COMBINATIONS, SceneBuilder, SceneConfig, pieces_by_block
 from ...building.rows import features
 
 _SCENE = ("shape", "color", "corner", "jitter", "relation", "index")
@@ -104,23 +102,24 @@ class Counterfactuals(SceneBuilder):
 
     def _info(self) -> datasets.DatasetInfo:
         of_scene = features(self.objects)
-        answer, number = datasets.ClassLabel(names=list(LABELS)), datasets.Value("int64")
+        answer = datasets.ClassLabel(names=list(LABELS))
+        number = datasets.Value("int64")
         columns = {
             "base_image": of_scene["image"],
             "source_image": of_scene["image"],
             "label": answer,
+            "property": datasets.ClassLabel(names=list(PROPERTIES)),
+            "judgement": answer,
         }
-        columns |= {"property": datasets.ClassLabel(names=list(PROPERTIES)), "judgement": answer}
-        columns |= dict.fromkeys(_ROLES, number)
-        columns |= {f"{role}_patches": datasets.List(number) for role in _ROLES}
-        columns |= {
-            f"{scene}_{name}": of_scene[name]
-            for scene in ("base", "source")
-            for name in ("label", *_SCENE)
-        }
+        columns.update(dict.fromkeys(_ROLES, number))
+        for role in _ROLES:
+            columns[f"{role}_patches"] = datasets.List(number)
+        for scene in ("base", "source"):
+            for name in ("label", *_SCENE):
+                columns[f"{scene}_{name}"] = of_scene[name]
+        columns["seed"] = number
         return datasets.DatasetInfo(
-            features=datasets.Features(columns | {"seed": number}),
-            homepage="https://arxiv.org/abs/2406.15955",
+            features=datasets.Features(columns), homepage="https://arxiv.org/abs/2406.15955"
         )
 
     def _make(
@@ -128,27 +127,29 @@ class Counterfactuals(SceneBuilder):
     ) -> Iterator[tuple[int, dict]]:
         half = n // len(PROPERTIES)
         for i, prop in enumerate(PROPERTIES):
-            own = [(max(a - i * half, 0), min(b - i * half, half)) for a, b in ranges]
-            for block, pieces in groupby(block_pieces(own), key=itemgetter(0)):
+            before = i * half
+            own = [(max(a - before, 0), min(b - before, half)) for a, b in ranges]
+            for block, pieces in pieces_by_block(own):
                 table = self._pairs(prop, split, n, block)
-                for _, start, stop in pieces:
-                    for first in range(start, stop, CHUNK):
-                        part = table[first : min(first + CHUNK, stop)]
-                        yield from enumerate(_rows(part), i * half + block * BLOCK + first)
+                for piece in pieces:
+                    key = before + block * BLOCK + piece.start
+                    yield from enumerate(_rows(table[piece]), key)
 
 
 def _rows(pairs: CounterfactualTable) -> Iterator[dict]:
     columns = {"label": pairs.label.tolist(), "judgement": pairs.judgement.tolist()}
     for scene, table in (("base", pairs.base), ("source", pairs.source)):
         pictures = [{"bytes": encode_png(picture), "path": None} for picture in table.pixels()]
-        columns |= {f"{scene}_image": pictures}
-        columns |= {f"{scene}_{name}": getattr(table, name).tolist() for name in ("label", *_SCENE)}
+        columns[f"{scene}_image"] = pictures
+        for name in ("label", *_SCENE):
+            columns[f"{scene}_{name}"] = getattr(table, name).tolist()
         patches = table.patches().tolist()
-        for role in (role for role, where in _ROLES.items() if where == scene):
-            columns[role] = getattr(pairs, role).tolist()
-            columns[f"{role}_patches"] = [
-                of[object_] for of, object_ in zip(patches, columns[role])
-            ]
+        roles = [role for role, where in _ROLES.items() if where == scene]
+        for role in roles:
+            numbers = getattr(pairs, role).tolist()
+            columns[role] = numbers
+            columns[f"{role}_patches"] = [ids[number] for ids, number in zip(patches, numbers)]
+    shared = {"property": PROPERTIES.index(pairs.property), "seed": pairs.base.seed}
     for i in range(len(pairs)):
         row = {name: values[i] for name, values in columns.items()}
-        yield row | {"property": PROPERTIES.index(pairs.property), "seed": pairs.base.seed}
+        yield {**row, **shared}

@@ -57,39 +57,31 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
         RelViTError: no OBJ or several, a file above 64 MB, more than 500,000 triangles, no triangles, coordinates that
             are not finite, no extent; a file that trimesh cannot read.
     """
-    trimesh = need("trimesh")
+    need("trimesh")
     found = [file for file in files if file.lower().endswith(".obj")]
     if len(found) != 1:
         raise RelViTError(f"object {name!r} has {len(found)} OBJ files: expected one in its folder")
-    data = files[found[0]]
-    if len(data) > MAX_BYTES:
+    (file,) = found
+    size = len(files[file])
+    if size > MAX_BYTES:
         raise RelViTError(
-            f"object {name!r}: {found[0]} has {len(data) / 2**20:.0f} MB: expected at most {MAX_BYTES // 2**20}; "
+            f"object {name!r}: {file} has {size / 2**20:.0f} MB: expected at most {MAX_BYTES // 2**20}; "
             "simplify the mesh (Blender: Decimate)"
         )
     try:
-        scene = trimesh.load(
-            trimesh.util.wrap_as_stream(data), "obj", resolver=_Files(files), process=False
-        )
-        parts = scene.geometry if hasattr(scene, "geometry") else {"": scene}
-        parts = [parts[key] for key in sorted(parts) if len(getattr(parts[key], "faces", ()))]
+        parts = _parts(files, file)
         corners = [np.asarray(part.vertices, dtype=np.float64)[part.faces] for part in parts]
     except RelViTError:
         raise
     except Exception as error:  # whatever a broken file makes of the reader
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise RelViTError(
-            f"object {name!r}: {found[0]} cannot be read ({reason}); export it again"
+            f"object {name!r}: {file} cannot be read ({reason}); export it again"
         ) from error
-    _check(name, found[0], corners)
+    _check(name, file, corners)
     color, roughness, uv = _atlas(parts)
     stacked = np.concatenate(corners)
-    good = (
-        np.linalg.norm(
-            np.cross(stacked[:, 1] - stacked[:, 0], stacked[:, 2] - stacked[:, 0]), axis=1
-        )
-        > 0
-    )
+    good = np.linalg.norm(_area_normals(stacked), axis=1) > 0
     stacked = _unit(stacked[good])
     points = stacked.reshape(-1, 3).astype(np.float32)
     try:
@@ -100,11 +92,23 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
     return Model(name, points.reshape(-1, 3, 3), hull, _normals(stacked), uv, color, roughness)
 
 
+def _parts(files: Mapping[str, bytes], file: str) -> list[Any]:
+    """The meshes of an OBJ file that have triangles, one per material, by their names."""
+    trimesh = need("trimesh")
+    stream = trimesh.util.wrap_as_stream(files[file])
+    scene = trimesh.load(stream, "obj", resolver=_Files(files), process=False)
+    named = scene.geometry if hasattr(scene, "geometry") else {"": scene}
+    parts = [named[name] for name in sorted(named)]
+    return [part for part in parts if len(getattr(part, "faces", ()))]
+
+
 class _Files(dict):
     """What trimesh asks for materials and pictures."""
 
     def get(self, key, default=None):  # a texture that is missing leaves the plain color
-        return super().get(str(key).replace("\\", "/").rpartition("/")[2].strip(), default)
+        path = str(key).replace("\\", "/")
+        name = path.rpartition("/")[2]
+        return super().get(name.strip(), default)
 
 
 def _check(name: str, file: str, corners: list[np.ndarray]) -> None:
@@ -132,76 +136,109 @@ def _check(name: str, file: str, corners: list[np.ndarray]) -> None:
 def _unit(corners: np.ndarray) -> np.ndarray:
     """Center of the bounding box at 0, farthest corner at 1, y up (OBJ's custom) to z up."""
     points = corners.reshape(-1, 3)
-    points = points - (points.min(0) + points.max(0)) / 2
+    center = (points.min(0) + points.max(0)) / 2
+    points = points - center
     points = points / np.linalg.norm(points, axis=1).max()
-    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], 1).reshape(-1, 3, 3)
+    x, y, z = points.T
+    upright = np.stack([x, -z, y], 1)
+    return upright.reshape(-1, 3, 3)
+
+
+def _area_normals(corners: np.ndarray) -> np.ndarray:
+    """Normals of triangles, twice as long as their area, ``(triangles, 3)``."""
+    first, second, third = corners.swapaxes(0, 1)
+    return np.cross(second - first, third - first)
 
 
 def _normals(corners: np.ndarray) -> np.ndarray:
     """Each corner's mean normal of the triangles that meet there at less than the crease angle, area-weighted."""
     count = len(corners)
-    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    face = _area_normals(corners)
     unit = face / np.linalg.norm(face, axis=1, keepdims=True)
-    _, place = np.unique(np.round(corners.reshape(-1, 3), 5), axis=0, return_inverse=True)
-    order = np.argsort(place.reshape(-1), kind="stable")
-    meeting = np.bincount(place.reshape(-1))
-    start = np.concatenate([[0], np.cumsum(meeting)[:-1]])
-    mean = face[np.repeat(np.arange(count), 3)] * 0
-    rank = np.arange(3 * count) - np.repeat(start, meeting)
-    own = unit[order // 3]
-    for step in range(meeting.max()):  # the step-th further triangle around each point, cyclically
-        active = step < np.repeat(meeting, meeting)
-        other = (np.repeat(start, meeting) + (rank + step) % np.repeat(meeting, meeting))[active]
-        near = (own[active] * own[other]).sum(1) > _CREASE
-        mean[order[active]] += face[order[other] // 3] * near[:, None]
-    return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).reshape(-1, 3, 3).astype(np.float32)
+    points = np.round(corners.reshape(-1, 3), 5)
+    _, inverse = np.unique(points, axis=0, return_inverse=True)
+    place = inverse.reshape(-1)
+    order = np.argsort(place, kind="stable")
+    triangle = order // 3
+    own = unit[triangle]
+    counts = np.bincount(place)
+    starts = np.cumsum(counts) - counts
+    meeting = np.repeat(counts, counts)
+    start = np.repeat(starts, counts)
+    rank = np.arange(3 * count) - start
+    mean = np.repeat(face, 3, axis=0) * 0
+    for step in range(counts.max()):  # the step-th further triangle around each point, cyclically
+        active = step < meeting
+        following = start + (rank + step) % meeting
+        other = following[active]
+        cosine = (own[active] * own[other]).sum(1)
+        near = cosine > _CREASE
+        mean[order[active]] += face[triangle[other]] * near[:, None]
+    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return mean.reshape(-1, 3, 3).astype(np.float32)
 
 
 def _atlas(parts: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All materials in one picture: color, roughness, and each corner's place in them."""
-    tiles, rough, places, left = [], [], [], 0
+    tiles = []
+    places = []
+    left = 0
     for part in parts:
-        material = getattr(part.visual, "material", None)
-        image, uv = getattr(material, "image", None), getattr(part.visual, "uv", None)
-        if image is None or uv is None:
-            plain = getattr(material, "diffuse", (160, 160, 160))
-            tile = np.broadcast_to(np.asarray(plain, dtype=np.uint8)[:3], (_SOLID, _SOLID, 3))
-            place = np.full((len(part.faces), 3, 2), 0.5)
-        else:
-            place = np.asarray(uv, dtype=np.float64)[part.faces]
-            place = place - np.floor(
-                place.min(1, keepdims=True)
-            )  # a picture repeats: begin in its first copy
-            across, down = np.clip(np.ceil(place.reshape(-1, 2).max(0)), 1, 4).astype(int)
-            small = image.convert("RGB").resize((_TILE, _TILE), Image.Resampling.LANCZOS)
-            tile = np.tile(np.asarray(small), (down, across, 1))
-            place = np.clip(place / (across, down), 0, 1)
-        height, width = tile.shape[:2]
+        tile, place = _tile(part)
+        height, width, _ = tile.shape
         # From the middle of the first texel to that of the last, so that neighbors in the atlas do not bleed in.
         x = left + 0.5 + place[..., 0] * (width - 1)
         y = 0.5 + (1 - place[..., 1]) * (height - 1)
         tiles.append(tile)
-        rough.append(_roughness(material))
         places.append(np.stack([x, y], -1))
         left += width
-    height = max(tile.shape[0] for tile in tiles)
+    height = max(len(tile) for tile in tiles)
     color = np.zeros((height, left, 3), dtype=np.uint8)
     roughness = np.zeros((height, left), dtype=np.float32)
     start = 0
-    for tile, value in zip(tiles, rough):
+    for tile, part in zip(tiles, parts):
         stop = start + tile.shape[1]
-        color[: tile.shape[0], start:stop], roughness[:, start:stop] = tile, value
+        color[: len(tile), start:stop] = tile
+        roughness[:, start:stop] = _roughness(_material(part))
         start = stop
     # One size for all objects: LLVM would compile a kernel for each.
-    rows, columns = (np.arange(wanted) * had // wanted for wanted, had in zip(ATLAS, color.shape))
-    color, roughness = (picture[rows[:, None], columns] for picture in (color, roughness))
-    return color, roughness, np.concatenate(places) / (left, height)
+    tall, wide = ATLAS
+    rows = np.arange(tall) * height // tall
+    columns = np.arange(wide) * left // wide
+    texels = np.ix_(rows, columns)
+    return color[texels], roughness[texels], np.concatenate(places) / (left, height)
+
+
+def _material(part: Any) -> Any:
+    return getattr(part.visual, "material", None)
+
+
+def _tile(part: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The picture of a material, uint8 ``(height, width, 3)``, and each corner's place in it, 0..1."""
+    material = _material(part)
+    image = getattr(material, "image", None)
+    uv = getattr(part.visual, "uv", None)
+    if image is None or uv is None:
+        diffuse = getattr(material, "diffuse", (160, 160, 160))
+        plain = np.asarray(diffuse, dtype=np.uint8)[:3]
+        middle = np.full((len(part.faces), 3, 2), 0.5)
+        return np.broadcast_to(plain, (_SOLID, _SOLID, 3)), middle
+    place = np.asarray(uv, dtype=np.float64)[part.faces]
+    copy = np.floor(place.min(1, keepdims=True))
+    place = place - copy  # a picture repeats: begin in its first copy
+    reach = np.ceil(place.reshape(-1, 2).max(0))
+    across, down = np.clip(reach, 1, 4).astype(int)
+    small = image.convert("RGB").resize((_TILE, _TILE), Image.Resampling.LANCZOS)
+    tile = np.tile(np.asarray(small), (down, across, 1))
+    return tile, np.clip(place / (across, down), 0, 1)
 
 
 def _roughness(material: Any) -> float:
     """From Phong's exponent, as is usual; surfaces without highlights are chalk. Never a mirror: that is noisy."""
     settings = getattr(material, "kwargs", None) or {}
-    shine, exponent = settings.get("ks", [0.0]), getattr(material, "glossiness", 10.0)
+    shine = settings.get("ks", [0.0])
     if not np.max(shine) > 0:
         return 0.9
-    return float(np.clip(np.sqrt(2 / (float(exponent) + 2)), 0.25, 0.9))
+    exponent = float(getattr(material, "glossiness", 10.0))
+    roughness = np.sqrt(2 / (exponent + 2))
+    return float(np.clip(roughness, 0.25, 0.9))

@@ -17,7 +17,7 @@ from .denoising import denoise
 from .library import Library
 from .meshes import Model
 from .placement import turned
-from .room import surface_texture
+from .room import hue_shade, surface_texture
 from .scenes import Light, PhotoScene, Surface
 from .textures import SIDE
 
@@ -29,9 +29,8 @@ LEAST_SIZE = 16
 LARGEST_SIZE = 4096
 """Sides of pictures, pixels: a patch, and more than any camera of the set would show."""
 _DEPTH = 4  # light, two bounces and the eye
-_ALBEDO, _GEOMETRY = (
-    {"type": "aov", "aovs": what} for what in ("color:albedo", "normal:sh_normal,place:position")
-)
+_ALBEDO = {"type": "aov", "aovs": "color:albedo"}
+_GEOMETRY = {"type": "aov", "aovs": "normal:sh_normal,place:position"}
 _OLDEST_LLVM = 17  # 14 to 16 abort the whole process
 _LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu",
@@ -134,24 +133,21 @@ def render_photo(
     if variant == "llvm":
         _hide_numbers(mi, world)
     # Apart, as an image of many channels is slow; where things are needs fewer paths than their colors.
-    passes = (
-        ({"type": "path", "max_depth": _DEPTH}, samples),
-        (_ALBEDO, samples),
-        (_GEOMETRY, min(samples, 4)),
-    )
-    layers = [
-        np.array(
-            mi.render(world, integrator=mi.load_dict(kind), spp=count, seed=scene.noise),
-            dtype=np.float32,
-        )
-        for kind, count in passes
-    ]
-    return develop(denoise(*layers[:2], *np.split(layers[2], 2, axis=-1)))
+    paths = {"type": "path", "max_depth": _DEPTH}
+    layers = []
+    for kind, count in ((paths, samples), (_ALBEDO, samples), (_GEOMETRY, min(samples, 4))):
+        integrator = mi.load_dict(kind)
+        layer = mi.render(world, integrator=integrator, spp=count, seed=scene.noise)
+        layers.append(np.array(layer, dtype=np.float32))
+    light, albedo, geometry = layers
+    normal, position = np.split(geometry, 2, axis=-1)
+    return develop(denoise(light, albedo, normal, position))
 
 
 def _hide_numbers(mi: Any, world: Any) -> None:
     """Keep the scene's numbers out of the compiled code, so that one kernel serves all scenes: twice as fast."""
-    drjit, parameters = need("drjit"), mi.traverse(world)
+    drjit = need("drjit")
+    parameters = mi.traverse(world)
     for name, value in list(parameters.items()):
         if drjit.is_array_v(value) or isinstance(value, mi.AffineTransform4f):
             drjit.make_opaque(value)
@@ -170,10 +166,10 @@ def develop(light: np.ndarray) -> np.ndarray:
     """
     knee = 0.6
     over = np.maximum(light - knee, 0)
-    soft = np.minimum(light, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
-    srgb = np.where(
-        soft <= 0.0031308, 12.92 * soft, 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055
-    )
+    shoulder = (1 - knee) * (1 - np.exp(-over / (1 - knee)))
+    soft = np.minimum(light, knee) + shoulder
+    bright = 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055
+    srgb = np.where(soft <= 0.0031308, 12.92 * soft, bright)
     return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
 
 
@@ -206,10 +202,9 @@ def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int
     }
     for i, light in reversed(list(enumerate(scene.lights))):  # as most pictures of the shipped set
         world[f"light{i}"] = _lamp(mi, light)
-    for i, (index, tint, turn, place) in enumerate(
-        zip(scene.objects, scene.tints, scene.rotations, scene.positions)
-    ):
-        world[f"object{i}"] = _object(mi, library[index], tint, turn, place)
+    objects = zip(scene.objects, scene.tints, scene.rotations, scene.positions)
+    for i, (index, tint, rotation, position) in enumerate(objects):
+        world[f"object{i}"] = _object(mi, library[index], tint, rotation, position)
     return world
 
 
@@ -244,15 +239,14 @@ def _bitmap(mi: Any, pixels: np.ndarray, raw: bool) -> dict[str, Any]:
 
 
 def _lamp(mi: Any, light: Light) -> dict[str, Any]:
-    up = (
-        [0.0, 1.0, 0.0]
-        if abs(light.position[1]) < 0.9 * np.linalg.norm(light.position)
-        else [0.0, 0.0, 1.0]
-    )
+    _, y, _ = light.position
+    along_y = abs(y) >= 0.9 * np.linalg.norm(light.position)
+    up = [0.0, 0.0, 1.0] if along_y else [0.0, 1.0, 0.0]
     facing = mi.ScalarTransform4f().look_at(origin=list(light.position), target=[0, 0, 0], up=up)
+    half = light.side / 2
     return {
         "type": "rectangle",
-        "to_world": facing @ mi.ScalarTransform4f().scale([light.side / 2, light.side / 2, 1]),
+        "to_world": facing @ mi.ScalarTransform4f().scale([half, half, 1]),
         "emitter": {"type": "area", "radiance": {"type": "rgb", "value": list(light.radiance)}},
     }
 
@@ -296,9 +290,11 @@ def painted(color: np.ndarray, tint: int) -> np.ndarray:
         return color
     sixth = tint - 1  # hue in steps of 60 degrees
     values = color.astype(np.float64) / 255
-    top, low = values.max(-1), values.min(-1)
+    top = values.max(-1)
+    low = values.min(-1)
     value = 0.2 + 0.75 * top
-    saturation = np.maximum(np.where(top > 0, (top - low) / np.maximum(top, 1e-9), 0), 0.6)
-    sector = (np.array([5.0, 3.0, 1.0]) + sixth) % 6
-    fall = np.clip(np.minimum(sector, 4 - sector), 0, 1)
-    return np.rint(255 * value[..., None] * (1 - saturation[..., None] * fall)).astype(np.uint8)
+    purity = (top - low) / np.maximum(top, 1e-9)
+    saturation = np.maximum(np.where(top > 0, purity, 0), 0.6)
+    shade = 1 - saturation[..., None] * hue_shade(sixth)
+    painted_color = 255 * value[..., None] * shade
+    return np.rint(painted_color).astype(np.uint8)

@@ -22,27 +22,35 @@ def draw_room(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
     across = rng.uniform(0, 2 * np.pi)
     if rng.random() < 0.5:  # one object roughly behind the other, so that occlusion is likely
         side = rng.choice([0, np.pi])
-        across = np.pi / 2 + turn + side + rng.normal(0, np.deg2rad(20))
+        spread = np.deg2rad(20)
+        across = np.pi / 2 + turn + side + rng.normal(0, spread)
     aim = rng.uniform(-0.3, 0.3, 2)
     target = np.array([*aim, 0.55])
     level = np.cos(height)
-    away = np.array([np.sin(turn) * level, -np.cos(turn) * level, np.sin(height)])
+    right = np.sin(turn) * level
+    back = -np.cos(turn) * level
+    away = np.array([right, back, np.sin(height)])
     camera = target + distance * away
-    surfaces = [_surface(rng), _surface(rng)]
-    lights, ambient = _lights(rng, surfaces)
+    table = _surface(rng)
+    wall = _surface(rng)
+    lights, ambient = _lights(rng, [table, wall])
+    gap = rng.uniform(0, 1.4)
+    fov = rng.uniform(34, 42)
+    wall_distance = rng.uniform(2.2, 5.0)
+    noise = int(rng.integers(2**31))
     return {
-        "gap": float(rng.uniform(0, 1.4)),
+        "gap": gap,
         "direction": (float(np.cos(across)), float(np.sin(across))),
         "rotations": tuple(rotations),
         "camera": tuple(camera.tolist()),
         "target": tuple(target.tolist()),
-        "fov": float(rng.uniform(34, 42)),
-        "wall": float(rng.uniform(2.2, 5.0)),
-        "table_surface": surfaces[0],
-        "wall_surface": surfaces[1],
+        "fov": fov,
+        "wall": wall_distance,
+        "table_surface": table,
+        "wall_surface": wall,
         "lights": lights,
         "ambient": ambient,
-        "noise": int(rng.integers(2**31)),
+        "noise": noise,
     }
 
 
@@ -51,7 +59,9 @@ def _rotation(rng: np.random.Generator, full: bool) -> tuple[float, ...]:
     quaternion = rng.standard_normal(4)
     if not full:
         half = rng.uniform(0, np.pi)
-        quaternion = np.array([np.cos(half), 0.0, 0.0, np.sin(half)])
+        real = np.cos(half)
+        upward = np.sin(half)
+        quaternion = np.array([real, 0.0, 0.0, upward])
     unit = quaternion / np.linalg.norm(quaternion)
     return tuple(unit.tolist())
 
@@ -59,24 +69,29 @@ def _rotation(rng: np.random.Generator, full: bool) -> tuple[float, ...]:
 def _surface(rng: np.random.Generator) -> Surface:
     """Two colors that are apart in lightness, seldom garish, like things in a room."""
     hue = rng.random()
-    hues = [hue, hue + rng.normal(0, 0.12)]
+    other_hue = hue + rng.normal(0, 0.12)
     saturation = rng.beta(1.6, 2.6, 2) * 0.85
     light = rng.uniform(0.35, 0.92)
-    sign = rng.choice([-1, 1])
-    other = np.clip(light + sign * rng.uniform(0.15, 0.4), 0.22, 0.95)
-    first = _rgb(hues[0] % 1, saturation[0], light)
-    second = _rgb(hues[1] % 1, saturation[1], other)
-    turn = float(rng.choice([0, 90]) + rng.normal(0, 4))
+    contrast = rng.choice([-1, 1]) * rng.uniform(0.15, 0.4)
+    other_light = np.clip(light + contrast, 0.22, 0.95)
+    first = _rgb(hue % 1, saturation[0], light)
+    second = _rgb(other_hue % 1, saturation[1], other_light)
+    quarter = rng.choice([0, 90])
+    turn = float(quarter + rng.normal(0, 4))
     family = int(rng.integers(len(FAMILIES)))
     seed = int(rng.integers(2**31))
     return Surface(family, (first, second), turn, seed)
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    sector = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
-    dark = np.clip(np.minimum(sector, 4 - sector), 0, 1)
-    channels = value - value * saturation * dark
+    channels = value - value * saturation * hue_shade(6 * hue)
     return tuple(channels.tolist())
+
+
+def hue_shade(sixth: float) -> np.ndarray:
+    """How dark a hue, in steps of 60 degrees, is in red, green and blue if it is fully saturated, 0..1."""
+    sector = (np.array([5.0, 3.0, 1.0]) + sixth) % 6
+    return np.clip(np.minimum(sector, 4 - sector), 0, 1)
 
 
 def _warmth(kelvin: float) -> np.ndarray:
@@ -94,7 +109,7 @@ def _lights(rng: np.random.Generator, surfaces: list[Surface]):
     The table is lit so that the picture comes out neither dark nor blown out, as a camera would expose it; light rooms
     still look lighter than dark ones.
     """
-    albedo = np.mean([_albedo(surface) for surface in surfaces])
+    albedo = np.mean([*map(_albedo, surfaces)])
     exposure = rng.uniform(0.24, 0.36)
     total = np.pi * exposure / albedo**0.75 * 0.5**-0.25
     lamp = rng.uniform(0.48, 0.62)
@@ -120,7 +135,7 @@ def _light(position: list[float], side: float, irradiance: float, kelvin: float)
     radiance = irradiance * distance**3 / (side**2 * position[2])
     color = radiance * _warmth(kelvin)
     x, y, z = map(float, position)
-    return Light((x, y, z), float(side), tuple(color.tolist()))
+    return Light((x, y, z), side, tuple(color.tolist()))
 
 
 def _albedo(surface: Surface) -> float:

@@ -131,8 +131,9 @@ class PhotoScene:
 
         To 3 decimals, as the angle of two nearly equal turns is known less exactly than the turns are.
         """
-        cosine = abs(float(np.dot(self.rotations[0], self.rotations[1])))
-        return round(float(np.degrees(2 * np.arccos(min(cosine, 1.0)))), 3)
+        cosine = abs(float(np.dot(*self.rotations)))
+        angle = 2 * np.arccos(min(cosine, 1.0))
+        return round(float(np.degrees(angle)), 3)
 
     def row(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries: what a dataset stores."""
@@ -143,11 +144,8 @@ class PhotoScene:
         """The scene of a dataset's row; further columns are ignored."""
         values = {field.name: _tuples(row[field.name]) for field in dataclasses.fields(cls)}
         for name in ("table_surface", "wall_surface"):
-            values[name] = Surface(**{key: _tuples(value) for key, value in row[name].items()})
-        values["lights"] = tuple(
-            Light(**{key: _tuples(value) for key, value in light.items()})
-            for light in row["lights"]
-        )
+            values[name] = _part(Surface, row[name])
+        values["lights"] = tuple(_part(Light, light) for light in row["lights"])
         return cls(**values)
 
 
@@ -162,6 +160,10 @@ def rounded(value: Any) -> Any:
     if isinstance(value, Surface | Light):
         return dataclasses.replace(value, **rounded(vars(value)))
     return value
+
+
+def _part(kind: Any, row: dict[str, Any]) -> Any:
+    return kind(**{name: _tuples(value) for name, value in row.items()})
 
 
 def _tuples(value: Any) -> Any:
@@ -192,18 +194,24 @@ def pairings(options: SceneOptions, objects: int) -> list[Pairing]:
     """
     rng = np.random.default_rng([options.seed, 1])
     count = options.n // 2
-    kept = np.concatenate([rng.permutation(objects) for _ in range(-(-count // objects))])[:count]
+    hues = len(TINTS) - 1
+    rounds = -(-count // objects)
+    kept = np.concatenate([rng.permutation(objects) for _ in range(rounds)])[:count]
     other = (kept + rng.integers(1, objects, count)) % objects
     tint = rng.integers(1, len(TINTS), count)
-    other_tint = 1 + (tint - 1 + rng.integers(1, len(TINTS) - 1, count)) % (len(TINTS) - 1)
+    other_tint = 1 + (tint - 1 + rng.integers(1, hues, count)) % hues
     side = rng.integers(0, 2, count)
-    in_color = np.diff(np.floor(np.arange(count + 1) * options.color_share)) > 0
-    by_object, by_color = DIFFERENCES.index("object"), DIFFERENCES.index("color")
+    quota = np.floor(np.arange(count + 1) * options.color_share)
+    in_color = np.diff(quota) > 0
+    # A pair about paint shows one object in two paints, a pair about objects two objects as they are made.
+    level = np.where(in_color, DIFFERENCES.index("color"), DIFFERENCES.index("object"))
+    shown = [
+        np.where(in_color, kept, other),
+        np.where(in_color, tint, 0),
+        np.where(in_color, other_tint, 0),
+    ]
+    rows = np.stack([level, kept, *shown, side], axis=1)
     return [
-        Pairing(i, by_color, (k, t), (k, u), s)
-        if color
-        else Pairing(i, by_object, (k, 0), (o, 0), s)
-        for i, (k, o, t, u, s, color) in enumerate(
-            zip(*(values.tolist() for values in (kept, other, tint, other_tint, side, in_color)))
-        )
+        Pairing(scene, level, (kept, tint), (other, other_tint), side)
+        for scene, (level, kept, other, tint, other_tint, side) in enumerate(rows.tolist())
     ]
