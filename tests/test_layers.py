@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import hf_relvit
@@ -57,13 +58,14 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
     for_types = {
         id(inner)
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if id(node) in for_types:
             continue
         targets = []
@@ -82,34 +84,38 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     }
 
 
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """Each file -> the files that it imports; read once for both tests."""
+    known = modules()
+    return {name: imports(name, path, known) for name, path in known.items()}
+
+
 def floor(name: str) -> int:
     part = name.split(".")[1]
     return next(i for i, parts in enumerate(FLOORS) if part in parts)
 
 
 def test_every_file_has_a_floor_and_nothing_runs_uphill():
-    known = modules()
     rising = [
         f"{name} -> {target}"
-        for name, path in known.items()
+        for name, targets in graph().items()
         if name != "hf_relvit"
-        for target in imports(name, path, known)
+        for target in targets
         if floor(target) > floor(name)
     ]
     assert rising == []
 
 
 def test_no_file_imports_another_in_a_circle():
-    known = modules()
-    graph = {name: imports(name, path, known) for name, path in known.items()}
     done: set[str] = set()
 
     def walk(name: str, above: tuple[str, ...]) -> None:
         assert name not in above, " -> ".join((*above[above.index(name) :], name))
         if name not in done:
-            for target in graph[name]:
+            for target in graph()[name]:
                 walk(target, (*above, name))
             done.add(name)
 
-    for name in graph:
+    for name in graph():
         walk(name, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -169,15 +170,35 @@ def test_a_provider_is_called_before_the_command():
     assert calls == ["provider", "y"]
 
 
+HELP_AND_TYPOS = """
+import contextlib, io, json, sys
+from hf_relvit import cli
+HEAVY = {"torch", "transformers", "datasets", "matplotlib", "pandas"}
+answers = {}
+for command in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        for last in ("--help", "--no-such-option"):
+            try:
+                cli.main([*command, last])
+            except SystemExit:
+                pass
+    answers[" ".join(command)] = {"said": said.getvalue(), "heavy": sorted(HEAVY & sys.modules.keys())}
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """What each command says to --help and to a typo, and which heavy modules are loaded then: in one process, as
+    none of them may load any."""
+    arguments = [sys.executable, "-c", HELP_AND_TYPOS, json.dumps(sorted(COMMANDS))]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
-def test_help_and_typos_load_nothing_heavy(command):
-    program = (
-        "import sys\nfrom hf_relvit import cli\n"
-        "for last in ('--help', '--no-such-option'):\n"
-        f"    try: cli.main([*{list(command)}, last])\n"
-        "    except SystemExit: pass\n"
-        "print(sorted({'torch', 'transformers', 'datasets', 'matplotlib', 'pandas'} & sys.modules.keys()))"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert result.stdout.splitlines()[-1] == "[]"
-    assert "No such option: --no-such-option" in result.stderr
+def test_help_and_typos_load_nothing_heavy(command, answers):
+    answer = answers[" ".join(command)]
+    assert answer["heavy"] == []
+    assert "No such option: --no-such-option" in answer["said"]
