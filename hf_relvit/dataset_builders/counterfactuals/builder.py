@@ -104,7 +104,7 @@ class Counterfactuals(SceneBuilder):
         of_scene = features(self.objects)
         answer = datasets.ClassLabel(names=list(LABELS))
         number = datasets.Value("int64")
-        columns = {
+        columns: dict[str, Any] = {
             "base_image": of_scene["image"],
             "source_image": of_scene["image"],
             "label": answer,
@@ -137,7 +137,7 @@ class Counterfactuals(SceneBuilder):
 
 
 def _rows(pairs: CounterfactualTable) -> Iterator[dict]:
-    columns = {"label": pairs.label.tolist(), "judgement": pairs.judgement.tolist()}
+    columns: dict[str, Any] = {"label": pairs.label.tolist(), "judgement": pairs.judgement.tolist()}
     for scene, table in (("base", pairs.base), ("source", pairs.source)):
         pictures = [{"bytes": encode_png(picture), "path": None} for picture in table.pixels()]
         columns[f"{scene}_image"] = pictures

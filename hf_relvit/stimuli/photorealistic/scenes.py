@@ -131,7 +131,8 @@ class PhotoScene:
 
         To 3 decimals, as the angle of two nearly equal turns is known less exactly than the turns are.
         """
-        cosine = abs(float(np.dot(*self.rotations)))
+        first, second = self.rotations
+        cosine = abs(float(np.dot(first, second)))
         angle = 2 * np.arccos(min(cosine, 1.0))
         return round(float(np.degrees(angle)), 3)
 
