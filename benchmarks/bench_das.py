@@ -29,7 +29,7 @@ from transformers import ViTConfig, get_linear_schedule_with_warmup
 
 from hf_relvit.analysis.activations import Site, forward_from
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
@@ -129,7 +129,7 @@ def speed(rounds: int, slow_rounds: int) -> list[dict]:
     pairs = sample_counterfactuals("discrimination", GEOMETRIES["b16"], "color", "train", BATCH)
     place = Site("resid_post", LAYER)
     start = time.perf_counter()
-    data = pair_residuals(Checkpoint(model, processor), pairs, [place], batch_size=BATCH)
+    data = capture_pair_residuals(Checkpoint(model, processor), pairs, [place], batch_size=BATCH)
     capture = time.perf_counter() - start
     label = torch.from_numpy(pairs.label).long()
     residual = data.base[place].clone().requires_grad_()
@@ -225,7 +225,8 @@ def agreement(seeds: int) -> list[dict]:
         for split, m in (("train", n), ("test", n_test))
     )
     captured = [
-        pair_residuals(Checkpoint(model, processor), table, [place]) for table in (train, test)
+        capture_pair_residuals(Checkpoint(model, processor), table, [place])
+        for table in (train, test)
     ]
     geometry = model.config.geometry
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from hf_relvit.analysis.activations import Site, forward_from
 from hf_relvit.analysis.attention import measure_attention
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
@@ -44,7 +44,7 @@ def alignments(size: Size) -> tuple[list[dict], float]:
             pairs = sample_counterfactuals(
                 "discrimination", GEOMETRIES[size.geometry], prop, split, n
             )
-            data[split] = pair_residuals(
+            data[split] = capture_pair_residuals(
                 Checkpoint(model, processor), pairs, sites, cache_gb=CACHE_GB
             )
         capturing += now() - start
@@ -81,7 +81,7 @@ def parts_of_a_step(size: Size) -> list[dict]:
     )
     site = Site("resid_post", size.layers // 2 - 1)
     residual = (
-        pair_residuals(Checkpoint(model, processor), pairs, [site])
+        capture_pair_residuals(Checkpoint(model, processor), pairs, [site])
         .base[site]
         .to(DEVICE)
         .requires_grad_()

@@ -24,7 +24,7 @@ from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.provenance import provenance
 from hf_relvit.training.config import TrainConfig, resolve
-from hf_relvit.training.evaluation import predict, scene_splits
+from hf_relvit.training.evaluation import predict, sample_splits
 from hf_relvit.training.metrics import accuracy_table
 from hf_relvit.training.run import train
 
@@ -53,7 +53,7 @@ def mismatch(
     """
     opened = Checkpoint.open(checkpoint)
     model, own = opened
-    scenes = scene_splits(opened.distribution(seed=seed), n, (split,))[split]
+    scenes = sample_splits(opened.distribution(seed=seed), n, (split,))[split]
     size = own.image_size
     processors = {"its own": own}
     processors |= {

@@ -138,14 +138,14 @@ class Reading:
         """
         if self.holds():
             return claim
-        controls = self.measured_controls()
-        if controls:
-            strongest = max(controls, key=lambda control: control.high)
-            if self.effect.low <= strongest.high:
-                limit = f"{strongest.name}, up to {strongest.high:.0%}"
-                return (
-                    f"no effect is claimed: its interval does not lie above the control ({limit})"
-                )
+        low = self.effect.low
+        reached = [each for each in self.measured_controls() if not low > each.high]
+        if reached:
+            strongest = max(reached, key=lambda control: control.high)
+            limit = f"{strongest.name}, up to {strongest.high:.0%}"
+            return f"no effect is claimed: its interval does not lie above the control ({limit})"
+        if self.effect.floor is None:
+            return "no effect is claimed: no control was measured"
         return "no effect is claimed: its interval does not lie above doing nothing"
 
 

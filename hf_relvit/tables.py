@@ -32,6 +32,8 @@ LAYER = Range("whole numbers from -1", -1, whole=True)  # -1: the embeddings
 COLUMNS: dict[str, Range | str] = {
     **dict.fromkeys(("property", "split", "score", "control", "condition", "weights"), TEXT),
     **dict.fromkeys(("baseline", "method", "target", "form", "kind", "pair"), TEXT),
+    **dict.fromkeys(("heads", "replacement"), TEXT),
+    **dict.fromkeys(("lost", "lost_low", "lost_high"), Range("numbers from -1 to 1", -1, 1)),
     **dict.fromkeys(("accuracy", "base_accuracy", "train_accuracy", "floor", "auc"), SHARE),
     # Normal intervals of a share may reach a little beyond 0 and 1, and differences lie from -1.
     **dict.fromkeys(("ci_low", "ci_high"), Range("numbers from -1.25 to 1.25", -1.25, 1.25)),

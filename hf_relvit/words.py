@@ -17,8 +17,38 @@ CONDITION_NAMES = {
     "difference_shape": "differ in shape only",
     "difference_color": "differ in color only",
 }
+PHOTOREALISTIC_NAMES = {
+    "all": "all",
+    "difference_none": "same pairs",
+    "difference_object": "different objects",
+    "difference_color": "different paint",
+    "level_object": "objects differ, and twins",
+    "level_color": "paint differs, and twins",
+    "occlusion_none": "nothing hidden",
+    "occlusion_some": "up to 25 % hidden",
+    "occlusion_much": "more hidden",
+    "distance_near": "near",
+    "distance_middle": "middle",
+    "distance_far": "far",
+    "rotation_difference_to_60": "turned by 0 to 60°",
+    "rotation_difference_to_120": "60 to 120°",
+    "rotation_difference_to_180": "120 to 180°",
+}
+"""Conditions of photorealistic scenes, see ``training.photorealistic.conditions``."""
+KIND_NAMES = {
+    "within_object": "heads within objects",
+    "within_pair": "heads within pairs",
+    "between_pair": "heads between pairs",
+}
+"""Kinds of attention heads."""
+REPLACEMENT_NAMES = {
+    "mean": "mean over scenes",
+    "noise": "noise",
+    "other_image": "another image",
+}
+"""Replacements of what heads write."""
 TARGET_NAMES = {
-    "judgement": "is the pair same?",
+    "judgement": "does the relation hold?",
     "shape": "which shape?",
     "color": "which color?",
     "object": "which shape and color?",
@@ -31,6 +61,7 @@ def split_name(split: str) -> str:
     return SPLIT_NAMES.get(split, split)
 
 
-def condition_name(condition: str) -> str:
-    """A kind of scenes as people read it."""
-    return CONDITION_NAMES.get(condition, condition.replace("_", " "))
+def condition_name(condition: str, split: str = "") -> str:
+    """A kind of scenes of a split as people read it."""
+    names = PHOTOREALISTIC_NAMES if split == "photorealistic" else CONDITION_NAMES
+    return names.get(condition, condition.replace("_", " "))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
+import hf_relvit
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.training.run import build_model
@@ -88,3 +90,12 @@ def test_processor_mismatch_trains_with_imagenets_constants(tmp_path, tiny):
     assert table.loc["its own", ["mean", "spread"]].tolist() == [0.485, 0.229]
     assert table.agrees["ImageNet's"] == 1
     assert table.accuracy["ImageNet's"] == table.accuracy["its own"]
+
+
+def test_the_notebook_uses_every_public_name(tmp_path, capsys):
+    """It runs from beginning to end, at a reduced size."""
+    path = ROOT / "examples" / "notebook.py"
+    used = set(re.findall(r"\bhf\.(\w+)", path.read_text()))
+    assert used == set(hf_relvit.__all__)
+    runpy.run_path(str(path), init_globals={"N": 16, "OUT": tmp_path})
+    assert "do not fit a model of 64 px" in capsys.readouterr().out

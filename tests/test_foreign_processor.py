@@ -13,13 +13,14 @@ import torch
 
 import hf_relvit.analysis
 import hf_relvit.training
-from hf_relvit.analysis.activations import Site, object_states, residuals
+from hf_relvit.analysis.activations import Site, capture_object_states, capture_residuals
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
 from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
+from hf_relvit.analysis.knockout import knock_out_heads
 from hf_relvit.analysis.novel import inject_into_pairs, inject_novel
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
 from hf_relvit.analysis.scores import residuals_of, score_alignment
@@ -60,8 +61,8 @@ class World:
 
 
 CALLS = {
-    "activations.residuals": lambda w, c: residuals(c, SCENES, [SITE]),
-    "activations.object_states": lambda w, c: object_states(c, SCENES),
+    "activations.capture_residuals": lambda w, c: capture_residuals(c, SCENES, [SITE]),
+    "activations.capture_object_states": lambda w, c: capture_object_states(c, SCENES),
     "align.align": lambda w, c: align(c, DISTRIBUTION, AlignConfig(pairs=8, test_pairs=8)),
     "alignment.Alignment.read": lambda w, c: w.alignment.read(c, SCENES, torch.ones(8, 1).long()),
     "attention.measure_attention": lambda w, c: measure_attention(c, SCENES),
@@ -70,8 +71,9 @@ CALLS = {
     "das.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
     "scores.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),
     "scores.residuals_of": lambda w, c: residuals_of(c, PAIRS, SITE, cache_gb=1.0, progress=False),
+    "knockout.knock_out_heads": lambda w, c: knock_out_heads(c, SCENES),
     "diagnosis.diagnose": lambda w, c: diagnose(c, DISTRIBUTION, DiagnosisConfig()),
-    "interchange.pair_residuals": lambda w, c: pair_residuals(c, PAIRS, [SITE]),
+    "interchange.capture_pair_residuals": lambda w, c: capture_pair_residuals(c, PAIRS, [SITE]),
     "novel.inject_novel": lambda w, c: inject_novel(c, [w.alignment], DISTRIBUTION),
     "novel.inject_into_pairs": lambda w, c: inject_into_pairs(c, [w.alignment], PAIRS, PAIRS),
     "probes.probe": lambda w, c: probe(c, DISTRIBUTION, ProbeConfig(train_scenes=8, scenes=8)),
@@ -83,7 +85,9 @@ CALLS = {
     "evaluation.evaluate": lambda w, c: evaluate(c, {"test": SCENES}),
 }
 READS_NO_PIXELS = {
+    "alignment.Alignment.rounded",  # weights
     "precision.checkpoint_autocast",  # a context
+    "probes.Probes.rounded",
     "scores.swaps_of",  # states that were captured before
     "setup.make_trainer",  # a model that is not trained yet: its processor is what training makes it
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -73,3 +74,23 @@ def test_a_notebook_finds_every_analysis_at_the_top():
     }
     for config, others in wanted.items():
         assert {config, *others} <= set(hf_relvit.__all__)
+
+
+def verbs() -> set[str]:
+    """The list in CONTRIBUTING.md."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    (rule,) = re.findall(r"Public functions begin with a verb.*?Classes are nouns", text, re.DOTALL)
+    return set(re.findall(r"`([a-z_]+)`", rule))
+
+
+FUNCTIONS = [name for name in hf_relvit.__all__ if name[0].islower()]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_public_function_begins_with_a_verb_of_the_list(name):
+    assert any(name == verb or name.startswith(f"{verb}_") for verb in verbs())
+
+
+def test_every_verb_of_the_list_is_used():
+    for verb in verbs():
+        assert any(name == verb or name.startswith(f"{verb}_") for name in FUNCTIONS), verb

@@ -86,6 +86,8 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("analyze", "probe"): ["analyze", "probe", checkpoint, *PROBES],
         ("analyze", "steer"): ["analyze", "steer", checkpoint, "--scenes", "16", *LAYER]
         + ["--train-scenes", "32", "--epochs", "1"],
+        ("analyze", "knockout"): ["analyze", "knockout", checkpoint, "--scenes", "8"]
+        + ["--heads", "1", "--draws", "1", "--replacement", "mean"],
         ("analyze", "correlation"): ["analyze", "correlation", str(folder / "runs.csv")],
         ("analyze", "frozen"): ["analyze", "frozen", checkpoint, *photos],
     }

@@ -11,9 +11,9 @@ __all__, __getattr__, __dir__ = lazy_names(
             "Site",
             "capture",
             "forward_from",
-            "object_states",
+            "capture_object_states",
             "patch",
-            "residuals",
+            "capture_residuals",
         ),
         "align": ("AlignConfig", "Alignments", "PairCaptures"),
         "alignment": ("Alignment",),
@@ -26,6 +26,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         ),
         "correlation": (
             "Correlation",
+            "CorrelationConfig",
             "correlate",
             "disentanglement",
         ),
@@ -40,7 +41,12 @@ __all__, __getattr__, __dir__ = lazy_names(
         ),
         "interchange": (
             "PairResiduals",
-            "pair_residuals",
+            "capture_pair_residuals",
+        ),
+        "knockout": (
+            "Knockout",
+            "KnockoutConfig",
+            "knock_out_heads",
         ),
         "novel": (
             "Novel",
@@ -56,6 +62,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "scores": ("score_alignment",),
         "similarity": (
             "Similarity",
+            "SimilarityConfig",
             "measure_similarity",
             "object_similarity",
         ),

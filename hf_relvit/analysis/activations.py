@@ -93,7 +93,13 @@ def capture(
     return found
 
 
-def _record(found: dict[Site, torch.Tensor], site: Site, module, args, output) -> None:
+def _record(
+    found: dict[Site, torch.Tensor],
+    site: Site,
+    module,
+    args,
+    output,
+) -> None:
     found[site] = output
 
 
@@ -161,7 +167,7 @@ def patch(
 
 
 @torch.no_grad()
-def residuals(
+def capture_residuals(
     checkpoint: Checkpoint,
     scenes: SceneTable,
     sites: Sequence[Site],
@@ -238,7 +244,10 @@ def at_tokens(
     return residual.gather(1, tokens[..., None].expand(-1, -1, residual.shape[-1]))
 
 
-def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
+def _block(
+    layers: nn.ModuleList,
+    site: Site,
+) -> nn.Module:
     if site.layer >= len(layers):
         raise RelViTError(
             f"site {site}: the model has blocks 0 to {len(layers) - 1}; choose one of them"
@@ -247,7 +256,10 @@ def _block(layers: nn.ModuleList, site: Site) -> nn.Module:
 
 
 @contextmanager
-def replaced_forward(modules: Iterable[nn.Module], forward: Callable) -> Iterator[None]:
+def replaced_forward(
+    modules: Iterable[nn.Module],
+    forward: Callable,
+) -> Iterator[None]:
     """Modules that run ``forward`` in place of their own; their hooks still fire."""
     before = [(module, vars(module).get("forward")) for module in modules]
     try:
@@ -261,7 +273,11 @@ def replaced_forward(modules: Iterable[nn.Module], forward: Callable) -> Iterato
                 module.forward = own
 
 
-def _on_disk(shape: tuple[int, ...], dtype: torch.dtype, folder) -> torch.Tensor:
+def _on_disk(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    folder,
+) -> torch.Tensor:
     """A tensor in an unnamed file; its memory pages belong to the operating system."""
     size = int(np.prod(shape)) * dtype.itemsize
     try:
@@ -296,7 +312,7 @@ class ObjectStates:
     compat: str
 
 
-def object_states(
+def capture_object_states(
     checkpoint: Checkpoint,
     scenes: SceneTable,
     layers: Sequence[int] | None = None,
@@ -311,7 +327,7 @@ def object_states(
     Args:
         layers: which; all by default.
         compat: see ObjectStates.
-        checkpoint, cache_gb, bf16, progress: as in ``activations.residuals``.
+        checkpoint, cache_gb, bf16, progress: as in ``activations.capture_residuals``.
 
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, an unknown compat.
@@ -332,7 +348,7 @@ def object_states(
     def read(blocks: Iterable[int]) -> dict[int, torch.Tensor]:
         """Outputs of blocks."""
         sites = [Site("resid_post", block) for block in blocks]
-        read_states = residuals(checkpoint, scenes, sites, tokens=tokens, **options)
+        read_states = capture_residuals(checkpoint, scenes, sites, tokens=tokens, **options)
         return {site.layer: states for site, states in read_states.items()}
 
     if compat == "corrected":
@@ -380,4 +396,4 @@ class SceneCaptures:
 
     def _capture(self, split: str, n: int) -> ObjectStates:
         scenes = self.distribution.sample(split, n)
-        return object_states(self.checkpoint, scenes, self.layers, **self.options)
+        return capture_object_states(self.checkpoint, scenes, self.layers, **self.options)

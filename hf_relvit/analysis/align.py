@@ -24,15 +24,15 @@ from ..errors import RelViTError
 from ..limits import check_memory
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
-from ..stimuli.counterfactuals import PROPERTIES, isolation_pairs
+from ..stimuli.counterfactuals import PROPERTIES, sample_isolation_pairs
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SCENE_BYTES
 from ..stimuli.splits import Split
-from .activations import ObjectStates, Site, object_states
+from .activations import ObjectStates, Site, capture_object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
 from .das import DASConfig, fit_alignment
-from .interchange import Control, PairResiduals, pair_residuals
+from .interchange import Control, PairResiduals, capture_pair_residuals
 from .result import Contents, Result
 from .scores import score_alignment
 from .validity import Unmapped, unmapped_pairs, validity_table
@@ -125,7 +125,7 @@ class PairCaptures:
         scenes: number of labeled scenes of the train split.
         cache_gb: memory for all captures that are kept; the rest of them is on disk.
         kept: how many captures are kept.
-        bf16: as in ``activations.residuals``.
+        bf16: as in ``activations.capture_residuals``.
         progress: show bars.
 
     Raises:
@@ -187,22 +187,22 @@ class PairCaptures:
         pairs = self.get(prop, split)
         table = unmapped_pairs(pairs.pairs, variable)
         sites = list(pairs.base)
-        return pair_residuals(self.checkpoint, table, sites, base=pairs, **self.options)
+        return capture_pair_residuals(self.checkpoint, table, sites, base=pairs, **self.options)
 
     def _objects(self, weights: Weights = "trained") -> ObjectStates:
         """Object tokens of labeled training scenes at all layers, in one pass; the same for both properties."""
         scenes = self.distribution.sample("train", self.scenes)
-        return object_states(self.network(weights), scenes, self.layers, **self.options)
+        return capture_object_states(self.network(weights), scenes, self.layers, **self.options)
 
     def _capture(self, prop: str, split: str, isolate: bool, weights: Weights) -> PairResiduals:
         count = self.pairs if split == "train" else self.test_pairs
         if isolate:
             other = PROPERTIES[1 - PROPERTIES.index(prop)]
-            table = isolation_pairs(self.distribution.pairs(other, split, count))
+            table = sample_isolation_pairs(self.distribution.pairs(other, split, count))
         else:
             table = self.distribution.pairs(prop, split, count)
         sites = [Site("resid_post", layer) for layer in self.layers]
-        return pair_residuals(self.network(weights), table, sites, **self.options)
+        return capture_pair_residuals(self.network(weights), table, sites, **self.options)
 
 
 @dataclass(frozen=True, eq=False)

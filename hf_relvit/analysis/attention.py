@@ -90,7 +90,10 @@ class AttentionStages(TableResult):
     scores: dict[str, float]
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def grid(self, kind: str) -> Float[np.ndarray, "layers heads"]:
+    def grid(
+        self,
+        kind: str,
+    ) -> Float[np.ndarray, "layers heads"]:
         """Means of one kind, float64 ``(layers, heads)``."""
         return attention_grid(self.frame, kind)
 
@@ -99,12 +102,14 @@ class AttentionStages(TableResult):
         return attention_figure(self.frame)
 
     def contents(self) -> Contents:
-        return Contents({"scores": self.scores, "facts": self.facts}, {self.STEM: self.frame})
+        values = {"scores": self.scores, "facts": self.facts}
+        return Contents(values, {self.STEM: self.frame})
 
     @classmethod
     def restore(cls, contents: Contents) -> AttentionStages:
         values = contents.values
-        return cls(contents.tables[cls.STEM], values["scores"], values["facts"])
+        frame = contents.tables[cls.STEM]
+        return cls(frame, values["scores"], values["facts"])
 
 
 @torch.inference_mode()
@@ -139,19 +144,22 @@ def measure_attention(
     for start in progress_bar(starts, desc="attention", disable=not progress, leave=False):
         batch = scenes[slice(start, start + config.batch_size)]
         patches = batch.patches()
-        layers = [
-            attention_shares(mass, config.compat) for mass in _recorded(checkpoint, batch, patches)
-        ]
+        masses = _recorded(checkpoint, batch, patches)
+        layers = [attention_shares(mass, config.compat) for mass in masses]
         measured.append(torch.stack(layers, 1))
-        even_shares = attention_shares(_even(patches, geometry), config.compat)
+        even_mass = _even(patches, geometry)
+        even_shares = attention_shares(even_mass, config.compat)
         even.append(even_shares[:, 0].numpy())
     shares = torch.cat(measured).cpu().numpy()  # (images, layers, heads, kinds)
-    frame = _tidy(shares, between=scenes.patches().shape[1] > 2)
-    chance = np.concatenate(even).mean(0, dtype=np.float64)
-    frame["chance"] = frame.kind.map(dict(zip(KINDS, chance)))
+    objects = scenes.patches().shape[1]
+    frame = _tidy(shares, between=objects > 2)
+    even_mean = np.concatenate(even).mean(0, dtype=np.float64)
+    chance = dict(zip(KINDS, even_mean))
+    frame["chance"] = frame.kind.map(chance)
     split = getattr(scenes, "split", "test")  # photorealistic sets have that one only
+    used = replace(config, scenes=len(scenes), split=split)
     facts = {
-        "config": asdict(replace(config, scenes=len(scenes), split=split)),
+        "config": asdict(used),
         "task": scenes.task,
         "geometry": scenes.name,
         "n": len(scenes),
@@ -166,7 +174,8 @@ def _recorded(
     """Set-to-set mass of each layer, ``(batch, heads, k, k + 3)``."""
     model = checkpoint.model
     geometry = checkpoint.geometry
-    tokens = torch.from_numpy(geometry.tokens(patches)).to(checkpoint.device)
+    tokens = torch.from_numpy(geometry.tokens(patches))
+    tokens = tokens.to(checkpoint.device)
     with record_object_attention(tokens, geometry.prefix_tokens) as record:
         model(pixel_values=checkpoint.pixel_values(batch))
     masses = [mass for mass in record.mass if mass is not None]
@@ -177,16 +186,21 @@ def _recorded(
     return masses
 
 
-def _even(patches: np.ndarray, geometry: PatchGeometry) -> torch.Tensor:
+def _even(
+    patches: np.ndarray,
+    geometry: PatchGeometry,
+) -> torch.Tensor:
     """The mass that is recorded if every token were attended to alike, float64 ``(batch, 1, k, k + 3)``."""
-    sizes = (patches >= 0).sum(-1).astype(np.float64)
+    covered = patches >= 0
+    sizes = covered.sum(-1).astype(np.float64)
     cls = min(geometry.prefix_tokens, 1)
     registers = max(geometry.prefix_tokens - 1, 0)
     prefix = np.broadcast_to([cls, registers], (len(sizes), 2))
     background = geometry.num_patches - sizes.sum(1)
     counts = np.column_stack([sizes, prefix, background])
     mass = torch.from_numpy(counts / geometry.sequence_length)
-    return mass[:, None, None].expand(-1, 1, sizes.shape[1], -1)
+    objects = sizes.shape[1]
+    return mass[:, None, None].expand(-1, 1, objects, -1)
 
 
 def attention_shares(
@@ -199,28 +213,37 @@ def attention_shares(
     registers = pair[..., objects + 1].mean(-1)
     background = pair[..., objects + 2]
     crossed = mass[..., [0, 1], [1, 0]]
-    between = pair[..., 2:objects].sum(-1).mean(-1)
+    to_display = pair[..., 2:objects]
+    between = to_display.sum(-1).mean(-1)
     if compat == "official":
         within_pair = crossed.amax(-1)
         background = background.amax(-1)
         if objects > 2:
-            from_display = mass[:, :, 2:, :2].sum(-1).mean(-1)
-            between = torch.maximum(between, from_display)
+            from_display = mass[:, :, 2:, :2]
+            returned = from_display.sum(-1).mean(-1)
+            between = torch.maximum(between, returned)
         within_object = 1 - within_pair - background
     else:
         within_pair = crossed.mean(-1)
         background = background.mean(-1)
-        within_object = mass[..., [0, 1], [0, 1]].mean(-1)
-    return torch.stack([within_object, within_pair, between, background, cls, registers], -1)
+        own = mass[..., [0, 1], [0, 1]]
+        within_object = own.mean(-1)
+    kinds = [within_object, within_pair, between, background, cls, registers]
+    return torch.stack(kinds, -1)
 
 
-def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
+def _tidy(
+    shares: np.ndarray,
+    between: bool,
+) -> pd.DataFrame:
     n, layers, heads, _ = shares.shape
     mean = shares.mean(0, dtype=np.float64)
     half = np.full_like(mean, np.nan)
     if n > 1:
-        half = _Z * shares.std(0, ddof=1, dtype=np.float64) / np.sqrt(n)
-    layer, head, kind = np.meshgrid(range(layers), range(heads), KINDS, indexing="ij")
+        spread = shares.std(0, ddof=1, dtype=np.float64)
+        half = _Z * spread / np.sqrt(n)
+    axes = (range(layers), range(heads), KINDS)
+    layer, head, kind = np.meshgrid(*axes, indexing="ij")
     frame = pd.DataFrame(
         {
             "layer": layer.ravel().astype(int),
@@ -232,11 +255,15 @@ def _tidy(shares: np.ndarray, between: bool) -> pd.DataFrame:
             "ci_high": (mean + half).ravel(),
         }
     )
-    return frame if between else frame.query("kind != 'between_pair'").reset_index(drop=True)
+    if between:
+        return frame
+    return frame[frame.kind != "between_pair"].reset_index(drop=True)
 
 
 def stage_scores(
-    shares: Float[np.ndarray, "images layers heads kinds"], draws: int = 500, seed: int = 0
+    shares: Float[np.ndarray, "images layers heads kinds"],
+    draws: int = 500,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Perceptual and relational score (named in the paper's captions, never defined there: ours).
 
@@ -254,9 +281,11 @@ def stage_scores(
     """
     n = len(shares)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n, np.full(n, 1 / n), draws)
+    chances = np.full(n, 1 / n)
+    counts = rng.multinomial(n, chances, draws)
     means = (counts / n) @ shares.reshape(n, -1)
-    sampled = [_scores(mean.reshape(shares.shape[1:])) for mean in means]
+    by_head = means.reshape(draws, *shares.shape[1:])
+    sampled = [_scores(mean) for mean in by_head]
     scores = _scores(shares.mean(0))
     for name in ("perceptual_score", "relational_score"):
         values = [draw[name] for draw in sampled]
@@ -269,13 +298,18 @@ def stage_scores(
 def _scores(mean: np.ndarray) -> dict[str, float]:
     """The scores of mean shares ``(layers, heads, kinds)``."""
     within = mean[..., 0].max(-1)
-    between = (mean[..., 1] + mean[..., 2]).max(-1)
+    beyond = mean[..., 1] + mean[..., 2]
+    between = beyond.max(-1)
     stronger = between > within
     depth = len(within)
-    lasting = [i for i in range(depth) if stronger[i] and stronger[i:].mean() >= 0.5]
-    crossover = lasting[0] if lasting else depth
+    crossover = depth
+    for layer in np.flatnonzero(stronger):
+        if stronger[layer:].mean() >= 0.5:
+            crossover = int(layer)
+            break
     perceptual = within[:crossover].mean() if crossover else 0.0
-    relational = between[min(crossover, depth - 1) :].mean()
+    first = min(crossover, depth - 1)
+    relational = between[first:].mean()
     return {
         "perceptual_score": float(perceptual),
         "relational_score": float(relational),
@@ -313,13 +347,16 @@ def save_viewer(
 
     first_same = int(np.argmax(scenes.label == 1))
     scene = scenes[[first_same]]
-    kinds = [kind for kind in NAMES if (stages.frame.kind == kind).any()]
+    measured = set(stages.frame.kind)
+    kinds = [kind for kind in NAMES if kind in measured]
     heads = {}
     for kind in kinds:
         grid = stages.grid(kind)
-        layer, head = np.unravel_index(np.argmax(grid), grid.shape)
+        strongest = np.argmax(grid)
+        layer, head = np.unravel_index(strongest, grid.shape)
         heads[int(layer), int(head)] = NAMES[kind]
     maps = attention_maps(checkpoint, scene)
     object_patches = scene.patches()[0, 0]
-    figure = viewer_figure(scene.pixels()[0], object_patches, maps, heads, scenes.geometry)
+    picture = scene.pixels()[0]
+    figure = viewer_figure(picture, object_patches, maps, heads, scenes.geometry)
     save_figure(figure, path)

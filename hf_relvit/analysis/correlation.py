@@ -96,7 +96,10 @@ class Correlation(TableResult):
         return cls(tables["correlation"], tables["correlation_runs"], contents.values["facts"])
 
 
-def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig()) -> Correlation:
+def correlate(
+    runs: pd.DataFrame,
+    config: CorrelationConfig | None = None,
+) -> Correlation:
     """Pearson and Spearman correlation of disentanglement and accuracy, split by split (paper, Fig. 6: a plot only).
 
     Intervals come from a bootstrap over groups: seeds of one kind of model are not independent evidence. Leaving out
@@ -111,12 +114,34 @@ def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig(
     Raises:
         RelViTError: columns missing, values missing, a run twice in a split, or fewer than 3 groups in a split.
     """
+    config = config or CorrelationConfig()
+    runs = _points(runs)
+    rows = []
+    for split, part in runs.groupby("split", sort=False):
+        groups = part["group"].to_numpy()
+        count = len(np.unique(groups))
+        if count < MINIMUM:
+            raise RelViTError(
+                f"split {split!r} has {count} independent runs: a correlation needs at least {MINIMUM}, better 20"
+            )
+        values = part[["disentanglement", "accuracy"]].to_numpy(dtype=np.float64)
+        for measure, statistic in (("pearson", pearson), ("spearman", spearman)):
+            row = {
+                "split": split,
+                "measure": measure,
+                **_measure(values, groups, statistic, count, config.seed),
+            }
+            rows.append(row)
+    return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=config.seed)})
+
+
+def _points(runs: pd.DataFrame) -> pd.DataFrame:
+    """The columns of ``Correlation.runs``, checked."""
     _need(runs, ("run", "disentanglement", "split", "accuracy"))
     if "group" not in runs:
         runs = runs.assign(group=runs["run"])
-    runs = pd.DataFrame(
-        runs, columns=["run", "group", "disentanglement", "split", "accuracy"]
-    ).reset_index(drop=True)
+    columns = ["run", "group", "disentanglement", "split", "accuracy"]
+    runs = pd.DataFrame(runs, columns=columns).reset_index(drop=True)
     if (missing := runs.isna().any(axis=1)).any():
         row = runs[missing].iloc[0]
         raise RelViTError(
@@ -130,24 +155,7 @@ def correlate(runs: pd.DataFrame, config: CorrelationConfig = CorrelationConfig(
         raise RelViTError(
             f"run {row['run']!r} is there twice for split {row['split']!r}: expected one row per run and split"
         )
-    rows = []
-    for split, part in runs.groupby("split", sort=False):
-        groups = part["group"].to_numpy()
-        count = len(np.unique(groups))
-        if count < MINIMUM:
-            raise RelViTError(
-                f"split {split!r} has {count} independent runs: a correlation needs at least {MINIMUM}, better 20"
-            )
-        values = part[["disentanglement", "accuracy"]].to_numpy(dtype=np.float64)
-        for measure, statistic in (("pearson", pearson), ("spearman", spearman)):
-            rows.append(
-                {
-                    "split": split,
-                    "measure": measure,
-                    **_measure(values, groups, statistic, count, config.seed),
-                }
-            )
-    return Correlation(pd.DataFrame(rows), runs, {"provenance": provenance(seed=config.seed)})
+    return runs
 
 
 def pearson(points: Float[np.ndarray, "points 2"]) -> float:
@@ -191,7 +199,10 @@ def _measure(
     }
 
 
-def _need(frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+def _need(
+    frame: pd.DataFrame,
+    columns: tuple[str, ...],
+) -> None:
     if missing := [column for column in columns if column not in frame]:
         raise RelViTError(
             f"column {missing[0]!r} is missing: expected a table with {', '.join(columns)}"

@@ -136,7 +136,7 @@ def fit_alignment(
 
     Args:
         checkpoint: whose model is searched; it does not learn.
-        train: pairs of scenes; or their ``pair_residuals`` at several sites, to avoid one pass per fit.
+        train: pairs of scenes; or their ``capture_pair_residuals`` at several sites, to avoid one pass per fit.
         layer: the site is ``Site("resid_post", layer)``.
         config: see DASConfig.
         objects: object tokens of labeled scenes, for "closed_form"; by default those of three quarters of the pairs.

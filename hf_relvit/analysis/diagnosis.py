@@ -11,8 +11,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,15 +27,16 @@ from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
 from ..stimuli.distribution import SceneDistribution
-from ..training.evaluation import evaluate, scene_splits
+from ..tables import select
+from ..training.evaluation import evaluate, sample_splits
 from ..training.precision import computes_bf16
-from .activations import Site, object_states
+from .activations import Site, capture_object_states
 from .align import PairCaptures
 from .alignment import Alignment
 from .attention import AttentionStages, measure_attention
 from .choices import check_counts
 from .das import DASConfig, fit_alignment
-from .interchange import Control, PairResiduals, pair_residuals
+from .interchange import Control, PairResiduals, capture_pair_residuals
 from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
 from .scores import score_alignment
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+AUXILIARY = ("disentanglement", "pipeline")
+"""The auxiliary losses that a model may have been trained with."""
 CAPTURES = 6
 """Of one property: training pairs and two splits, of the trained model and of random weights."""
 
@@ -91,7 +96,12 @@ class Diagnosis(Result):
 
     TITLE: ClassVar[str] = "diagnosis"
     STEM: ClassVar[str] = "verdict"
-    TABLES: ClassVar[tuple[str, ...]] = ("accuracy", "probes", "alignments", "steering")
+    TABLES: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        "probes",
+        "alignments",
+        "steering",
+    )
     EXAMPLE: ClassVar[str] = "diagnosis"
 
     verdict: Verdict
@@ -101,7 +111,8 @@ class Diagnosis(Result):
 
     def to_frame(self) -> pd.DataFrame:
         """The criteria, a row each."""
-        return pd.DataFrame([asdict(criterion) for criterion in self.verdict.criteria])
+        rows = [asdict(criterion) for criterion in self.verdict.criteria]
+        return pd.DataFrame(rows)
 
     def figure(self) -> Figure:
         """Each criterion with its interval, threshold and control."""
@@ -134,10 +145,11 @@ class Diagnosis(Result):
     @classmethod
     def restore(cls, contents: Contents) -> Diagnosis:
         values = contents.values
+        criteria = [_with_nan(row) for row in values["criteria"]]
         verdict = Verdict(
             values["verdict"],
             values["by_split"],
-            criteria=tuple([_with_nan(row) for row in values["criteria"]]),
+            criteria=tuple(criteria),
             reasons=tuple(values["reasons"]),
             losses=tuple(values["losses"]),
             advice=tuple(values["advice"]),
@@ -148,12 +160,13 @@ class Diagnosis(Result):
 
 def _without_nan(criterion: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: a number that is missing is null."""
-    return {name: None if value != value else value for name, value in criterion.items()}
+    missing = {name: None for name, value in criterion.items() if value != value}
+    return {**criterion, **missing}
 
 
 def _with_nan(row: dict[str, Any]) -> Criterion:
-    values: Any = {name: np.nan if value is None else value for name, value in row.items()}
-    return Criterion(**values)
+    missing: Any = {name: np.nan for name, value in row.items() if value is None}
+    return Criterion(**{**row, **missing})
 
 
 def diagnose(
@@ -181,40 +194,55 @@ def diagnose(
         RelViTError: scenes of another geometry, a layer that the model does not have, sizes that cannot be balanced.
     """
     config = config or DiagnosisConfig()
-    task = distribution.task
-    bench = _Bench(checkpoint, replace(distribution, seed=config.seed), config)
-    names = {"accuracy": bench.accuracy, "attention": bench.attention, "probes": bench.probes}
-    steps: dict[str, Callable] = names | {"steering": bench.steering}
-    steps |= {f"swaps of {prop}": lambda prop=prop: bench.swaps(prop) for prop in PROPERTIES}
-    found = {}
-    with progress_bar(
-        total=len(steps), disable=not progress, bar_format="{desc:17} {bar} {n}/{total} {elapsed}"
-    ) as bar:
-        for name, work in steps.items():
-            bar.set_description_str(name)
-            found[name] = work()
-            bar.update()
+    seeded = replace(distribution, seed=config.seed)
+    bench = _Bench(checkpoint, seeded, config)
+    steps: dict[str, Callable] = {
+        "accuracy": bench.accuracy,
+        "attention": bench.attention,
+        "probes": bench.probes,
+        "steering": bench.steering,
+    }
+    for prop in PROPERTIES:
+        steps[f"swaps of {prop}"] = partial(bench.swaps, prop)
+    found = _measured(steps, progress)
     swaps = [found.pop(f"swaps of {prop}") for prop in PROPERTIES]
     stages = found.pop("attention")
-    tables = found | {"alignments": pd.concat(swaps, ignore_index=True)}
+    tables = {**found, "alignments": pd.concat(swaps, ignore_index=True)}
     own: Any = checkpoint.config
-    losses = tuple(name for name in ("disentanglement", "pipeline") if getattr(own, name, None))
-    verdict = judge(task, **tables, trained_with=losses)
+    losses = [name for name in AUXILIARY if getattr(own, name, None)]
+    verdict = judge(distribution.task, **tables, trained_with=tuple(losses))
+    heads = getattr(own, "num_attention_heads", None)
     facts = {
-        "config": asdict(config) | {"layers": bench.layers},
-        "task": task,
+        "config": {**asdict(config), "layers": bench.layers},
+        "task": distribution.task,
         "geometry": distribution.geometry.name,
         "combinations": distribution.combinations,
-        "settings": loss_settings(
-            verdict.losses, task, bench.depth, getattr(own, "num_attention_heads", None)
-        ),
+        "settings": loss_settings(verdict.losses, distribution.task, bench.depth, heads),
         "provenance": provenance(seed=config.seed, processor=checkpoint.processor.fingerprint),
     }
     return Diagnosis(verdict, tables, stages, facts)
 
 
+def _measured(
+    steps: dict[str, Callable],
+    progress: bool,
+) -> dict[str, Any]:
+    """What the steps give, by their names."""
+    found = {}
+    layout = "{desc:17} {bar} {n}/{total} {elapsed}"
+    with progress_bar(total=len(steps), disable=not progress, bar_format=layout) as bar:
+        for name, measure in steps.items():
+            bar.set_description_str(name)
+            found[name] = measure()
+            bar.update()
+    return found
+
+
 def loss_settings(
-    losses: tuple[str, ...], task: str, depth: int, heads: int | None
+    losses: tuple[str, ...],
+    task: str,
+    depth: int,
+    heads: int | None,
 ) -> dict[str, Any]:
     """Settings for ``relvit train --settings`` with these losses: where to apply them (ours).
 
@@ -222,12 +250,18 @@ def loss_settings(
     last in equal parts for within objects, within pairs and, for RMTS, between pairs, in half of the heads; these are
     the layers of the preset quick-rmts (the paper's are not known).
     """
-    parts = ("within_object", "within_pair", "between_pair")[: 3 if task == "rmts" else 2]
-    stages = np.array_split(np.arange(max(depth - 1, 1)), len(parts))
-    pipeline = {name: layers.tolist() for name, layers in zip(parts, stages) if len(layers)}
+    count = 3 if task == "rmts" else 2
+    parts = ("within_object", "within_pair", "between_pair")[:count]
+    layers = np.arange(max(depth - 1, 1))
+    stages = np.array_split(layers, count)
+    pipeline = {}
+    for name, stage in zip(parts, stages):
+        if len(stage):
+            pipeline[name] = stage.tolist()
     if heads and heads > 1:
         pipeline["heads"] = list(range(heads // 2))
-    known = {"disentanglement": {"layer": max(-(-depth // 4), 1)}, "pipeline": pipeline}
+    quarter = max(-(-depth // 4), 1)
+    known = {"disentanglement": {"layer": quarter}, "pipeline": pipeline}
     return {name: known[name] for name in losses}
 
 
@@ -235,18 +269,22 @@ class _Bench:
     """One checkpoint, the same network with random weights, and their scenes."""
 
     def __init__(
-        self, checkpoint: Checkpoint, distribution: SceneDistribution, config: DiagnosisConfig
+        self,
+        checkpoint: Checkpoint,
+        distribution: SceneDistribution,
+        config: DiagnosisConfig,
     ):
         checkpoint.check()
         self.checkpoint = checkpoint
         self.distribution = distribution
         self.config = config
         self.depth = checkpoint.depth
-        usual = sorted({0, self.depth // 6, self.depth // 3})
-        self.layers = sorted(set(usual if config.layers is None else config.layers))
-        if beyond := [layer for layer in self.layers if not 0 <= layer < self.depth]:
+        usual = (0, self.depth // 6, self.depth // 3)
+        layers = usual if config.layers is None else config.layers
+        self.layers = sorted(set(layers))
+        if self.layers[-1] >= self.depth:
             raise RelViTError(
-                f"layer {beyond[0]} of a model with blocks 0 to {self.depth - 1}: choose among these"
+                f"layer {self.layers[-1]} of a model with blocks 0 to {self.depth - 1}: choose among these"
             )
         self.splits = distribution.causal_splits
         for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
@@ -265,81 +303,97 @@ class _Bench:
         self.judgement: Probes | None = None
 
     def accuracy(self) -> pd.DataFrame:
-        splits = scene_splits(self.distribution, self.config.scenes)
+        splits = sample_splits(self.distribution, self.config.scenes)
         splits.pop("validation")  # like the test split, but training may have looked at it
         return evaluate(self.checkpoint, splits)
 
     def attention(self) -> AttentionStages | None:
         if getattr(self.checkpoint.model, "set_attn_implementation", None) is None:
             return None
-        return measure_attention(
-            self.checkpoint, self.distribution.sample("test", self.config.scenes)
-        )
+        scenes = self.distribution.sample("test", self.config.scenes)
+        return measure_attention(self.checkpoint, scenes)
 
     def probes(self) -> pd.DataFrame:
-        """Shape, color and judgement at all layers of the model; shape and color at some of its twin."""
-        frames = []
+        """Shape, color and judgement at all layers of the model; shape and color at some of random weights."""
         everywhere = list(range(self.depth))
-        judged: tuple[Target, ...] = ("judgement",)
-        readable: tuple[Target, ...] = ("shape", "color")
-        for weights, net, layers in (
-            ("trained", self.checkpoint, everywhere),
-            ("random", self.random, self.layers),
-        ):
-            targets = readable + judged if weights == "trained" else readable
-            splits = {"train": self.config.train_scenes} | dict.fromkeys(
-                self.splits, self.config.scenes
-            )
-            states = {
-                split: object_states(
-                    net, self.distribution.sample(split, n), layers, cache_gb=self.config.cache_gb
-                )
-                for split, n in splits.items()
-            }
-            for target in targets:
-                for split in self.splits:
-                    settings = ProbeConfig(target, seed=self.config.seed)
-                    probes = fit_probes(net, states["train"], states[split], settings)
-                    frames.append(
-                        probes.frame.assign(split=split, weights=weights, scenes=self.config.scenes)
-                    )
-                    if target == "judgement" and split == "test":
-                        self.judgement = probes
+        own = self._probed(self.checkpoint, everywhere, ("shape", "color", "judgement"))
+        random = self._probed(self.random, self.layers, ("shape", "color"))
+        self.judgement = own["judgement", "test"]
+        frames = []
+        for weights, fitted in (("trained", own), ("random", random)):
+            for (_, split), probes in fitted.items():
+                frame = probes.frame.assign(split=split, weights=weights)
+                frames.append(frame.assign(scenes=self.config.scenes))
         return pd.concat(frames, ignore_index=True)
+
+    def _probed(
+        self,
+        network: Checkpoint,
+        layers: list[int],
+        targets: tuple[Target, ...],
+    ) -> dict[tuple[Target, str], Probes]:
+        """Probes by target and split of the test scenes."""
+        config = self.config
+        counts = dict.fromkeys(self.splits, config.scenes)
+        counts["train"] = config.train_scenes
+        states = {}
+        for split, count in counts.items():
+            scenes = self.distribution.sample(split, count)
+            states[split] = capture_object_states(network, scenes, layers, cache_gb=config.cache_gb)
+        fitted = {}
+        for target, split in itertools.product(targets, self.splits):
+            settings = ProbeConfig(target, seed=config.seed)
+            probes = fit_probes(network, states["train"], states[split], settings)
+            fitted[target, split] = probes
+        return fitted
 
     def steering(self) -> pd.DataFrame:
         """Pushes half as long as the pair's tokens, and as long, where the judgement is first as readable as ever."""
         probes = self.judgement
         assert probes is not None
-        trained = probes.frame[probes.frame.condition == "trained"].set_index("layer").accuracy
-        first = int((trained >= trained.max() - 0.05).idxmax())
-        some = probes.frame[probes.frame.layer.isin(range(first, first + 3))]
+        trained = select(probes.frame, condition="trained")
+        accuracy = trained.set_index("layer").accuracy
+        as_readable = accuracy >= accuracy.max() - 0.05
+        first = int(as_readable.idxmax())
+        frame = probes.frame
+        some = frame[frame.layer.isin(range(first, first + 3))]
         probes = Probes(some, probes.weights, probes.facts)
-        scenes = self.distribution.sample("validation", min(self.config.scenes, 200) // 4 * 4)
-        unit = steer(self.checkpoint, probes, scenes[:16], SteeringConfig((1.0,)))
-        length = unit.frame[unit.frame.condition == "flip"].relative_norm.median()
+        count = min(self.config.scenes, 200) // 4 * 4
+        scenes = self.distribution.sample("validation", count)
+        once = SteeringConfig((1.0,))
+        unit = steer(self.checkpoint, probes, scenes[:16], once).frame
+        length = select(unit, condition="flip").relative_norm.median()
         if not np.isfinite(length) or length == 0:
-            return unit.frame.head(0)
-        alphas = SteeringConfig(tuple(float(f"{share / length:.3g}") for share in (0.5, 1.0)))
-        return steer(self.checkpoint, probes, scenes, alphas).frame
+            return unit.head(0)
+        alphas = tuple(float(f"{share / length:.3g}") for share in (0.5, 1.0))
+        return steer(self.checkpoint, probes, scenes, SteeringConfig(alphas)).frame
 
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
         train = self.captures.get(prop, "train")
         test = self.captures.get(prop, "test")
-        candidates = [self._fit(self.checkpoint, train, layer) for layer in self.layers]
+        searched = [self._fit(self.checkpoint, train, layer) for layer in self.layers]
         values = np.unique(getattr(train.pairs.source, prop))
-        size = min(len(values) - 1, candidates[0].width)
-        mean_difference = DASConfig("mean_difference", size)
-        candidates += [
-            fit_alignment(self.checkpoint, train, layer, mean_difference) for layer in self.layers
-        ]
+        size = min(len(values) - 1, searched[0].width)
+        class_means = DASConfig("mean_difference", size)
+        spans = [fit_alignment(self.checkpoint, train, layer, class_means) for layer in self.layers]
+        candidates = searched + spans
         frames = [self._score(candidate, test) for candidate in candidates]
         accuracies = [frame.accuracy[0] for frame in frames]  # the first row is on all pairs
         best = candidates[int(np.argmax(accuracies))]
+        frames += self._controlled(prop, best)
+        return pd.concat(frames, ignore_index=True)
+
+    def _controlled(
+        self,
+        prop: str,
+        best: Alignment,
+    ) -> list[pd.DataFrame]:
+        """Scores of the best alignment on the other splits, and on all splits its controls and upper bound."""
         layer = best.site.layer
         random_train = self.captures.get(prop, "train", weights="random")
         baseline = self._fit(self.random, random_train, layer)
+        frames = []
         for split in self.splits:
             pairs = self.captures.get(prop, split)
             if split != "test":
@@ -348,30 +402,47 @@ class _Bench:
             random_pairs = self.captures.get(prop, split, weights="random")
             scores = score_alignment(self.random, baseline, random_pairs)
             frames.append(scores.assign(weights="random"))
-            frames += self._whole(prop, split, self.layers if split == "test" else [layer])
-        return pd.concat(frames, ignore_index=True)
+            layers = self.layers if split == "test" else [layer]
+            frames += self._whole(prop, split, layers)
+        return frames
 
-    def _whole(self, prop: str, split: str, layers: list[int]) -> list[pd.DataFrame]:
+    def _whole(
+        self,
+        prop: str,
+        split: str,
+        layers: list[int],
+    ) -> list[pd.DataFrame]:
         """All of the object's tokens, taken from the base picture with the property changed in it."""
         table = self._table(prop, split)
         rows = np.arange(len(table))
+        given = getattr(table.source, prop)[rows, table.source_object]
         values = getattr(table.base, prop).copy()
-        values[rows, table.edited] = getattr(table.source, prop)[rows, table.source_object]
-        changed = replace(table.base, **{prop: values})
-        table = replace(table, source=changed, source_object=table.edited, other_source=table.fixed)
+        values[rows, table.edited] = given
+        table = replace(
+            table,
+            source=replace(table.base, **{prop: values}),
+            source_object=table.edited,
+            other_source=table.fixed,
+        )
         sites = [Site("resid_post", layer) for layer in layers]
-        pairs = pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
+        pairs = capture_pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
         frames = []
         for layer in layers:
             swap = fit_alignment(self.checkpoint, pairs, layer, DASConfig("full_swap"))
-            frames.append(self._score(swap, pairs).assign(control="whole_object"))
+            scores = self._score(swap, pairs)
+            frames.append(scores.assign(control="whole_object"))
         return frames
 
     def _table(self, prop: str, split: str) -> CounterfactualTable:
         count = self.config.pairs if split == "train" else self.config.test_pairs
         return self.distribution.pairs(prop, split, count)
 
-    def _fit(self, network: Checkpoint, pairs: PairResiduals, layer: int) -> Alignment:
+    def _fit(
+        self,
+        network: Checkpoint,
+        pairs: PairResiduals,
+        layer: int,
+    ) -> Alignment:
         das = DASConfig(
             epochs=self.config.epochs,
             batch_size=32,
@@ -384,7 +455,10 @@ class _Bench:
         return fit_alignment(network, pairs, layer, das)
 
     def _score(
-        self, alignment: Alignment, pairs: PairResiduals, control: Control | None = None
+        self,
+        alignment: Alignment,
+        pairs: PairResiduals,
+        control: Control | None = None,
     ) -> pd.DataFrame:
         scores = score_alignment(self.checkpoint, alignment, pairs, control)
         return scores.assign(weights="trained")

@@ -13,7 +13,7 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..stimuli.counterfactuals import CounterfactualTable
 from ..stimuli.scenes import SceneTable
-from .activations import Site, at_tokens, residuals
+from .activations import Site, at_tokens, capture_residuals
 from .subspaces import interchange
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class PairResiduals:
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
 
 
-def pair_residuals(
+def capture_pair_residuals(
     checkpoint: Checkpoint,
     pairs: CounterfactualTable,
     sites: list[Site],
@@ -128,7 +128,7 @@ def pair_residuals(
     Args:
         base: captured pairs with the same base scenes, whose states are taken instead of computed.
         seed: of the choice of background tokens.
-        checkpoint, sites, batch_size, cache_gb, folder, bf16, progress: as in ``activations.residuals``.
+        checkpoint, sites, batch_size, cache_gb, folder, bf16, progress: as in ``activations.capture_residuals``.
 
     Raises:
         RelViTError: no pairs, scenes of another geometry, a layer that the model does not have, a full disk.
@@ -146,7 +146,7 @@ def pair_residuals(
         "bf16": bf16,
         "progress": progress,
     }
-    flat = residuals(
+    flat = capture_residuals(
         checkpoint,
         pairs.source,
         sites,
@@ -159,7 +159,7 @@ def pair_residuals(
         return PairResiduals(pairs, base.base, source, base_tokens)
     used = sum(states.nbytes for states in source.values()) / 1e9
     left = max(0.0, cache_gb - used)
-    captured = residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
+    captured = capture_residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
     return PairResiduals(pairs, captured, source, base_tokens)
 
 

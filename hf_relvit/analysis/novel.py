@@ -12,9 +12,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from ..stimuli.distribution import SceneDistribution
 from ..stimuli.rendering import BACKGROUND
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
-from .activations import capture, forward_from, residuals
+from .activations import Site, capture, capture_residuals, forward_from
 from .alignment import Alignment
 from .choices import Compat, check_choices, check_counts
 from .interchange import intervene
@@ -42,9 +43,13 @@ if TYPE_CHECKING:
 
 Vectors = Literal["known", "added", "interpolated", "sampled", "random"]
 Baseline = Literal["subspace", "full_residual", "blank_image"]
-METHODS: tuple[Vectors, ...] = ("known", "added", "interpolated", "sampled", "random")
-BASELINES: tuple[Baseline, ...] = ("subspace", "full_residual", "blank_image")
-_MIX = {"known": (1.0, 0.0), "added": (1.0, 1.0), "interpolated": (0.5, 0.5)}
+METHODS: tuple[Vectors, ...] = get_args(Vectors)
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+_MIX = {
+    "known": (1.0, 0.0),
+    "added": (1.0, 1.0),
+    "interpolated": (0.5, 0.5),
+}
 _OFFICIAL_BATCH = 64
 
 
@@ -149,8 +154,9 @@ def inject_novel(
         raise RelViTError("no alignments to inject into: expected at least one")
     if len(parts) == 1:
         return next(iter(parts.values()))
-    frame = pd.concat([part.frame for part in parts.values()], ignore_index=True)
-    return Novel(frame, {prop: part.facts for prop, part in parts.items()})
+    frames = [part.frame for part in parts.values()]
+    facts = {prop: part.facts for prop, part in parts.items()}
+    return Novel(pd.concat(frames, ignore_index=True), facts)
 
 
 @torch.no_grad()
@@ -181,97 +187,12 @@ def inject_into_pairs(
             geometry, or empty, a bank with fewer than 4 values of the property (corrected draws only).
     """
     config = config or NovelConfig()
-    model = checkpoint.model
     _check(checkpoint, alignments, bank, pairs)
-    geometry = checkpoint.geometry
-    first = next(model.parameters())
-    model.eval()
-    sites = sorted({alignment.site for alignment in alignments})
-    giver = np.arange(len(bank)), bank.source_object
-    tokens = torch.from_numpy(geometry.tokens(bank.source.patches())[giver])
-    states = residuals(checkpoint, bank.source, sites, tokens=tokens, progress=progress)
-    states = {site: found.to(first.device) for site, found in states.items()}
-    drawn, draw = _draw(getattr(bank.source, bank.property)[giver], len(pairs), config)
-
-    n, rows = len(pairs), np.arange(len(pairs))[:, None]
-    both = np.stack([pairs.edited, pairs.fixed], 1)
-    patches = pairs.base.patches()[rows, both]
-    where = torch.from_numpy(geometry.tokens(patches)).flatten(1).to(first.device)
-    label = torch.from_numpy(pairs.label.astype(np.int64))
-    # one vector for both objects where the pair is to become same
-    second = torch.from_numpy(np.where(pairs.judgement == 0, 0, 1))
-    noise = torch.randn(
-        int(draw[-1]) + 1,
-        2,
-        model.config.hidden_size,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-    drawn, second, noise = (tensor.to(first.device) for tensor in (drawn, second, noise))
-    rows_of_noise = torch.from_numpy(draw).to(first.device)
-    bases = {
-        (i, baseline): (
-            torch.eye(alignment.width) if baseline == "full_residual" else alignment.basis
-        ).to(first.device)
-        for i, alignment in enumerate(alignments)
-        for baseline in config.baselines
-    }
-    written = {
-        (i, baseline): basis if baseline == "full_residual" else alignments[i].write_basis.to(basis)
-        for (i, baseline), basis in bases.items()
-    }
-    known = {
-        (i, b): states[alignments[i].site].float() @ basis.T for (i, b), basis in bases.items()
-    }
-    answers = {(*key, method): [] for key in bases for method in config.methods}
-    unedited = []
-    for start in progress_bar(
-        range(0, n, config.batch_size), desc="novel", disable=not progress, leave=False
-    ):
-        batch = slice(start, start + config.batch_size)
-        images = pairs.base[batch].pixels()
-        views = {"image": images}
-        if "blank_image" in config.baselines:
-            views["blank"] = _erase(images, pairs.base[batch], both[batch])
-        captured = {
-            view: capture(model, checkpoint.pixel_values(pixels), sites)
-            for view, pixels in views.items()
-        }
-        unedited.append(forward_from(model, sites[0], captured["image"][sites[0]]).argmax(-1))
-        for (i, baseline, method), found in answers.items():
-            site, basis = alignments[i].site, bases[i, baseline]
-            # the same draws in all baselines and layers
-            options = drawn[batch], noise[rows_of_noise[batch]][..., : len(basis)], second[batch]
-            write = written[i, baseline]
-            vectors = novel_vectors(known[i, baseline], method, *options) @ write
-            residual = captured["blank" if baseline == "blank_image" else "image"][site]
-            mask = torch.ones(len(basis), device=first.device)
-            edited = intervene(residual, where[batch], vectors, basis, mask, write)
-            with torch.autocast(first.device.type, torch.bfloat16, enabled=config.bf16):
-                found.append(forward_from(model, site, edited).argmax(-1))
-    natural = torch.cat(unedited).cpu()
-    table = []
-    for (i, baseline, method), parts in answers.items():
-        which = {
-            "property": bank.property,
-            "layer": alignments[i].site.layer,
-            "baseline": baseline,
-            "method": method,
-        }
-        right = (torch.cat(parts).cpu() == label).numpy()
-        for condition, of in (
-            ("all", slice(None)),
-            ("different", pairs.judgement == 0),
-            ("same", pairs.judgement == 1),
-        ):
-            if len(right[of]):
-                own = (natural != label).numpy()[of].mean()
-                table.append(
-                    which
-                    | {"condition": condition}
-                    | _row(right[of], draw[of])
-                    | {"base_accuracy": own}
-                )
-    frame = pd.DataFrame(table).assign(floor=lambda rows: 1 - rows.base_accuracy)
+    checkpoint.model.eval()
+    injections = _Injections(checkpoint, alignments, bank, pairs, config, progress)
+    starts = range(0, len(pairs), config.batch_size)
+    for start in progress_bar(starts, desc="novel", disable=not progress, leave=False):
+        injections.add(slice(start, start + config.batch_size))
     facts = {
         "config": asdict(config),
         "task": pairs.base.task,
@@ -279,10 +200,193 @@ def inject_into_pairs(
         "splits": [bank.base.split, pairs.base.split],
         "alignments": [alignment.facts for alignment in alignments],
         "provenance": provenance(
-            seed=config.seed, data_seed=pairs.base.seed, processor=checkpoint.processor.fingerprint
+            seed=config.seed,
+            data_seed=pairs.base.seed,
+            processor=checkpoint.processor.fingerprint,
         ),
     }
-    return Novel(frame, facts)
+    return Novel(injections.table(), facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """An alignment in one baseline: where vectors are written, and those of the bank.
+
+    Attributes:
+        site: of the alignment.
+        baseline: see NovelConfig.
+        read, write: float32 ``(size, hidden)``, the rows that are read and written.
+        known: float32 ``(N, p, size)``, coordinates of the bank's tokens.
+    """
+
+    site: Site
+    baseline: Baseline
+    read: torch.Tensor
+    write: torch.Tensor
+    known: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        alignment: Alignment,
+        baseline: Baseline,
+        states: torch.Tensor,
+    ) -> _Place:
+        """The place, with the bank's states ``(N, p, hidden)`` at its site."""
+        if baseline == "full_residual":
+            read = torch.eye(alignment.width).to(states.device)
+            write = read
+        else:
+            read = alignment.basis.to(states.device)
+            write = alignment.write_basis.to(read)
+        known = states.float() @ read.T
+        return cls(alignment.site, baseline, read, write, known)
+
+    def edited(
+        self,
+        residual: torch.Tensor,
+        where: torch.Tensor,
+        coordinates: torch.Tensor,
+    ) -> torch.Tensor:
+        """The residual stream with these coordinates at these positions."""
+        whole = torch.ones(len(self.read), device=residual.device)
+        vectors = coordinates @ self.write
+        return intervene(residual, where, vectors, self.read, whole, self.write)
+
+
+class _Injections:
+    """Answers to injected vectors, batch by batch; the same draws in all places."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        alignments: Sequence[Alignment],
+        bank: CounterfactualTable,
+        pairs: CounterfactualTable,
+        config: NovelConfig,
+        progress: bool,
+    ):
+        device = checkpoint.device
+        self.checkpoint = checkpoint
+        self.pairs = pairs
+        self.config = config
+        self.sites = sorted({alignment.site for alignment in alignments})
+        states = _bank_states(checkpoint, bank, self.sites, progress)
+        self.places = [
+            _Place.of(alignment, baseline, states[alignment.site])
+            for alignment in alignments
+            for baseline in config.baselines
+        ]
+        values = getattr(bank.source, bank.property)[_givers(bank)]
+        drawn, self.draw = _draw(values, len(pairs), config)
+        self.drawn = drawn.to(device)
+        self.noise = self._noise().to(device)
+        # one vector for both objects where the pair is to become same
+        second = np.where(pairs.judgement == 0, 0, 1)
+        self.second = torch.from_numpy(second).to(device)
+        self.objects = np.stack([pairs.edited, pairs.fixed], 1)
+        rows = np.arange(len(pairs))[:, None]
+        patches = pairs.base.patches()[rows, self.objects]
+        tokens = torch.from_numpy(checkpoint.geometry.tokens(patches))
+        self.where = tokens.flatten(1).to(device)
+        numbers = range(len(self.places))
+        keys = list(itertools.product(numbers, config.methods))
+        self.answers: dict[Any, list[torch.Tensor]] = {key: [] for key in keys}
+        self.unedited: list[torch.Tensor] = []
+
+    def _noise(self) -> torch.Tensor:
+        """Standard Gaussians, float32 ``(draws, 2 vectors, hidden)``."""
+        model: Any = self.checkpoint.model
+        generator = torch.Generator().manual_seed(self.config.seed)
+        draws = int(self.draw[-1]) + 1
+        return torch.randn(draws, 2, model.config.hidden_size, generator=generator)
+
+    def add(self, batch: slice) -> None:
+        """Inject all vectors into the pairs of a batch, at all places."""
+        model = self.checkpoint.model
+        views = self._captured(batch)
+        first = self.sites[0]
+        own_logits = forward_from(model, first, views["image"][first])
+        self.unedited.append(own_logits.argmax(-1))
+        drawn = self.drawn[batch]
+        second = self.second[batch]
+        rows = torch.from_numpy(self.draw[batch]).to(drawn.device)
+        noise = self.noise[rows]
+        for (number, method), answers in self.answers.items():
+            place = self.places[number]
+            view = "blank" if place.baseline == "blank_image" else "image"
+            own_noise = noise[..., : len(place.read)]
+            vectors = novel_vectors(place.known, method, drawn, own_noise, second)
+            residual = views[view][place.site]
+            edited = place.edited(residual, self.where[batch], vectors)
+            with torch.autocast(edited.device.type, torch.bfloat16, enabled=self.config.bf16):
+                logits = forward_from(model, place.site, edited)
+            answers.append(logits.argmax(-1))
+
+    def _captured(
+        self,
+        batch: slice,
+    ) -> dict[str, dict[Site, torch.Tensor]]:
+        """States at all sites, of the images and, where it is asked for, without the pair."""
+        scenes = self.pairs.base[batch]
+        images = scenes.pixels()
+        views = {"image": images}
+        if "blank_image" in self.config.baselines:
+            views["blank"] = _erase(images, scenes, self.objects[batch])
+        captured = {}
+        for view, pixels in views.items():
+            inputs = self.checkpoint.pixel_values(pixels)
+            captured[view] = capture(self.checkpoint.model, inputs, self.sites)
+        return captured
+
+    def table(self) -> pd.DataFrame:
+        """See ``Novel.frame``."""
+        label = self.pairs.label
+        judgement = self.pairs.judgement
+        own = torch.cat(self.unedited).cpu().numpy()
+        wrong = own != label
+        conditions = {
+            "all": np.ones(len(label), bool),
+            "different": judgement == 0,
+            "same": judgement == 1,
+        }
+        conditions = {name: which for name, which in conditions.items() if which.any()}
+        rows = []
+        for (number, method), answers in self.answers.items():
+            place = self.places[number]
+            given = torch.cat(answers).cpu().numpy()
+            right = given == label
+            for condition, which in conditions.items():
+                row = {
+                    "property": self.pairs.property,
+                    "layer": place.site.layer,
+                    "baseline": place.baseline,
+                    "method": method,
+                    "condition": condition,
+                    **_row(right[which], self.draw[which]),
+                    "base_accuracy": wrong[which].mean(),
+                }
+                rows.append(row)
+        table = pd.DataFrame(rows)
+        return table.assign(floor=1 - table.base_accuracy)
+
+
+def _givers(bank: CounterfactualTable) -> tuple[np.ndarray, np.ndarray]:
+    """Index of the source objects: scene by scene, the object that gives its property."""
+    return np.arange(len(bank)), bank.source_object
+
+
+def _bank_states(
+    checkpoint: Checkpoint,
+    bank: CounterfactualTable,
+    sites: list[Site],
+    progress: bool,
+) -> dict[Site, torch.Tensor]:
+    """States of the bank's objects, ``(N, p, hidden)`` per site."""
+    patches = bank.source.patches()[_givers(bank)]
+    tokens = torch.from_numpy(checkpoint.geometry.tokens(patches))
+    states = capture_residuals(checkpoint, bank.source, sites, tokens=tokens, progress=progress)
+    return {site: found.to(checkpoint.device) for site, found in states.items()}
 
 
 def _check(
@@ -311,22 +415,32 @@ def _check(
         )
 
 
-def _draw(values: np.ndarray, n: int, config: NovelConfig) -> tuple[torch.Tensor, np.ndarray]:
+def _draw(
+    values: np.ndarray,
+    n: int,
+    config: NovelConfig,
+) -> tuple[torch.Tensor, np.ndarray]:
     """Which objects of the bank each example uses, ``(n, 2 vectors, 2 objects)``, and to which draw it belongs."""
     rng = np.random.default_rng(config.seed)
     if config.compat == "official":
         draw = np.arange(n) // _OFFICIAL_BATCH
-        return torch.from_numpy(rng.integers(0, len(values), (draw[-1] + 1, 2, 2))[draw]), draw
+        shape = (draw[-1] + 1, 2, 2)
+        shared = rng.integers(0, len(values), shape)
+        return torch.from_numpy(shared[draw]), draw
     kinds, member = np.unique(values, return_inverse=True)
     if len(kinds) < 4:
         raise RelViTError(
             f"vectors of {len(kinds)} values: two different pairs need 4; take more pairs or another split"
         )
-    four = np.argsort(rng.random((n, len(kinds))), axis=1)[:, :4]
-    order, count = np.argsort(member, kind="stable"), np.bincount(member)
+    ties = rng.random((n, len(kinds)))
+    four = np.argsort(ties, axis=1)[:, :4]
+    order = np.argsort(member, kind="stable")
+    count = np.bincount(member)
     first = np.cumsum(count) - count
-    chosen = order[first[four] + rng.integers(0, count[four])]
-    return torch.from_numpy(chosen.reshape(n, 2, 2)), np.arange(n)
+    within = rng.integers(0, count[four])
+    chosen = order[first[four] + within]
+    drawn = torch.from_numpy(chosen.reshape(n, 2, 2))
+    return drawn, np.arange(n)
 
 
 def novel_vectors(
@@ -346,31 +460,45 @@ def novel_vectors(
     """
     if method in _MIX:
         a, b = _MIX[method]
-        vectors = a * known[drawn[:, :, 0]] + b * known[drawn[:, :, 1]]  # (batch, 2, tokens, size)
+        one = known[drawn[:, :, 0]]
+        other = known[drawn[:, :, 1]]
+        vectors = a * one + b * other  # (batch, 2, tokens, size)
     else:
         if method == "sampled":
             flat = known.flatten(0, 1)
             mean = flat.mean(0)
-            noise = mean + (flat - mean).square().mean(0).sqrt() * noise
-        vectors = noise[:, :, None].expand(-1, -1, known.shape[1], -1)
-    return torch.cat(
-        [vectors[:, 0], vectors[torch.arange(len(vectors), device=vectors.device), second]], 1
-    )
+            variance = (flat - mean).square().mean(0)
+            noise = mean + variance.sqrt() * noise
+        everywhere = noise[:, :, None]
+        vectors = everywhere.expand(-1, -1, known.shape[1], -1)
+    rows = torch.arange(len(vectors), device=vectors.device)
+    of_first = vectors[:, 0]
+    of_second = vectors[rows, second]
+    return torch.cat([of_first, of_second], 1)
 
 
-def _erase(images: np.ndarray, scenes: SceneTable, objects: np.ndarray) -> np.ndarray:
+def _erase(
+    images: np.ndarray,
+    scenes: SceneTable,
+    objects: np.ndarray,
+) -> np.ndarray:
     """The images without some of their objects, ``(n, objects)``."""
-    geometry, erased = scenes.geometry, images.copy()
-    corners = (
-        scenes.corner[np.arange(len(scenes))[:, None], objects].astype(int) * geometry.patch_size
-    )
-    for image, places in zip(erased, corners):
+    geometry = scenes.geometry
+    size = geometry.object_size
+    rows = np.arange(len(scenes))[:, None]
+    corners = scenes.corner[rows, objects].astype(int)
+    starts = corners * geometry.patch_size
+    erased = images.copy()
+    for image, places in zip(erased, starts):
         for top, left in places:
-            image[top : top + geometry.object_size, left : left + geometry.object_size] = BACKGROUND
+            image[top : top + size, left : left + size] = BACKGROUND
     return erased
 
 
-def _row(right: np.ndarray, draw: np.ndarray) -> dict[str, Any]:
+def _row(
+    right: np.ndarray,
+    draw: np.ndarray,
+) -> dict[str, Any]:
     draws = len(np.unique(draw))
     if 1 < draws < len(draw):
         low, high = cluster_bootstrap(right.astype(float), draw, draws=1000)

@@ -35,7 +35,7 @@ from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import SPLITS, Split
 from ..tables import select
-from .activations import ObjectStates, SceneCaptures, object_states
+from .activations import ObjectStates, SceneCaptures, capture_object_states
 from .alignment import fingerprint
 from .choices import Compat, check_choices, check_counts
 from .result import Contents, TableResult
@@ -47,8 +47,18 @@ if TYPE_CHECKING:
 Target = Literal["judgement", "shape", "color", "object", "same_object"]
 Form = Literal["linear", "quadratic"]
 CONDITIONS = ("trained", "shuffled")
-COLUMNS = ["layer", "target", "form", "condition", "accuracy", "n", "ci_low", "ci_high"]
-COLUMNS += ["train_accuracy", "floor"]
+COLUMNS = [
+    "layer",
+    "target",
+    "form",
+    "condition",
+    "accuracy",
+    "n",
+    "ci_low",
+    "ci_high",
+    "train_accuracy",
+    "floor",
+]
 
 
 @dataclass(frozen=True)
@@ -138,14 +148,19 @@ class Probes(TableResult):
         Raises:
             RelViTError: quadratic probes, or none at this layer.
         """
-        key, form = f"{layer}.{condition}.weight", self.facts["config"]["form"]
+        key = f"{layer}.{condition}.weight"
+        form = self.facts["config"]["form"]
         if form != "linear" or key not in self.weights:
             raise RelViTError(
                 f"no linear probe of layer {layer}: these are {form} ones of layers {self.layers}; fit that one"
             )
-        return self.weights[key].unflatten(1, (self.facts["tokens"], self.facts["hidden_size"]))
+        by_token = (self.facts["tokens"], self.facts["hidden_size"])
+        return self.weights[key].unflatten(1, by_token)
 
-    def pushes(self, layer: int) -> dict[str, Float[torch.Tensor, "2 tokens hidden"]]:
+    def pushes(
+        self,
+        layer: int,
+    ) -> dict[str, Float[torch.Tensor, "2 tokens hidden"]]:
         """What each condition of steering adds, by relation: float32 ``(2, tokens, hidden)`` each.
 
         "flip" and "agree" are the trained rows; "shuffled" the control's, lengthened to the same norm.
@@ -154,7 +169,8 @@ class Probes(TableResult):
         shuffled = self.directions(layer, "shuffled")
         norms = shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
         longer = trained.flatten(1).norm(dim=1) / norms
-        return {"flip": trained, "agree": trained, "shuffled": shuffled * longer[:, None, None]}
+        lengthened = shuffled * longer[:, None, None]
+        return {"flip": trained, "agree": trained, "shuffled": lengthened}
 
     def at(self, layer: int) -> Probes:
         """The probes of one layer alone."""
@@ -172,7 +188,10 @@ class Probes(TableResult):
         """Accuracy by layer, with control and floor."""
         from ..figures.causal import probe_figure
 
-        return probe_figure(self.frame)
+        frame = self.frame
+        if "task" in self.facts:
+            frame = frame.assign(task=self.facts["task"])
+        return probe_figure(frame)
 
     def contents(self) -> Contents:
         return Contents(self.facts, {self.STEM: self.frame}, self.weights)
@@ -229,8 +248,8 @@ def fit_probes(
 
     Args:
         checkpoint: a classifier of any supported family, with its processor; it does not learn.
-        train, test: scenes of the model's geometry and of one task; or their ``object_states``, which spare a pass
-            for each further target. Their numbers and the test split are those of the facts, not the config's.
+        train, test: scenes of the model's geometry and of one task; or their ``capture_object_states``, which spare a
+            pass for each further target. Their numbers and the test split are those of the facts, not the config's.
         config: see ProbeConfig. The probe of layer L reads ``Site("resid_post", L)``.
         progress: show bars.
 
@@ -239,74 +258,129 @@ def fit_probes(
             layer that the model does not have, "same_object" with objects of one token.
     """
     config = config or ProbeConfig()
-    train_scenes = train if isinstance(train, SceneTable) else train.scenes
-    test_scenes = test if isinstance(test, SceneTable) else test.scenes
+    train_scenes = _scenes(train)
+    test_scenes = _scenes(test)
     if train_scenes.task != test_scenes.task:
         raise RelViTError(
             f"training scenes of {train_scenes.task}, test scenes of {test_scenes.task}: take both from one task"
         )
     train_units = units(train_scenes, config)
     test_units = units(test_scenes, config)
-    classes, fitted = np.unique(train_units.labels.reshape(-1), return_inverse=True)
-    if len(classes) < 2:
-        raise RelViTError(
-            f"{len(classes)} class among the training labels of {config.target!r}: a probe needs two; add other scenes"
-        )
+    goals = _Goals.of(train_units.labels, test_units.labels, config)
     train_states = _states(checkpoint, train, config, progress)
     test_states = _states(checkpoint, test, config, progress)
-    truth = _class_numbers(test_units.labels.reshape(-1), classes)
-    train_goals = np.stack([fitted, shuffle(fitted, config.seed)])
-    test_goals = np.stack([truth, truth])
-    commonest = np.bincount(fitted).argmax()
-    common = {
-        "target": config.target,
-        "form": config.form,
-        "n": len(truth),
-        "floor": float((truth == commonest).mean()),
-    }
-
-    rows: list[dict[str, Any]] = []
-    weights: dict[str, torch.Tensor] = {}
     layers = sorted(train_states) if config.layers is None else list(config.layers)
     title = f"{config.form} probes: {config.target}"
+    rows: list[dict[str, Any]] = []
+    weights: dict[str, torch.Tensor] = {}
     for layer in progress_bar(layers, desc=title, disable=not progress, leave=False):
         train_inputs = unit_inputs(train_states[layer], train_units.positions)
         test_inputs = unit_inputs(test_states[layer], test_units.positions)
-        fit_probe = fit(train_inputs, torch.from_numpy(train_goals), len(classes), config)
-        train_right = _right(train_inputs, fit_probe, train_goals)
-        test_right = _right(test_inputs, fit_probe, test_goals)
+        labels = torch.from_numpy(goals.train)
+        fitted = fit(train_inputs, labels, len(goals.classes), config)
+        train_right = _right(train_inputs, fitted, goals.train)
+        test_right = _right(test_inputs, fitted, goals.test)
+        rows += _rows(layer, train_right, test_right, goals, len(test_scenes), config)
         for number, condition in enumerate(CONDITIONS):
-            rows.append(
-                {
-                    "layer": layer,
-                    "condition": condition,
-                    **_accuracy(test_right[number], len(test_scenes)),
-                    "train_accuracy": train_right[number].mean(),
-                    **common,
-                }
-            )
-            for name, value in fit_probe.items():
+            for name, value in fitted.items():
                 weights[f"{layer}.{condition}.{name}"] = value[number].cpu().clone()
-    frame = pd.DataFrame(rows, columns=COLUMNS)
     used = replace(
-        config, train_scenes=len(train_scenes), scenes=len(test_scenes), split=test_scenes.split
+        config,
+        train_scenes=len(train_scenes),
+        scenes=len(test_scenes),
+        split=test_scenes.split,
     )
     facts = {
         "config": {**asdict(used), "layers": layers},
-        "classes": classes.tolist(),
+        "classes": goals.classes.tolist(),
         "tokens": train_units.positions.shape[2],
         "hidden_size": train_states[layers[0]].shape[-1],
-        "task": train_scenes.task,
-        "geometry": train_scenes.geometry.name,
-        "n_train": len(train_scenes),
-        "splits": [train_scenes.split, test_scenes.split],
         "blocks": {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in layers},
         "processor": checkpoint.processor.fingerprint,
-        "provenance": provenance(
-            seed=config.seed, data_seeds=[train_scenes.seed, test_scenes.seed]
-        ),
+        **_scene_facts(train_scenes, test_scenes, config.seed),
     }
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     return Probes(frame, weights, facts)
+
+
+class _Goals(NamedTuple):
+    """What both conditions are to answer.
+
+    Attributes:
+        classes: the training labels, sorted.
+        train, test: numbers of classes, int64 ``(2 conditions, n)``; -1 for a class that training never showed.
+        floor: accuracy on the test of always naming the commonest training label.
+    """
+
+    classes: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    floor: float
+
+    @classmethod
+    def of(
+        cls,
+        train: np.ndarray,
+        test: np.ndarray,
+        config: ProbeConfig,
+    ) -> _Goals:
+        classes, fitted = np.unique(train.reshape(-1), return_inverse=True)
+        if len(classes) < 2:
+            raise RelViTError(
+                f"{len(classes)} class among the training labels of {config.target!r}: a probe needs two; "
+                "add other scenes"
+            )
+        truth = _class_numbers(test.reshape(-1), classes)
+        shuffled = shuffle(fitted, config.seed)
+        commonest = np.bincount(fitted).argmax()
+        floor = float((truth == commonest).mean())
+        train_goals = np.stack([fitted, shuffled])
+        test_goals = np.stack([truth, truth])
+        return cls(classes, train_goals, test_goals, floor)
+
+
+def _scenes(part: SceneTable | ObjectStates) -> SceneTable:
+    return part if isinstance(part, SceneTable) else part.scenes
+
+
+def _scene_facts(
+    train: SceneTable,
+    test: SceneTable,
+    seed: int,
+) -> dict[str, Any]:
+    """Which scenes were looked at."""
+    return {
+        "task": train.task,
+        "geometry": train.geometry.name,
+        "n_train": len(train),
+        "splits": [train.split, test.split],
+        "provenance": provenance(seed=seed, data_seeds=[train.seed, test.seed]),
+    }
+
+
+def _rows(
+    layer: int,
+    train_right: np.ndarray,
+    test_right: np.ndarray,
+    goals: _Goals,
+    scenes: int,
+    config: ProbeConfig,
+) -> list[dict[str, Any]]:
+    """The rows of one layer, a condition each; see ``Probes.frame``."""
+    rows = []
+    for condition, fitted, right in zip(CONDITIONS, train_right, test_right):
+        row = {
+            "layer": layer,
+            "condition": condition,
+            **_accuracy(right, scenes),
+            "train_accuracy": fitted.mean(),
+            "target": config.target,
+            "form": config.form,
+            "n": len(right),
+            "floor": goals.floor,
+        }
+        rows.append(row)
+    return rows
 
 
 def _states(
@@ -314,7 +388,7 @@ def _states(
 ) -> dict[int, torch.Tensor]:
     """Object tokens by layer, ``(n, k * p, hidden)``."""
     if isinstance(part, SceneTable):
-        part = object_states(
+        part = capture_object_states(
             checkpoint,
             part,
             config.layers,
@@ -329,21 +403,30 @@ def _states(
     return part.states
 
 
-def _class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _class_numbers(
+    labels: np.ndarray,
+    classes: np.ndarray,
+) -> np.ndarray:
     """The place of each label among the sorted classes; -1 for one that training never showed."""
     known = np.isin(labels, classes)
-    return np.where(known, np.searchsorted(classes, labels), -1)
+    places = np.searchsorted(classes, labels)
+    return np.where(known, places, -1)
 
 
 def _right(
-    inputs: torch.Tensor, fit_probe: dict[str, torch.Tensor], goals: np.ndarray
+    inputs: torch.Tensor,
+    fitted: dict[str, torch.Tensor],
+    goals: np.ndarray,
 ) -> np.ndarray:
     """Which answers are right, by condition, bool ``(2, n)``."""
-    answers = scores(inputs, fit_probe).argmax(-1)
+    answers = scores(inputs, fitted).argmax(-1)
     return answers.cpu().numpy() == goals
 
 
-def _accuracy(right: np.ndarray, scenes: int) -> dict[str, float]:
+def _accuracy(
+    right: np.ndarray,
+    scenes: int,
+) -> dict[str, float]:
     """With an interval in which all that one scene shows counts as one: never too narrow."""
     accuracy = right.mean()
     low, high = wilson(accuracy * scenes, scenes)
@@ -369,13 +452,15 @@ def units(scenes: SceneTable, config: ProbeConfig) -> Units:
     positions = np.arange(objects * tokens)
     if config.target == "judgement":
         of_pairs = positions.reshape(1, -1, 2 * tokens)
-        return Units(np.tile(of_pairs, (n, 1, 1)), scenes.judged.astype(np.int64))
+        relation = scenes.judged.astype(np.int64)
+        return Units(np.tile(of_pairs, (n, 1, 1)), relation)
     if config.target == "same_object":
         return _token_pairs(scenes, config.seed)
     labels = _properties(scenes)[config.target]
     if config.unit == "token":
         alone = positions.reshape(1, -1, 1)
-        return Units(np.tile(alone, (n, 1, 1)), labels.repeat(tokens, axis=1))
+        of_tokens = labels.repeat(tokens, axis=1)
+        return Units(np.tile(alone, (n, 1, 1)), of_tokens)
     of_objects = positions.reshape(1, -1, tokens)
     return Units(np.tile(of_objects, (n, 1, 1)), labels)
 
@@ -390,13 +475,16 @@ def _token_pairs(scenes: SceneTable, seed: int) -> Units:
         )
     n, objects = scenes.shape.shape
     pairs = objects // 2
-    rng = np.random.default_rng([seed, scenes.seed, SPLITS.index(scenes.split)])
+    split = SPLITS.index(scenes.split)
+    rng = np.random.default_rng([seed, scenes.seed, split])
     drawn = rng.random((n, pairs, 4, tokens))
-    two = np.argsort(drawn, axis=-1)[..., :2]
+    order = np.argsort(drawn, axis=-1)
+    two = order[..., :2]
     in_pair = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
     first = 2 * np.arange(pairs)[:, None, None]
     positions = (in_pair + first) * tokens + two
-    return Units(positions.reshape(n, -1, 2), np.tile([1, 1, 0, 0], (n, pairs)))
+    of_one_object = np.tile([1, 1, 0, 0], (n, pairs))
+    return Units(positions.reshape(n, -1, 2), of_one_object)
 
 
 def _properties(scenes: SceneTable) -> dict[str, np.ndarray]:
@@ -414,21 +502,25 @@ def unit_inputs(
     """``(n * units, tokens * hidden)`` float32."""
     n, count, _ = positions.shape
     rows = torch.from_numpy(positions).reshape(n, -1, 1)
-    rows = rows.expand(-1, -1, states.shape[-1]).to(states.device)
-    return states.gather(1, rows).float().reshape(n * count, -1)
+    whole_rows = rows.expand(-1, -1, states.shape[-1])
+    chosen = states.gather(1, whole_rows.to(states.device))
+    return chosen.float().reshape(n * count, -1)
 
 
 def scores(
-    inputs: Float[torch.Tensor, "n features"], probe: dict[str, Float[torch.Tensor, " ..."]]
+    inputs: Float[torch.Tensor, "n features"],
+    probe: dict[str, Float[torch.Tensor, " ..."]],
 ) -> Float[torch.Tensor, "2 n classes"]:
     """Logits of both conditions, ``(2, n, classes)``."""
-    logits = torch.einsum("ni,sci->snc", inputs, probe["weight"]) + probe["bias"][:, None]
+    products = torch.einsum("ni,sci->snc", inputs, probe["weight"])
+    logits = products + probe["bias"][:, None]
     if "form" in probe:
         things = inputs.unflatten(1, (2, -1))
         x, y = torch.einsum("nhi,sri->hsnr", things, probe["form"])
         plus, minus = (x * y).chunk(2, -1)
         form = plus.sum(-1) - minus.sum(-1)
-        logits = logits + F.pad(form[..., None], (1, 0))  # speaks for class 1, "same"
+        for_same = F.pad(form[..., None], (1, 0))  # class 1
+        logits = logits + for_same
     return logits
 
 
@@ -448,19 +540,24 @@ def fit(
         "bias": torch.zeros(2, classes, device=device),
     }
     if config.form == "quadratic":
-        probe["form"] = _first_form(inputs.shape[1] // 2, config.rank, generator).to(device)
+        width = inputs.shape[1] // 2
+        start = _first_form(width, config.rank, generator)
+        probe["form"] = start.to(device)
         scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
         inputs = inputs / scale
     parameters = [tensor.requires_grad_() for tensor in probe.values()]
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
     batches = -(-len(inputs) // config.batch_size)
     steps = config.epochs * batches
-    for step, rows in enumerate(_batches(len(inputs), config, generator, device)):
+    shuffled = _batches(len(inputs), config, generator, device)
+    for step, rows in enumerate(shuffled):
         if config.compat == "corrected":
-            optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / steps)
+            left = 1 - step / steps
+            optimizer.param_groups[0]["lr"] = config.learning_rate * left
         with torch.enable_grad():
             logits = scores(inputs[rows], probe).flatten(0, 1)
-            mean = F.cross_entropy(logits, labels[:, rows].flatten())
+            truth = labels[:, rows].flatten()
+            mean = F.cross_entropy(logits, truth)
             loss = 2 * mean  # the sum of the conditions' means
             optimizer.zero_grad()
             loss.backward()
@@ -470,7 +567,11 @@ def fit(
     return fitted
 
 
-def _first_form(width: int, rank: int, generator: torch.Generator) -> torch.Tensor:
+def _first_form(
+    width: int,
+    rank: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
     """Where the form starts, both conditions alike: float32 ``(2, 2 * rank, width)``."""
     drawn = torch.randn(2 * rank, width, generator=generator)
     start = drawn / width**0.5 / (2 * rank) ** 0.25
@@ -478,14 +579,20 @@ def _first_form(width: int, rank: int, generator: torch.Generator) -> torch.Tens
 
 
 def _batches(
-    n: int, config: ProbeConfig, generator: torch.Generator, device: torch.device
+    n: int,
+    config: ProbeConfig,
+    generator: torch.Generator,
+    device: torch.device,
 ) -> Iterator[torch.Tensor]:
     for _ in range(config.epochs):
         order = torch.randperm(n, generator=generator).to(device)
         yield from order.split(config.batch_size)
 
 
-def shuffle(labels: Integer[np.ndarray, " n"], seed: int) -> Integer[np.ndarray, " n"]:
+def shuffle(
+    labels: Integer[np.ndarray, " n"],
+    seed: int,
+) -> Integer[np.ndarray, " n"]:
     """The labels in an order that says as good as nothing about the true ones: int64 ``(n,)``.
 
     Within each true class the labels are as frequent as over all (to within a few). A plain permutation leaves chance

@@ -24,10 +24,10 @@ from .alignment import Alignment
 from .interchange import (
     Control,
     PairResiduals,
+    capture_pair_residuals,
     earth_movers_distance,
     intervene,
     mahalanobis_divergence,
-    pair_residuals,
 )
 
 
@@ -43,7 +43,7 @@ def residuals_of(
         checkpoint.check(pairs.pairs.base)
         pairs.check(site)
         return pairs
-    return pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
+    return capture_pair_residuals(checkpoint, pairs, [site], cache_gb=cache_gb, progress=progress)
 
 
 @torch.no_grad()
@@ -64,8 +64,8 @@ def score_alignment(
         checkpoint: that of the alignment. For the random-weights control, fit an alignment on
             ``checkpoint.randomly_initialized()`` and score it there.
         alignment: of the pairs' property.
-        pairs: of any split, or their ``pair_residuals``. ``isolation_pairs`` of the other property's pairs make the
-            result the isolate score instead of the cause score.
+        pairs: of any split, or their ``capture_pair_residuals``. ``sample_isolation_pairs`` of the other property's
+            pairs make the result the isolate score instead of the cause score.
         control: None, "wrong_object" or "random_tokens", see ``PairResiduals.operands``; answers are counted against
             the same labels, so a control should come out at the floor.
         batch_size: does not change the result beyond rounding.
@@ -90,7 +90,7 @@ def score_alignment(
     if table.property != alignment.property:
         raise RelViTError(
             f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
-            f"{alignment.property}, or take isolation_pairs of these"
+            f"{alignment.property}, or take sample_isolation_pairs of these"
         )
     site = alignment.site
     data = residuals_of(checkpoint, pairs, site, cache_gb, progress)

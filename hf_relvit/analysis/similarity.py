@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -35,12 +35,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SimilarityConfig:
-    """How a similarity is measured."""
+    """How a similarity is measured.
+
+    Raises:
+        RelViTError: a number below 1.
+    """
 
     batch_size: int = 64
     """Images at once. Does not change the result beyond rounding."""
     draws: int = 500
     """Of the bootstrap over scenes."""
+    seed: int = 0
+    """Of the bootstrap."""
 
     def __post_init__(self):
         check_counts(self)
@@ -51,9 +57,9 @@ class Similarity(TableResult):
     """AUC of the cosine of the objects' mean tokens.
 
     Attributes:
-        frame: one row a model, level and layer: ``model, level`` ("all", "object", "color": what "different" means),
+        frame: one row per model, level and layer: ``model, level`` ("all", "object", "color": what "different" means),
             ``layer`` (block, from 0; -1 the embeddings), ``auc, ci_low, ci_high, n, floor`` (guessing, 0.5).
-        facts: provenance.
+        facts: config, names of the models, provenance.
     """
 
     TITLE: ClassVar[str] = "object similarity"
@@ -74,43 +80,54 @@ class Similarity(TableResult):
 def measure_similarity(
     models: Mapping[str, Checkpoint],
     data: PhotoPairs | Mapping[str, PhotoPairs],
-    config: SimilarityConfig = SimilarityConfig(),
+    config: SimilarityConfig | None = None,
     *,
     progress: bool = False,
 ) -> Similarity:
-    """Compare models by their untrained judgement of likeness (our choice of baseline).
-
-    In each image and layer the tokens of each object are averaged; the cosine of the two means is the score. Its AUC
-    is the chance that a same pair looks more alike than a different one. The interval is a bootstrap over scenes,
-    twins together.
+    """Compare models by their untrained judgement of likeness; see the head of this module.
 
     Args:
         models: name -> checkpoint: such as "checkpoint", "base" (the backbone before fine-tuning) and "random"
             (``Checkpoint.randomly_initialized``).
         data: the scenes; for models of different geometry, name -> scenes.
-        config: batches and bootstrap.
+        config: see SimilarityConfig.
         progress: show bars.
 
     Raises:
         RelViTError: no models, or scenes of another geometry than a model's.
     """
+    config = config or SimilarityConfig()
     if not models:
         raise RelViTError("no models to compare: expected at least one")
-    frames, seeds = [], set()
+    frames = []
+    seeds = set()
     for name, checkpoint in models.items():
         pairs = data[name] if isinstance(data, Mapping) else data
-        batch_size = config.batch_size
-        likeness = object_similarity(checkpoint, pairs, batch_size=batch_size, progress=progress)
-        frames.append(_table(likeness, pairs.facts, config.draws).assign(model=name))
+        likeness = object_similarity(
+            checkpoint,
+            pairs,
+            batch_size=config.batch_size,
+            progress=progress,
+        )
+        frame = _table(likeness, pairs.facts, config)
+        frame.insert(0, "model", name)
+        frames.append(frame)
         seeds.add(pairs.seed)
-    frame = pd.concat(frames, ignore_index=True)
-    frame.insert(0, "model", frame.pop("model"))
-    return Similarity(frame, {"provenance": provenance(seed=sorted(seeds))})
+    facts = {
+        "config": asdict(config),
+        "models": list(models),
+        "provenance": provenance(seed=sorted(seeds)),
+    }
+    return Similarity(pd.concat(frames, ignore_index=True), facts)
 
 
 @torch.inference_mode()
 def object_similarity(
-    checkpoint: Checkpoint, pairs: PhotoPairs, *, batch_size: int = 64, progress: bool = False
+    checkpoint: Checkpoint,
+    pairs: PhotoPairs,
+    *,
+    batch_size: int = 64,
+    progress: bool = False,
 ) -> Float32[np.ndarray, "pairs states"]:
     """Cosine of the two objects' mean tokens, float32 ``(n, layers + 1)``, the embeddings first.
 
@@ -125,56 +142,82 @@ def object_similarity(
     """
     model = checkpoint.model
     checkpoint.check(pairs)
-    geometry = checkpoint.geometry
     model.eval()
     parts = []
     starts = range(0, len(pairs), batch_size)
     for start in progress_bar(starts, desc="similarity", disable=not progress, leave=False):
         batch = pairs[slice(start, start + batch_size)]
-        tokens = torch.from_numpy(geometry.tokens(batch.patches())).to(checkpoint.device)
-        hidden = model(
-            pixel_values=checkpoint.pixel_values(batch), output_hidden_states=True
-        ).hidden_states
-        first, second = (
-            torch.stack([object_mean(layer, tokens[:, i]) for layer in hidden], 1) for i in (0, 1)
-        )
-        parts.append(cosine_similarity(first, second, dim=-1).float().cpu().numpy())
+        tokens = checkpoint.geometry.tokens(batch.patches())
+        objects = torch.from_numpy(tokens).to(checkpoint.device)
+        pixels = checkpoint.pixel_values(batch)
+        states = model(pixel_values=pixels, output_hidden_states=True).hidden_states
+        means = []
+        for number in (0, 1):
+            by_layer = [object_mean(layer, objects[:, number]) for layer in states]
+            means.append(torch.stack(by_layer, 1))
+        likeness = cosine_similarity(*means, dim=-1)
+        parts.append(likeness.float().cpu().numpy())
     return np.concatenate(parts)
 
 
 def object_mean(
-    hidden: Float[torch.Tensor, "batch tokens hidden"], tokens: Int[torch.Tensor, "batch positions"]
+    hidden: Float[torch.Tensor, "batch tokens hidden"],
+    tokens: Int[torch.Tensor, "batch positions"],
 ) -> Float[torch.Tensor, "batch hidden"]:
     """Mean of some tokens of each image: ``(batch, tokens, hidden)``, indices ``(batch, p)``, -1 ignored."""
-    there = (tokens >= 0).to(hidden.dtype)[..., None]
-    picked = hidden.gather(1, tokens.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[-1]))
-    return (picked * there).sum(1) / there.sum(1).clamp(min=1)
+    known = (tokens >= 0)[..., None]
+    there = known.to(hidden.dtype)
+    rows = tokens.clamp(min=0)[..., None]
+    picked = hidden.gather(1, rows.expand(-1, -1, hidden.shape[-1]))
+    total = (picked * there).sum(1)
+    count = there.sum(1).clamp(min=1)
+    return total / count
 
 
-def _table(likeness: np.ndarray, facts: pd.DataFrame, draws: int) -> pd.DataFrame:
+def _table(
+    likeness: np.ndarray,
+    facts: pd.DataFrame,
+    config: SimilarityConfig,
+) -> pd.DataFrame:
+    """AUC by level and layer, see ``Similarity.frame``; a level with one answer only is left out."""
+    level_of = facts.level.to_numpy()
+    levels = {
+        "all": np.ones(len(facts), dtype=bool),
+        "object": level_of == "object",
+        "color": level_of == "color",
+    }
     rows = []
-    levels = {"all": np.ones(len(facts), dtype=bool)}
-    levels |= {level: (facts.level == level).to_numpy() for level in ("object", "color")}
     for level, where in levels.items():
-        if facts.label[where].nunique() < 2:
+        label = facts.label[where]
+        if label.nunique() < 2:
             continue
-        values = np.column_stack([facts.label[where], likeness[where]])
+        values = np.column_stack([label, likeness[where]])
         scenes = facts.pair[where].to_numpy()
         interval = np.full((2, likeness.shape[1]), np.nan)
         if len(set(scenes)) > 1:
-            interval = np.stack(cluster_bootstrap(values, scenes, _aucs, draws))
-        low, high = interval
-        for i, auc in enumerate(_aucs(values)):
-            row = {"level": level, "layer": i - 1, "auc": auc, "ci_low": low[i], "ci_high": high[i]}
-            rows.append(row | {"n": int(where.sum()), "floor": 0.5})
+            bounds = cluster_bootstrap(values, scenes, _aucs, config.draws, config.seed)
+            interval = np.stack(bounds)
+        for layer, (auc, low, high) in enumerate(zip(_aucs(values), *interval), start=-1):
+            row = {
+                "level": level,
+                "layer": layer,
+                "auc": auc,
+                "ci_low": low,
+                "ci_high": high,
+                "n": int(where.sum()),
+                "floor": 0.5,
+            }
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _aucs(values: np.ndarray) -> np.ndarray:
     """Of the columns behind the first, which is the label; 0.5 where a sample has but one label."""
     same = values[:, 0] == 1
-    positives, negatives = same.sum(), (~same).sum()
+    positives = same.sum()
+    negatives = len(same) - positives
     if not positives or not negatives:
         return np.full(values.shape[1] - 1, 0.5)
     ranks = rankdata(values[:, 1:], axis=0)
-    return (ranks[same].sum(0) - positives * (positives + 1) / 2) / (positives * negatives)
+    least = positives * (positives + 1) / 2
+    return (ranks[same].sum(0) - least) / (positives * negatives)

@@ -62,7 +62,8 @@ class SteeringConfig:
     """Of these scenes."""
 
     def __post_init__(self):
-        if not self.alphas or not np.isfinite(self.alphas).all():
+        finite = np.isfinite(self.alphas)
+        if not self.alphas or not finite.all():
             raise RelViTError(
                 f"alphas {self.alphas}: expected one or more numbers, such as 0.5, 1 and 2"
             )
@@ -127,11 +128,7 @@ def steer(
         scenes = scenes.sample(config.split, config.scenes)
     _check(checkpoint, probes, scenes)
     checkpoint.model.eval()
-    directions = {
-        layer: {name: part.to(checkpoint.device) for name, part in probes.pushes(layer).items()}
-        for layer in probes.layers
-    }
-    pushed = _PushedScenes(checkpoint, scenes, directions, config)
+    pushed = _PushedScenes(checkpoint, scenes, probes, config)
     starts = range(0, len(scenes), config.batch_size)
     for start in progress_bar(starts, desc="steering", disable=not progress, leave=False):
         pushed.add(slice(start, start + config.batch_size))
@@ -152,10 +149,14 @@ class _PushedScenes:
         self,
         checkpoint: Checkpoint,
         scenes: SceneTable,
-        directions: dict[int, dict[str, torch.Tensor]],
+        probes: Probes,
         config: SteeringConfig,
     ):
         device = checkpoint.device
+        directions: dict[int, dict[str, torch.Tensor]] = {}
+        for layer in probes.layers:
+            pushes = probes.pushes(layer)
+            directions[layer] = {name: push.to(device) for name, push in pushes.items()}
         patches = scenes.patches()
         relation = scenes.judged.astype(np.int64)
         pairs = relation.shape[1]
@@ -165,13 +166,16 @@ class _PushedScenes:
         self.directions = directions
         self.config = config
         self.pairs = PAIRS[:pairs]
-        self.tokens = tokens.reshape(len(scenes), pairs, -1).to(device)
+        of_pairs = tokens.reshape(len(scenes), pairs, -1)
+        label = scenes.label.astype(np.int64)
+        self.tokens = of_pairs.to(device)
         self.relation = torch.from_numpy(relation).to(device)
-        self.label = torch.from_numpy(scenes.label.astype(np.int64)).to(device)
+        self.label = torch.from_numpy(label).to(device)
         zero = torch.zeros((), dtype=torch.int64, device=device)
         keys = itertools.product(directions, config.alphas, self.pairs, CONDITIONS)
         self.flipped = dict.fromkeys(keys, zero)
-        self.norms = dict.fromkeys(itertools.product(directions, self.pairs), zero.double())
+        places = itertools.product(directions, self.pairs)
+        self.norms = dict.fromkeys(places, zero.double())
         self.right = zero
 
     def add(self, batch: slice) -> None:
@@ -181,13 +185,16 @@ class _PushedScenes:
         goal = 1 - self.label[batch]
         sites = [Site("resid_post", layer) for layer in self.directions]
         states = capture(model, pixels, sites)
-        answer = forward_from(model, sites[0], states[sites[0]]).argmax(-1)
+        first = sites[0]
+        answer = forward_from(model, first, states[first]).argmax(-1)
         self.right = self.right + (answer != goal).sum()
         for site in sites:
             residual = states[site]
             for number, pair in enumerate(self.pairs):
-                where = self.tokens[batch, number][..., None].expand(-1, -1, residual.shape[-1])
-                norms = residual.gather(1, where).flatten(1).norm(dim=1)
+                tokens = self.tokens[batch, number]
+                where = tokens[..., None].expand(-1, -1, residual.shape[-1])
+                own = residual.gather(1, where)
+                norms = own.flatten(1).norm(dim=1)
                 key = site.layer, pair
                 self.norms[key] = self.norms[key] + norms.sum()
                 relation = self.relation[batch, number]
@@ -203,40 +210,65 @@ class _PushedScenes:
         goal: torch.Tensor,
     ) -> None:
         """Push one pair of each scene at one site: along all directions, with all strengths."""
-        for condition, direction in self.directions[site.layer].items():
+        model = self.checkpoint.model
+        mixed = {"dtype": torch.bfloat16, "enabled": self.config.bf16}
+        directions = self.directions[site.layer]
+        for condition, direction in directions.items():
             toward = relation if condition == "agree" else 1 - relation
             push = direction[toward].to(residual)
             for alpha in self.config.alphas:
                 pushed = residual.scatter_add(1, where, alpha * push)
-                with torch.autocast(pushed.device.type, torch.bfloat16, enabled=self.config.bf16):
-                    answer = forward_from(self.checkpoint.model, site, pushed).argmax(-1)
+                with torch.autocast(pushed.device.type, **mixed):
+                    logits = forward_from(model, site, pushed)
+                flipped = logits.argmax(-1) == goal
                 key = site.layer, alpha, pair, condition
-                self.flipped[key] = self.flipped[key] + (answer == goal).sum()
+                self.flipped[key] = self.flipped[key] + flipped.sum()
 
     def table(self) -> pd.DataFrame:
         """See ``Steering.frame``."""
         n = len(self.scenes)
-        counts = torch.stack(list(self.flipped.values())).cpu().numpy()
+        flipped = list(self.flipped.values())
+        counts = torch.stack(flipped).cpu().numpy()
         low, high = wilson(counts, n)
         base_accuracy = self.right.item() / n
-        frame = pd.DataFrame(list(self.flipped), columns=["layer", "alpha", "pair", "condition"])
-        frame = frame.assign(accuracy=counts / n, n=n, ci_low=low, ci_high=high)
-        frame = frame.assign(base_accuracy=base_accuracy, floor=1 - base_accuracy)
-        frame["relative_norm"] = [self._relative_norm(*key) for key in self.flipped]
-        return frame
+        keys = ["layer", "alpha", "pair", "condition"]
+        frame = pd.DataFrame(list(self.flipped), columns=keys)
+        return frame.assign(
+            accuracy=counts / n,
+            n=n,
+            ci_low=low,
+            ci_high=high,
+            base_accuracy=base_accuracy,
+            floor=1 - base_accuracy,
+            relative_norm=[self._relative_norm(*key) for key in self.flipped],
+        )
 
-    def _relative_norm(self, layer: int, alpha: float, pair: str, condition: str) -> float:
-        length = self.directions[layer][condition].flatten(1).norm(dim=1).mean().item()
-        return abs(alpha) * length * len(self.scenes) / self.norms[layer, pair].item()
+    def _relative_norm(
+        self,
+        layer: int,
+        alpha: float,
+        pair: str,
+        condition: str,
+    ) -> float:
+        direction = self.directions[layer][condition]
+        length = direction.flatten(1).norm(dim=1).mean().item()
+        norms = self.norms[layer, pair].item()
+        return abs(alpha) * length * len(self.scenes) / norms
 
 
-def _check(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> None:
-    facts, config = probes.facts, probes.facts["config"]
+def _check(
+    checkpoint: Checkpoint,
+    probes: Probes,
+    scenes: SceneTable,
+) -> None:
+    facts = probes.facts
+    config = facts["config"]
     if config["target"] != "judgement" or config["form"] != "linear":
         raise RelViTError(
             f"{config['form']} probes of {config['target']!r} cannot steer: fit linear ones of 'judgement'"
         )
-    if not len(scenes) or scenes.task != facts["task"] or scenes.geometry.name != facts["geometry"]:
+    kind = (scenes.task, scenes.geometry.name)
+    if not len(scenes) or kind != (facts["task"], facts["geometry"]):
         raise RelViTError(
             f"{len(scenes)} scenes of {scenes.task} in geometry {scenes.geometry.name!r} for probes of "
             f"{facts['task']} in {facts['geometry']!r}: sample some like those"

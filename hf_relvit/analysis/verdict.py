@@ -229,7 +229,8 @@ def _criterion(
     """A criterion with its reading; of several controls it names the one that reaches highest."""
     effect = best.measured
     reading = _reading(effect, threshold)
-    if reading == "yes" and controls and not exceeds_controls(effect, controls):
+    compared = bool(controls) or effect.floor is not None
+    if reading == "yes" and compared and not exceeds_controls(effect, controls):
         reading = "unclear"
     criterion = Criterion(
         STAGES.get(key) or STAGES[key.partition("_")[0]],
@@ -265,9 +266,11 @@ def _readable(prop: str, split: str, probes: pd.DataFrame) -> Criterion:
     fitted = rows[rows.condition == "trained"]
     trained = fitted[fitted.weights == "trained"]
     best = _best(trained, prop)
-    random = _best(fitted[fitted.weights == "random"], "random weights").measured
+    random = _control(fitted[fitted.weights == "random"], "random weights")
     threshold = (1 + trained.floor.iloc[0]) / 2
-    criterion = _criterion(f"readable_{prop}", split, best, threshold)
+    shuffled = rows[(rows.condition == "shuffled") & (rows.weights == "trained")]
+    controls = [_control(shuffled, "shuffled labels")] if len(shuffled) else []
+    criterion = _criterion(f"readable_{prop}", split, best, threshold, controls)
     if criterion.reading == "no" and not exceeds_controls(random, [best.measured]):
         criterion = replace(criterion, reading="unclear")
     return _beside(criterion, [random])
@@ -277,7 +280,7 @@ def _relation(split: str, probes: pd.DataFrame) -> Criterion:
     """The judgement is there only where it is read better than from shuffled labels."""
     rows = probes[(probes.target == "judgement") & (probes.split == split)]
     trained = rows[rows.condition == "trained"]
-    shuffled = _best(rows[rows.condition == "shuffled"], "shuffled labels").measured
+    shuffled = _control(rows[rows.condition == "shuffled"], "shuffled labels")
     threshold = (1 + trained.floor.iloc[0]) / 2
     best = _best(trained, "judgement")
     return _criterion("readable_relation", split, best, threshold, [shuffled])
@@ -289,7 +292,7 @@ def _swap(prop: str, split: str, rows: pd.DataFrame, threshold: float, silent: b
         "other object": trained[trained.control == "wrong_object"],
         "random weights": rows[rows.weights == "random"],
     }
-    controls = [_best(part, name).measured for name, part in others.items() if len(part)]
+    controls = [_control(part, name) for name, part in others.items() if len(part)]
     best = _best(trained[trained.control == "none"], "swap")
     criterion = _criterion(f"swap_{prop}", split, best, threshold, controls)
     if silent:
@@ -309,7 +312,7 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
     others = steering[same_push & (steering.condition != "flip")]
     names = {"agree": "own relation", "shuffled": "shuffled probe"}
     controls = [
-        _best(rows, names[str(condition)], choices=len(others)).measured
+        _control(rows, names[str(condition)], choices=len(others))
         for condition, rows in others.groupby("condition")
     ]
     threshold = 0.5  # half-way between doing nothing, 1 - accuracy, and the model's accuracy
@@ -447,8 +450,16 @@ def _best(
     n = int(top.get("scenes", top.n))
     level = 1 - 0.05 / (choices or len(rows))
     low, high = wilson(top[column] * n, n, level)
-    measured = Measurement(name, float(top[column]), float(low), float(high), n)
+    floor = top.get("floor") if column == "accuracy" else None  # it is of the edit
+    value = float(top[column])
+    measured = Measurement(name, value, float(low), float(high), n, floor=floor)
     return Best(measured, -1 if choices == 1 else int(top.layer))
+
+
+def _control(rows: pd.DataFrame, name: str, choices: int | None = None) -> Measurement:
+    """The best of a control; its own floor plays no part."""
+    best = _best(rows, name, choices=choices)
+    return replace(best.measured, floor=None)
 
 
 def _reading(effect: Measurement, threshold: float) -> str:

@@ -15,12 +15,12 @@ from .habits import Commands, say, show
 from .options import Out, PhotorealisticSet, Subject, subject
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..analysis.result import Result
 
 analyze = Commands(help="Measurements on a checkpoint.")
-ACCURACY = ["accuracy", "ci_low", "ci_high", "n"]
 VIEWER = "viewer.png"
-READ_AGAINST = ["base_accuracy", "floor"]
 
 
 @analyze.command("attention", numbers=True)
@@ -32,6 +32,8 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
     from ..analysis.attention import AttentionStages, measure_attention, save_viewer
+    from ..report import readings
+    from ..report.tables import measured_text
     from ..stimuli.scenes import SceneTable
     from ..study.photorealistic import open_set
 
@@ -46,8 +48,8 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
     _save(stages, out, "attention")
     if isinstance(scenes, SceneTable):
         save_viewer(checkpoint, scenes, stages, out / VIEWER)
-    lines = [f"{name:26} {value:.3f}" for name, value in stages.scores.items()]
-    show("scores", stages.scores, text="\n".join(lines))
+    measured = readings.attention({**stages.scores, "n": len(scenes)})
+    show("scores", stages.scores, text=measured_text(measured))
     say(out / "attention.png")
 
 
@@ -72,8 +74,7 @@ def analyze_das(subject: Subject, config, out: Out):
     result = align(checkpoint, distribution, config, progress=True)
     _save(result, out, "alignment")
     table = result.frame[result.frame.condition == "all"]
-    columns = ["layer", "split", "weights", "score", "control", *ACCURACY, *READ_AGAINST]
-    show("alignments", table, [*columns, "size", "divergence"])
+    show("alignments", table, text=_told("alignment", result.frame))
     write_table(out / "validity.parquet", result.validity())
     say(f"one row for each alignment, with all controls: {out / 'validity.parquet'}")
     say(out / "alignment.png")
@@ -104,10 +105,8 @@ def analyze_novel(
     novel = inject_novel(checkpoint, opened, distribution, settings, progress=True)
     _save(novel, out, "novel")
     in_subspace = (novel.frame.condition == "all") & (novel.frame.baseline == "subspace")
-    show(
-        "novel", novel.frame[in_subspace], ["property", "layer", "method", *ACCURACY, *READ_AGAINST]
-    )
-    say(f"the other baselines and both directions: {out / 'novel.parquet'}")
+    show("novel", novel.frame[in_subspace], text=_told("novel", novel.frame))
+    say(f"all layers, the other baselines and both directions: {out / 'novel.parquet'}")
 
 
 @analyze.command("probe", numbers=True)
@@ -158,9 +157,9 @@ def analyze_probe(
         probes = probe(checkpoint, distribution, config, captures=captures, progress=True)
         probes.save(out / config.target)
         frames.append(probes.frame)
-    frame = pd.concat(frames, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True).assign(task=distribution.task)
     save_figure(probe_figure(frame), out / "probes")
-    show("probes", frame, ["target", "layer", "condition", *ACCURACY, "floor"])
+    show("probes", frame, text=_told("probes", frame))
     say(out / "probes.png")
 
 
@@ -199,8 +198,8 @@ def analyze_steer(
         fitted.save(out / "judgement")
     steering = steer(checkpoint, fitted, distribution, settings, progress=True)
     _save(steering, out, "steering")
-    columns = ["pair", "layer", "alpha", "condition", *ACCURACY, *READ_AGAINST, "relative_norm"]
-    show("steering", steering.frame, columns)
+    show("steering", steering.frame, text=_told("steering", steering.frame))
+    say(f"all layers and strengths: {out / 'steering.parquet'}")
     say(out / "steering.png")
 
 
@@ -221,16 +220,15 @@ def analyze_correlation(
     Example: relvit analyze correlation runs/quick runs/small runs/clip --out runs/correlation
     """
     from ..analysis.correlation import Correlation, correlate
+    from ..report import readings
     from ..report.collect import collect
+    from ..report.tables import measured_text
 
     check_names(out, Correlation)
     correlation = correlate(collect(runs), settings)
     _save(correlation, out, "correlation")
-    interval = ["value", "ci_low", "ci_high", "n"]
-    leave_one_out = ["loo_low", "loo_high", "loo_group"]
-    show(
-        "correlation", correlation.frame, ["split", "measure", *interval, "groups", *leave_one_out]
-    )
+    measured = readings.correlation(correlation.frame)
+    show("correlation", correlation.frame, text=measured_text(measured))
     for warning in dict.fromkeys(correlation.frame.warning[correlation.frame.warning != ""]):
         say(f"warning: {warning}")
     say(out / "correlation.png")
@@ -260,6 +258,8 @@ def analyze_frozen(
     from ..modeling import RelViTForImageClassification
     from ..modeling.checkpoints import Checkpoint
     from ..modeling.processing import fit_processor, load_processor
+    from ..report import readings
+    from ..report.tables import measured_text
     from ..study.photorealistic import open_set
 
     check_names(out, Similarity)
@@ -275,8 +275,28 @@ def analyze_frozen(
     _save(similarity, out, "frozen")
     overall = similarity.frame[similarity.frame.level == "all"]
     best = overall.sort_values("auc").groupby("model", as_index=False).last()
-    show("frozen", best, ["model", "layer", "auc", "ci_low", "ci_high", "n"])
+    measured = readings.similarity(similarity.frame).values()
+    show("frozen", best, text=measured_text(measured))
     say(out / "frozen.png")
+
+
+@analyze.command("knockout", numbers=True)
+@receives("subject", subject)
+@options("settings", "analysis.knockout:KnockoutConfig")
+def analyze_knockout(subject: Subject, settings, out: Out):
+    """Are the heads that look at objects used? Replace their outputs, beside random heads of the same layers.
+
+    Example: relvit analyze knockout runs/quick/seed0/training/model --heads 3 --out runs/knockout
+    """
+    from ..analysis.knockout import Knockout, knock_out_heads
+
+    check_names(out, Knockout)
+    checkpoint = subject.open()
+    distribution = subject.distribution(checkpoint)
+    knockout = knock_out_heads(checkpoint, distribution, settings, progress=True)
+    _save(knockout, out, "knockout")
+    show("knockout", knockout.frame, text=_told("knockout", knockout.frame))
+    say(out / "knockout.png")
 
 
 def check_names(out: Path, result: type[Result], *others: str) -> None:
@@ -301,3 +321,11 @@ def _save(result, out: Path, name: str) -> None:
     """The result's files and its figure."""
     result.save(out)
     result.plot(out / name)
+
+
+def _told(analysis: str, table: DataFrame) -> str:
+    """What a report says of the table."""
+    from ..recipes.recipes import SECTIONS
+    from ..report.tables import section_text
+
+    return section_text(SECTIONS[analysis], table)

@@ -94,7 +94,7 @@ def evaluate(
             )
     from ..report.tables import accuracy_text
     from ..study.photorealistic import open_set, photo_configs
-    from ..training.evaluation import PHOTOREALISTIC, EvaluationConfig, scene_splits
+    from ..training.evaluation import PHOTOREALISTIC, EvaluationConfig, sample_splits
 
     config = EvaluationConfig(**settings)
     if data is not None and photo_configs(data):
@@ -108,7 +108,7 @@ def evaluate(
     if data is not None:
         splits = _built_splits(data, distribution.name)
     else:
-        splits = scene_splits(distribution, config.scenes, config.splits)
+        splits = sample_splits(distribution, config.scenes, config.splits)
     _report(checkpoint, splits, config, out, accuracy_text)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..stimuli.tasks import target_name
 from ..tables import named_rows, select
 from ..words import TARGET_NAMES, split_name
 from .style import (
@@ -219,7 +220,12 @@ def _small_multiples(
 
 @styled()
 def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """Probe accuracy by layer, a panel per target and form, over its shuffled-label control and the floor."""
+    """Probe accuracy by layer, a panel per target and form, over its shuffled-label control and the floor.
+
+    Args:
+        frame: of ``Probes``; with a column ``task`` the panel of the judgement says which relation it is.
+        reach: see ``figures.tint``.
+    """
     order = list(TARGET_NAMES)
     kinds = set(zip(frame.target, frame.form))
     ordered = sorted(kinds, key=lambda kind: order.index(kind[0]))
@@ -242,7 +248,8 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
             label="always the commonest",
         )
         _layers(axis, trained.layer, reach)
-        axis.set_title(f"{TARGET_NAMES[target]}\n{form} probe", fontsize=10)
+        tasks = measured.task.unique() if "task" in measured else ()
+        axis.set_title(f"{target_name(target, tasks)}\n{form} probe", fontsize=10)
         axis.set_xlabel("layer")
         axis.tick_params(labelbottom=True)
     for axis in axes.flat[len(ordered) :]:

@@ -11,26 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..tables import select
+from ..words import PHOTOREALISTIC_NAMES
 from .style import BLUE, GRAY, GREEN, PURPLE, VERMILION, chart, interval_errors, panels, styled
 
-CONDITIONS = {
-    "all": "all",
-    "difference_none": "same pairs",
-    "difference_object": "different objects",
-    "difference_color": "different paint",
-    "level_object": "objects differ, and twins",
-    "level_color": "paint differs, and twins",
-    "occlusion_none": "nothing hidden",
-    "occlusion_some": "up to 25 % hidden",
-    "occlusion_much": "more hidden",
-    "distance_near": "near",
-    "distance_middle": "middle",
-    "distance_far": "far",
-    "rotation_difference_to_60": "turned by 0 to 60°",
-    "rotation_difference_to_120": "60 to 120°",
-    "rotation_difference_to_180": "120 to 180°",
-}
-"""Words for the conditions of ``training.photorealistic.conditions``."""
 _LINES = (BLUE, GREEN, GRAY, VERMILION, PURPLE)
 _GUESSING: dict[str, Any] = {"color": "#6b6b6b", "linestyle": ":", "linewidth": 1}
 
@@ -62,7 +45,7 @@ def frozen_figure(frozen: pd.DataFrame) -> Figure:
 
 def _bars(axis: Axes, accuracy: pd.DataFrame) -> None:
     rows = accuracy.set_index("condition")
-    conditions = [name for name in CONDITIONS if name in rows.index]
+    conditions = [name for name in PHOTOREALISTIC_NAMES if name in rows.index]
     rows = rows.loc[conditions[::-1]]
     place = np.arange(len(rows))
     axis.barh(
@@ -93,7 +76,7 @@ def _bars(axis: Axes, accuracy: pd.DataFrame) -> None:
         label="same network, random weights",
     )
     axis.axvline(0.5, **_GUESSING)
-    labels = [f"{CONDITIONS[str(name)]} ({n})" for name, n in rows.n.items()]
+    labels = [f"{PHOTOREALISTIC_NAMES[str(name)]} ({n})" for name, n in rows.n.items()]
     axis.set_yticks(place, labels)
     axis.set(xlim=(0, 1), xlabel="accuracy")
     axis.set_title("Photorealistic pairs, zero-shot")

@@ -201,12 +201,18 @@ _DECIDED = (
 ALIGNMENT = Recipe(
     "das",
     AlignConfig,
+    align,
     partial(_parts, "trained"),
     section=_SECTION,
     decided=_DECIDED,
     needs_pairs=True,
 )
 RANDOM_ALIGNMENT = Recipe(
-    "das_random", AlignConfig, partial(_parts, "random"), decided=_DECIDED, needs_pairs=True
+    "das_random",
+    AlignConfig,
+    align,
+    partial(_parts, "random"),
+    decided=_DECIDED,
+    needs_pairs=True,
 )
 """The same search in the network with random weights: rows of the same section."""

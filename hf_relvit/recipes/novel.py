@@ -38,11 +38,17 @@ def _inject(subject: Subject, cells: Sequence[str]) -> Novel:
 
 
 def read(table: pd.DataFrame) -> list[Reading]:
-    """Values of a property that no object has, at the layer where values of other objects work best."""
+    """Values of a property that no object has, at the layer where values of other objects work best.
+
+    Without values of other objects in the subspace there is nothing to read the rest against, and no reading.
+    """
     whole = select(table, condition="all", baseline="subspace")
     readings = []
     for prop, rows in whole.groupby("property"):
-        layer = int(largest(select(rows, method="known")).layer)
+        known = select(rows, method="known")
+        if known.empty:
+            continue
+        layer = int(largest(known).layer)
         measured = {}
         for row in records(rows, layer=layer):
             key = "effect" if row["method"] == "known" else row["method"]
@@ -52,17 +58,22 @@ def read(table: pd.DataFrame) -> list[Reading]:
     return readings
 
 
+_METHODS = {
+    "added": "two added",
+    "interpolated": "two averaged",
+    "sampled": "sampled",
+    "random": "random",
+}
+
+
 def sentence(readings: Sequence[Reading]) -> str:
     parts = []
     for reading in readings:
         effect = reading.effect
-        values = [
-            f"another object's {effect.value:.0%}",
-            f"two added {reading.value('added'):.0%}",
-            f"two averaged {reading.value('interpolated'):.0%}",
-            f"sampled {reading.value('sampled'):.0%}",
-            f"random {reading.value('random'):.0%}",
-        ]
+        values = [f"another object's {effect.value:.0%}"]
+        for method, words in _METHODS.items():
+            if method in reading.parts:
+                values.append(f"{words} {reading.value(method):.0%}")
         place = f"{reading.subject}, layer {reading.layer}"
         nothing = f"no edit {effect.floor:.0%} (n = {effect.n})"
         parts.append(f"{place}: {', '.join(values)}; {nothing}; {_abstract(reading)}")
@@ -71,13 +82,14 @@ def sentence(readings: Sequence[Reading]) -> str:
 
 def _abstract(reading: Reading) -> str:
     """Which of the values that no object has work better than random vectors."""
-    methods = {"added": "added", "interpolated": "averaged", "sampled": "sampled"}
-    control = reading.parts["random"]
-    working = [
-        words
-        for method, words in methods.items()
-        if exceeds_controls(reading.parts[method], [control])
-    ]
+    control = reading.parts.get("random")
+    if control is None:
+        return "random vectors were not injected, so no effect is claimed"
+    working = []
+    for method, words in _METHODS.items():
+        measured = reading.parts.get(method, control)
+        if exceeds_controls(measured, [control]):  # never of the control itself
+            working.append(words.removeprefix("two "))
     if not working:
         return (
             "no kind of new values lies above random vectors and no edit, so no effect is claimed"
@@ -105,4 +117,6 @@ _SECTION = Section(
     sentence=sentence,
     published=("all",),
 )
-NOVEL = Recipe("novel", NovelConfig, _parts, section=_SECTION, needs=("das",), needs_pairs=True)
+NOVEL = Recipe(
+    "novel", NovelConfig, inject_novel, _parts, section=_SECTION, needs=("das",), needs_pairs=True
+)

@@ -11,8 +11,8 @@ import pandas as pd
 from ..analysis.probes import Form, ProbeConfig, Probes, probe
 from ..figures.causal import probe_figure
 from ..measurements import Measurement, Reading
+from ..stimuli.tasks import target_name
 from ..tables import largest, records, select
-from ..words import TARGET_NAMES
 from .recipe import Part, Recipe, Section, Subject, layer_and_interval
 
 FORMS: dict[str, Form] = {
@@ -57,13 +57,15 @@ def read(table: pd.DataFrame) -> list[Reading]:
     readings = []
     for target, rows in table.groupby("target", sort=False):
         layer = int(largest(select(rows, condition="trained")).layer)
-        words = {"trained": TARGET_NAMES[str(target)], "shuffled": "control, shuffled labels"}
+        tasks = rows.task.unique() if "task" in rows else ()
+        question = target_name(str(target), tasks)
+        words = {"trained": question, "shuffled": "control, shuffled labels"}
         measured = {}
         for row in records(rows, layer=layer):
             condition = row["condition"]
             key = "effect" if condition == "trained" else condition
             measured[key] = Measurement.from_row(row, f"{words[condition]} (layer {layer})")
-        readings.append(Reading(str(target), "test", layer, measured, ("shuffled",)))
+        readings.append(Reading(question, "test", layer, measured, ("shuffled",)))
     return readings
 
 
@@ -73,11 +75,10 @@ CLAIM = "it can be read"
 def sentence(readings: Sequence[Reading]) -> str:
     parts = []
     for reading in readings:
-        question = TARGET_NAMES[reading.subject]
         control = f"shuffled {reading.value('shuffled'):.0%}"
         facts = f"{layer_and_interval(reading)}; {control}"
         conclusion = reading.conclusion(CLAIM)
-        parts.append(f"{question} {reading.effect.value:.0%} ({facts}): {conclusion}.")
+        parts.append(f"{reading.subject} {reading.effect.value:.0%} ({facts}): {conclusion}.")
     return f"Best in this model: {' '.join(parts)}"
 
 
@@ -101,5 +102,10 @@ _SECTION = Section(
     published=("trained", "shuffled"),
 )
 PROBES = Recipe(
-    "probes", ProbeConfig, _parts, section=_SECTION, decided=("target", "form", "layers", "seed")
+    "probes",
+    ProbeConfig,
+    probe,
+    _parts,
+    section=_SECTION,
+    decided=("target", "form", "layers", "seed"),
 )

@@ -170,8 +170,10 @@ class Section:
         return reading.conclusion(self.claim)
 
     def tell(self, table: pd.DataFrame) -> str:
-        """What the table shows, in words."""
+        """What the table shows, in words; "" where there is nothing to read."""
         readings = self.read(table)
+        if not readings:
+            return ""
         if self.sentence is not None:
             return self.sentence(readings)
         return f"Best in this model: {' '.join(map(self._usual_sentence, readings))}"
@@ -193,20 +195,24 @@ class Recipe:
     Attributes:
         name: in ``analyses`` and ``settings`` of a grid.
         config: the class of its settings.
+        function: measures it: from a checkpoint, what it is measured on, and the config to a ``Result``.
         parts: of a run, in the order of their needs.
         section: None where another recipe's section tells this one's rows.
         needs: recipes whose results it opens.
         decided: settings of the config that the study decides.
         needs_pairs: it swaps properties between counterfactual pairs, which not every task has.
+        usual: whether a study makes it where its grid names no analyses.
     """
 
     name: str
     config: type
+    function: Callable[..., Result]
     parts: Callable[[Subject], Iterable[Part]]
     section: Section | None = None
     needs: tuple[str, ...] = ()
     decided: tuple[str, ...] = ("seed", "bf16")
     needs_pairs: bool = False
+    usual: bool = True
 
 
 def layer_and_interval(reading: Reading) -> str:

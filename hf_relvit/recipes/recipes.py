@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from ..stimuli.tasks import task_of
 from .alignment import ALIGNMENT, RANDOM_ALIGNMENT
+from .knockout import KNOCKOUT
 from .novel import NOVEL
 from .probes import PROBES
 from .recipe import Recipe, Section
 from .steering import STEERING
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (ALIGNMENT, RANDOM_ALIGNMENT, NOVEL, PROBES, STEERING)
-}
+_ALL = (
+    ALIGNMENT,
+    RANDOM_ALIGNMENT,
+    NOVEL,
+    PROBES,
+    STEERING,
+    KNOCKOUT,
+)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 """By name, each behind those whose results it opens."""
+USUAL = [recipe.name for recipe in _ALL if recipe.usual]
+"""What a study makes where its grid names no analyses."""
 
 SECTIONS: dict[str, Section] = {
     recipe.section.name: recipe.section for recipe in RECIPES.values() if recipe.section

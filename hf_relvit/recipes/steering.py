@@ -42,6 +42,8 @@ _WORDS = {
 def read(table: pd.DataFrame) -> list[Reading]:
     """The push that flips most answers, beside pushes of the same length that should not."""
     flips = select(table, condition="flip")
+    if flips.empty:
+        return []
     best = largest(flips)
     place = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
     measured = {}
@@ -88,4 +90,12 @@ _SECTION = Section(
     sentence=sentence,
     published=("flip", "agree", "shuffled"),
 )
-STEERING = Recipe(CELL, SteeringConfig, _parts, section=_SECTION, needs=("probes",))
+STEERING = Recipe(
+    CELL,
+    SteeringConfig,
+    steer,
+    _parts,
+    section=_SECTION,
+    needs=("probes",),
+    decided=("bf16",),
+)

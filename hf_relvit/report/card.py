@@ -102,7 +102,7 @@ def run_card(
         data_words=_data_words(results.data),
         rebuild=_rebuild(results.data),
         reproduce=_reproduce(results, repo),
-        validation=results.validation,
+        validation=Measurement.from_row(results.validation, "validation"),
         processor=results.processor,
         versions=results.versions,
         numbers=parts,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 from ..analysis.diagnosis import Diagnosis
 from ..analysis.verdict import Criterion
@@ -13,6 +15,7 @@ from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure
 from ..figures.training import accuracy_figure
+from ..tables import select
 from ..words import split_name
 from .pages import embedded, save_figures, write_page
 from .readings import accuracy_rows
@@ -47,60 +50,72 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         The path of the page.
     """
     diagnosis.save(out)
-    tables, verdict, stages = diagnosis.tables, diagnosis.verdict, diagnosis.stages
-    frame = diagnosis.to_frame()
-    probes = tables["probes"]
-    drawn = {
-        "diagnosis": diagnosis_figure(frame),
-        "accuracy": accuracy_figure(tables["accuracy"]),
-        "probes": probe_figure(probes[(probes.weights == "trained") & (probes.split == "test")]),
-        "alignment": alignment_figure(_better(tables["alignments"])),
-    }
-    if stages is not None:
-        drawn["attention"] = attention_figure(stages.frame)
-    if len(tables["steering"]):
-        drawn["steering"] = steering_figure(tables["steering"])
-    images = {
-        title: save_figures(figure, out / "figures" / title) for title, figure in drawn.items()
-    }
-    test = [criterion for criterion in verdict.criteria if criterion.split == "test"]
-    cards = [_card(criterion) for criterion in test if criterion.key in CARDS and criterion.decides]
-    if stages is not None:
-        scores = (
-            f"{stages.scores[f'{stage}_score']:.2f}" for stage in ("perceptual", "relational")
-        )
-        cards.append(
-            (" / ".join(scores), "attention: perceptual / relational score (ours, 0 to 1)")
-        )
-    facts, settings = diagnosis.facts, diagnosis.facts["settings"]
-    versions = facts["provenance"]["versions"]
+    verdict = diagnosis.verdict
+    images = {}
+    for title, figure in _figures(diagnosis).items():
+        images[title] = embedded(save_figures(figure, out / "figures" / title))
+    settings = diagnosis.facts["settings"]
+    losses = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else ""
+    criteria = {}
+    for split in verdict.by_split:
+        criteria[split_name(split)] = [each for each in verdict.criteria if each.split == split]
     return write_page(
         out / "diagnosis.html",
         "diagnosis.html",
         checkpoint=checkpoint,
         title=HEADLINES[verdict.verdict],
         lead=LEADS[verdict.verdict],
-        cards=cards,
-        images={title: embedded(file) for title, file in images.items()},
+        cards=_cards(diagnosis),
+        images=images,
         reasons=verdict.reasons,
         advice=verdict.advice,
-        settings=yaml.safe_dump(settings, sort_keys=False, default_flow_style=None)
-        if settings
-        else "",
-        criteria={
-            split_name(split): [each for each in verdict.criteria if each.split == split]
-            for split in verdict.by_split
-        },
-        accuracy=accuracy_rows(tables["accuracy"]),
-        foot=[
-            f"{facts['task']}, {facts['geometry']}-{facts['combinations']}",
-            f"seed {facts['config']['seed']}",
-            f"{facts['config']['scenes']} scenes and {facts['config']['test_pairs']} pairs per split",
-            f"processor {facts['provenance']['processor']}",
-            *(f"{package} {number}" for package, number in versions.items()),
-            facts["provenance"]["machine"],
-        ],
+        settings=losses,
+        criteria=criteria,
+        accuracy=accuracy_rows(diagnosis.tables["accuracy"]),
+        foot=_foot(diagnosis.facts),
     )
+
+
+def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:
+    """The figures of the page by their names."""
+    tables = diagnosis.tables
+    probes = select(tables["probes"], weights="trained", split="test")
+    drawn = {
+        "diagnosis": diagnosis_figure(diagnosis.to_frame()),
+        "accuracy": accuracy_figure(tables["accuracy"]),
+        "probes": probe_figure(probes.assign(task=diagnosis.facts["task"])),
+        "alignment": alignment_figure(_better(tables["alignments"])),
+    }
+    if diagnosis.stages is not None:
+        drawn["attention"] = attention_figure(diagnosis.stages.frame)
+    if len(tables["steering"]):
+        drawn["steering"] = steering_figure(tables["steering"])
+    return drawn
+
+
+def _cards(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """The numbers at the head of the page, with their words."""
+    shown = [each for each in diagnosis.verdict.criteria if each.split == "test" and each.decides]
+    cards = [_card(criterion) for criterion in shown if criterion.key in CARDS]
+    if diagnosis.stages is not None:
+        scores = diagnosis.stages.scores
+        both = f"{scores['perceptual_score']:.2f} / {scores['relational_score']:.2f}"
+        cards.append((both, "attention: perceptual / relational score (ours, 0 to 1)"))
+    return cards
+
+
+def _foot(facts: dict[str, Any]) -> list[str]:
+    """Where the numbers come from."""
+    config = facts["config"]
+    versions = facts["provenance"]["versions"]
+    return [
+        f"{facts['task']}, {facts['geometry']}-{facts['combinations']}",
+        f"seed {config['seed']}",
+        f"{config['scenes']} scenes and {config['test_pairs']} pairs per split",
+        f"processor {facts['provenance']['processor']}",
+        *(f"{package} {number}" for package, number in versions.items()),
+        facts["provenance"]["machine"],
+    ]
 
 
 def _card(criterion: Criterion) -> tuple[str, str]:

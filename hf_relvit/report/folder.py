@@ -201,8 +201,9 @@ class RunFolder:
         )
 
     def causal_tables(self) -> dict[str, pd.DataFrame]:
-        """The tables of the recipes' sections, in their order; those that the run has."""
-        return {name: self.table(name) for name in SECTIONS if self.table_files(name)}
+        """The tables of the recipes' sections, in their order; those that the run has, with its ``task``."""
+        measured = [name for name in SECTIONS if self.table_files(name)]
+        return {name: self.table(name).assign(task=self.config["task"]) for name in measured}
 
     @property
     def stages(self) -> AttentionStages:

@@ -11,11 +11,12 @@ import pandas as pd
 from ..analysis.attention import AttentionStages
 from ..analysis.similarity import Similarity
 from ..figures.attention import attention_figure
-from ..figures.photorealistic import CONDITIONS, photorealistic_figure
+from ..figures.photorealistic import photorealistic_figure
 from ..measurements import Measurement, exceeds_controls, random_weights
-from ..tables import largest, named_rows
+from . import readings
 from .folder import PHOTOREALISTIC, RunFolder
 from .pages import embedded, save_figures
+from .readings import accuracy_rows
 
 ONE_PAIR = (
     "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "
@@ -64,14 +65,17 @@ class PhotoResults:
 
 
 def photorealistic_section(
-    results: PhotoResults, flat: AttentionStages, test: pd.Series, figures: Path
+    results: PhotoResults,
+    flat: AttentionStages,
+    test: Measurement,
+    figures: Path,
 ) -> dict[str, Any]:
     """Draw the figures to ``figures`` and say what they show.
 
     Args:
         results: of the run.
         flat: its attention on the scenes of its own task.
-        test: its row of the IID test.
+        test: its accuracy on the IID test.
         figures: folder.
 
     Returns:
@@ -88,86 +92,94 @@ def photorealistic_section(
         "accuracy": accuracy(results.accuracy, test),
         "frozen": frozen(results.frozen),
         "attention": attention(flat, results.stages),
-        "scores": [
-            {
-                "scenes": scenes,
-                "n": stages.frame.n.iloc[0],
-                "chance": _chance(stages),
-                **stages.scores,
-            }
-            for scenes, stages in (("flat", flat), ("photorealistic", results.stages))
-        ],
-        "rows": [
-            row | {"words": CONDITIONS[row["condition"]]}
-            for row in results.accuracy.to_dict("records")
-        ],
+        "scores": [_scores("flat", flat), _scores("photorealistic", results.stages)],
+        "rows": accuracy_rows(results.accuracy),
     }
 
 
-def accuracy(table: pd.DataFrame, test: pd.Series) -> str:
+def _scores(scenes: str, stages: AttentionStages) -> dict[str, Any]:
+    """The scores of the attention on one kind of scenes."""
+    n = int(stages.frame.n.iloc[0])
+    return {
+        "scenes": scenes,
+        "scores": readings.attention({**stages.scores, "n": n}),
+        "chance": _chance(stages),
+    }
+
+
+def accuracy(table: pd.DataFrame, test: Measurement) -> str:
     """What the accuracy says; ``test``: that of the IID test, as what was not learned cannot carry over."""
-    rows = table.set_index("condition")
-    row: Any = rows.loc["all"]
-    same: Any = rows.loc["difference_none"]
-    different = (row.accuracy * row.n - same.accuracy * same.n) / (row.n - same.n)
+    rows = {row.condition: row for row in accuracy_rows(table)}
+    whole = rows["all"]
+    measured = whole.measured
+    same = rows["difference_none"].measured
+    others = measured.n - same.n
+    different = (measured.value * measured.n - same.value * same.n) / others
     found = (
-        f"The model is right on {row.accuracy:.1%} of {row.n:,.0f} images (95 % interval {row.ci_low:.1%} to "
-        f"{row.ci_high:.1%}); the same network with random weights on {row.base_accuracy:.1%}, guessing on "
-        f"{row.floor:.0%}."
+        f"The model is right on {measured.value:.1%} of {measured.n:,.0f} images (95 % interval {measured.low:.1%} to "
+        f"{measured.high:.1%}); the same network with random weights on {measured.base:.1%}, guessing on "
+        f"{measured.floor:.0%}."
     )
-    if abs(same.accuracy - different) > LEAN:
-        answer = "same" if same.accuracy > different else "different"
+    if abs(same.value - different) > LEAN:
+        answer = "same" if same.value > different else "different"
         found += (
-            f" It leans to “{answer}”: right on {same.accuracy:.1%} of same and {different:.1%} of different pairs. "
-            f"The difference of its two logits, free of that, has an AUC of {row.auc:.3f}."
+            f" It leans to “{answer}”: right on {same.value:.1%} of same and {different:.1%} of different pairs. "
+            f"The difference of its two logits, free of that, has an AUC of {whole.auc:.3f}."
         )
-    learned = f"its learning on flat shapes ({test.accuracy:.1%} on the IID test)"
-    if test.ci_low <= test.floor:
-        return f"{found} The model guesses on flat shapes too, so this says nothing about realistic pictures."
-    if row.ci_high < row.floor:
-        return f"{found} That is worse than guessing: {learned} misleads it here."
-    if row.ci_low <= row.floor and row.ci_high > row.floor + CLEAR:
+    return f"{found} {_conclusion(measured, test)}"
+
+
+def _conclusion(measured: Measurement, test: Measurement) -> str:
+    """What the accuracy on all images allows to say, by the one rule of what may be claimed."""
+    floor = measured.floor
+    assert floor is not None
+    learned = f"its learning on flat shapes ({test.value:.1%} on the IID test)"
+    random = random_weights(measured.to_row(), independent=measured.n // 2)  # a scene and its twin
+    if not exceeds_controls(test, ()):
         return (
-            f"{found} The interval reaches from guessing to well above it: too few images to tell."
+            "The model guesses on flat shapes too, so this says nothing about realistic pictures."
         )
-    if row.ci_low <= row.floor:
-        return f"{found} That is no better than guessing: {learned} does not carry over to these pictures."
-    independent = int(row.n) // 2  # a scene and its twin
-    if not exceeds_controls(Measurement.from_row(row, "all"), [random_weights(row, independent)]):
-        return f"{found} That is better than guessing, but random weights may do as well."
-    return f"{found} That is better than guessing: {learned} carries over, at least in part."
+    if measured.high < min(floor, random.low):
+        return f"That is worse than guessing: {learned} misleads it here."
+    if measured.high < floor:
+        return "That is worse than guessing, but random weights may do as badly."
+    if not exceeds_controls(measured, ()):
+        if measured.high > floor + CLEAR:
+            return "The interval reaches from guessing to well above it: too few images to tell."
+        return f"That is no better than guessing: {learned} does not carry over to these pictures."
+    if not exceeds_controls(measured, [random]):
+        return "That is better than guessing, but random weights may do as well."
+    return f"That is better than guessing: {learned} carries over, at least in part."
 
 
 def frozen(table: pd.DataFrame) -> str:
     """Whether the set can be solved at all."""
-    whole = table[table.level == "all"].reset_index(drop=True)
-    best = whole.loc[whole.groupby("model", sort=False).auc.idxmax()]
-    values = "; ".join(
-        f"{row.model} {row.auc:.2f} (layer {row.layer}, 95 % interval {row.ci_low:.2f} to {row.ci_high:.2f})"
-        for row in named_rows(best)
-    )
-    low = largest(best, "auc").ci_low
-    if low >= SOLVABLE:
+    best = readings.similarity(table)
+    values = "; ".join(map(_auc, best.values()))
+    top = max(best.values(), key=lambda measured: measured.value)
+    if top.low >= SOLVABLE:
         verdict = "How alike two objects' tokens are gives the answer without training on it: the set can be solved."
-    elif low > 0.5:
+    elif exceeds_controls(top, ()):
         verdict = "How alike two objects' tokens are gives the answer in part only."
     else:
         verdict = "How alike two objects' tokens are does not give the answer: a failure here says little."
-    scratch = (
-        "" if "base" in set(best.model) else " (trained from scratch, so there is no base model)"
-    )
+    scratch = "" if "base" in best else " (trained from scratch, so there is no base model)"
     return f"{verdict} Best AUC: {values}; guessing 0.50{scratch}."
+
+
+def _auc(measured: Measurement) -> str:
+    name, layer = measured.name.rsplit(" (", 1)
+    interval = f"95 % interval {measured.low:.2f} to {measured.high:.2f}"
+    return f"{name} {measured.value:.2f} ({layer.removesuffix(')')}, {interval})"
 
 
 def attention(flat: AttentionStages, realistic: AttentionStages) -> str:
     """How much stays inside objects, beside what evenly spread attention would leave there."""
-    (here, even), (there, even_there) = (
-        (f"{stages.grid('within_object').max():.0%}", f"{_chance(stages):.1%}")
-        for stages in (realistic, flat)
-    )
+    here = realistic.grid("within_object").max()
+    there = flat.grid("within_object").max()
     return (
-        f"The most local head keeps {here} of an object's attention inside it (even attention would keep {even}); on "
-        f"flat scenes {there} ({even_there})."
+        f"The most local head keeps {here:.0%} of an object's attention inside it (even attention would keep "
+        f"{_chance(realistic):.1%}); on flat scenes {there:.0%} ({_chance(flat):.1%})."
     )
 
 

@@ -1,4 +1,4 @@
-"""Readings of accuracies and attention; those of the other analyses stand in their recipes.
+"""Readings of accuracies, attention, similarity and correlation; those of the other analyses stand in their recipes.
 
 Reports, cards, the leaderboard and the Space format what stands here and look nothing up themselves, so they cannot
 disagree. What may be claimed is decided by ``measurements.exceeds_controls``.
@@ -7,12 +7,13 @@ disagree. What may be claimed is decided by ``measurements.exceeds_controls``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
 from ..measurements import Measurement
-from ..tables import records
+from ..tables import largest, records, select
 from ..words import condition_name, split_name
 
 
@@ -42,31 +43,96 @@ class AccuracyRow:
     @property
     def pairs(self) -> str:
         """The kind of scenes in words."""
-        return condition_name(self.condition)
+        return condition_name(self.condition, self.split)
 
 
 def accuracy_rows(table: pd.DataFrame) -> list[AccuracyRow]:
     """All rows of a table of accuracies, in its order."""
     rows = []
     for row in records(table):
-        measured = Measurement(
-            split_name(row["split"]),
-            row["accuracy"],
+        condition = row.get("condition", "all")
+        measures = (row.get("auc"), row.get("majority"))
+        rows.append(AccuracyRow(row["split"], condition, _measured(row), *measures))
+    return rows
+
+
+def _measured(row: Mapping[str, Any]) -> Measurement:
+    """The accuracy of a row, under the name of its split."""
+    measured = Measurement.from_row(row, split_name(row["split"]))
+    return replace(measured, base=row["base_accuracy"])
+
+
+def whole_splits(table: pd.DataFrame) -> dict[str, Measurement]:
+    """The accuracy on each split as a whole, by its key."""
+    return {row.split: row.measured for row in accuracy_rows(table) if row.whole}
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """The accuracy of one setting on one split, over seeds.
+
+    Attributes:
+        setting: "" where only the seed differs.
+        measured: the mean over seeds; its ``n`` is that of one seed.
+        lowest, highest: of a seed.
+        seeds: how many.
+    """
+
+    setting: str
+    measured: Measurement
+    lowest: float
+    highest: float
+    seeds: int
+
+    @property
+    def spread(self) -> str:
+        """The lowest and the highest seed, such as "0.951–0.987"."""
+        return f"{self.lowest:.3f}–{self.highest:.3f}"
+
+
+def seed_rows(table: pd.DataFrame) -> list[SeedRow]:
+    """All rows of ``tables.over_seeds``, in their order."""
+    rows = []
+    for row in records(table):
+        spread = (row["lowest"], row["highest"])
+        rows.append(SeedRow(row["setting"], _measured(row), *spread, int(row["seeds"])))
+    return rows
+
+
+def similarity(table: pd.DataFrame) -> dict[str, Measurement]:
+    """Of each model the best layer's AUC of untrained likeness, on all pairs."""
+    whole = select(table, level="all")
+    best = {}
+    for model, rows in whole.groupby("model", sort=False):
+        top = largest(rows.reset_index(drop=True), "auc")
+        best[str(model)] = Measurement(
+            f"{model} (layer {top.layer})",
+            float(top.auc),
+            float(top.ci_low),
+            float(top.ci_high),
+            int(top.n),
+            floor=float(top.floor),
+        )
+    return best
+
+
+def correlation(table: pd.DataFrame) -> list[Measurement]:
+    """Each coefficient of a table of ``correlate`` with its interval, -1 to 1."""
+    return [
+        Measurement(
+            f"{split_name(row['split'])}, {row['measure']}",
+            row["value"],
             row["ci_low"],
             row["ci_high"],
             int(row["n"]),
-            base=row["base_accuracy"],
-            floor=row["floor"],
         )
-        condition = row.get("condition", "all")
-        measures = (row.get("auc"), row.get("majority"))
-        rows.append(AccuracyRow(row["split"], condition, measured, *measures))
-    return rows
+        for row in records(table)
+    ]
 
 
 def accuracy(table: pd.DataFrame) -> list[Measurement]:
     """Of each split as a whole, beside random weights and guessing."""
-    return [row.measured for row in accuracy_rows(table) if row.whole]
+    return list(whole_splits(table).values())
 
 
 def attention(scores: Mapping[str, float]) -> list[Measurement]:

@@ -53,8 +53,9 @@ class RunResults:
     attention: dict[str, float] = field(default_factory=dict)
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table, empty if there is none."""
-        return pd.DataFrame(self.tables.get(name, []))
+        """A table with the ``task`` of the run, empty if there is none."""
+        table = pd.DataFrame(self.tables.get(name, []))
+        return table.assign(task=self.config["task"]) if len(table) else table
 
     def to_json(self) -> str:
         values = {"format": FORMAT_VERSION, **dataclasses.asdict(self)}

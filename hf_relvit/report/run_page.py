@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,17 +12,16 @@ from ..analysis.attention import AttentionStages
 from ..figures.attention import attention_figure, head_reach
 from ..figures.training import accuracy_figure, history_figure
 from ..files import atomic_write
+from ..measurements import Measurement
 from ..recipes.recipes import RECIPES, SECTIONS, fits
 from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
-from ..tables import records
 from ..training.config import TrainConfig
-from ..words import split_name
 from . import sentences
 from .folder import DATA, RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
-from .readings import accuracy_rows
+from .readings import accuracy_rows, seed_rows, whole_splits
 from .seeds import compare, save_causal
 
 
@@ -66,7 +64,7 @@ def write_report(
         study=study,
         title=f"{len(pages)} runs, side by side",
         pages={name: page.relative_to(out) for name, page in pages.items()},
-        rows=[{**row, "split": split_name(row["split"])} for row in records(comparison.accuracy)],
+        rows=seed_rows(comparison.accuracy),
         overview={name: embedded(figure) for name, figure in comparison.overview.items()},
         settings=settings,
         correlation=comparison.correlation and embedded(comparison.correlation),
@@ -88,8 +86,7 @@ def _run_page(
     stages = run.stages
     causal = run.causal_tables()
     images = _draw(config, run, table, stages, causal)
-    overall = table[table.condition == "all"].set_index("split")
-    test: Any = overall.loc["test"]
+    splits = whole_splits(table)
     photos = PhotoResults.load(run)
     provenance = run.history["provenance"]
     task = task_of(config.task)
@@ -101,8 +98,8 @@ def _run_page(
         rule=task.rule,
         preset=study,
         config=config,
-        lead=sentences.summary(test, overall, config),
-        cards=_cards(overall, stages),
+        lead=sentences.summary(splits, config),
+        cards=_cards(splits, stages),
         images={name: embedded(file) for name, file in images.items()},
         scenes=stages.frame.n.iloc[0],
         stages=sentences.attention(stages),
@@ -110,7 +107,8 @@ def _run_page(
             name: (SECTIONS[name], SECTIONS[name].tell(frame)) for name, frame in causal.items()
         },
         left_out=_left_out(config.task, analyses),
-        photorealistic=photos and photorealistic_section(photos, stages, test, run.figures),
+        photorealistic=photos
+        and photorealistic_section(photos, stages, splits["test"], run.figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
         rows=accuracy_rows(table),
         code=_code(config, run),
@@ -164,16 +162,15 @@ def _draw(
     }
 
 
-def _cards(overall: pd.DataFrame, stages: AttentionStages) -> list[tuple[str, str]]:
+def _cards(splits: Mapping[str, Measurement], stages: AttentionStages) -> list[tuple[str, str]]:
     """The numbers at the head of the page, with their words."""
-    test: Any = overall.loc["test"]
-    hardest = split_name(str(overall.accuracy.idxmin()))
-    interval = f"{test.ci_low:.1%} to {test.ci_high:.1%}"
+    test = splits["test"]
+    worst = sentences.hardest(splits)
     perceptual = stages.scores["perceptual_score"]
     relational = stages.scores["relational_score"]
     return [
-        (f"{test.accuracy:.1%}", f"IID test accuracy ({interval})"),
-        (f"{overall.accuracy.min():.1%}", f"hardest test: {hardest}"),
+        (f"{test.value:.1%}", f"IID test accuracy ({test.low:.1%} to {test.high:.1%})"),
+        (f"{worst.value:.1%}", f"hardest test: {worst.name}"),
         (f"{perceptual:.2f}", "perceptual score (ours, 0 to 1)"),
         (f"{relational:.2f}", "relational score (ours, 0 to 1)"),
     ]

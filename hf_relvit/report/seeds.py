@@ -91,7 +91,7 @@ def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
             if analysis in found:
                 parts[run] = found[analysis]
         if parts:
-            tables[analysis] = over_seeds(_stacked(parts), section.keys)
+            tables[analysis] = over_seeds(_stacked(parts), (*section.keys, "task"))
     return tables
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from ..measurements import Measurement
+from ..recipes.recipe import Section
 from ..statistics import wilson
 from .readings import accuracy_rows
 
@@ -110,3 +113,30 @@ def accuracy_text(table: pd.DataFrame) -> str:
                 f"{measured.base:14.3f} {measured.floor:8.2f}"
             )
     return "\n".join(lines)
+
+
+def measured_text(rows: Iterable[Measurement]) -> str:
+    """Measurements for the terminal, one line each, under the words of all pages."""
+    measured = list(rows)
+    width = max([len(each.name) for each in measured], default=0)
+    head = ["value", "95 % interval", "n", "random weights", "floor"]
+    lines = [_line(width, "", head)]
+    for each in measured:
+        base = "" if each.base is None else f"{each.base:.3f}"
+        floor = "" if each.floor is None else f"{each.floor:.3f}"
+        numbers = [f"{each.value:.3f}", each.interval, str(each.n), base, floor]
+        lines.append(_line(width, each.name, numbers))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(width: int, name: str, cells: Sequence[str]) -> str:
+    value, interval, n, base, floor = cells
+    return f"{name:{width}} {value:>7}  {interval:>15} {n:>6}  {base:>14} {floor:>6}"
+
+
+def section_text(section: Section, table: pd.DataFrame) -> str:
+    """The readings of an analysis for the terminal, and what they allow to say: as its section of a report."""
+    rows = [part for reading in section.read(table) for part in reading.parts.values()]
+    if not rows:
+        return "Nothing was measured that the rest could be read against."
+    return f"{measured_text(rows)}\n{section.tell(table)}"

@@ -7,7 +7,7 @@ __all__, __getattr__, __dir__ = lazy_names(
     {
         "counterfactuals": (
             "CounterfactualTable",
-            "isolation_pairs",
+            "sample_isolation_pairs",
             "sample_counterfactuals",
         ),
         "distribution": ("SceneDistribution",),

@@ -235,12 +235,12 @@ def _scenes(
     )
 
 
-def isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
+def sample_isolation_pairs(pairs: CounterfactualTable) -> CounterfactualTable:
     """Pairs on which swapping the *other* property must leave the answer alone.
 
     From pairs about O (say, shape), for an alignment of P (color): the source object gets the P of the edited object
     and keeps the O that would flip the answer. Swapping P alone then changes nothing, and the right answer is the
-    base's; whatever of O comes along flips it. The accuracy of a color alignment on ``isolation_pairs(shape pairs)``
+    base's; whatever of O comes along flips it. The accuracy of a color alignment on the isolation pairs of shape pairs
     thus says whether it leaves the shape judgement alone, and that on color pairs whether it changes the color
     judgement. After RAVEL's cause and isolate scores (arXiv 2402.17700); the pairs are our choice, as a
     same/different model gives one answer about both properties. A full swap scores near 0, doing nothing 1.

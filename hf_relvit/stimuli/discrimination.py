@@ -61,4 +61,5 @@ DISCRIMINATION = Task(
     answer=answer,
     swaps=2,
     card=CARD,
+    pair_question="Is the pair same?",
 )

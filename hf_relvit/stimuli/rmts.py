@@ -90,4 +90,5 @@ RMTS = Task(
     answer=answer,
     swaps=8,
     card=CARD,
+    pair_question="Is the pair same?",
 )

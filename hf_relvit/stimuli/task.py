@@ -70,6 +70,7 @@ class Task:
         answers: the words for no and yes in pictures of scenes; models and datasets say "different" and "same".
         swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
         card: what the card of its dataset says.
+        pair_question: what it asks of each pair; where it is left out, ``question``.
     """
 
     name: str
@@ -83,3 +84,4 @@ class Task:
     answers: tuple[str, str] = ("different", "same")
     swaps: int | None = None
     card: TaskCard = TaskCard()
+    pair_question: str = ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import RelViTError, nearest
+from ..words import TARGET_NAMES
 from .discrimination import DISCRIMINATION
 from .rmts import RMTS
 from .task import Task
@@ -27,3 +30,17 @@ def task_of(name: str) -> Task:
 def task_number(name: str) -> int:
     """The task's place in the list, which keys its random draws."""
     return list(TASKS).index(name)
+
+
+def target_name(target: str, tasks: Iterable[str] = ()) -> str:
+    """What a probe of a target asks, such as "which color?".
+
+    Args:
+        target: of the probe; of "judgement" it is what the task asks of a pair.
+        tasks: names of the tasks that the probe is of; with none or several the words fit any relation.
+    """
+    asked = {task_of(task).pair_question or task_of(task).question for task in tasks}
+    if target != "judgement" or len(asked) != 1:
+        return TARGET_NAMES[target]
+    question = asked.pop()
+    return question[0].lower() + question[1:]

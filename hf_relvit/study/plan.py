@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RelViTError
 from ..limits import MOST_RUNS, check_count, check_finite, check_seed
 from ..recipes.recipe import Sizes
-from ..recipes.recipes import RECIPES
+from ..recipes.recipes import RECIPES, USUAL
 from ..schemas import check_shape, read_as_shape
 from ..stimuli.scenes import check_scenes
 from ..training.config import PRESETS, TrainConfig, check_value, read_yaml, resolve, unknown_key
@@ -37,7 +37,7 @@ class CausalConfig(Sizes):
 
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
-    analyses: list[str] = dataclasses.field(default_factory=lambda: list(RECIPES))
+    analyses: list[str] = dataclasses.field(default_factory=lambda: list(USUAL))
     """Which recipes to do; all by default. What a task cannot have is left out."""
     settings: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Recipe -> further settings of its config, such as {probes: {epochs: 20}}."""

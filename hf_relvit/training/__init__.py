@@ -19,7 +19,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "evaluation": (
             "evaluate",
             "predict",
-            "scene_splits",
+            "sample_splits",
         ),
         "folder": ("TrainingFolder",),
         "metrics": (

@@ -68,7 +68,7 @@ def predict(
     return torch.cat(parts).cpu().numpy()
 
 
-def scene_splits(
+def sample_splits(
     distribution: SceneDistribution, n: int, splits: tuple[str, ...] = ()
 ) -> dict[str, SceneTable]:
     """``n`` scenes of each evaluation split: all but "train", unless named.
@@ -96,7 +96,7 @@ def evaluate(
 
     Args:
         checkpoint: a classifier and its processor.
-        data: split name -> scenes: ``scene_splits``, ``PhotoPairs`` (zero-shot; paper, Table 2, "Realistic acc."), or
+        data: split name -> scenes: ``sample_splits``, ``PhotoPairs`` (zero-shot; paper, Table 2, "Realistic acc."), or
             a published dataset (``datasets.load_dataset``).
         batch_size: does not change the result beyond rounding.
         progress: show a bar.

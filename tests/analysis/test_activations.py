@@ -5,7 +5,14 @@ import torch
 from tiny import vit_of
 from transformers import ViTConfig, ViTForImageClassification
 
-from hf_relvit.analysis.activations import Site, at_tokens, capture, forward_from, patch, residuals
+from hf_relvit.analysis.activations import (
+    Site,
+    at_tokens,
+    capture,
+    capture_residuals,
+    forward_from,
+    patch,
+)
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import FAMILIES
@@ -137,18 +144,20 @@ def test_residuals_are_the_same_in_memory_on_disk_and_in_parts(tmp_path):
     model, processor = tiny_model()
     scenes = sample("discrimination", QUICK, "test", 10)
     sites = [Site("resid_post", layer) for layer in range(3)]
-    kept = residuals(Checkpoint(model, processor), scenes, sites)
+    kept = capture_residuals(Checkpoint(model, processor), scenes, sites)
     assert kept[sites[0]].shape == (10, 65, 32)
     one_site = 10 * 65 * 32 * 4 / 1e9
-    spilled = residuals(
+    spilled = capture_residuals(
         Checkpoint(model, processor), scenes, sites, cache_gb=1.5 * one_site, folder=tmp_path
     )
     assert all(spilled[site].equal(kept[site]) for site in sites)
     assert os.listdir(tmp_path) == []  # unnamed files: nothing to clean up, even after a crash
     tokens = torch.from_numpy(model.config.geometry.tokens(scenes.patches())).flatten(1)
-    some = residuals(Checkpoint(model, processor), scenes, sites[1:], tokens=tokens)
+    some = capture_residuals(Checkpoint(model, processor), scenes, sites[1:], tokens=tokens)
     assert some[sites[1]].equal(at_tokens(kept[sites[1]], tokens))
-    single = residuals(Checkpoint(model, processor), scenes, sites[2:], batch_size=1)[sites[2]]
+    single = capture_residuals(Checkpoint(model, processor), scenes, sites[2:], batch_size=1)[
+        sites[2]
+    ]
     torch.testing.assert_close(single, kept[sites[2]], atol=1e-4, rtol=1e-4)
 
 
@@ -165,21 +174,21 @@ def test_bad_input_is_one_line():
     with pytest.raises(RelViTError, match="no list of None transformer blocks"):
         blocks(torch.nn.Linear(2, 2))
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        residuals(
+        capture_residuals(
             Checkpoint(model, processor),
             sample("rmts", GEOMETRIES["small"], "test", 4),
             [Site("resid_post", 0)],
         )
     other = PixelProcessor(default_processor(64), 64)
     with pytest.raises(RelViTError, match="for a model that was trained with"):
-        residuals(
+        capture_residuals(
             Checkpoint(model, other),
             sample("discrimination", QUICK, "test", 4),
             [Site("resid_post", 0)],
         )
     with pytest.raises(RelViTError, match="choose another folder"):
         scenes = sample("discrimination", QUICK, "test", 4)
-        residuals(
+        capture_residuals(
             Checkpoint(model, processor),
             scenes,
             [Site("resid_post", 0)],

@@ -7,7 +7,7 @@ import torch
 from hf_relvit.analysis.activations import Site, forward_from, patch
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import intervene, pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals, intervene
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
@@ -84,7 +84,9 @@ def test_attached_to_a_plain_model_it_does_what_fitting_and_scoring_do(fitted, t
         )
         with opened.attach(plain, base_tokens, given):
             logits = plain(pixel_values=base).logits
-        data = pair_residuals(Checkpoint(model, processor), TABLE, [SITE], batch_size=len(TABLE))
+        data = capture_pair_residuals(
+            Checkpoint(model, processor), TABLE, [SITE], batch_size=len(TABLE)
+        )
         tokens, states = data.operands(SITE)
         assert tokens.equal(base_tokens) and states.equal(given)
         edited = intervene(

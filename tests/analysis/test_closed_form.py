@@ -12,12 +12,12 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment, fingerprint
 from hf_relvit.analysis.closed_form import LabeledStates, effects_of, fit_oblique
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.stimuli.counterfactuals import isolation_pairs, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import sample_counterfactuals, sample_isolation_pairs
 
 from .conftest import SIGN_OBJECTS
 
@@ -98,11 +98,11 @@ def test_directions_that_are_noise_are_left_out():
 def test_it_finds_what_the_model_reads_without_a_search(sign_model, property):
     checkpoint = Checkpoint(*sign_model("color", "shape"))
     alignment = fit_alignment(checkpoint, pairs(property), 0, CLOSED)
-    test = pair_residuals(checkpoint, pairs(property, 200, "test"), [SITE])
+    test = capture_pair_residuals(checkpoint, pairs(property, 200, "test"), [SITE])
     assert accuracy(score_alignment(checkpoint, alignment, test)) > 0.95
     for control in ("wrong_object", "random_tokens"):
         assert accuracy(score_alignment(checkpoint, alignment, test, control)) < 0.05
-    other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
+    other = sample_isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
     assert accuracy(score_alignment(checkpoint, alignment, other)) > 0.95
     shuffled = fit_alignment(checkpoint, pairs(property), 0, CLOSED, shuffled=True)
     assert accuracy(score_alignment(checkpoint, shuffled, test)) < 0.5  # of 24 dimensions

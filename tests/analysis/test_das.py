@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hf_relvit.analysis.activations import Site, residuals
+from hf_relvit.analysis.activations import Site, capture_residuals
 from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized
-from hf_relvit.stimuli.counterfactuals import isolation_pairs, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import sample_counterfactuals, sample_isolation_pairs
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import build_model
@@ -50,7 +50,9 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
     ]  # bit 4 of IID shapes never varies
     assert alignment.size == 4
     assert overlap(alignment, true) > 0.95
-    test = pair_residuals(Checkpoint(model, processor), pairs(property, 200, "test"), [site])
+    test = capture_pair_residuals(
+        Checkpoint(model, processor), pairs(property, 200, "test"), [site]
+    )
     cause = score_alignment(Checkpoint(model, processor), alignment, test)
     assert list(cause.condition) == ["all", "different", "same"]
     assert (
@@ -68,7 +70,7 @@ def test_das_finds_the_subspace_that_the_model_reads(sign_model, property):
             == 0
         )
     # swapping everything takes the other property along, which breaks half of the pairs, and isolates nothing
-    other = isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
+    other = sample_isolation_pairs(pairs("shape" if property == "color" else "color", 200, "test"))
     everything = fit_alignment(
         Checkpoint(model, processor), test, 0, dataclasses.replace(FAST, method="full_swap")
     )
@@ -99,7 +101,9 @@ def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     model, processor = sign_model("color", "shape")
-    data = pair_residuals(Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)])
+    data = capture_pair_residuals(
+        Checkpoint(model, processor), pairs("color"), [Site("resid_post", 0)]
+    )
     start = "closed_form" if method == "oblique" else "random"
     size = 4 if method in SIZED else None
     config = dataclasses.replace(FAST, method=method, size=size, start=start)
@@ -124,8 +128,8 @@ def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
 @pytest.mark.parametrize("method", ["das", "low_rank", "oblique"])
 def test_a_search_from_the_closed_form_needs_few_steps(sign_model, method):
     checkpoint = Checkpoint(*sign_model("color", "shape"))
-    data = pair_residuals(checkpoint, pairs("color"), [Site("resid_post", 0)])
-    test = pair_residuals(checkpoint, pairs("color", 200, "test"), [Site("resid_post", 0)])
+    data = capture_pair_residuals(checkpoint, pairs("color"), [Site("resid_post", 0)])
+    test = capture_pair_residuals(checkpoint, pairs("color", 200, "test"), [Site("resid_post", 0)])
     few = DASConfig(method=method, epochs=2, start="closed_form", lr_rotation=3e-3)
     warm = fit_alignment(checkpoint, data, 0, few)
     assert overall(score_alignment(checkpoint, warm, test)).accuracy > 0.95
@@ -140,7 +144,7 @@ def test_a_search_from_the_closed_form_needs_few_steps(sign_model, method):
 
 def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
     checkpoint = Checkpoint(*sign_model("color"))
-    data = pair_residuals(checkpoint, pairs("color", 128), [Site("resid_post", 0)])
+    data = capture_pair_residuals(checkpoint, pairs("color", 128), [Site("resid_post", 0)])
     config = DASConfig(epochs=30, start="closed_form", lr_rotation=0.5, lr_mask=0.5, patience=2)
     alignment = fit_alignment(checkpoint, data, 0, config)
     epochs = len(alignment.facts["history"])
@@ -157,7 +161,9 @@ def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
 
 def test_a_seed_gives_the_same_bits_and_another_one_does_not(sign_model):
     model, processor = sign_model("color")
-    data = pair_residuals(Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 0)])
+    data = capture_pair_residuals(
+        Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 0)]
+    )
     config = dataclasses.replace(FAST, epochs=2)
     first, again, other = (
         fit_alignment(Checkpoint(model, processor), data, 0, c)
@@ -192,7 +198,9 @@ def test_fitting_leaves_the_model_as_it_was_and_runs_only_what_follows(tiny_vit)
     model.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
-    data = pair_residuals(Checkpoint(model, processor), pairs("shape", 8), [Site("resid_post", 1)])
+    data = capture_pair_residuals(
+        Checkpoint(model, processor), pairs("shape", 8), [Site("resid_post", 1)]
+    )
     assert (
         not model.training
     )  # an analysis switches to evaluation mode; fitting switches back to what it found
@@ -227,7 +235,9 @@ class Waits(TorchDispatchMode):
 
 def test_the_host_waits_once_an_epoch(tiny_vit):
     model, processor = tiny_vit
-    data = pair_residuals(Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 1)])
+    data = capture_pair_residuals(
+        Checkpoint(model, processor), pairs("color", 64), [Site("resid_post", 1)]
+    )
     counts = []
     for epochs, batch_size in ((1, 64), (3, 64), (3, 8)):
         with Waits() as waits:
@@ -302,14 +312,14 @@ def test_fitting_is_what_the_paper_describes(tiny_vit, method):
 def test_activations_on_disk_give_the_same_bits(tiny_vit, tmp_path):
     model, processor = tiny_vit
     table, site = pairs("color", 32), Site("resid_post", 0)
-    kept = pair_residuals(Checkpoint(model, processor), table, [site])
-    spilled = pair_residuals(
+    kept = capture_pair_residuals(Checkpoint(model, processor), table, [site])
+    spilled = capture_pair_residuals(
         Checkpoint(model, processor), table, [site], cache_gb=0, folder=tmp_path
     )
     assert spilled.base[site].equal(kept.base[site]) and spilled.source[site].equal(
         kept.source[site]
     )
-    full = residuals(Checkpoint(model, processor), table.source, [site])[site]
+    full = capture_residuals(Checkpoint(model, processor), table.source, [site])[site]
     tokens = torch.from_numpy(model.geometry.tokens(table.source.patches()))
     assert kept.source[site][5, 1].equal(full[5, tokens[5, 1]])
     config = DASConfig(epochs=2)
@@ -378,7 +388,7 @@ def test_bad_input_is_one_line(tiny_vit):
         score_alignment(Checkpoint(model, processor), alignment, table, "wrong")
     with pytest.raises(RelViTError, match="an alignment for weights"):
         score_alignment(Checkpoint(randomly_initialized(model), processor), alignment, table)
-    captured = pair_residuals(Checkpoint(model, processor), table, [Site("resid_post", 1)])
+    captured = capture_pair_residuals(Checkpoint(model, processor), table, [Site("resid_post", 1)])
     with pytest.raises(RelViTError, match=r"captured were resid_post\.1"):
         score_alignment(Checkpoint(model, processor), alignment, captured)
     with pytest.raises(RelViTError, match="no pairs"):

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, at_tokens
-from hf_relvit.analysis.interchange import intervene, mahalanobis_divergence, pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals, intervene, mahalanobis_divergence
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.stimuli.counterfactuals import isolation_pairs, sample_counterfactuals
+from hf_relvit.stimuli.counterfactuals import sample_counterfactuals, sample_isolation_pairs
 from hf_relvit.stimuli.rendering import render
 
 from .conftest import SIGN_OBJECTS
@@ -19,7 +19,7 @@ SITE = Site("resid_post", 0)
 @pytest.mark.parametrize("property, other", [("shape", "color"), ("color", "shape")])
 def test_isolation_pairs_differ_in_the_other_property_only(task, property, other):
     pairs = sample_counterfactuals(task, GEOMETRIES["quick"], property, "test", 64)
-    isolate, rows = isolation_pairs(pairs), np.arange(64)
+    isolate, rows = sample_isolation_pairs(pairs), np.arange(64)
     assert isolate.property == other
     assert (isolate.label == isolate.base.label).all()
     given = {p: getattr(isolate.source, p)[rows, isolate.source_object] for p in (property, other)}
@@ -50,7 +50,7 @@ def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
     pairs = sample_counterfactuals(
         task, GEOMETRIES["quick"], "color", "test", 32, objects=SIGN_OBJECTS
     )
-    data = pair_residuals(Checkpoint(model, processor), pairs, [SITE])
+    data = capture_pair_residuals(Checkpoint(model, processor), pairs, [SITE])
     rows = np.arange(32)
 
     def signs(states):
@@ -86,7 +86,7 @@ def test_operands_are_the_tokens_they_are_named_for(sign_model, task):
         signs(at_tokens(data.base[SITE], tokens))[..., 9] == 0
     ).all()
     assert all(len(set(row)) == 4 for row in tokens.tolist())
-    other = pair_residuals(Checkpoint(model, processor), pairs, [SITE], seed=1)
+    other = capture_pair_residuals(Checkpoint(model, processor), pairs, [SITE], seed=1)
     assert not other.operands(SITE, "random_tokens")[0].equal(tokens)
 
 
@@ -131,4 +131,4 @@ def test_bad_input_is_one_line(sign_model):
     model, processor = sign_model("color")
     pairs = sample_counterfactuals("discrimination", GEOMETRIES["small"], "color", "test", 4)
     with pytest.raises(RelViTError, match="do not fit a model of 64 px"):
-        pair_residuals(Checkpoint(model, processor), pairs, [SITE])
+        capture_pair_residuals(Checkpoint(model, processor), pairs, [SITE])

@@ -10,7 +10,7 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
 from hf_relvit.analysis.das import DASConfig, _learn
-from hf_relvit.analysis.interchange import pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.scores import score_alignment
@@ -37,7 +37,9 @@ def scenes(split, n):
 
 
 def das(model, processor, n):
-    data = pair_residuals(Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH)
+    data = capture_pair_residuals(
+        Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH
+    )
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
     config = DASConfig(epochs=2, batch_size=BATCH)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_relvit.analysis.activations import Site, capture, object_states
+from hf_relvit.analysis.activations import Site, capture, capture_object_states
 from hf_relvit.analysis.probes import (
     ProbeConfig,
     Probes,
@@ -36,7 +36,8 @@ def states(sign_model, read={}):  # noqa: B006  read once
     if not read:
         model, processor = sign_model("color", "shape")
         read["all"] = [
-            object_states(Checkpoint(model, processor), scenes, [0]) for scenes in (TRAIN, TEST)
+            capture_object_states(Checkpoint(model, processor), scenes, [0])
+            for scenes in (TRAIN, TEST)
         ]
         read["checkpoint"] = Checkpoint(model, processor)
     return read["checkpoint"], *read["all"]
@@ -169,12 +170,13 @@ def test_object_states_are_those_of_the_site_or_of_the_input(tiny_rmts):
         captured = capture(model, pixels, [Site("resid_post", 1)])[Site("resid_post", 1)]
     rows = torch.arange(4)[:, None]
     for compat, shift in (("corrected", 1), ("official", 0)):
-        read = object_states(Checkpoint(model, processor), scenes, compat=compat)
+        read = capture_object_states(Checkpoint(model, processor), scenes, compat=compat)
         assert sorted(read.states) == [0, 1]
         for layer in (0, 1):
             torch.testing.assert_close(read.states[layer], hidden[layer + shift][rows, tokens])
     torch.testing.assert_close(
-        object_states(Checkpoint(model, processor), scenes, [1]).states[1], captured[rows, tokens]
+        capture_object_states(Checkpoint(model, processor), scenes, [1]).states[1],
+        captured[rows, tokens],
     )
 
 
@@ -262,7 +264,7 @@ def test_bad_input(states):
     with pytest.raises(RelViTError, match="the model has blocks 0 to 1"):
         fit_probes(checkpoint, TRAIN[:8], TEST, ProbeConfig(layers=(2,)))
     with pytest.raises(RelViTError, match="unknown compat 'old'"):
-        object_states(checkpoint, TEST, compat="old")
+        capture_object_states(checkpoint, TEST, compat="old")
     probes = fit_probes(checkpoint, train, test, ProbeConfig(form="quadratic", epochs=1))
     with pytest.raises(
         RelViTError, match=r"no linear probe of layer 0: these are quadratic ones of layers \[0\]"

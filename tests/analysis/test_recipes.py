@@ -5,8 +5,10 @@ from pandas.testing import assert_frame_equal
 
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
 from hf_relvit.analysis.diagnosis import DiagnosisConfig
+from hf_relvit.analysis.knockout import KnockoutConfig
 from hf_relvit.analysis.novel import NovelConfig
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
+from hf_relvit.analysis.similarity import SimilarityConfig
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
@@ -64,7 +66,15 @@ def test_the_facts_say_on_what_was_measured(checkpoint, way):
     assert {config["split"] for config in configs.values()} == {"test_compositional"}
 
 
-CONFIGS = (AttentionConfig, NovelConfig, ProbeConfig, SteeringConfig, DiagnosisConfig)
+CONFIGS = (
+    AttentionConfig,
+    NovelConfig,
+    ProbeConfig,
+    SteeringConfig,
+    SimilarityConfig,
+    KnockoutConfig,
+    DiagnosisConfig,
+)
 
 
 @pytest.mark.parametrize("config", CONFIGS)

@@ -18,6 +18,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionStages
 from hf_relvit.analysis.correlation import Correlation
 from hf_relvit.analysis.diagnosis import Diagnosis
+from hf_relvit.analysis.knockout import Knockout
 from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.result import Result
@@ -63,6 +64,14 @@ def steering():
     return Steering(frame, FACTS)
 
 
+def knockout():
+    known = {"kind": "within_pair", "replacement": "mean", "condition": "all", "draw": 0}
+    row = {**known, "accuracy": 0.5, "n": 4, "ci_low": 0.2, "ci_high": 0.8, "base_accuracy": 0.75}
+    row |= {"lost": 0.25, "lost_low": -0.5, "lost_high": 0.75}
+    rows = [{**row, "heads": heads} for heads in ("strongest", "random")]
+    return Knockout(pd.DataFrame(rows), FACTS)
+
+
 def similarity():
     auc = {"auc": [0.5, 0.75], "ci_low": 0.25, "ci_high": 0.9}
     return Similarity(
@@ -97,6 +106,7 @@ RESULTS = [
     novel,
     probes,
     steering,
+    knockout,
     similarity,
     correlation,
     diagnosis,
@@ -191,7 +201,7 @@ def test_broken_values_are_one_line(make, broken, tmp_path):
     result = make()
     result.save(tmp_path)
     (tmp_path / f"{type(result).STEM}.json").write_text(broken)
-    if broken == "{}" and isinstance(result, Novel | Steering | Similarity):
+    if broken == "{}" and isinstance(result, Novel | Steering | Knockout | Similarity):
         assert type(result).load(tmp_path).facts == {}  # of these, no fact is needed to open them
         return
     with pytest.raises(RelViTError) as error:

@@ -11,7 +11,7 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import earth_movers_distance, pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals, earth_movers_distance
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.analysis.validity import (
@@ -65,10 +65,10 @@ def test_one_thing_changes_and_the_swapped_object_keeps_its_values(task, variabl
 def test_bases_that_are_given_are_not_computed_again(sign_model, variable):
     checkpoint = Checkpoint(*sign_model("color"))
     site = Site("resid_post", 0)
-    captured = pair_residuals(checkpoint, pairs(), [site])
+    captured = capture_pair_residuals(checkpoint, pairs(), [site])
     table = unmapped_pairs(pairs(), variable)
-    shared = pair_residuals(checkpoint, table, [site], base=captured)
-    alone = pair_residuals(checkpoint, table, [site])
+    shared = capture_pair_residuals(checkpoint, table, [site], base=captured)
+    alone = capture_pair_residuals(checkpoint, table, [site])
     assert shared.base[site] is captured.base[site]
     assert shared.source[site].equal(alone.source[site])
     assert alone.base[site].equal(captured.base[site])
@@ -162,8 +162,8 @@ def test_orthogonal_alignments_read_what_they_write_and_oblique_ones_do_not():
 def test_captures_in_bfloat16_are_close_and_stay_in_float32():
     checkpoint = Checkpoint(*build_model(TrainConfig(backbone=vit(2, 32, 2))))
     site = Site("resid_post", 1)
-    exact = pair_residuals(checkpoint, pairs(n=16), [site])
-    rough = pair_residuals(checkpoint, pairs(n=16), [site], bf16=True)
+    exact = capture_pair_residuals(checkpoint, pairs(n=16), [site])
+    rough = capture_pair_residuals(checkpoint, pairs(n=16), [site], bf16=True)
     assert rough.base[site].dtype == torch.float32
     assert not rough.base[site].equal(exact.base[site])
     torch.testing.assert_close(rough.base[site], exact.base[site], atol=0.05, rtol=0.05)

@@ -204,3 +204,33 @@ def test_answers_must_lie_above_those_of_random_weights():
     criteria = judge("rmts", accuracy.assign(base_accuracy=0.97), *rest).criteria
     assert (criteria[0].key, criteria[0].reading) == ("answers", "unclear")
     assert criteria[0].control_high > criteria[0].ci_low
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "rows", "values"),
+    [
+        ("readable_shape", 1, {"target": "shape"}, {"condition": "shuffled", "accuracy": 0.98}),
+        ("readable_color", 1, {"target": "color"}, {"condition": "shuffled", "accuracy": 0.98}),
+        ("swap_shape", 2, {"property": "shape"}, {"floor": 0.94}),
+        ("whole_color", 2, {"property": "color"}, {"floor": 0.96}),
+        ("steering", 3, {"condition": "flip"}, {"floor": 0.88}),
+        ("answers", 0, {"condition": "all"}, {"floor": 0.975}),
+    ],
+)
+def test_no_question_is_answered_yes_at_what_its_control_reaches(key, table, rows, values):
+    """Shuffled labels, or doing nothing, do nearly as well: then the interval does not lie above them."""
+    made = tables()
+    before = {c.key: c for c in judge("discrimination", *made).criteria}
+    assert before[key].reading == "yes"
+    chosen = made[table]
+    for column, value in rows.items():
+        chosen = chosen[chosen[column] == value]
+    changed = chosen.assign(**values)
+    if "condition" in values:  # a control of its own
+        low, high = wilson(changed.accuracy * N, N)
+        made[table] = pd.concat([made[table], changed.assign(ci_low=low, ci_high=high)])
+    else:
+        made[table] = pd.concat([made[table].drop(chosen.index), changed])
+    made[table] = made[table].reset_index(drop=True)
+    after = {c.key: c for c in judge("discrimination", *made).criteria}
+    assert after[key].reading == "unclear"

@@ -1,17 +1,25 @@
 """One reading of a table for report, card and Space, and one rule of what may be claimed from it."""
 
+import dataclasses
 import math
+import re
+from importlib.resources import files
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from hf_relvit.figures.causal import probe_figure
 from hf_relvit.measurements import Measurement, exceeds_controls
 from hf_relvit.recipes.recipes import SECTIONS
+from hf_relvit.report import run_page
 from hf_relvit.report.card import run_card, sections
+from hf_relvit.report.pages import write_page
 from hf_relvit.report.readings import accuracy as readings_of
-from hf_relvit.report.readings import accuracy_rows
+from hf_relvit.report.readings import accuracy_rows, correlation, seed_rows, similarity
 from hf_relvit.report.results import RunResults
-from hf_relvit.report.tables import accuracy_text
+from hf_relvit.report.tables import accuracy_text, over_seeds, section_text
+from hf_relvit.stimuli.tasks import TASKS
 
 
 def measured(low, high, floor=None):
@@ -76,7 +84,24 @@ def steering(control):
     return table("condition layer alpha pair accuracy", rows, control)
 
 
-TABLES = {"alignment": alignment, "novel": novel, "probes": probes, "steering": steering}
+def knockout(control):
+    frame = pd.DataFrame(
+        {"heads": heads, "draw": draw, "lost": lost}
+        for heads, draw, lost in (("strongest", 0, 0.8), ("random", 0, 0.1), ("random", 1, control))
+    )
+    frame = frame.assign(kind="within_pair", replacement="mean", condition="all")
+    frame = frame.assign(lost_low=frame.lost - 0.05, lost_high=frame.lost + 0.05)
+    around = {"accuracy": 1 - frame.lost, "ci_low": 0.1, "ci_high": 0.3, "base_accuracy": 1.0}
+    return frame.assign(n=400, **around)
+
+
+TABLES = {
+    "alignment": alignment,
+    "novel": novel,
+    "probes": probes,
+    "steering": steering,
+    "knockout": knockout,
+}
 RUN = {
     "config": {"task": "discrimination", "geometry": "quick", "combinations": 32, "images": 64,
                "backbone": "clip", "fresh": True, "learning_rate": 0.1, "batch_size": 2,
@@ -103,6 +128,11 @@ def test_report_and_card_claim_by_the_rule_and_alike(analysis, control, holds):
     assert ("no effect is claimed" in conclusion) is not holds
     effect = f"{reading.effect.value:.0%}"
     assert effect in prose
+    terminal = section_text(SECTIONS[analysis], frame)
+    assert terminal.endswith(prose)
+    for part in reading.parts.values():
+        assert f"{part.name} " in terminal
+        assert f"{part.value:.3f}  {part.interval:>15}" in terminal
     assert f"| {reading.effect.value:.3f} |" in run_card(results).text
 
 
@@ -154,3 +184,119 @@ def test_the_terminal_and_the_readings_show_the_same_numbers():
             "0.50",
         ]
     assert whole[0].interval == "0.812–0.957"
+
+
+TEMPLATES = [*files("hf_relvit.report").iterdir(), *files("hf_relvit.model_cards").iterdir()]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [file for file in TEMPLATES if file.name.endswith((".html", ".md"))],
+    ids=lambda file: file.name,
+)
+def test_no_page_formats_a_row_of_a_table(template):
+    """Pages show measurements; a column of a table in a template could be shown in another form elsewhere."""
+    assert not re.search(r"\.\w*(ci_low|ci_high|base_accuracy)", template.read_text("utf-8"))
+
+
+def test_report_comparison_card_and_terminal_show_one_accuracy_alike(tmp_path):
+    """The same table on all of them: value, interval and scenes as one text."""
+    numbers = {"ci_low": 0.81234, "ci_high": 0.95678, "n": 64, "auc": 0.97, "floor": 0.5}
+    numbers |= {"base_accuracy": 0.51, "majority": 0.5}
+    rows = [
+        {"split": split, "condition": "all", "accuracy": value, **numbers}
+        for split, value in (("test", 0.912), ("test_ood_shape", 0.877), ("photorealistic", 0.855))
+    ]
+    frame = pd.DataFrame(rows)
+    runs = over_seeds(frame.assign(run="seed0"))
+    page = write_page(
+        tmp_path / "comparison.html",
+        "comparison.html",
+        study="s",
+        title="t",
+        pages={},
+        rows=seed_rows(runs),
+        overview={},
+        settings={},
+        correlation=None,
+        kinds=1,
+        sections=SECTIONS,
+    )
+    comparison = page.read_text()
+    card = run_card(RunResults(**RUN, tables={"accuracy": rows})).text
+    terminal = accuracy_text(frame)
+    for measured in readings_of(frame):
+        value = f"{measured.value:.3f}"
+        cells = f"<td>{measured.name}</td><td>{value}</td><td>{measured.interval}</td>"
+        assert cells in comparison
+        low, high = measured.interval.split("–")
+        assert f"| {measured.name} | {value} | {low} to {high} | 64 |" in card
+        assert re.search(rf"{measured.name} +{value} +{measured.interval} +64", terminal)
+    head = run_page._cards(
+        {"test": readings_of(frame)[0], "test_ood_shape": readings_of(frame)[1]},
+        SimpleNamespace(scores={"perceptual_score": 0.5, "relational_score": 0.5}),
+    )
+    assert head[0][0] == "91.2%"
+    assert head[1] == ("87.7%", "hardest test: new shapes")
+
+
+def test_similarity_is_read_at_the_best_layer_of_each_model():
+    rows = [
+        {"model": model, "level": level, "layer": layer, "auc": auc, "n": 32, "floor": 0.5}
+        for model, aucs in {"base": (0.6, 0.9), "random": (0.7, 0.5)}.items()
+        for layer, auc in enumerate(aucs, start=-1)
+        for level in ("all", "color")
+    ]
+    frame = pd.DataFrame(rows)
+    frame = frame.assign(ci_low=frame.auc - 0.1, ci_high=frame.auc + 0.1)
+    found = similarity(frame)
+    assert [measured.name for measured in found.values()] == ["base (layer 0)", "random (layer -1)"]
+    assert found["base"].interval == "0.800–1.000"
+
+
+def test_a_correlation_is_a_measurement_too():
+    row = {"split": "test", "measure": "pearson", "value": -0.5, "ci_low": -0.9, "ci_high": 0.1}
+    (measured,) = correlation(pd.DataFrame([{**row, "n": 12}]))
+    assert measured == Measurement("IID test, pearson", -0.5, -0.9, 0.1, 12)
+
+
+@pytest.mark.parametrize("analysis", TABLES)
+def test_where_nothing_can_be_read_nothing_is_said(analysis):
+    empty = TABLES[analysis](0.4).iloc[:0]
+    if analysis == "steering":
+        empty = empty.astype({"accuracy": float})
+    told = section_text(SECTIONS[analysis], empty)
+    assert told == "Nothing was measured that the rest could be read against."
+
+
+def test_the_reason_names_the_control_that_was_reached():
+    """Not another one, and not doing nothing where that was never measured."""
+    reading = SECTIONS["probes"].read(probes(0.4))[0]
+    for change, words in (
+        ({"controls": ()}, "no control was measured"),
+        ({"controls": ("shuffled",)}, "the control (shuffled labels, up to nan%)"),
+    ):
+        effect = dataclasses.replace(reading.effect, floor=None)
+        control = measured(math.nan, math.nan)
+        shuffled = dataclasses.replace(control, name="shuffled labels")
+        parts = {"effect": effect, "shuffled": shuffled}
+        changed = dataclasses.replace(reading, parts=parts, **change)
+        assert words in changed.conclusion("it works")
+
+
+@pytest.mark.parametrize("task", [*TASKS, "above"])
+def test_probes_of_the_judgement_name_the_relation_of_the_task(task, monkeypatch):
+    above = dataclasses.replace(
+        TASKS["discrimination"], question="Is A above B?", pair_question="", swaps=None
+    )
+    monkeypatch.setitem(TASKS, "above", above)
+    asked = "is A above B?" if task == "above" else "is the pair same?"
+    frame = probes(0.4).assign(target="judgement")
+    results = RunResults(**RUN | {"config": {**RUN["config"], "task": task}})
+    tables = {"probes": frame.to_dict("records")}
+    (section,) = sections(dataclasses.replace(results, tables=tables))
+    assert section.rows[0].name == f"{asked} (layer 2)"
+    assert asked in SECTIONS["probes"].tell(frame.assign(task=task))
+    figure = probe_figure(frame.assign(task=task, form="linear"))
+    assert figure.axes[0].get_title("left").startswith(asked)
+    assert "does the relation hold?" in SECTIONS["probes"].tell(frame)

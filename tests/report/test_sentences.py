@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hf_relvit.measurements import Measurement
 from hf_relvit.recipes.recipes import RECIPES, SECTIONS
 from hf_relvit.report import run_page, sentences
 from hf_relvit.stimuli.discrimination import DISCRIMINATION
@@ -39,40 +40,34 @@ def table(columns, *rows):
     ],
 )
 def test_the_summary_admits_guessing(low, words):
-    test = pd.Series(
-        {
-            "accuracy": 0.58,
-            "ci_low": low,
-            "ci_high": 0.61,
-            "floor": 0.5,
-            "n": 1024,
-            "base_accuracy": 0.49,
-        },
-        dtype=object,
-    )
-    overall = pd.DataFrame(
-        {"accuracy": {"test": 0.58, "test_ood_shape": 0.51, "test_compositional": 0.55}}
-    )
-    text = sentences.summary(test, overall, TrainConfig(images=12_800))
+    test = Measurement("IID test", 0.58, low, 0.61, 1024, base=0.49, floor=0.5)
+    splits = {"test": test}
+    for name, value in {"new shapes": 0.51, "compositional": 0.55}.items():
+        splits[name] = dataclasses.replace(test, name=name, value=value)
+    text = sentences.summary(splits, TrainConfig(images=12_800))
     assert words in text and "12,800 images" in text
     assert ("51.0% of its hardest test, new shapes" in text) == (low > 0.52)
 
 
-def test_attention_names_the_strongest_heads():
+@pytest.mark.parametrize(
+    ("shift", "reach", "local"), [(0, 0.05, False), (0, 0.15, True), (0.2, 0.05, True)]
+)
+def test_attention_names_the_strongest_heads(shift, reach, local):
+    """That no head is local is said only where no head's interval reaches a half."""
     grids = {
-        "within_object": np.array([[0.1, 0.2], [0.4, 0.3]]),
+        "within_object": np.array([[0.1, 0.2], [0.4, 0.3]]) + shift,
         "within_pair": np.array([[0.0, 0.7], [0.1, 0.1]]),
     }
-    text = sentences.attention(SimpleNamespace(grid=grids.__getitem__))
-    assert (
-        "at most 40% inside its object (layer 1, head 0) and at most 70% on the other object"
-        in text
-    )
-    assert "(layer 0, head 1)" in text and "no head keeps most of" in text
-    grids["within_object"] += 0.2
-    assert "no head keeps most of" not in sentences.attention(
-        SimpleNamespace(grid=grids.__getitem__)
-    )
+    rows = [
+        {"layer": layer, "head": head, "kind": kind, "mean": mean, "ci_high": mean + reach}
+        for kind, grid in grids.items()
+        for (layer, head), mean in np.ndenumerate(grid)
+    ]
+    text = sentences.attention(SimpleNamespace(frame=pd.DataFrame(rows)))
+    peak = f"at most {0.4 + shift:.0%} inside its object (layer 1, head 0)"
+    assert f"{peak} and at most 70% on the other object" in text
+    assert "(layer 0, head 1)" in text
+    assert ("no head keeps most of" in text) is not local
 
 
 def test_alignment_takes_the_best_layer_and_its_own_controls():

@@ -6,7 +6,7 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized
 from hf_relvit.stimuli.distribution import SceneDistribution
-from hf_relvit.training.evaluation import evaluate, predict, scene_splits
+from hf_relvit.training.evaluation import evaluate, predict, sample_splits
 from hf_relvit.training.run import build_model
 
 QUICK = GEOMETRIES["quick"]
@@ -18,7 +18,7 @@ def checkpoint(tiny):
 
 
 def test_batch_1_equals_batch_64(checkpoint):
-    data = scene_splits(SceneDistribution("discrimination", QUICK), 20, ("test",))["test"]
+    data = sample_splits(SceneDistribution("discrimination", QUICK), 20, ("test",))["test"]
     one, many = (predict(checkpoint, data, batch_size=size) for size in (1, 64))
     np.testing.assert_allclose(one, many, atol=1e-5)
     assert many.shape == (20, 2)
@@ -36,7 +36,7 @@ def test_the_random_twin_is_another_network_and_leaves_the_random_state_alone(ch
 
 def test_the_table_says_how_to_read_each_accuracy(checkpoint):
     model, processor = checkpoint
-    data = scene_splits(SceneDistribution("rmts", QUICK, 32), 40)
+    data = sample_splits(SceneDistribution("rmts", QUICK, 32), 40)
     table = evaluate(Checkpoint(model, processor), data)
     assert list(dict.fromkeys(table.split)) == [
         "validation",
@@ -65,4 +65,4 @@ def test_a_split_that_does_not_exist_is_refused():
     with pytest.raises(
         RelViTError, match="unknown split 'test_compositional': expected some of train, validation"
     ):
-        scene_splits(SceneDistribution("rmts", QUICK), 8, ("test_compositional",))
+        sample_splits(SceneDistribution("rmts", QUICK), 8, ("test_compositional",))

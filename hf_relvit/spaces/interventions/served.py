@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_relvit.analysis.activations import Site, residuals
+from hf_relvit.analysis.activations import Site, capture_residuals
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.geometry import geometry
@@ -131,7 +131,7 @@ class Served:
         scenes = pairs.source
         giver = (np.arange(BANK), pairs.source_object)
         tokens = self.model.config.geometry.tokens(scenes.patches())
-        states = residuals(
+        states = capture_residuals(
             self.checkpoint,
             scenes,
             [Site("resid_post", layer) for layer in layers],

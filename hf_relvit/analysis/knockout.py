@@ -1,0 +1,333 @@
+"""Are the heads that look at objects used? Replace what they write, and watch the answers (ours).
+
+1. Measure the attention of ``n`` scenes: per layer and head the share within objects, within and between pairs.
+2. Per kind take the strongest heads, of no layer more than half, and draws of as many random other heads of the same
+   layers.
+3. Read what all of these write, ``z (n, tokens, head_dim)`` per head, before the projection that mixes the heads.
+4. Replace it at all tokens: by its mean over scenes, by Gaussian noise of the same mean and standard deviation, or by
+   that of another scene; and read the answer.
+5. Count the accuracy lost, scene by scene against the model as it is, also by kind of scene. An effect is one that
+   lies above that of all random draws.
+
+Heads are chosen by their attention and not by their effect, so the choice does not favor them. Mean replacement is
+common in circuit analysis; which heads, how many and the random draws are our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..errors import RelViTError
+from ..modeling.checkpoints import Checkpoint
+from ..modeling.head_outputs import edit_heads, read_heads
+from ..progress import progress_bar
+from ..provenance import provenance
+from ..statistics import cluster_bootstrap, wilson
+from ..stimuli.distribution import SceneDistribution
+from ..stimuli.scenes import SceneTable
+from ..stimuli.splits import Split
+from .attention import AttentionConfig, AttentionStages, measure_attention
+from .choices import check_choices, check_counts
+from .result import TableResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Kind = Literal["within_object", "within_pair", "between_pair"]
+Replacement = Literal["mean", "noise", "other_image"]
+Head = tuple[int, int]
+"""Layer and number in the layer."""
+
+
+@dataclass(frozen=True)
+class KnockoutConfig:
+    """Which heads are knocked out, and by which replacement.
+
+    Raises:
+        RelViTError: an unknown kind or replacement, a number below 1.
+    """
+
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    """Of attention. Between pairs there is some only where a scene has two pairs."""
+    replacements: tuple[Replacement, ...] = get_args(Replacement)
+    """"mean" over scenes at each token, "noise" of the same mean and standard deviation, or the value in an
+    "other_image"."""
+    heads: int = 6
+    """Of each kind: the strongest, of no layer more than half, so that others are left to compare with."""
+    draws: int = 3
+    """Sets of as many random other heads of the same layers."""
+    batch_size: int = 64
+    """Does not change the result beyond rounding."""
+    scenes: int = 400
+    """Scenes to knock heads out on."""
+    split: Split = "test"
+    """Of these scenes."""
+    seed: int = 0
+    """Of random heads, noise, other images and the bootstrap."""
+
+    def __post_init__(self):
+        check_choices(self)
+        check_counts(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Knockout(TableResult):
+    """The accuracy that is lost without some heads.
+
+    Attributes:
+        frame: one row per kind, heads ("strongest", "random"), draw of random heads (0 for the strongest), replacement
+            and condition ("all" and the kinds of scenes): ``kind, heads, draw, replacement, condition, accuracy, n,
+            ci_low, ci_high`` (Wilson, 95 %), ``base_accuracy`` (of the model as it is) and ``lost, lost_low,
+            lost_high``: base accuracy minus accuracy, with a 95 % bootstrap interval over scenes (NaN for one scene).
+        facts: config, task, the heads of each set as ``[layer, head]``, provenance.
+    """
+
+    TITLE: ClassVar[str] = "knock-out of heads"
+    STEM: ClassVar[str] = "knockout"
+    TABLES: ClassVar[tuple[str, ...]] = ("knockout",)
+    EXAMPLE: ClassVar[str] = "knockout"
+
+    frame: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def figure(self) -> Figure:
+        """Accuracy lost by kind of head and of scene, beside random heads."""
+        from ..figures.knockout import knockout_figure
+
+        return knockout_figure(self.frame)
+
+
+class HeadSet(NamedTuple):
+    """Heads that are knocked out together.
+
+    Attributes:
+        kind: of attention.
+        name: "strongest" or "random".
+        draw: of random heads.
+        heads: layer and number of each.
+    """
+
+    kind: str
+    name: str
+    draw: int
+    heads: list[Head]
+
+
+@torch.inference_mode()
+def knock_out_heads(
+    checkpoint: Checkpoint,
+    scenes: SceneTable | SceneDistribution,
+    config: KnockoutConfig | None = None,
+    *,
+    progress: bool = False,
+) -> Knockout:
+    """Replace what heads write and count the accuracy that is lost; see the head of this module.
+
+    Args:
+        checkpoint: a classifier of any supported family that records attention, with its processor.
+        scenes: ``n`` scenes; or their distribution, of which ``config`` says how many are drawn from which split.
+        config: see KnockoutConfig.
+        progress: show a bar.
+
+    Raises:
+        RelViTError: scenes of another geometry, fewer than 2 scenes, a kind of attention that the task does not have,
+            more heads than half of each layer, a model whose heads cannot be reached.
+    """
+    config = config or KnockoutConfig()
+    if isinstance(scenes, SceneDistribution):
+        scenes = scenes.sample(config.split, config.scenes)
+    if len(scenes) < 2:
+        raise RelViTError(f"{len(scenes)} scenes: a value of another image needs at least 2")
+    settings = AttentionConfig(batch_size=config.batch_size)
+    stages = measure_attention(checkpoint, scenes, settings, progress=progress)
+    sets = choose_heads(stages, config)
+    bench = _Bench(checkpoint, scenes, config, sets)
+    own = bench.right({})
+    rows: list[dict[str, Any]] = []
+    total = len(sets) * len(config.replacements)
+    with progress_bar(total=total, desc="knock-out", disable=not progress, leave=False) as bar:
+        for each in sets:
+            for replacement in config.replacements:
+                values = {head: bench.replaced(head, replacement) for head in each.heads}
+                right = bench.right(values)
+                named = {"kind": each.kind, "heads": each.name, "draw": each.draw}
+                found = _rows(own, right, scenes, config.seed)
+                rows += [{**named, "replacement": replacement, **row} for row in found]
+                bar.update()
+    used = replace(config, scenes=len(scenes), split=scenes.split)
+    facts = {
+        "config": asdict(used),
+        "task": scenes.task,
+        "heads": [each._asdict() for each in sets],
+        "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
+    }
+    return Knockout(pd.DataFrame(rows), facts)
+
+
+def choose_heads(stages: AttentionStages, config: KnockoutConfig) -> list[HeadSet]:
+    """The strongest heads of each kind, and random other heads of the same layers.
+
+    Raises:
+        RelViTError: a kind that was not measured, more heads than half of each layer.
+    """
+    known = set(stages.frame.kind)
+    kinds = [kind for kind in config.kinds if kind in known]
+    if not kinds:
+        raise RelViTError(
+            f"kinds {', '.join(config.kinds)}: scenes of one pair have within_object and within_pair only"
+        )
+    rng = np.random.default_rng(config.seed)
+    sets = []
+    for kind in kinds:
+        grid = stages.grid(kind)
+        strongest = _strongest(grid, config.heads)
+        sets.append(HeadSet(kind, "strongest", 0, strongest))
+        for draw in range(config.draws):
+            others = list(_others(strongest, grid.shape[1], rng))
+            sets.append(HeadSet(kind, "random", draw, others))
+    return sets
+
+
+def _strongest(grid: np.ndarray, count: int) -> list[Head]:
+    """The heads with the largest shares, of no layer more than half."""
+    layers, heads = grid.shape
+    limit = heads // 2
+    if count > layers * limit:
+        raise RelViTError(
+            f"heads {count}: at most half of each layer are knocked out, and the model has {layers} layers of {heads} "
+            f"heads; expected 1 to {layers * limit}"
+        )
+    chosen: list[Head] = []
+    taken = np.zeros(layers, int)
+    for place in np.argsort(-grid, axis=None, kind="stable"):
+        layer, head = divmod(int(place), heads)
+        if len(chosen) < count and taken[layer] < limit:
+            chosen.append((layer, head))
+            taken[layer] += 1
+    return sorted(chosen)
+
+
+def _others(strongest: list[Head], heads: int, rng: np.random.Generator) -> Iterator[Head]:
+    """As many random other heads of the same layers."""
+    layers = [layer for layer, _ in strongest]
+    for layer in sorted(set(layers)):
+        left = [head for head in range(heads) if (layer, head) not in strongest]
+        drawn = rng.choice(left, layers.count(layer), replace=False)
+        for head in sorted(drawn.tolist()):
+            yield layer, head
+
+
+class _Bench:
+    """A model, scenes, and what its heads write on them."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        scenes: SceneTable,
+        config: KnockoutConfig,
+        sets: list[HeadSet],
+    ):
+        self.checkpoint = checkpoint
+        self.scenes = scenes
+        self.config = config
+        starts = range(0, len(scenes), config.batch_size)
+        self.batches = [slice(start, start + config.batch_size) for start in starts]
+        self.outputs = self._read(sorted({head for each in sets for head in each.heads}))
+        rng = np.random.default_rng(config.seed)
+        circle = rng.permutation(len(scenes))
+        self.other = np.empty_like(circle)
+        self.other[circle] = np.roll(circle, 1)  # nobody is their own neighbor
+
+    def _read(self, heads: list[Head]) -> dict[Head, torch.Tensor]:
+        """Outputs of the heads, ``(n, tokens, head_dim)`` each."""
+        parts: dict[Head, list[torch.Tensor]] = {head: [] for head in heads}
+        for batch in self.batches:
+            pixels = self.checkpoint.pixel_values(self.scenes[batch])
+            found = read_heads(self.checkpoint.model, pixels, heads)
+            for head, output in found.items():
+                parts[head].append(output)
+        return {head: torch.cat(outputs) for head, outputs in parts.items()}
+
+    def replaced(self, head: Head, replacement: str) -> torch.Tensor:
+        """What the head writes instead, ``(n, tokens, head_dim)``."""
+        own = self.outputs[head]
+        if replacement == "other_image":
+            return own[torch.from_numpy(self.other).to(own.device)]
+        mean = own.mean(0, keepdim=True).expand_as(own)
+        if replacement == "mean":
+            return mean
+        spread = own.std(0, correction=0, keepdim=True)
+        layer, number = head
+        stream = np.random.SeedSequence([self.config.seed, layer, number])
+        seed = int(stream.generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(own.shape, generator=generator)
+        return mean + spread * noise.to(own)
+
+    def right(self, values: dict[Head, torch.Tensor]) -> np.ndarray:
+        """Which answers are right while heads write these values, bool ``(n,)``."""
+        model: Any = self.checkpoint.model
+        answers = []
+        for batch in self.batches:
+            pixels = self.checkpoint.pixel_values(self.scenes[batch])
+            own = {head: written[batch] for head, written in values.items()}
+            with edit_heads(model, _Written(own)):
+                logits = model(pixel_values=pixels).logits
+            answers.append(logits.argmax(-1).cpu().numpy())
+        return np.concatenate(answers) == self.scenes.label
+
+
+class _Written:
+    """The edit that makes heads write given values, ``(batch, tokens, head_dim)`` each."""
+
+    def __init__(self, values: dict[Head, torch.Tensor]):
+        self.values = values
+
+    def __call__(self, layer: int, output: torch.Tensor) -> torch.Tensor:
+        heads = {head: value for (where, head), value in self.values.items() if where == layer}
+        if not heads:
+            return output
+        output = output.clone()
+        for head, value in heads.items():
+            output[:, :, head] = value
+        return output
+
+
+def _rows(
+    own: np.ndarray,
+    right: np.ndarray,
+    scenes: SceneTable,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """The rows of one set of heads and one replacement; see ``Knockout.frame``."""
+    conditions = {"all": np.ones(len(right), bool), **scenes.conditions()}
+    lost = own.astype(float) - right
+    rows = []
+    for condition, which in conditions.items():
+        n = int(which.sum())
+        if n < 2:
+            continue
+        low, high = wilson(int(right[which].sum()), n)
+        clusters = scenes.clusters[which]
+        lost_low, lost_high = (np.nan, np.nan)
+        if len(set(clusters)) > 1:
+            lost_low, lost_high = cluster_bootstrap(lost[which], clusters, draws=1000, seed=seed)
+        row = {
+            "condition": condition,
+            "accuracy": right[which].mean(),
+            "n": n,
+            "ci_low": float(low),
+            "ci_high": float(high),
+            "base_accuracy": own[which].mean(),
+            "lost": lost[which].mean(),
+            "lost_low": float(lost_low),
+            "lost_high": float(lost_high),
+        }
+        rows.append(row)
+    return rows

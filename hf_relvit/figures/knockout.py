@@ -1,0 +1,57 @@
+"""The figure of knocked-out heads."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..tables import select
+from ..words import KIND_NAMES, REPLACEMENT_NAMES, condition_name
+from .style import BLUE, VERMILION, legend_below, panels, styled
+
+
+@styled()
+def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
+    """Accuracy lost without the strongest heads of each kind, beside random heads: a panel per replacement.
+
+    Args:
+        frame: of ``knockout.Knockout``.
+        reach: layers play no part here.
+    """
+    replacements = list(frame.replacement.unique())
+    rows = list(product(frame.kind.unique(), frame.condition.unique()))
+    size = (2.6 * len(replacements) + 2.4, 0.3 * len(rows) + 1.5)
+    figure, axes = panels(size, columns=len(replacements), sharex=True, sharey=True)
+    for axis, replacement in zip(axes.flat, replacements):
+        shown = select(frame, replacement=replacement)
+        for place, (kind, condition) in enumerate(rows):
+            measured = select(shown, kind=kind, condition=condition)
+            _mark(axis, select(measured, heads="random"), place + 0.15, VERMILION, "s")
+            _mark(axis, select(measured, heads="strongest"), place - 0.15, BLUE, "o")
+        axis.axvline(0, color="black", lw=1, ls=":")
+        axis.set_title(REPLACEMENT_NAMES[replacement], fontsize=10)
+        axis.set_xlabel("accuracy lost")
+    first = axes[0, 0]
+    names = [
+        f"{KIND_NAMES[str(kind)]}: {condition_name(str(condition))}" for kind, condition in rows
+    ]
+    first.set_yticks(range(len(rows)), names)
+    first.set_ylim(len(rows) - 0.5, -0.5)
+    first.plot([], [], "o-", color=BLUE, label="strongest heads")
+    first.plot([], [], "s-", color=VERMILION, label="random heads of the same layers")
+    legend_below(figure, first, 2)
+    return figure
+
+
+def _mark(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: str) -> None:
+    """Values with their intervals, all on one line."""
+    places = np.full(len(rows), place)
+    if "lost_low" in rows:
+        axis.hlines(places, rows.lost_low, rows.lost_high, color=color, lw=1.2, alpha=0.7)
+        axis.plot(rows.lost, places, marker, color=color, ms=4)
+        return
+    axis.plot(rows.base_accuracy - rows.accuracy, places, marker, color=color, ms=4)
