@@ -14,7 +14,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 TEXTS = ("*.md", "*.html", "*.ipynb")
 CODE = ("*.py", "*.yaml", "Makefile")
-LEFT_OUT = ("tests/", "docs/results/", "docs/_site/prose.py")
+LEFT_OUT = ("tests/", "docs/results/", "docs/_site/prose.py", "released/")
 UNIT = (
     "step|layer|row|point|seed|scene|pair|image|split|block|epoch|page|batch|head|file|line|second|run|object|"
     "property|task|core|machine|device|process|pixel|side|push|channel|cell|class|token|column|set|patch|setting|"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,7 +56,8 @@ def swap_figure(
         reading: of swaps over many pairs.
     """
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.45, 1])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1.45, 1])
+    above, below = halves
     titles = ("this object is changed", "it takes over from this one")
     scenes = zip(above.subplots(1, 2), pictures, patches, titles, (BLUE, VERMILION))
     for axis, picture, where, title, color in scenes:
