@@ -1,0 +1,260 @@
+"""Set-to-set attention mass for object tokens: the attention function ``"relvit"`` and the context that records it.
+
+Softmax works row by row, so the rows of the object tokens can be computed alone and exactly: 8 of 197 rows for two
+objects in ViT-B/16. They are reduced at once to the mass on each set of tokens, which is all that the paper's
+attention scores and its pipeline loss need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from .errors import RelViTError
+
+
+ATTENTION = "relvit"
+"""The name for ``model.set_attn_implementation``."""
+
+
+class ObjectAttention:
+    """Where the attention of object tokens goes, per layer.
+
+    Attributes:
+        mass: one entry per layer in order of execution, ``None`` where the layer is not wanted; else float32
+            (float64 in a float64 model) ``(batch, heads, k, k + 3)``. Row s, column t is the attention mass on set t,
+            averaged over the tokens of object s. The sets are the objects 0..k-1, CLS (the first prefix token), the
+            other prefix tokens (registers, distillation) and the background patches. A row sums to 1, or is 0
+            for an object without tokens; it exceeds 1 only if the caller lets objects share tokens.
+            Differentiable. Attention dropout does not apply to it.
+    """
+
+    def __init__(self, tokens: torch.Tensor, prefix_tokens: int, layers: Iterable[int] | None):
+        if tokens.dim() != 3:
+            raise RelViTError(
+                f"object tokens of shape {tuple(tokens.shape)}: expected (batch, objects, tokens)"
+            )
+        self.mass: list[torch.Tensor | None] = []
+        self._tokens, self._prefix = tokens, prefix_tokens
+        self._layers = None if layers is None else frozenset(layers)
+        self._order: dict[nn.Module, int] = {}
+        self._sets: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def record(self, module: nn.Module, query, key, mask, scaling: float, keep: bool) -> None:
+        """Measure one attention module; with ``keep=False`` only compute (a recomputation for the backward pass)."""
+        layer = self._order.setdefault(module, len(self._order))
+        if layer == len(self.mass):
+            self.mass.append(None)
+        if self._layers is None or layer in self._layers:
+            mass = self._measure(query, key, mask, scaling)
+            if keep:
+                self.mass[layer] = mass
+
+    def _measure(self, query, key, mask, scaling: float) -> torch.Tensor:
+        batch, heads, length, dim = query.shape
+        objects, size = self._tokens.shape[1:]
+        if self._sets is None:
+            self._sets = self._make_sets(batch, length, query.device)
+        index, weight, members = self._sets
+        with torch.autocast(
+            query.device.type, enabled=False
+        ):  # the reduction of probabilities stays in float32
+            scores = (
+                query.gather(2, index.expand(-1, heads, -1, dim)) @ key.transpose(2, 3) * scaling
+            )
+            if mask is not None:
+                rows = mask.expand(batch, heads, length, length).gather(
+                    2, index.expand(-1, heads, -1, length)
+                )
+                scores = (
+                    scores.masked_fill(~rows, -torch.inf)
+                    if rows.dtype == torch.bool
+                    else scores + rows
+                )
+            dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
+            attention = torch.softmax(scores, -1, dtype=dtype)
+            mass = attention.flatten(1, 2) @ members.to(dtype)  # one product per image for all sets
+            return (mass.view(batch, heads, objects, size, -1) * weight.to(dtype)).sum(3)
+
+    def _make_sets(self, batch: int, length: int, device: torch.device):
+        tokens = self._tokens
+        if len(tokens) != batch:
+            raise RelViTError(
+                f"object tokens for {len(tokens)} images, attention for {batch}: pass one row per image"
+            )
+        if (
+            tokens.device.type == "cpu" and int(tokens.max()) >= length
+        ):  # elsewhere it would cost a synchronisation
+            raise RelViTError(
+                f"object token {int(tokens.max())} in a sequence of {length}: the stimuli have another patch grid "
+                "than the model; choose a stimulus geometry with the model's image and patch size"
+            )
+        tokens = tokens.to(device)
+        objects = tokens.shape[1]
+        valid = tokens >= 0
+        weight = valid / valid.sum(-1, keepdim=True).clamp(min=1)
+        # Padding goes to a row past the end, which is cut off.
+        rows = torch.where(valid, tokens, length).flatten(1)
+        columns = (
+            torch.arange(objects, device=device).repeat_interleave(tokens.shape[2]).expand_as(rows)
+        )
+        members = torch.zeros(batch, length + 1, objects + 3, device=device)
+        members[torch.arange(batch, device=device)[:, None], rows, columns] = 1
+        members = members[:, :length]
+        members[:, :1, objects] = float(self._prefix > 0)
+        members[:, 1 : self._prefix, objects + 1] = 1
+        members[:, self._prefix :, objects + 2] = (
+            members[:, self._prefix :, :objects].sum(-1) == 0
+        ).float()
+        index = tokens.clamp(min=0).flatten(1)[:, None, :, None]
+        return index, weight[:, None, :, :, None], members
+
+
+def _shared_context() -> ContextVar[tuple[ObjectAttention, bool] | None]:
+    """The context variable of this process: of the copy of this file (package, remote code) that was imported first.
+
+    The attention function has one name per process, so whichever copy registered it must see the recorders of all.
+    """
+    registered = AttentionInterface().get(ATTENTION)
+    shared = getattr(registered, "active", None)
+    if isinstance(shared, ContextVar):
+        return shared
+    return ContextVar("relvit_object_attention", default=None)
+
+
+_active = _shared_context()
+
+
+@contextmanager
+def record_object_attention(
+    tokens: Int[torch.Tensor, "batch objects tokens"],
+    prefix_tokens: int,
+    layers: Iterable[int] | None = None,
+) -> Iterator[ObjectAttention]:
+    """Record the attention of object tokens during one forward pass of any model that runs ``"relvit"`` attention.
+
+    A context variable carries the objects, not forward arguments, which some models drop (SigLIP); so threads do not
+    mix. A second forward pass in the same context replaces the first one's values.
+
+    Args:
+        tokens: int64 ``(batch, k, p)``, sequence indices (prefix included) of the tokens of k objects; -1 pads
+            objects of fewer than p tokens.
+        prefix_tokens: tokens before the patches, see ``PatchGeometry``.
+        layers: indices of the layers to measure, all by default.
+
+    Raises:
+        RelViTError: the model did not use this attention function, or the tokens do not fit its sequence.
+    """
+    recorder = ObjectAttention(tokens, prefix_tokens, layers)
+    _register()
+    with _Activate((recorder, True)):
+        yield recorder
+    if not recorder.mass:
+        raise RelViTError(
+            "no attention was recorded: expected a model with attention implementation 'relvit'; "
+            "call model.set_attn_implementation('relvit') first"
+        )
+
+
+class _Activate:
+    """Sets the context variable; may be entered again, as a backward pass that runs twice recomputes twice."""
+
+    def __init__(self, value: tuple[ObjectAttention, bool] | None):
+        self.value = value
+
+    def __enter__(self):
+        self.token = _active.set(self.value)
+
+    def __exit__(self, *error):
+        _active.reset(self.token)
+
+
+def relvit_attention(
+    module: nn.Module,
+    query: Float[torch.Tensor, "batch heads tokens head_dim"],
+    key: Float[torch.Tensor, "batch heads tokens head_dim"],
+    value: Float[torch.Tensor, "batch heads tokens head_dim"],
+    attention_mask: Shaped[torch.Tensor, " ..."] | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs,
+) -> tuple[Float[torch.Tensor, "batch tokens heads head_dim"], None]:
+    """Attention as in ``"sdpa"``; inside ``record_object_attention`` it also measures the object rows.
+
+    Args:
+        module: the attention module.
+        query: ``(batch, heads, tokens, head_dim)``; so are key and value.
+        attention_mask: boolean (True attends) or additive, broadcastable to ``(batch, heads, tokens, tokens)``.
+        dropout: probability that the output ignores an attention weight.
+        scaling: factor of the scores, 1 / sqrt(head_dim) by default.
+
+    Returns:
+        ``(batch, tokens, heads, head_dim)`` and ``None``: full attention maps need ``"eager"``.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    active = _active.get()
+    if active is not None:
+        recorder, keep = active
+        recorder.record(module, query, key, attention_mask, scale, keep)
+    # PyTorch's fused CPU kernel is slow in bfloat16: with plain operations a small model trains twice as fast, and
+    # ViT-B/16 runs a tenth faster. In float32 the fused kernel wins.
+    if (
+        query.device.type == "cpu"
+        and query.dtype == torch.bfloat16
+        and not getattr(module, "is_causal", True)
+    ):
+        with torch.autocast("cpu", enabled=False):
+            scores = query @ key.transpose(2, 3) * scale
+            if attention_mask is not None and attention_mask.dtype == torch.bool:
+                scores = scores.masked_fill(~attention_mask, -torch.inf)
+            elif attention_mask is not None:
+                scores = scores + attention_mask
+            weights = torch.softmax(scores, -1).to(value.dtype)
+            if dropout:
+                weights = nn.functional.dropout(weights, dropout)
+            return (weights @ value).transpose(1, 2).contiguous(), None
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **kwargs
+    )
+
+
+class RecordingCheckpoint:
+    """An activation checkpoint function whose recomputation sees the recorder of its forward pass.
+
+    Always the non-reentrant kind: the other one runs blocks without gradients, so the mass would have none. A class,
+    as a model with a local function in it cannot be pickled.
+    """
+
+    def __init__(self, checkpoint: Callable):
+        self.checkpoint = checkpoint
+
+    def __call__(self, function: Callable, *args: Any) -> Any:
+        active = _active.get()
+        replay = _Activate(active and (active[0], False))
+
+        def contexts():
+            return nullcontext(), replay
+
+        return self.checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
+
+
+cast(Any, relvit_attention).active = _active
+
+
+def _register() -> None:
+    """Make the function known, also after a copy that knows nothing of the shared context took its name."""
+    registered = AttentionInterface().get(ATTENTION)
+    if getattr(registered, "active", None) is not _active:
+        AttentionInterface.register(ATTENTION, relvit_attention)
+        AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+_register()

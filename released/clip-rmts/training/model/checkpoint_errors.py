@@ -1,0 +1,120 @@
+"""What is checked before a checkpoint is read, and what reading and writing it can raise, as one line for the user."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AttentionInterface, AutoConfig
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+from .errors import RelViTError
+
+FILE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What a missing, corrupt or unwritable file raises. A configuration that a stranger wrote can raise anything."""
+
+
+@contextmanager
+def as_relvit_error(
+    problem: str, cure: str, errors: tuple[type[Exception], ...] = FILE_ERRORS
+) -> Iterator[None]:
+    """Raise RelViTError "problem: reason; cure" for one of the errors inside the block."""
+    try:
+        yield
+    except RelViTError:
+        raise
+    except errors as error:
+        raise RelViTError(f"{problem}: {_reason(error)}; {cure}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of the message."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    first = lines[0].strip()
+    if first.endswith(":") and len(lines) > 1:  # a headline: transformers names the field in it
+        first = f"{first} {lines[1].strip()}"
+    sentence = first.split(". ")[0]
+    return sentence.rstrip(".!")
+
+
+@contextmanager
+def without_messages(name: str, words: str) -> Iterator[None]:
+    """Silence the messages of one logger that contain some words."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return words not in record.getMessage()
+
+    logger = logging.getLogger(name)
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+def check_attention(path_or_id: str | os.PathLike, config: Any) -> None:
+    """Raise RelViTError for an attention implementation that transformers would have to download: it is code."""
+    parts = [config, *(getattr(config, name, None) for name in config.sub_configs)]
+    known = {None, "eager", *AttentionInterface()}
+    for part in parts:
+        name = getattr(part, "_attn_implementation", None)
+        if name not in known:
+            raise RelViTError(
+                f"the config.json of {path_or_id} asks for attention implementation {name!r}: expected one that is "
+                "installed, such as sdpa; remove the entry"
+            )
+
+
+def open_backbone_config(path_or_id: str | os.PathLike, revision: str | None = None) -> Any:
+    """The configuration of a backbone; code that it names never runs, whatever waits on standard input.
+
+    Raises:
+        RelViTError: no configuration, one that needs code of its own, or an attention implementation to download.
+    """
+    problem = f"cannot open the backbone {path_or_id}"
+    cure = "check the path or Hub id, or download it again"
+    with as_relvit_error(problem, cure, (Exception,)):
+        config = AutoConfig.from_pretrained(path_or_id, revision=revision, trust_remote_code=False)
+        check_attention(path_or_id, config)
+    return config
+
+
+def check_weights(path_or_id: str | os.PathLike, revision: str | None) -> None:
+    """Make sure that transformers will find safetensors, and so open neither pickles nor files elsewhere.
+
+    Raises:
+        RelViTError: no safetensors, or an index of shards that names anything but files beside it.
+    """
+    optional = {"revision": revision, "_raise_exceptions_for_missing_entries": False}
+    if cached_file(path_or_id, SAFE_WEIGHTS_NAME, **optional) is not None:
+        return
+    index = cached_file(path_or_id, SAFE_WEIGHTS_INDEX_NAME, **optional)
+    if index is None:
+        raise RelViTError(
+            f"{path_or_id} has no {SAFE_WEIGHTS_NAME}: expected safetensors, as pickles are not opened; save it again"
+        )
+    for name in _shards(Path(index), path_or_id):
+        if Path(name).name != name:
+            raise RelViTError(
+                f"the index of {path_or_id} names {name}, which leads out of it: expected a file name"
+            )
+
+
+def _shards(index: Path, path_or_id: str | os.PathLike) -> set[str]:
+    """The files that an index of shards names; checked here, as this module is copied beside models."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (*FILE_ERRORS, TypeError, AttributeError) as error:
+        problem = f"the index of shards of {path_or_id} cannot be read ({type(error).__name__})"
+        raise RelViTError(
+            f"{problem}: expected a weight_map of file names; save it again"
+        ) from error
+    if not all(isinstance(name, str) for name in names):
+        raise RelViTError(f"the index of shards of {path_or_id} names no files: save it again")
+    return names
