@@ -32,6 +32,7 @@ READING = {
     ("env",),
     ("study", "plan"),  # --out is the folder that it looks at
     ("push",),
+    ("release",),
     ("data", "push"),
     ("space", "push"),
 }

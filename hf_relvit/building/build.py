@@ -42,6 +42,8 @@ Builder = Scenes | Counterfactuals | Photorealistic
 _OTHERS: dict[str, type[Counterfactuals | Photorealistic]] = {
     builder.task: builder for builder in (Counterfactuals, Photorealistic)
 }
+BUILDERS: dict[str, type[Builder]] = {**dict.fromkeys(TASKS, Scenes), **_OTHERS}
+"""By the name of the data set, in the order of publishing."""
 _LEAST_ROW = 500
 """Bytes on the disk, from below: rows of the smallest images of ours take about 1,070."""
 

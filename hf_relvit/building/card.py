@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import yaml
 from datasets import DatasetInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
@@ -19,6 +21,7 @@ from ..files import atomic_write
 from ..owned import check_replaceable
 from ..provenance import dataset_checksum
 from ..schemas import DataManifest, DatasetFacts, read_as
+from ..stimuli.counterfactuals import PROPERTIES
 from ..stimuli.tasks import TASKS
 from .montage import write_montage
 from .sheet import SHEET, write_sheet
@@ -96,6 +99,34 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     infos.to_dataset_card_data(card.data)
     MetadataConfigs(configs).to_dataset_card_data(card.data)
     return str(card)
+
+
+def render_benchmark(out: Path) -> str:
+    """``eval.yaml``, by which the Hub knows a data set as a benchmark: a task for each config and split but train.
+
+    Read are the manifests of the configs. The Hub shows the scores that models give for a task in ``.eval_results``,
+    once it has the data set on its list of benchmarks. No framework is named: ``relvit evaluate`` is the code.
+    """
+    manifests = _manifests(out)
+    name = manifests[0]["task"]
+    question = TASKS[name].question if name in TASKS else f"Same or different, {name}"
+    endings = [f"_{each}" for each in PROPERTIES] if name == "counterfactuals" else [""]
+    tasks = []
+    for manifest in manifests:
+        splits = [split["name"] for split in manifest["splits"] if split["name"] != "train"]
+        for split, ending in itertools.product(splits, endings):
+            identity = benchmark_task(manifest["config"], f"{split}{ending}")
+            tasks.append({"id": identity, "config": manifest["config"], "split": split})
+    about = (
+        f"{question} Scores are shares from 0 to 1, higher is better; measured by relvit evaluate."
+    )
+    facts = {"name": f"hf_relvit {name}", "description": about, "tasks": tasks}
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def benchmark_task(config: str, split: str) -> str:
+    """Id of a task of a benchmark, the same in ``eval.yaml`` of the data set and ``.eval_results`` of models."""
+    return f"{config}-{split}"
 
 
 def _template(task: str) -> str:

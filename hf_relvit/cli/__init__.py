@@ -18,6 +18,7 @@ from .diagnose import diagnose
 from .habits import Commands, show
 from .hub import hub, push
 from .models import evaluate, train
+from .release import release
 from .study import study
 from .tour import tour
 from .usage import usage_line
@@ -41,6 +42,7 @@ app.add_typer(study, name="study")
 app.command()(tour)
 app.command()(push)
 app.add_typer(hub, name="hub")
+app.command(numbers=True)(release)
 app.command()(demo)
 app.add_typer(space, name="space")
 

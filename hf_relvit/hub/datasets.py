@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from ..building.card import MARK, default_config, render_card, write_sheet_of
+from ..building.card import MARK, default_config, render_benchmark, render_card, write_sheet_of
 from ..building.folder import check_folder
 from ..building.sheet import SHEET
 from ..errors import RelViTError
@@ -21,6 +21,7 @@ from .outgoing import checked_files, checked_text
 from .publish import Files, Publication, Remote, list_files, publish
 
 _CARD = "README.md"
+_BENCHMARK = "eval.yaml"
 _FACTS = ("manifest.json", "dataset_info.json")  # of each config: what the card is made of
 
 
@@ -65,7 +66,7 @@ def push_dataset(
         def complete(files: Files, remote: Remote) -> Files:
             if remote.head is not None:
                 _fetch_facts(remote, repo, facts, manifests)
-            return {**files, _CARD: checked_text(_CARD, render_card(facts, repo))}
+            return {**files, **_generated(facts, repo)}
 
         publication = Publication(
             repo,
@@ -77,8 +78,7 @@ def push_dataset(
             replaced=lambda name: name.split("/")[0] in manifests,
         )
         if dry_run:
-            card = checked_text(_CARD, render_card(facts, repo))
-            listed = dataclasses.replace(publication, files={**files, _CARD: card})
+            listed = dataclasses.replace(publication, files={**files, **_generated(facts, repo)})
             list_files(listed, public=public, say=say)
             say(f"its tag would be {version}")
             return None
@@ -87,6 +87,12 @@ def push_dataset(
     state = f"published as {version}" if published.changed else "is up to date"
     say(f'{repo} {state}: load_dataset("{repo}", revision="{version}")')
     return published.commit
+
+
+def _generated(facts: Path, repo: str) -> Files:
+    """The card and the list of tasks of all configs in ``facts``."""
+    texts = {_CARD: render_card(facts, repo), _BENCHMARK: render_benchmark(facts)}
+    return {name: checked_text(name, text) for name, text in texts.items()}
 
 
 def _collect_files(data: Path, manifests: dict[str, dict], facts: Path) -> Files:

@@ -103,7 +103,7 @@ def _generated(
     texts = {
         RESULTS_FILE: results.to_json(),
         "README.md": str(run_card(results, repo, list(published), absent)),
-        EVAL_RESULTS: eval_results(results, absent),
+        EVAL_RESULTS: eval_results(results, repo, absent),
     }
     return {name: checked_text(name, text) for name, text in texts.items() if text}
 
@@ -143,8 +143,9 @@ def push(
     about = f"{config['task']}, {config['geometry']}, seed {config['seed']}"
 
     def complete(files: Files, remote: Remote) -> Files:
-        absent = _absent(remote.api, collected.results, say)
-        return {**files, **_generated(collected.results, repo, files, absent)}
+        absent = _absent(remote.api, collected.results, repo, say)
+        kept = {name: content for name, content in files.items() if name != EVAL_RESULTS}
+        return {**kept, **_generated(collected.results, repo, files, absent)}
 
     publication = Publication(
         repo,
@@ -157,7 +158,7 @@ def push(
     )
     if dry_run:
         list_files(publication, public=public, say=say)
-        for reference in references(collected.results):
+        for reference in references(collected.results, repo):
             say(f"the card names {_named(reference)}, if it is on the Hub then")
         if collected.left_out:
             say(f"these stay here: {', '.join(collected.left_out)}")
@@ -169,9 +170,11 @@ def push(
     return published.address
 
 
-def _absent(api: HfApi, results: RunResults, say: Callable[[str], object]) -> list[Reference]:
+def _absent(
+    api: HfApi, results: RunResults, repo: str, say: Callable[[str], object]
+) -> list[Reference]:
     """Datasets that the card would name and that are not on the Hub."""
-    absent = [reference for reference in references(results) if not _exists(api, reference)]
+    absent = [reference for reference in references(results, repo) if not _exists(api, reference)]
     for reference in absent:
         say(
             f"{_named(reference)} is not on the Hub, so the card does not link it: relvit data push"

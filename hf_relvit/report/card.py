@@ -22,6 +22,7 @@ from huggingface_hub import (
 from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
+from ..building.card import benchmark_task
 from ..files import write_text
 from ..measurements import Measurement
 from ..recipes.alignment import read as read_alignment
@@ -157,16 +158,21 @@ def write_training_card(folder: TrainingFolder) -> None:
         warnings.warn(f"no card of {folder.model} ({reason}); the model is whole", stacklevel=2)
 
 
-def eval_results(results: RunResults, absent: Collection[Reference] = ()) -> str:
-    """``.eval_results/*.yaml``: the accuracies in the newer form of the Hub; "" if there are none."""
+def eval_results(
+    results: RunResults, repo: str | None = None, absent: Collection[Reference] = ()
+) -> str:
+    """``.eval_results/*.yaml``: the accuracies in the newer form of the Hub; "" if there are none.
+
+    Each names a task of the ``eval.yaml`` of a published data set, whose page lists it.
+    """
     entries = [
         EvalResultEntry(
             dataset_id=score.reference.dataset,
-            task_id=f"{score.reference.config}/{score.split}",
+            task_id=benchmark_task(score.reference.config, score.split),
             value=round(score.measured.value, 6),
             notes=f"{score.measured.name}: {_reading(score.measured)}",
         )
-        for score in _scores(results)
+        for score in _scores(results, repo)
         if score.reference not in absent
     ]
     if not entries:
@@ -174,19 +180,19 @@ def eval_results(results: RunResults, absent: Collection[Reference] = ()) -> str
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
 
 
-def references(results: RunResults) -> list[Reference]:
-    """The datasets that the card names, to be looked up on the Hub."""
-    return list(dict.fromkeys(score.reference for score in _scores(results)))
+def references(results: RunResults, repo: str | None = None) -> list[Reference]:
+    """The datasets that the card of ``repo`` names, to be looked up on the Hub: those of its owner."""
+    return list(dict.fromkeys(score.reference for score in _scores(results, repo)))
 
 
 def _metadata(
     results: RunResults, repo: str | None, absent: Collection[Reference]
 ) -> ModelCardData:
     config = results.config
-    scores = _scores(results)
+    scores = _scores(results, repo)
     datasets = {score.reference.dataset for score in scores if score.reference not in absent}
-    if not scores:
-        datasets = {f"relvit/{config['task']}"}
+    if not scores and repo is not None:
+        datasets = {_dataset_id(repo, config["task"])}
     metrics = list(dict.fromkeys(score.metric for score in scores))
     subjects = ["same-different", "relational-reasoning", "interpretability"]
     relation: Any = {"base_model_relation": "adapter"} if config.get("lora") else {}
@@ -300,7 +306,12 @@ class Score:
     measured: Measurement
 
 
-def _scores(results: RunResults) -> list[Score]:
+def _dataset_id(repo: str | None, name: str) -> str:
+    """A data set of the owner of a repository; of a folder, which has no owner, its name alone."""
+    return name if repo is None else f"{repo.split('/')[0]}/{name}"
+
+
+def _scores(results: RunResults, repo: str | None) -> list[Score]:
     if results.data is None:
         return []
     task = results.config["task"]
@@ -308,12 +319,12 @@ def _scores(results: RunResults) -> list[Score]:
     revision = version_tag(results.data["version"])
     table = results.table("accuracy")
     splits = list(table[table.condition == "all"].split) if len(table) else []
-    scenes = Reference(f"relvit/{task}", config, revision)
+    scenes = Reference(_dataset_id(repo, task), config, revision)
     scores = [
         Score(scenes, split, "accuracy", measured)
         for split, measured in zip(splits, readings.accuracy(table))
     ]
-    pairs = Reference("relvit/counterfactuals", f"{task}-{config}", revision)
+    pairs = Reference(_dataset_id(repo, "counterfactuals"), f"{task}-{config}", revision)
     swaps = results.table("alignment")
     for reading in read_alignment(swaps) if len(swaps) else []:
         if reading.split == "test":

@@ -101,6 +101,15 @@ def add_item(request: Request) -> dict:
         return _save(request, collection)
 
 
+def update(request: Request) -> dict:
+    wanted = request.json()
+    with request.store.lock:
+        collection = _one(request, write=True)
+        known = ("title", "description", "private", "position", "theme")
+        collection |= {name: wanted[name] for name in known if wanted.get(name) is not None}
+        return {"data": _save(request, collection)}
+
+
 def remove(request: Request) -> dict:
     with request.store.lock:
         _path(request, _one(request, write=True)["slug"]).unlink()
@@ -118,6 +127,7 @@ ROUTES = [
     route("GET", "/api/collections", listing),
     route("POST", "/api/collections", create),
     route("GET", _SLUG, lambda request: _shown(_one(request))),
+    route("PATCH", _SLUG, update),
     route("DELETE", _SLUG, remove),
     route("POST", f"{_SLUG}/items", add_item),
 ]

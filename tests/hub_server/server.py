@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, parts.path, answer.status))
         self._send(answer, drop)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
     def _body(self, headers: dict[str, str], drop: Fault | None) -> Iterator[bytes]:
         """The pieces of the body; ConnectionError if it ends early or should."""

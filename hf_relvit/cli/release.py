@@ -1,0 +1,131 @@
+"""`relvit release`: the whole house on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .habits import say, show
+from .options import DryRun, Public
+
+if TYPE_CHECKING:
+    from ..hub.release import Part
+
+SPACE = "interventions"
+
+
+def release(
+    owner: Annotated[str, typer.Option("--owner", help="User or organization on the Hub.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of the data sets, as of `relvit data build`.")
+    ] = Path("data"),
+    models: Annotated[Path, typer.Option("--models", help="Folder of the runs to publish.")] = Path(
+        "released"
+    ),
+    configs: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Configs to build, such as 'rmts/b16-*'; all by default."),
+    ] = None,
+    build: Annotated[
+        bool, typer.Option(help="Build the configs that are not there; otherwise they are missing.")
+    ] = True,
+    public: Public = False,
+    dry_run: DryRun = False,
+):
+    """Publish all data sets, the released models, the Space, and a collection of them. Everything is looked at before
+    anything is sent; an interrupted release goes on, a second one changes nothing.
+
+    Example: relvit release --owner YOUR_NAME --dry-run
+    """
+    import pandas as pd
+
+    from ..hub.client import check_id, signed_in
+    from ..hub.release import release as publish
+
+    check_id(f"{owner}/{SPACE}")
+    if not dry_run:
+        signed_in(f"{owner}/{SPACE}")  # before hours of building
+    wanted = dict(_configs(configs or ["*"]))
+    if build and not dry_run:
+        _build(wanted, data)
+    parts = [
+        *(_dataset(owner, data / name, names) for name, names in wanted.items()),
+        *_models(owner, models),
+        _space(owner),
+    ]
+    outcomes = publish(parts, owner, public=public, dry_run=dry_run, say=say)
+    table = pd.DataFrame([asdict(outcome) for outcome in outcomes])
+    show("release", table, ["repo", "repo_type", "state", "missing"])
+
+
+def _configs(patterns: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """(data set, its configs that match a pattern), in the order of publishing."""
+    from ..building.build import BUILDERS
+
+    for name, builder in BUILDERS.items():
+        known = [config.name for config in builder.BUILDER_CONFIGS]
+        matching = [c for c in known if any(fnmatch(f"{name}/{c}", p) for p in patterns)]
+        yield name, matching
+
+
+def _build(wanted: dict[str, list[str]], data: Path) -> None:
+    """Build what is not there; what cannot be built here is missing then, and named."""
+    from ..building.build import build
+    from ..building.settings import BuildConfig
+    from ..errors import RelViTError
+
+    for name, configs in wanted.items():
+        for config in configs:
+            if (data / name / config / "manifest.json").exists():
+                continue
+            say(f"building {name}/{config} ...")
+            try:
+                build(BuildConfig(name, config), data / name, processes=2, say=say)
+            except RelViTError as error:
+                say(f"not built: {name}/{config}: {error}")
+
+
+def _dataset(owner: str, folder: Path, configs: list[str]) -> Part:
+    from ..building.card import MARK
+    from ..hub.datasets import push_dataset
+    from ..hub.release import Part
+
+    name = folder.name
+    there = {path.parent.name for path in folder.glob("*/manifest.json")}
+    missing = tuple(config for config in configs if config not in there)
+    push = partial(push_dataset, name, folder, f"{owner}/{name}") if there else None
+    return Part(f"{owner}/{name}", "dataset", MARK, f"Stimuli: {name}", push, missing)
+
+
+def _models(owner: str, folder: Path) -> Iterator[Part]:
+    from ..hub.release import Part
+    from ..hub.runs import push
+    from ..report.card import MARK
+
+    runs = sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    for run in runs:
+        send: Callable[..., object] = partial(push, run, f"{owner}/{run.name}")
+        yield Part(f"{owner}/{run.name}", "model", MARK, "Model with its measurements", send)
+    if not runs:
+        say(f"missing: models, as {folder} holds no run; see relvit study compact")
+
+
+def _space(owner: str) -> Part:
+    from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
+
+    from ..errors import RelViTError
+    from ..hub.release import Part
+
+    repo = f"{owner}/{SPACE}"
+    note = "Demo: change a scene or a state"
+    try:
+        space_files()
+    except RelViTError as error:
+        return Part(repo, "space", MARK, note, None, (str(error),))
+    return Part(repo, "space", MARK, note, partial(push_space, repo))
