@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm as plain_bar
@@ -34,6 +35,21 @@ def progress_bar(iterable: Iterable | None = None, **options: Any) -> plain_bar:
         options["disable"] = True
     kind = bar_or_widget if on_terminal() else LineBar
     return kind(iterable, **options)
+
+
+@contextmanager
+def library_bars() -> Iterator[None]:
+    """The bars of transformers, such as "Loading weights", are drawn inside only where ours are drawn as bars."""
+    from transformers.utils import logging
+
+    hidden = logging.is_progress_bar_enabled() and (_State.silent or not on_terminal())
+    if hidden:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hidden:
+            logging.enable_progress_bar()
 
 
 class LineBar(plain_bar):

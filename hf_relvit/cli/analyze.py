@@ -258,6 +258,7 @@ def analyze_frozen(
     from ..modeling import RelViTForImageClassification
     from ..modeling.checkpoints import Checkpoint
     from ..modeling.processing import fit_processor, load_processor
+    from ..progress import library_bars
     from ..report import readings
     from ..report.tables import measured_text
     from ..study.photorealistic import open_set
@@ -267,7 +268,8 @@ def analyze_frozen(
     opened = subject.open()
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if backbone is not None:
-        model = RelViTForImageClassification.from_backbone(backbone).eval()
+        with library_bars():
+            model = RelViTForImageClassification.from_backbone(backbone).eval()
         processor = fit_processor(load_processor(backbone), model.config.image_size)
         models["base"] = Checkpoint(model, processor)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}

@@ -24,6 +24,7 @@ from ..errors import RelViTError
 from ..files import read_json
 from ..geometry import PatchGeometry, SceneGeometry, parse_config
 from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, replace_folder
+from ..progress import library_bars
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
 from .adapters import FOLDER, save_adapter
@@ -303,6 +304,7 @@ def _whole_folder(folder: Path, processor: PixelProcessor) -> Iterator[Path]:
             f"cannot save the checkpoint {folder}", "free some space or choose another folder"
         ),
         partial_folder(folder) as partial,
+        library_bars(),
     ):
         yield partial
         processor.save_pretrained(partial)
@@ -363,7 +365,7 @@ def _open_model(
     """The model of a checkpoint, in float32 and in evaluation mode; see ``Checkpoint.open``."""
     problem = f"cannot open the checkpoint {path_or_id}"
     cure = "check the path, or download or save it again"
-    with as_relvit_error(problem, cure, (Exception,)):
+    with as_relvit_error(problem, cure, (Exception,)), library_bars():
         config = open_config(path_or_id, revision)
         ours = config.model_type == "relvit"
         name = (

@@ -35,13 +35,24 @@ def read_pictures(
         RelViTError: no such column; something that is no picture, or one of another size.
     """
     for number, picture in enumerate(open_pictures(data, column, first), first):
-        name = f"{column} of row {number}"
-        if side is not None and picture.size != (side, side):
-            raise RelViTError(
-                f"{name} is {picture.width} x {picture.height} pixels for a model of {side} x {side}: "
-                "use the data set's config of that geometry, or resize its pictures"
-            )
-        yield _on_white(picture, name)
+        yield _decoded(picture, f"{column} of row {number}", side)
+
+
+def read_picture(value: Any, name: str, side: int | None = None) -> np.ndarray:
+    """One picture, checked and decoded as by ``read_pictures``.
+
+    Args:
+        value: a picture, an array, or bytes or a path as a data set stores them.
+        name: of the picture, for messages.
+        side: as above.
+
+    Returns:
+        uint8 ``(height, width, 3)``.
+
+    Raises:
+        RelViTError: as above.
+    """
+    return _decoded(_opened(value, name), name, side)
 
 
 def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Image]:
@@ -97,6 +108,15 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
             f"{name} is an array {array.dtype} {array.shape}: expected (height, width, 3) of 0 to 255"
         )
     return Image.fromarray(array.astype(np.uint8))
+
+
+def _decoded(picture: Image.Image, name: str, side: int | None) -> np.ndarray:
+    if side is not None and picture.size != (side, side):
+        raise RelViTError(
+            f"{name} is {picture.width} x {picture.height} pixels for a model of {side} x {side}: "
+            "use the data set's config of that geometry, or resize its pictures"
+        )
+    return _on_white(picture, name)
 
 
 def _on_white(picture: Image.Image, name: str) -> np.ndarray:

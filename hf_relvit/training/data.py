@@ -13,7 +13,7 @@ from ..errors import RelViTError
 from ..geometry import PatchGeometry, SceneGeometry
 from ..modeling.processing import PixelProcessor, to_device
 from ..stimuli.distribution import SceneDistribution
-from ..stimuli.pictures import read_pictures, undecoded
+from ..stimuli.pictures import read_picture, read_pictures, undecoded
 from ..stimuli.rendering import render
 from ..stimuli.scenes import LABELS, SceneTable, scene_conditions
 from .device_rendering import DeviceRenderer
@@ -284,7 +284,7 @@ class RelViTCollator:
                     f"rows without an image ({given}): expected the columns image and label; Trainer "
                     "removes them unless it has remove_unused_columns=False"
                 )
-            rows = _stack(rows)
+            rows = _stack(rows, self.geometry.image_size)
         image = rows["image"]
         if image.shape[1:3] != (self.geometry.image_size,) * 2:
             raise RelViTError(
@@ -300,10 +300,31 @@ class RelViTCollator:
         return batch
 
 
-def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
+def _stack(rows: list[dict], side: int) -> dict[str, np.ndarray]:
     """Rows of a published dataset (``image`` a picture) or of ``SceneDataset`` to one batch."""
-    batch = {"image": np.stack([np.asarray(row["image"]) for row in rows])}
+    images = []
+    for number, row in enumerate(rows):
+        image = row["image"]
+        rendered = isinstance(image, np.ndarray | torch.Tensor)
+        images.append(
+            np.asarray(image)
+            if rendered
+            else read_picture(image, f"image of row {number} of a batch", side)
+        )
+    batch = {"image": np.stack(images)}
     for key in (*_LABEL_COLUMNS, "patches", "shape", "color", "difference", "relation"):
         if key in rows[0]:
             batch[key] = np.stack([np.asarray(row[key]) for row in rows])
     return batch
+
+
+def with_stored_pictures(data: Any) -> Any:
+    """A dataset whose pictures the collator decodes, after their checks; anything else as it is.
+
+    Args:
+        data: what a Trainer is given. A ``datasets.Dataset`` with a format or a transformation of its own stays: they
+            may want decoded pictures.
+    """
+    form = getattr(data, "format", None) or {}
+    own_form = form.get("type") is not None
+    return data if own_form or not hasattr(data, "cast_column") else undecoded(data, "image")

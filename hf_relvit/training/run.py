@@ -16,6 +16,7 @@ from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
 from ..owned import check_empty, check_replaceable, clear_partials, remove_noted, remove_ours
 from ..places import check_out
+from ..progress import library_bars
 from ..provenance import provenance
 from .config import TrainConfig, comparable
 from .folder import TrainingFolder
@@ -40,7 +41,8 @@ def build_model(config: TrainConfig) -> Checkpoint:
     extra = head_settings(config)
     set_seed(config.seed)
     if isinstance(config.backbone, str):
-        model = RelViTForImageClassification.from_backbone(config.backbone, **extra)
+        with library_bars():
+            model = RelViTForImageClassification.from_backbone(config.backbone, **extra)
         processor = fit_processor(load_processor(config.backbone), scenes.image_size)
     else:
         backbone = scratch_backbone(config.backbone, scenes)

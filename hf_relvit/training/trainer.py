@@ -22,7 +22,7 @@ from ..modeling.checkpoints import check_loaded, unwrapped
 from ..progress import progress_bar
 from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
-from .data import RelViTCollator, check_label_order
+from .data import RelViTCollator, check_label_order, with_stored_pictures
 from .rotation import TidyTrainer
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
@@ -84,6 +84,12 @@ class RelViTTrainer(TidyTrainer):
         self.add_callback(_ResumedLog(self))
         self._terms: dict[str, torch.Tensor] = {}
         self._terms_steps = 0.0
+
+    def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any):
+        """As Trainer's; pictures come as they are stored to our collator, which checks them before it decodes them."""
+        if isinstance(self.data_collator, RelViTCollator):
+            dataset = with_stored_pictures(dataset)
+        return super()._get_dataloader(dataset, *args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:

@@ -7,6 +7,7 @@ import json
 import shutil
 
 import pytest
+from tiny_checkpoints import saved_checkpoints
 
 from hf_relvit.building.build import build
 from hf_relvit.building.settings import BuildConfig
@@ -14,17 +15,23 @@ from hf_relvit.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
-NOWHERE = "/nowhere/model"
+MODEL = "MODEL"
+"""Stands for the folder of a real small checkpoint: commands get behind its opening to the checks of options."""
 COMMANDS = {
     "train": (
         ["train", "quick"],
         ["images", "batch-size", "n-eval", "seed", "learning-rate", "evaluations"],
     ),
     "study": (["study", "plan", "quick"], ["seeds", "images", "n-eval", "seed"]),
-    "das": (["analyze", "das", NOWHERE], ["pairs", "test-pairs", "epochs", "layer", "seed"]),
-    "probe": (["analyze", "probe", NOWHERE], ["n-train", "epochs", "layer", "seed"]),
-    "steer": (["analyze", "steer", NOWHERE], ["alpha", "n-train", "seed"]),
-    "diagnose": (["diagnose", NOWHERE], ["pairs", "scenes", "epochs", "layer", "seed"]),
+    "das": (["analyze", "das", MODEL], ["pairs", "test-pairs", "epochs", "layer", "seed"]),
+    "probe": (["analyze", "probe", MODEL], ["n-train", "epochs", "layer", "seed"]),
+    "steer": (["analyze", "steer", MODEL], ["alpha", "n-train", "seed"]),
+    "diagnose": (["diagnose", MODEL], ["pairs", "scenes", "epochs", "layer", "seed"]),
+    "attention": (
+        ["analyze", "attention", MODEL],
+        ["scenes", "seed", "split", "task", "config", "batch-size"],
+    ),
+    "evaluate": (["evaluate", MODEL], ["scenes", "seed", "split", "task", "config", "batch-size"]),
     "build": (
         ["data", "build", "rmts", "--config", "quick-32"],
         ["n-train", "n-eval", "seed", "processes"],
@@ -55,10 +62,55 @@ def refused(words, capsys):
     assert len(lines) == 1, error
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return saved_checkpoints(tmp_path_factory.mktemp("checkpoints"))
+
+
+def of_a_model(words, folder) -> list[str]:
+    return [str(folder) if word == MODEL else word for word in words]
+
+
 @pytest.mark.parametrize("words, option, value", OPTIONS)
-def test_an_option_of_a_command(words, option, value, tmp_path, capsys):
+def test_an_option_of_a_command(words, option, value, folders, tmp_path, capsys):
     out = tmp_path / "out"
-    refused([*words, f"--{option}", value, "--out", str(out)], capsys)
+    command = of_a_model(words, folders / "ours")
+    refused([*command, f"--{option}", value, "--out", str(out)], capsys)
+    assert not out.exists()
+
+
+OF_A_MODEL = [words for words, _ in COMMANDS.values() if MODEL in words]
+EDITS = [
+    ("config.json", "architectures", 3),
+    ("config.json", "transformers_version", 3),
+    ("config.json", "quantization_config", {}),
+    ("config.json", "attn_implementation", "kernels-community/x"),
+    ("config.json", "backbone_config", 3),
+    ("config.json", "id2label", {"0": "same", "1": "different"}),
+    ("config.json", "scenes", {"task": "rmts"}),
+    ("config.json", "scenes", {"task": "sort", "geometry": "quick", "combinations": 32}),
+    ("config.json", "scenes", {"task": "rmts", "geometry": "b16", "combinations": 32}),
+    ("config.json", "model_type", ["relvit"]),
+    ("config.json", "readout", "map"),
+    ("preprocessor_config.json", "image_std", 0),
+    ("preprocessor_config.json", "size", 10**9),
+    ("preprocessor_config.json", "do_resize", "x"),
+    ("adapter_config.json", "base_model_name_or_path", "someone/else"),
+    ("model.safetensors.index.json", "weight_map", 3),
+]
+
+
+@pytest.mark.parametrize("words", OF_A_MODEL, ids=" ".join)
+@pytest.mark.parametrize("file, name, value", EDITS)
+def test_a_command_on_an_edited_checkpoint(words, file, name, value, folders, tmp_path, capsys):
+    folder = shutil.copytree(folders / "ours", tmp_path / "model")
+    if file == "model.safetensors.index.json":
+        (folder / "model.safetensors").unlink()
+    path = folder / file
+    values = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**values, name: value}))
+    out = tmp_path / "out"
+    refused([*of_a_model(words, folder), "--out", str(out)], capsys)
     assert not out.exists()
 
 

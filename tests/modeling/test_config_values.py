@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+import transformers
 from tiny_checkpoints import saved_checkpoints
 
 from hf_relvit.errors import RelViTError
@@ -204,3 +205,14 @@ def test_a_backbone_is_looked_at_before_its_weights(folders, tmp_path):
     folder = edited(folders, "backbone", "config.json", "quantization_config", {}, tmp_path)
     with pytest.raises(RelViTError, match="quantized weights"):
         open_backbone_config(folder)
+
+
+@pytest.mark.parametrize("kind", OPENS)
+def test_a_log_shows_no_bar_of_the_library(kind, folders, tmp_path, capsys):
+    """In a log, "Loading weights" stood before the line of an error."""
+    bars = transformers.utils.logging
+    bars.enable_progress_bar()
+    opened = OPENS[kind](folders / kind)
+    opened.save(tmp_path / "model")
+    assert capsys.readouterr().err == ""
+    assert bars.is_progress_bar_enabled()
