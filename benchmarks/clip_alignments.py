@@ -175,6 +175,8 @@ class Profile:
         frames = []
         for variable in VARIABLES:
             pairs = self.captures.unmapped(prop, "test", variable)
+            if pairs is None:  # such as jitter, in scenes without
+                continue
             scores = self.score(alignment, pairs)
             frames.append(scores.assign(score="unmapped", control=variable))
         return pd.concat(frames)

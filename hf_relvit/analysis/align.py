@@ -32,15 +32,17 @@ from .activations import ObjectStates, Site, capture_object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
 from .das import DASConfig, fit_alignment
-from .interchange import Control, PairResiduals, capture_pair_residuals
+from .interchange import Control, PairResiduals, Replacement, capture_pair_residuals
 from .result import Contents, Result
 from .scores import score_alignment
-from .validity import Unmapped, unmapped_pairs, validity_table
+from .validity import Swapped, Unmapped, changes_something, unmapped_pairs, validity_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Weights = Literal["trained", "random"]
+LABELED = ("closed_form", "dictionary")
+"""Methods that take labeled scenes; pairs choose a scale or a number of features."""
 KEPT = 5
 """Captures that one property needs: training pairs, and on two splits those of the cause and of the isolate score."""
 
@@ -57,9 +59,10 @@ class AlignConfig(DASConfig):
     layers: tuple[int, ...] | None = None
     """Blocks whose output is searched; all by default."""
     pairs: int = 2000
-    """Pairs to find each alignment on (the paper's number); for closed_form at most 64, to choose the scale."""
+    """Pairs to find each alignment on (the paper's number); for closed_form and dictionary at most 64, to choose the
+    scale or the number of features."""
     scenes: int = 1024
-    """Labeled scenes to find closed_form on."""
+    """Labeled scenes to find closed_form on, or to choose features of a dictionary."""
     test_pairs: int = 1000
     """Pairs to score it on, per split."""
     splits: tuple[Split, ...] | None = None
@@ -71,13 +74,14 @@ class AlignConfig(DASConfig):
     """Scored besides the object that gives the property; None for none."""
     isolate: bool = True
     """Also score pairs whose answer a swap of this property must not change."""
-    unmapped: tuple[Literal["position", "jitter", "noise", "other_object"], ...] | None = (
-        "position",
-        "jitter",
-        "noise",
-        "other_object",
-    )
-    """Also score swaps with an object that differs in this alone, which must change no answer; None for none."""
+    replacements: tuple[Replacement, ...] | None = ("mean", "noise", "other_image")
+    """Also score swaps with a state that holds no value of the source, see ``interchange.replaced``: answers must not
+    follow; None for none."""
+    unmapped: tuple[Unmapped, ...] | None = ("position", "jitter", "noise", "other_object")
+    """Also score swaps with the same object of a scene that differs in this alone, which must change no answer; None
+    for none. See ``validity.unmapped_pairs`` for all of them."""
+    unmapped_objects: tuple[Swapped, ...] = ("edited",)
+    """Objects of the judged pair that are swapped so."""
     networks: tuple[Literal["trained", "random"], ...] = ("trained", "random")
     """"random": also align the same architecture with random weights, a control of the search."""
     shuffled: bool | None = None
@@ -97,7 +101,7 @@ class AlignConfig(DASConfig):
     def shuffles(self) -> bool:
         """Whether an alignment to shuffled labels is scored."""
         if self.shuffled is None:
-            return self.method in ("closed_form", "mean_difference")
+            return self.method in (*LABELED, "mean_difference")
         return self.shuffled
 
     @cached_property
@@ -108,7 +112,7 @@ class AlignConfig(DASConfig):
 
 def fit_pairs(method: str, pairs: int) -> int:
     """How many of the training pairs that are asked for a method uses."""
-    return min(pairs, HELD_OUT) if method == "closed_form" else pairs
+    return min(pairs, HELD_OUT) if method in LABELED else pairs
 
 
 class PairCaptures:
@@ -182,10 +186,14 @@ class PairCaptures:
         """
         return self._cached(prop, split, isolate, weights)
 
-    def _unmapped(self, prop: str, split: str, variable: Unmapped) -> PairResiduals:
-        """Small captures, and kept: the bases are those of the pairs about the property."""
+    def _unmapped(
+        self, prop: str, split: str, variable: Unmapped, swapped: Swapped = "edited"
+    ) -> PairResiduals | None:
+        """Small captures, and kept: the bases are those of the pairs about the property. None if nothing changes."""
         pairs = self.get(prop, split)
-        table = unmapped_pairs(pairs.pairs, variable)
+        table = unmapped_pairs(pairs.pairs, variable, swapped)
+        if not changes_something(table):
+            return None
         sites = list(pairs.base)
         return capture_pair_residuals(self.checkpoint, table, sites, base=pairs, **self.options)
 
@@ -302,7 +310,7 @@ def align(
             test_pairs=config.test_pairs,
             scenes=config.scenes,
             cache_gb=config.cache_gb,
-            bf16=config.bf16 and config.method == "closed_form",
+            bf16=config.bf16 and config.method in LABELED,
             progress=progress,
         )
     found: dict[str, list[Alignment]] = {"trained": [], "random": []}
@@ -311,7 +319,7 @@ def align(
         for layer in layers:
             network = captures.network(weights)
             train = captures.get(config.property, "train", weights=weights)
-            objects = captures.objects(weights) if config.method == "closed_form" else None
+            objects = captures.objects(weights) if config.method in LABELED else None
             alignment = fit_alignment(
                 network, train, layer, config.das, objects=objects, progress=progress
             )
@@ -342,9 +350,12 @@ def _shuffled_scores(
     progress: bool,
 ) -> pd.DataFrame:
     """Scores of an alignment to shuffled labels, of the same scale and number of directions."""
-    closed = config.method == "closed_form"
-    objects = captures.objects() if closed else None
-    das = replace(config.das, scale=alignment.scale, size=None) if closed else config.das
+    objects = captures.objects() if config.method in LABELED else None
+    das = config.das
+    if config.method == "closed_form":
+        das = replace(das, scale=alignment.scale, size=None)
+    elif config.method == "dictionary":
+        das = replace(das, size=alignment.size)
     train = captures.get(config.property, "train")
     layer = alignment.site.layer
     checkpoint = captures.checkpoint
@@ -388,7 +399,8 @@ def score(
     options: Any = {"bf16": config.bf16, "progress": progress}
     controls: list[Control | None] = [config.control]
     if weights == "trained":
-        controls = list(dict.fromkeys([config.control, *(config.scored_controls or ())]))
+        scored = [*(config.scored_controls or ()), *(config.replacements or ())]
+        controls = list(dict.fromkeys([config.control, *scored]))
     frames = []
     for split in splits:
         pairs = captures.get(alignment.property, split, weights=weights)
@@ -399,11 +411,28 @@ def score(
             kept = captures.get(alignment.property, split, isolate=True)
             frames.append(score_alignment(network, alignment, kept, **options))
         if weights == "trained":
-            for variable in config.unmapped or ():
-                same = captures.unmapped(alignment.property, split, variable)
-                scores = score_alignment(network, alignment, same, **options)
-                frames.append(scores.assign(score="unmapped", control=variable))
+            frames += _unmapped_scores(alignment, captures, split, config, options)
     return pd.concat(frames, ignore_index=True).assign(weights=weights)
+
+
+def _unmapped_scores(
+    alignment: Alignment,
+    captures: PairCaptures,
+    split: str,
+    config: AlignConfig,
+    options: dict[str, Any],
+) -> list[pd.DataFrame]:
+    """Scores with every change of the config; "fixed" follows the name where that object is swapped."""
+    frames = []
+    for swapped in config.unmapped_objects:
+        for variable in config.unmapped or ():
+            same = captures.unmapped(alignment.property, split, variable, swapped)
+            if same is None:
+                continue
+            scores = score_alignment(captures.checkpoint, alignment, same, **options)
+            name = variable if swapped == "edited" else f"{variable}, {swapped}"
+            frames.append(scores.assign(score="unmapped", control=name))
+    return frames
 
 
 def check_layers(layers: Sequence[int], depth: int) -> list[int]:

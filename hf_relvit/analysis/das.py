@@ -13,10 +13,11 @@ orthonormal rows; m ``(k,)``, a mask.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -28,13 +29,25 @@ from ..modeling.checkpoints import Checkpoint
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import CounterfactualTable
-from .activations import ObjectStates, Site, forward_from
+from .activations import ObjectStates, Site, at_tokens, forward_from
 from .alignment import Alignment, fingerprint
 from .choices import check_choices
-from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, fit_oblique
-from .interchange import Control, PairResiduals, intervene
+from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, Oblique, fit_oblique
+from .dictionary import WORTH, Dictionary, sizes
+from .interchange import PairResiduals, counterfactual_states, intervene
 from .scores import residuals_of, swaps_of
-from .subspaces import BASELINES, METHODS, SIZED, LearnedSubspace, Method, baseline_subspace
+from .subspaces import (
+    BASELINES,
+    LEARNED,
+    METHODS,
+    SIZED,
+    LearnedSubspace,
+    Method,
+    baseline_subspace,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OBLIQUE = ("closed_form", "oblique")
 """Methods that write other directions than they read."""
@@ -50,12 +63,14 @@ class DASConfig:
 
     method: Method = "das"
     """"das" (a rotation and a mask, the paper's); ours, through the same code: "closed_form" (read and written
-    directions from means and covariances, no search), "oblique" (such a pair, learned further), "identity" (a mask in
-    the standard basis), "low_rank", "boundless", and, untrained, "pca", "mean_difference", "random_subspace",
-    "full_swap"."""
+    directions from means and covariances, no search), "oblique" (such a pair, learned further), "dictionary" (features
+    of a given matrix or sparse autoencoder), "identity" (a mask in the standard basis), "low_rank", "boundless", and,
+    untrained, "pca", "mean_difference", "random_subspace", "full_swap"."""
     size: int | None = None
     """Directions of "low_rank" and of the untrained subspaces; of "closed_form" at most, by cross-validation if not
-    given."""
+    given; features of "dictionary", by held-out training pairs if not given."""
+    dictionary: str | None = None
+    """Safetensors file of "dictionary": a matrix (features, hidden), or the encoder and decoder of an autoencoder."""
     scale: float | None = None
     """Factor on what "closed_form" and "oblique" write; by default answers to held-out training pairs choose it."""
     start: Literal["random", "closed_form"] = "random"
@@ -63,7 +78,7 @@ class DASConfig:
     patience: int | None = None
     """Stop when the loss on held-out training pairs did not fall for so many epochs, and keep the best; by default
     all epochs are done (the paper)."""
-    control: Control | None = None
+    control: Literal["wrong_object", "random_tokens"] | None = None
     """"wrong_object" or "random_tokens": train on the control; score with the same one."""
     epochs: int = 20
     batch_size: int = 64
@@ -71,6 +86,9 @@ class DASConfig:
     lr_mask: float = 1e-2
     penalty: float = 1e-3
     """Loss of each direction that is in. At the paper's value, some directions that nothing reads may stay in."""
+    latent_loss: float = 0.0
+    """Weight of the distance between edited states and those of real scenes in which the object has the new value
+    (the counterfactual latent loss of arXiv 2511.04638; see ``latent_distance``); none by default, as in the paper."""
     final_temperature: float = 1 / 200
     """The mask's temperature falls geometrically from 1 to this."""
     warmup: float = 0.1
@@ -85,12 +103,17 @@ class DASConfig:
         check_choices(self)
         needs_size = self.method in SIZED
         has_size = self.size is not None
-        closed = "closed_form" in (self.method, self.start)
-        misplaced = needs_size != has_size and not closed
+        chooses = self.method == "dictionary" or "closed_form" in (self.method, self.start)
+        misplaced = needs_size != has_size and not chooses
         if misplaced or (self.size is not None and self.size < 1):
             raise RelViTError(
                 f"size {self.size} for method {self.method!r}: {', '.join(SIZED)} need a number of directions, at "
                 "least 1, such as the size of a learned alignment; the other methods find or imply theirs"
+            )
+        if (self.method == "dictionary") != (self.dictionary is not None):
+            raise RelViTError(
+                f"dictionary {self.dictionary} for method {self.method!r}: name a safetensors file, and the method "
+                "'dictionary'"
             )
         if self.scale is not None and (self.method not in OBLIQUE or not self.scale > 0):
             raise RelViTError(
@@ -102,6 +125,16 @@ class DASConfig:
             raise RelViTError(
                 f"start {self.start!r} for method {self.method!r}: a closed form starts {', '.join(from_start)}, and "
                 "oblique starts there alone"
+            )
+        learned = self.method in LEARNED
+        if not (
+            math.isfinite(self.latent_loss)
+            and self.latent_loss >= 0
+            and (learned or not self.latent_loss)
+        ):
+            raise RelViTError(
+                f"latent_loss {self.latent_loss} for method {self.method!r}: expected at least 0, and 0 unless the "
+                f"method is one of {', '.join(LEARNED)}"
             )
         if self.patience is not None and self.patience < 1:
             raise RelViTError(f"patience {self.patience}: expected at least 1, or none")
@@ -139,8 +172,9 @@ def fit_alignment(
         train: pairs of scenes; or their ``capture_pair_residuals`` at several sites, to avoid one pass per fit.
         layer: the site is ``Site("resid_post", layer)``.
         config: see DASConfig.
-        objects: object tokens of labeled scenes, for "closed_form"; by default those of three quarters of the pairs.
-            The other pairs (all of them, where objects are given) choose the scale.
+        objects: object tokens of labeled scenes, for "closed_form" and "dictionary"; by default those of three
+            quarters of the pairs. The other pairs (all of them, where objects are given) choose the scale or the
+            number of features.
         shuffled: deal the labels anew, as a control: what is found then is no finding.
         progress: show bars.
 
@@ -173,6 +207,8 @@ def fit_alignment(
     generator = torch.Generator().manual_seed(config.seed)
     if shuffled:
         facts["labels"] = "shuffled"
+    if config.method == "dictionary":
+        return _from_dictionary(checkpoint, data, objects, config, place, facts, shuffled)
     closed = None
     if "closed_form" in (config.method, config.start):
         closed = _closed_form(checkpoint, data, objects, config, place, facts, shuffled)
@@ -216,8 +252,15 @@ def _search(
         count = min(HELD_OUT, -(-len(data.pairs) // 10))
         best = _Best(checkpoint, data.select(slice(len(data.pairs) - count, None)), config)
         data = data.select(slice(0, len(data.pairs) - count))
+    target = None
+    if config.latent_loss:
+        target = counterfactual_states(
+            checkpoint, data.pairs, site, cache_gb=config.cache_gb, progress=progress
+        )
     with _frozen(checkpoint.model):
-        epochs = _learn(checkpoint.model, data, site, subspace, config, scale, generator, progress)
+        epochs = _learn(
+            checkpoint.model, data, site, subspace, config, scale, target, generator, progress
+        )
         for epoch in epochs:
             facts["history"].append(epoch)
             if best is not None and best.is_passed(found()):
@@ -267,7 +310,25 @@ def _closed_form(
     shuffled: bool,
 ) -> Alignment:
     """Read and write directions of labeled objects, and the scale that answers held-out pairs best."""
-    site: Site = place["site"]
+    sample, data = _labeled(data, objects, place["site"], config, shuffled)
+    oblique = fit_oblique(sample, config.size)
+    facts["objects"] = len(sample)
+    alignment = _alignment_of(oblique, facts, place, config.scale or 1.0)
+    if config.scale is not None or config.method not in OBLIQUE:
+        return alignment
+    scale, losses = _choose_scale(checkpoint, alignment, data, config)
+    facts["loss_by_scale"] = {str(tried): loss for tried, loss in losses.items()}
+    return dataclasses.replace(alignment, scale=scale)
+
+
+def _labeled(
+    data: PairResiduals,
+    objects: ObjectStates | None,
+    site: Site,
+    config: DASConfig,
+    shuffled: bool,
+) -> tuple[LabeledStates, PairResiduals]:
+    """Labeled objects to fit on, and pairs that they leave to choose by."""
     if objects is None:
         count = len(data.pairs)
         held_out = min(HELD_OUT, -(-count // 4))
@@ -277,21 +338,52 @@ def _closed_form(
         sample = LabeledStates.of_scenes(objects, site.layer, data.pairs.property)
     if shuffled:
         sample = sample.shuffled(torch.Generator().manual_seed(config.seed))
-    oblique = fit_oblique(sample, config.size)
+    return sample, data
+
+
+def _alignment_of(
+    oblique: Oblique, facts: dict[str, Any], place: dict[str, Any], scale: float = 1.0
+) -> Alignment:
+    mask = torch.ones(len(oblique.read), dtype=torch.bool)
+    read = oblique.read.float()
+    write = oblique.write.float()
+    return Alignment(read, mask, write=write, scale=scale, facts=facts, **place)
+
+
+def _from_dictionary(
+    checkpoint: Checkpoint,
+    data: PairResiduals,
+    objects: ObjectStates | None,
+    config: DASConfig,
+    place: dict[str, Any],
+    facts: dict[str, Any],
+    shuffled: bool,
+) -> Alignment:
+    """The features that carry the property, as many as answer held-out pairs best."""
+    width = checkpoint.model.config.hidden_size
+    dictionary = Dictionary.load(config.dictionary or "", width)
+    sample, data = _labeled(data, objects, place["site"], config, shuffled)
+    ranked = dictionary.ranked(sample)
+    if config.size is not None and config.size > len(ranked) and not shuffled:
+        raise RelViTError(
+            f"{config.size} features of {config.dictionary}, of which {len(ranked)} vary with the property: choose "
+            f"at most {len(ranked)}"
+        )
+    tried = [config.size] if config.size is not None else sizes(len(ranked))
+    losses: dict[int, float] = {}
+    best: Any = None
+    lowest = np.inf
+    for size in tried:
+        found = _alignment_of(dictionary.operator(ranked[:size]), facts, place)
+        losses[size] = _loss(checkpoint, found, data, config)
+        if best is None or losses[size] < WORTH * lowest:
+            best = found
+            lowest = losses[size]
     facts["objects"] = len(sample)
-    alignment = Alignment(
-        oblique.read.float(),
-        torch.ones(len(oblique.read), dtype=torch.bool),
-        write=oblique.write.float(),
-        scale=config.scale or 1.0,
-        facts=facts,
-        **place,
-    )
-    if config.scale is not None or config.method not in OBLIQUE:
-        return alignment
-    scale, losses = _choose_scale(checkpoint, alignment, data, config)
-    facts["loss_by_scale"] = {str(tried): loss for tried, loss in losses.items()}
-    return dataclasses.replace(alignment, scale=scale)
+    facts["dictionary"] = dictionary.digest
+    facts["features"] = ranked[: best.size].tolist()
+    facts["loss_by_size"] = {str(size): loss for size, loss in losses.items()}
+    return best
 
 
 def _choose_scale(
@@ -348,10 +440,14 @@ def _learn(
     subspace: LearnedSubspace,
     config: DASConfig,
     scale: float,
+    target: torch.Tensor | None,
     generator: torch.Generator,
     progress: bool,
 ) -> Iterator[dict[str, float]]:
-    """Train the subspace in place; the host waits for the device once an epoch. Loss and soft mask size by epoch."""
+    """Train the subspace in place; the host waits for the device once an epoch. Loss and soft mask size by epoch.
+
+    ``target``: ``counterfactual_states`` of the pairs, for the latent loss.
+    """
     device = next(model.parameters()).device
     base = data.base[site]
     if base.nbytes <= config.cache_gb * 1e9:
@@ -359,6 +455,8 @@ def _learn(
     tokens, source = data.operands(site, config.control)
     tokens = tokens.to(device)
     source = source.to(device)
+    if target is not None:
+        target = target.to(device)
     label = torch.from_numpy(data.pairs.label.astype(np.int64)).to(device)
     n, p = tokens.shape
     steps = -(-n // config.batch_size)
@@ -388,6 +486,10 @@ def _learn(
             with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
                 logits = forward_from(model, site, edited)
             loss = nn.functional.cross_entropy(logits.float(), label[rows]) + config.penalty * size
+            if target is not None:
+                written_states = at_tokens(edited, tokens[rows])
+                distance = latent_distance(written_states, target[rows])
+                loss = loss + config.latent_loss * distance
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -403,6 +505,23 @@ def _learn(
         bar.set_postfix(loss=f"{mean_loss:.3f}", mask=f"{soft_size:.0f}")
         yield {"loss": mean_loss, "mask": soft_size}
     bar.close()
+
+
+def latent_distance(
+    edited: Float[torch.Tensor, "batch positions hidden"],
+    target: Float[torch.Tensor, "batch positions hidden"],
+) -> Float[torch.Tensor, ""]:
+    """How far edited states are from real ones ``(batch, p, hidden)``: half the squared length, half the angle.
+
+    Squared Euclidean distance in units of the variance of the targets in the batch, and 1 less the cosine, each with
+    weight .5. The two terms are those of arXiv 2511.04638; the unit and the equal weights are our choice, so that
+    ``latent_loss`` means the same in every layer.
+    """
+    difference = edited - target
+    variance = (target - target.mean(0)).square().sum(-1).mean()
+    squared = difference.square().sum(-1).mean() / variance.clamp(min=1e-12)
+    cosine = nn.functional.cosine_similarity(edited, target, dim=-1).mean()
+    return 0.5 * squared + 0.5 * (1 - cosine)
 
 
 @contextmanager

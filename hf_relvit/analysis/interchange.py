@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +20,9 @@ from .subspaces import interchange
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64, Int, Shaped
 
-Control = Literal["wrong_object", "random_tokens"]
+Replacement = Literal["mean", "noise", "other_image"]
+"""What the state of the object that gives the property is replaced by, so that nothing of its value is left."""
+Control = Literal["wrong_object", "random_tokens", "mean", "noise", "other_image"]
 CONTROLS = (None, *get_args(Control))
 _ENOUGH_STATES = 4096
 _MATCHED = 512
@@ -50,7 +53,7 @@ class PairResiduals:
             site: one of those captured.
             control: None for the object that gives the property; "wrong_object" for the other one of its pair;
                 "random_tokens" for random background tokens of both scenes (the official code draws from all patches;
-                ours cannot hit an object).
+                ours cannot hit an object); a Replacement: see ``replaced``.
 
         Raises:
             RelViTError: a site that was not captured, or an unknown control.
@@ -58,13 +61,18 @@ class PairResiduals:
         self.check(site)
         if control not in CONTROLS:
             raise RelViTError(
-                f"unknown control {control!r}: expected None, 'wrong_object' or 'random_tokens'"
+                f"unknown control {control!r}: expected one of {', '.join(map(str, CONTROLS))}"
             )
-        rows, background = np.arange(len(self.pairs)), self.base_tokens.shape[1] - 1
         if control == "random_tokens":
+            background = self.base_tokens.shape[1] - 1
             return self.base_tokens[:, background], self.source[site][:, background]
-        giver = self.pairs.source_object if control is None else self.pairs.other_source
-        return self.base_tokens[rows, self.pairs.edited], self.source[site][rows, giver]
+        rows = np.arange(len(self.pairs))
+        giver = self.pairs.other_source if control == "wrong_object" else self.pairs.source_object
+        edited = self.base_tokens[rows, self.pairs.edited]
+        given = self.source[site][rows, giver]
+        if control in get_args(Replacement):
+            given = replaced(given, control)
+        return edited, given
 
     def check(self, site: Site) -> None:
         """Raise RelViTError for a site that was not captured."""
@@ -108,6 +116,53 @@ class PairResiduals:
         states = [in_base.to(source.device), source[np.nonzero(idle[1])]]
         flat = torch.cat(states).flatten(0, 1)
         return flat[:: -(-len(flat) // _ENOUGH_STATES)]
+
+
+def replaced(
+    states: Float[torch.Tensor, "pairs positions hidden"], by: str
+) -> Float[torch.Tensor, "pairs positions hidden"]:
+    """States of objects ``(n, p, hidden)`` without what each of them holds: controls of an ablation.
+
+    "mean": of all pairs, per token and dimension. "noise": normal, with that mean and the spread of the pairs, drawn
+    with seed 0. "other_image": the state of the object of the next pair. The three of arXiv 2604.14433; our choice
+    that each is taken over the pairs that are scored.
+    """
+    if by == "other_image":
+        return states.roll(1, 0)
+    mean = states.mean(0, keepdim=True)
+    if by == "mean":
+        return mean.expand_as(states)
+    spread = states.std(0, correction=0, keepdim=True)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(states.shape, generator=generator).to(states)
+    return mean + spread * drawn
+
+
+def counterfactual_states(
+    checkpoint: Checkpoint, pairs: CounterfactualTable, site: Site, **options: Any
+) -> Float[torch.Tensor, "pairs positions hidden"]:
+    """States that a swap should make: of the edited object in a scene where it has the new value.
+
+    The scene is the base, places, jitter and noise included, with the edited object's property that of the object
+    that gives it. Such an object is among the combinations of the split (``sample_counterfactuals``).
+
+    Args:
+        checkpoint, site: of the alignment.
+        pairs: ``n`` pairs about its property.
+        options: as in ``activations.residuals``.
+
+    Returns:
+        ``(n, p, hidden)``, in the order of the edited object's tokens.
+    """
+    rows = np.arange(len(pairs))
+    values = getattr(pairs.base, pairs.property).copy()
+    given = getattr(pairs.source, pairs.property)
+    values[rows, pairs.edited] = given[rows, pairs.source_object]
+    changed: dict[str, Any] = {pairs.property: values}
+    scenes = dataclasses.replace(pairs.base, **changed)
+    edited = scenes.patches()[rows, pairs.edited]
+    tokens = torch.from_numpy(checkpoint.geometry.tokens(edited))
+    return capture_residuals(checkpoint, scenes, [site], tokens=tokens, **options)[site]
 
 
 def capture_pair_residuals(

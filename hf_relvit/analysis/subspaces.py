@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Learned = Literal["das", "identity", "low_rank", "boundless", "oblique"]
 Baseline = Literal["pca", "mean_difference", "random_subspace", "full_swap"]
-Method = Literal[Learned, "closed_form", Baseline]
+Method = Literal[Learned, "closed_form", "dictionary", Baseline]
 LEARNED: tuple[str, ...] = get_args(Learned)
 BASELINES: tuple[str, ...] = get_args(Baseline)
 METHODS: tuple[str, ...] = get_args(Method)

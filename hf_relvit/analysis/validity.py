@@ -17,15 +17,34 @@ import torch
 
 from ..errors import RelViTError
 from ..measurements import Measurement, exceeds_controls
-from ..stimuli.counterfactuals import CounterfactualTable
+from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
+from ..stimuli.scenes import SceneTable
 from ..tables import select
 from .alignment import Alignment
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-Unmapped = Literal["position", "jitter", "noise", "other_object"]
+Unmapped = Literal[
+    "position",
+    "mirrored",
+    "flipped",
+    "turned",
+    "exchanged",
+    "jitter",
+    "jitter_rows",
+    "jitter_columns",
+    "no_jitter",
+    "noise",
+    "other_shape",
+    "other_color",
+    "other_object",
+    "other_property",
+    "everything",
+]
 """What no alignment of a shape or color may carry; the background is the control "random_tokens"."""
+Swapped = Literal["edited", "fixed"]
+"""Which object of the judged pair is swapped with itself in a changed scene."""
 _PARTS = {
     "cause": {"score": "cause", "control": "none", "weights": "trained"},
     "isolate": {"score": "isolate", "control": "none", "weights": "trained"},
@@ -37,6 +56,9 @@ _PARTS = {
     "jitter": {"score": "unmapped", "control": "jitter"},
     "noise": {"score": "unmapped", "control": "noise"},
     "other_object": {"score": "unmapped", "control": "other_object"},
+    "mean": {"control": "mean", "weights": "trained"},
+    "replaced_by_noise": {"control": "noise", "weights": "trained", "score": "cause"},
+    "other_image": {"control": "other_image", "weights": "trained"},
 }
 """Column of the table -> rows of the scores that it is read from."""
 Verdict = Literal["carries", "in part", "no", "not measured"]
@@ -45,39 +67,108 @@ UNNATURAL = 10.0
 works through directions that the network never uses (Makelov et al., arXiv 2311.17030). Our choice."""
 
 
-def unmapped_pairs(pairs: CounterfactualTable, variable: Unmapped) -> CounterfactualTable:
+def unmapped_pairs(
+    pairs: CounterfactualTable, variable: Unmapped, swapped: Swapped = "edited"
+) -> CounterfactualTable:
     """Pairs whose source is the base with one thing changed that the property does not depend on.
 
-    The source object is the edited object itself, so a swap must change no answer: the label is the base's. Our choice
-    of variables; the places are those of the next pair, so a source may belong to another split.
+    The object that is swapped takes the state of itself in the changed scene, so no answer may change: the label is
+    the base's. The scene variables are the high-level model of arXiv 2607.00267, the choice of changes is ours:
+
+    - places of all objects: "position" (those of the next pair), "mirrored" (left and right), "flipped" (top and
+      bottom), "turned" (both), "exchanged" (each pair of objects);
+    - offsets in their patches: "jitter" (those of the next pair), "jitter_rows", "jitter_columns", "no_jitter";
+    - "noise" (that of the source);
+    - the other object of the pair: "other_shape", "other_color", "other_object" (both);
+    - "other_property": the swapped object's own color for an alignment of shapes, and its shape for one of colors;
+    - "everything": position, jitter, noise and the other object.
+
+    A changed scene may belong to another split, and an object with another property to no split. Scenes have objects
+    of one size, so there is no change of sizes.
 
     Args:
         pairs: about any property.
-        variable: "position", "jitter", "noise", or "other_object" (shape and color of the other object of the pair).
+        variable: what changes.
+        swapped: "edited", or "fixed", the other object of the judged pair.
     """
-    base = pairs.base
-    rows = np.arange(len(pairs))
-    if variable == "position":
-        changed: dict[str, Any] = {"corner": np.roll(base.corner, 1, axis=0)}
-    elif variable == "jitter":
-        changed = {"jitter": np.roll(base.jitter, 1, axis=0)}
-    elif variable == "noise":
-        changed = {"index": pairs.source.index}
-    else:
-        changed = {}
-        for name in ("shape", "color"):
-            values = getattr(base, name).copy()
-            given = getattr(pairs.source, name)[rows, pairs.other_source]
-            values[rows, pairs.fixed] = given
-            changed[name] = values
-    source = dataclasses.replace(base, **changed)
+    if swapped == "fixed":
+        pairs = dataclasses.replace(pairs, edited=pairs.fixed, fixed=pairs.edited)
+    source = dataclasses.replace(pairs.base, **_changed(pairs, variable))
     return dataclasses.replace(
         pairs,
         source=source,
         source_object=pairs.edited,
         other_source=pairs.fixed,
-        label=base.label,
+        label=pairs.base.label,
     )
+
+
+def changes_something(pairs: CounterfactualTable) -> bool:
+    """Whether any source differs from its base: scenes without jitter have none to change."""
+    names = ("corner", "jitter", "index", "shape", "color")
+    return any(
+        not np.array_equal(getattr(pairs.base, name), getattr(pairs.source, name)) for name in names
+    )
+
+
+def _changed(pairs: CounterfactualTable, variable: Unmapped) -> dict[str, Any]:
+    """Columns of the changed scenes."""
+    base = pairs.base
+    if variable in ("position", "mirrored", "flipped", "turned", "exchanged"):
+        return {"corner": _moved(base, variable)}
+    if "jitter" in variable:
+        return {"jitter": _jittered(base, variable)}
+    if variable == "noise":
+        return {"index": pairs.source.index}
+    if variable == "other_property":
+        other = PROPERTIES[1 - PROPERTIES.index(pairs.property)]
+        return _other_values(pairs, [other], pairs.edited, pairs.source_object)
+    if variable != "everything":
+        names = {"other_shape": ["shape"], "other_color": ["color"]}.get(variable, [*PROPERTIES])
+        return _other_values(pairs, names, pairs.fixed, pairs.other_source)
+    changed: dict[str, Any] = {}
+    parts: tuple[Unmapped, ...] = ("position", "jitter", "noise", "other_object")
+    for part in parts:
+        changed.update(_changed(pairs, part))
+    return changed
+
+
+def _moved(base: SceneTable, variable: str) -> np.ndarray:
+    """Other places, ``(n, k, 2)``."""
+    if variable == "position":
+        return np.roll(base.corner, 1, axis=0)
+    if variable == "exchanged":
+        count = base.corner.shape[1]
+        partner = np.arange(count) ^ 1
+        return base.corner[:, partner]
+    axes = {"mirrored": [1], "flipped": [0], "turned": [0, 1]}[variable]
+    corner = base.corner.copy()
+    last = base.geometry.grid - base.geometry.object_patches
+    corner[..., axes] = last - corner[..., axes]
+    return corner
+
+
+def _jittered(base: SceneTable, variable: str) -> np.ndarray:
+    """Other offsets, ``(n, k, 2)``."""
+    if variable == "no_jitter":
+        return np.zeros_like(base.jitter)
+    axes = {"jitter": [0, 1], "jitter_rows": [0], "jitter_columns": [1]}[variable]
+    jitter = base.jitter.copy()
+    jitter[..., axes] = np.roll(base.jitter, 1, axis=0)[..., axes]
+    return jitter
+
+
+def _other_values(
+    pairs: CounterfactualTable, names: Sequence[str], objects: np.ndarray, givers: np.ndarray
+) -> dict[str, Any]:
+    """Shapes or colors ``(n, k)`` where objects of the base have those of objects of the source."""
+    rows = np.arange(len(pairs))
+    changed = {}
+    for name in names:
+        values = getattr(pairs.base, name).copy()
+        values[rows, objects] = getattr(pairs.source, name)[rows, givers]
+        changed[name] = values
+    return changed
 
 
 def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +181,10 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
         ``property, method, layer, split, size``; shares of answers, each with ``_low``, ``_high`` (Wilson, 95 %) and
         ``_n``: ``cause`` (follow the swap), ``isolate`` (stay when the other property changes), ``wrong_object,
         random_tokens, shuffled_labels, random_weights`` (controls of the cause), and ``position, jitter, noise,
-        other_object`` (stay when that changes); ``disentangle``, the mean of cause and isolate; ``excess_random`` and
+        other_object`` (stay when that changes); ``mean, replaced_by_noise, other_image`` (follow where the source's
+        state is replaced, see ``interchange.replaced``); ``unmapped``, the smallest share of answers that stay among
+        all changes that were measured, ``unmapped_variables`` of them, with what ``unmapped_worst`` changed;
+        ``disentangle``, the mean of cause and isolate; ``excess_random`` and
         ``excess_shuffled``, the cause less those controls, with the interval of the difference (Newcombe, 1998);
         ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``; NaN where not measured;
         and the ``verdict``.
@@ -109,6 +203,7 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
             known = column in own and len(own)  # tables of the first version have no emd
             row[column] = own[column].iloc[0] if known else np.nan
         row["disentangle"] = (row["cause"] + row["isolate"]) / 2
+        row |= _faithfulness(group)
         row |= _excess(row, "random", "random_weights")
         row |= _excess(row, "shuffled", "shuffled_labels")
         row["verdict"] = verdict(pd.DataFrame(every))
@@ -131,7 +226,8 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     """
     whole = select(scores, condition="all")
     effect = select(whole, **_PARTS["cause"])
-    names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights")
+    replaced = ("mean", "replaced_by_noise", "other_image")
+    names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights", *replaced)
     controls = pd.concat([select(whole, **_PARTS[name]) for name in names])
     needed = ("wrong_object", "random_weights", "isolate")
     if not all(len(select(whole, **_PARTS[name])) for name in needed):
@@ -141,8 +237,7 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     if not measured or not exceeds_controls(measured[0], limits):
         return "no"
     either = select(scores[scores.condition != "all"], **_PARTS["cause"])
-    others = ("isolate", "position", "jitter", "noise", "other_object")
-    kept = pd.concat([select(whole, **_PARTS[name]) for name in others])
+    kept = pd.concat([select(whole, score=name) for name in ("isolate", "unmapped")])
     follows = (either.ci_low > 0.5).all()
     stays = (kept.ci_low > kept.floor / 2).all()
     natural = (effect.divergence < UNNATURAL).all()
@@ -150,6 +245,18 @@ def verdict(scores: pd.DataFrame) -> Verdict:
 
 
 _MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
+
+
+def _faithfulness(scores: pd.DataFrame) -> dict[str, Any]:
+    """The change of an unmapped variable after which the fewest answers stay."""
+    changes = select(scores, score="unmapped")
+    found: dict[str, Any] = {"unmapped_variables": len(changes), "unmapped_worst": ""}
+    worst = changes.nsmallest(1, "accuracy")
+    for column, suffix in _MEASURED.items():
+        found[f"unmapped{suffix}"] = worst[column].iloc[0] if len(worst) else np.nan
+    if len(worst):
+        found["unmapped_worst"] = worst["control"].iloc[0]
+    return found
 
 
 def _excess(row: dict[str, Any], name: str, control: str) -> dict[str, float]:

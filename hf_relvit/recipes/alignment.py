@@ -62,6 +62,7 @@ def _align(subject: Subject, prop: Any, layer: int, weights: Weights) -> _Scored
         property=prop,
         layers=(layer,),
         networks=(weights,),
+        replacements=None,
         unmapped=None,
     )
     result = align(

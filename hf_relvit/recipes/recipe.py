@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.activations import SceneCaptures
-from ..analysis.align import PairCaptures, fit_pairs
+from ..analysis.align import LABELED, PairCaptures, fit_pairs
 from ..analysis.result import Result
 from ..measurements import Measurement, Reading
 from ..modeling.checkpoints import Checkpoint
@@ -35,8 +35,9 @@ class Sizes:
     The paper takes 2,000 pairs, 20 epochs and, for its probes, 4,000 scenes; these are for a laptop.
     """
 
-    method: Literal["das", "closed_form"] = "das"
-    """How alignments are found: by a search, or by "closed_form" from labeled scenes in a fraction of the time."""
+    method: Literal["das", "closed_form", "dictionary"] = "das"
+    """How alignments are found: by a search, by "closed_form" from labeled scenes in a fraction of the time, or among
+    the features of a "dictionary", whose file the settings of das name."""
     pairs: int = 512
     """Pairs to find each alignment on."""
     test_pairs: int = 320
@@ -113,7 +114,7 @@ class Subject:
             test_pairs=self.sizes.test_pairs,
             scenes=self.sizes.scenes,
             cache_gb=self.sizes.cache_gb,
-            bf16=self.bf16 and self.sizes.method == "closed_form",
+            bf16=self.bf16 and self.sizes.method in LABELED,
             progress=True,
         )
 

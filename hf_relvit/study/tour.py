@@ -128,6 +128,7 @@ class Stop:
             property=prop,
             splits=("test",),
             isolate=False,
+            replacements=None,
             unmapped=None,
             bf16=computes_bf16(),
         )

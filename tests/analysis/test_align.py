@@ -18,6 +18,7 @@ from hf_relvit.training.run import build_model
 
 SMALL = AlignConfig(pairs=16, test_pairs=16, epochs=1, layers=(0, 1), unmapped=None)
 SCENES = SceneDistribution("discrimination", GEOMETRIES["quick"], 128)
+REPLACED = ("mean", "noise", "other_image")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def test_every_control_of_a_study_is_scored_on_every_split(result):
             ("random", split, "cause", "none"),
             ("trained", split, "cause", "none"),
             ("trained", split, "cause", "random_tokens"),
+            *[("trained", split, "cause", each) for each in REPLACED],
             ("trained", split, "cause", "wrong_object"),
             ("trained", split, "isolate", "none"),
         )
@@ -93,14 +95,17 @@ def test_baselines_go_through_the_same_recipe(checkpoint, method):
     assert set(found.frame.method) == {method} and found.random == ()
     assert all(len(each.facts["history"]) == 0 for each in found.alignments)
     shuffled = {"shuffled_labels"} if method == "mean_difference" else set()
-    assert set(found.frame.control) == {"none", "wrong_object", "random_tokens"} | shuffled
+    assert (
+        set(found.frame.control) == {"none", "wrong_object", "random_tokens", *REPLACED} | shuffled
+    )
 
 
 def test_closed_forms_go_through_the_same_recipe_with_every_control(checkpoint):
     config = dataclasses.replace(SMALL, method="closed_form", scenes=64)
     found = align(checkpoint, SCENES, config)
     rows = found.frame[(found.frame.condition == "all") & (found.frame.layer == 1)]
-    controls = ["none", "wrong_object", "random_tokens", "none", "shuffled_labels", "none"]
+    controls = ["none", "wrong_object", "random_tokens", *REPLACED, "none"]
+    controls += ["shuffled_labels", "none"]
     assert rows[rows.split == "test"].control.tolist() == controls
     for trained, random in zip(found.alignments, found.random):
         assert trained.write is not None and random.scale == trained.scale

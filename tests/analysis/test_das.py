@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hf_relvit.analysis.activations import Site, capture_residuals
-from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment
-from hf_relvit.analysis.interchange import capture_pair_residuals
+from hf_relvit.analysis.activations import Site, at_tokens, capture_residuals
+from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment, latent_distance
+from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
@@ -98,7 +98,41 @@ def test_a_property_that_the_model_does_not_judge_cannot_be_swapped(sign_model):
     assert score.accuracy <= 0.55
 
 
-@pytest.mark.parametrize("method", METHODS)
+def test_a_latent_loss_draws_edited_states_to_real_ones(sign_model):
+    """Three directions more than the color has: without it they bring along what real scenes do not show."""
+    checkpoint = Checkpoint(*sign_model("color", "shape"))
+    site = Site("resid_post", 0)
+    data = capture_pair_residuals(checkpoint, pairs("color", 256), [site])
+    target = counterfactual_states(checkpoint, data.pairs, site)
+    color = checkpoint.model.basis.detach()[checkpoint.model.COLOR]
+    tokens, source = data.operands(site)
+    base = at_tokens(data.base[site], tokens)
+    torch.testing.assert_close(target @ color.T, source @ color.T, atol=1e-4, rtol=0)
+    shape = checkpoint.model.basis.detach()[checkpoint.model.SHAPE]
+    torch.testing.assert_close(target @ shape.T, base @ shape.T, atol=1e-4, rtol=0)
+    distances = []
+    for weight in (0.0, 10.0):
+        config = dataclasses.replace(FAST, method="low_rank", size=7, epochs=6, latent_loss=weight)
+        found = fit_alignment(checkpoint, data, 0, config)
+        assert overall(score_alignment(checkpoint, found, data)).accuracy > 0.8
+        distances.append(latent_distance(found.swap(base, source), target).item())
+    assert distances[1] < 0.8 * distances[0]
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_latent_loss_out_of_range_is_one_line(weight):
+    with pytest.raises(RelViTError, match=f"latent_loss {weight} for method 'das'"):
+        DASConfig(latent_loss=weight)
+
+
+@pytest.mark.parametrize("method", sorted({*METHODS, "closed_form"} - {*LEARNED, "dictionary"}))
+def test_a_latent_loss_needs_a_search(method):
+    size = 4 if method in SIZED else None
+    with pytest.raises(RelViTError, match="expected at least 0, and 0 unless the method is one of"):
+        DASConfig(method, size, latent_loss=1.0)
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if each != "dictionary"])
 def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     model, processor = sign_model("color", "shape")
     data = capture_pair_residuals(

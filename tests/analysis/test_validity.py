@@ -1,6 +1,7 @@
 """The table of an alignment beside all of its controls."""
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,19 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment
-from hf_relvit.analysis.interchange import capture_pair_residuals, earth_movers_distance
+from hf_relvit.analysis.interchange import (
+    Replacement,
+    capture_pair_residuals,
+    earth_movers_distance,
+    replaced,
+)
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.analysis.validity import (
+    Swapped,
+    Unmapped,
     agreement,
+    changes_something,
     principal_angles,
     read_write_angles,
     unmapped_pairs,
@@ -41,24 +50,96 @@ def pairs(task="discrimination", n=64, property="color"):
     return sample_counterfactuals(task, QUICK, property, "test", n, objects=SIGN_OBJECTS)
 
 
+COLUMNS = {
+    "position": {"corner"},
+    "mirrored": {"corner"},
+    "flipped": {"corner"},
+    "turned": {"corner"},
+    "exchanged": {"corner"},
+    "jitter": {"jitter"},
+    "jitter_rows": {"jitter"},
+    "jitter_columns": {"jitter"},
+    "no_jitter": {"jitter"},
+    "noise": {"index"},
+    "other_shape": {"shape"},
+    "other_color": {"color"},
+    "other_object": {"shape", "color"},
+    "other_property": {"shape"},
+    "everything": {"corner", "jitter", "index", "shape", "color"},
+}
+"""What each change of a scene changes, for pairs about the color."""
+
+
+def test_every_unmapped_variable_has_its_test():
+    assert tuple(COLUMNS) == get_args(Unmapped)
+    assert len(COLUMNS) * len(get_args(Swapped)) == 30
+
+
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_one_thing_changes_and_the_swapped_object_keeps_its_values(task, variable):
+@pytest.mark.parametrize("swapped", get_args(Swapped))
+@pytest.mark.parametrize("variable", COLUMNS)
+def test_one_thing_changes_and_the_swapped_object_keeps_its_value(task, variable, swapped):
     table = sample_counterfactuals(task, GEOMETRIES["b16"], "color", "test", 64)
-    changed = unmapped_pairs(table, variable)
+    changed = unmapped_pairs(table, variable, swapped)
     rows = np.arange(len(table))
+    judged = table.edited if swapped == "edited" else table.fixed
     assert (changed.label == table.base.label).all()
-    assert (changed.source_object == table.edited).all()
-    for name in ("shape", "color"):
-        before = getattr(changed.base, name)[rows, table.edited]
-        assert (getattr(changed.source, name)[rows, table.edited] == before).all()
-    columns = {"position": "corner", "jitter": "jitter", "noise": "index", "other_object": "shape"}
+    assert (changed.source_object == judged).all() and (changed.edited == judged).all()
+    assert changes_something(changed)
+    own = variable == "other_property"
+    for name in {"shape", "color"} - COLUMNS["other_property"] if own else {"shape", "color"}:
+        before = getattr(changed.base, name)[rows, judged]
+        assert (getattr(changed.source, name)[rows, judged] == before).all()
     moved = {
         name
-        for name in ("corner", "jitter", "index", "shape")
+        for name in ("corner", "jitter", "index", "shape", "color")
         if (getattr(changed.source, name) != getattr(changed.base, name)).any()
     }
-    assert moved == {columns[variable]}
+    assert moved == COLUMNS[variable]
+    patches = changed.source.patches().reshape(len(table), -1)
+    assert patches.min() >= 0 and patches.max() < GEOMETRIES["b16"].grid ** 2
+    assert all(len(set(each)) == len(each) for each in patches.tolist())
+
+
+def test_scenes_without_jitter_have_no_change_of_it():
+    assert not changes_something(unmapped_pairs(pairs(), "jitter"))
+    assert changes_something(unmapped_pairs(pairs(), "noise"))
+
+
+@pytest.mark.parametrize("by", get_args(Replacement))
+def test_a_replaced_state_holds_nothing_of_its_source(sign_model, by):
+    """Each object's own state is gone; the shared mean and spread are what is left."""
+    states = torch.randn(400, 2, 5, generator=torch.Generator().manual_seed(1)) * 3 + 7
+    changed = replaced(states, by)
+    assert changed.shape == states.shape
+    torch.testing.assert_close(changed.mean(0), states.mean(0), atol=0.6, rtol=0)
+    centered = [each - states.mean(0) for each in (changed, states)]
+    together = (centered[0] * centered[1]).mean() / centered[1].square().mean()
+    assert abs(together) < 0.1
+    spread = changed.std(0).mean()
+    assert spread == 0 if by == "mean" else abs(spread - 3) < 0.3
+    checkpoint = Checkpoint(*sign_model("color"))
+    color = checkpoint.model.basis.detach()[checkpoint.model.COLOR]
+    alignment = Alignment(color, torch.ones(4, dtype=torch.bool), Site("resid_post", 0), "color")
+    own = score_alignment(checkpoint, alignment, pairs())
+    without = score_alignment(checkpoint, alignment, pairs(), by)
+    assert own.accuracy.iloc[0] == 1 and without.accuracy.iloc[0] <= 0.6
+    assert set(without.control) == {by}
+
+
+def test_all_changes_of_both_objects_are_in_the_row(sign_model):
+    checkpoint = Checkpoint(*sign_model("color", "shape"))
+    scenes = SceneDistribution("discrimination", QUICK, 256, SIGN_OBJECTS)
+    everything = {"unmapped": get_args(Unmapped), "unmapped_objects": get_args(Swapped)}
+    config = dataclasses.replace(
+        CLOSED, splits=("test",), test_pairs=16, shuffled=False, **everything
+    )
+    row = align(checkpoint, scenes, config).validity().iloc[0]
+    assert row.unmapped_variables == 30 - 2 * 4  # these scenes have no jitter
+    assert row.unmapped > 0.8 and row.unmapped_n == 16 and row.unmapped_low < row.unmapped
+    full = dataclasses.replace(config, method="full_swap", isolate=False, scored_controls=None)
+    row = align(checkpoint, scenes, full).validity().iloc[0]
+    assert row.unmapped < 0.6 and row.unmapped_worst.startswith("other_property")
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -85,8 +166,10 @@ def test_a_clean_alignment_has_a_clean_row(sign_model):
     assert row.disentangle == (row.cause + row.isolate) / 2
     for name in ("wrong_object", "random_tokens"):
         assert row[name] < 0.05
-    for name in VARIABLES:
+    for name in ("position", "noise", "other_object"):
         assert row[name] > 0.95 and row[f"{name}_n"] == 200
+    assert np.isnan(row.jitter)  # these scenes have none
+    assert row["mean"] <= 0.55 and row.other_image < 0.6 and row.replaced_by_noise < 0.6
     assert row.excess_shuffled == row.cause - row.shuffled_labels
     assert 0.5 < row.excess_shuffled_low < row.excess_shuffled < row.excess_shuffled_high <= 1
     assert np.isnan(row.random_weights) and np.isnan(row.excess_random)

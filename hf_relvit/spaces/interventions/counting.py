@@ -165,6 +165,7 @@ def _swaps(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> l
         property=prop,
         splits=("test",),
         scored_controls=("wrong_object",),
+        replacements=None,
         isolate=False,
     )
     alone = replace(config, scored_controls=None)
