@@ -171,6 +171,7 @@ def test_a_task_without_counterfactual_pairs_has_the_analyses_that_need_none(abo
     assert [name for name, recipe in RECIPES.items() if fits(recipe, "above")] == [
         "probes",
         "steering",
+        "knockout",
     ]
 
 
