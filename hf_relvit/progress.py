@@ -60,26 +60,25 @@ class LineBar(plain_bar):
         self.tenths = 0
         super().__init__(iterable, **options)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write the line that is due; what tqdm would have drawn is not used."""
         seconds = time.monotonic() - self.begun
         tenths = int(10 * self.n / self.total) if self.total else 0
         if tenths <= self.tenths or seconds < PATIENCE:
-            return False
+            return
         self.tenths = tenths
         name = self.desc.removesuffix(": ") or "progress"
         elapsed = self.format_interval(seconds)
         latest = f", {self.postfix}" if self.postfix else ""
         line = f"{name}: {10 * tenths} % ({self.n} of {self.total}, {elapsed}){latest}"
         print(line, file=self.fp, flush=True)
-        return True
 
     def close(self) -> None:
         """End without the empty line and the carriage return of a bar."""
         if not self.disable:
             self.display()
-            self.disable = True
-            self._decr_instances(self)
+            self.leave = False
+            super().close()
 
     def clear(self, nolock: bool = False) -> None:
         """Nothing: lines are not taken back."""

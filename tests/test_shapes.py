@@ -25,6 +25,7 @@ FILES = sorted([*ROOT.glob("modeling/*.py"), *ROOT.glob("analysis/*.py")])
 ANY_SHAPE = {
     "fingerprint",
     "weights_fingerprint",
+    "as_adapter",
     "check_base",
     "merged",  # weights by name
     "patch",  # a function from tensors to tensors

@@ -399,8 +399,8 @@ def score(
     options: Any = {"bf16": config.bf16, "progress": progress}
     controls: list[Control | None] = [config.control]
     if weights == "trained":
-        scored = [*(config.scored_controls or ()), *(config.replacements or ())]
-        controls = list(dict.fromkeys([config.control, *scored]))
+        controls += [each for each in config.scored_controls or () if each != config.control]
+        controls += [each for each in config.replacements or () if each != config.control]
     frames = []
     for split in splits:
         pairs = captures.get(alignment.property, split, weights=weights)

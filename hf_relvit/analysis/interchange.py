@@ -70,7 +70,7 @@ class PairResiduals:
         giver = self.pairs.other_source if control == "wrong_object" else self.pairs.source_object
         edited = self.base_tokens[rows, self.pairs.edited]
         given = self.source[site][rows, giver]
-        if control in get_args(Replacement):
+        if control is not None and control in get_args(Replacement):
             given = replaced(given, control)
         return edited, given
 
