@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import pandas as pd
 
@@ -399,8 +399,9 @@ def score(
     options: Any = {"bf16": config.bf16, "progress": progress}
     controls: list[Control | None] = [config.control]
     if weights == "trained":
-        controls += [each for each in config.scored_controls or () if each != config.control]
-        controls += [each for each in config.replacements or () if each != config.control]
+        scored = [*(config.scored_controls or ()), *(config.replacements or ())]
+        others = [control for control in scored if control != config.control]
+        controls += cast("list[Control]", others)
     frames = []
     for split in splits:
         pairs = captures.get(alignment.property, split, weights=weights)
