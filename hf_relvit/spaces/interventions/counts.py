@@ -50,8 +50,8 @@ def counted(about: dict[str, Any], state: State) -> list[Row]:
 
 def measured(about: dict[str, Any], state: State) -> list[Row]:
     """Those rows whose pair was, like that of the state, different or same."""
-    befores = (LABELS[pair_relation(state)], EITHER)
-    return [row for row in counted(about, state) if row["before"] in befores]
+    relations = (LABELS[pair_relation(state)], EITHER)
+    return [row for row in counted(about, state) if row["before"] in relations]
 
 
 def select_rows(rows: list[Row], **values: str) -> list[Row]:
