@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -211,11 +211,14 @@ def _metadata(
 
 
 def base_model(config: Mapping[str, Any]) -> str | None:
-    """The Hub id of the backbone that was fine-tuned; None for a folder and for training from scratch."""
+    """The Hub id of the backbone that was fine-tuned; None for a folder and for training from scratch.
+
+    ``build/clip`` may be either: as in transformers, it is the folder where there is one.
+    """
     backbone = config["backbone"]
-    if isinstance(backbone, str) and _HUB_ID.fullmatch(backbone):
-        return backbone
-    return None
+    if not isinstance(backbone, str) or Path(backbone).exists():
+        return None
+    return backbone if _HUB_ID.fullmatch(backbone) else None
 
 
 def _eval_result(results: RunResults, score: Score, absent: Collection[Reference]) -> EvalResult:

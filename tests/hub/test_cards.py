@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from hf_relvit.hub.runs import collect_files
 from hf_relvit.manifest import write_manifest
-from hf_relvit.report.card import MARK, run_card
+from hf_relvit.report.card import MARK, base_model, run_card
 from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.results import RunResults, collect_results
 
@@ -108,6 +108,13 @@ def test_the_base_model_is_named_if_it_is_on_the_hub(staged):
         )
         assert card.data.base_model == base
         assert f"fine-tuned from `{backbone}`" in card.text
+
+
+def test_a_folder_is_no_base_model_though_its_path_looks_like_an_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert base_model({"backbone": "build/clip"}) == "build/clip"
+    (tmp_path / "build" / "clip").mkdir(parents=True)
+    assert base_model({"backbone": "build/clip"}) is None
 
 
 def test_photorealistic_pairs_have_a_section_if_the_run_was_tested_on_them(staged, run):
