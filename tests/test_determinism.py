@@ -222,12 +222,103 @@ SENTENCES = [
     ("hf_relvit/stimuli/photorealistic/placement.py", "whatever else is drawn before", [
         "stimuli/photorealistic/test_placement::test_a_scene_does_not_depend_on_the_others",
     ]),
+    ("hf_relvit/analysis/knockout.py", "Does not change the result beyond rounding", [
+        "analysis/test_knockout::test_numbers_of_a_real_model_in_any_batch_and_from_a_file",
+    ]),
+    ("docs/how_to/stimuli.md", "The same settings give the same bits, with any number of processes", [
+        f"{HERE}::test_rows_are_the_same_for_any_number_of_processes",
+    ]),
+    ("docs/how_to/own_model.md", "the ordinary class of the family, the same logits", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("docs/how_to/cluster.md", "into the data set of one machine, byte for byte", [
+        "dataset_builders/test_shards::test_shards_in_any_order_join_to_what_one_machine_writes",
+    ]),
+    ("docs/hub.md", "All of them give the same logits", [
+        "hub/test_reopen::test_the_logits_are_the_same_everywhere",
+    ]),
+    ("docs/extending.md", "transformers class with the same logits", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("hf_relvit/modeling/families.py", "transformers class with the same logits", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("hf_relvit/modeling/modeling_relvit.py", "transformers classifier with the same logits", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("hf_relvit/modeling/plain.py", "transformers classifier with the same logits", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("hf_relvit/modeling/plain.py", "with the same logits as an ordinary same/different classifier", [
+        "modeling/test_plain::test_plain_model_has_the_same_logits_and_comes_back",
+    ]),
+    ("hf_relvit/modeling/processing.py", "so results are the same bit for bit", [
+        "modeling/test_processing::test_pixels_equal_those_of_the_processor_bit_for_bit",
+    ]),
+    ("hf_relvit/model_cards/relvit.md", "the same again, bit for bit", [
+        f"{HERE}::test_the_command_of_a_card_makes_the_same_bytes",
+    ]),
+    ("hf_relvit/stimuli/objects.py", "stimuli must be the same bit for bit", [
+        "stimuli/test_objects::test_silhouettes_never_change",
+    ]),
+    ("hf_relvit/training/data.py", "item ``i`` is the same whoever asks for it and when", [
+        "training/test_data::test_a_batch_equals_its_items_in_any_order",
+        "training/test_data::test_fresh_scenes_never_repeat_and_are_the_same_for_everyone",
+        "training/test_spawned_workers::test_scenes_are_the_same_in_workers_that_are_not_forked",
+    ]),
+    ("hf_relvit/training/data.py", "an accelerator to render on, the same pixels", [
+        "training/test_device_rendering::test_a_dataset_of_either_kind_is_the_same",
+    ]),
+    ("hf_relvit/training/device_rendering.py", "bit for bit as ``stimuli.rendering`` makes them", [
+        "training/test_device_rendering::test_the_same_pixels_to_the_bit",
+    ]),
+    ("hf_relvit/training/run.py", "what else does not change the trained weights", [
+        "training/test_surroundings::test_settings_that_change_no_weights_may_change_in_the_folder",
+        "training/test_trainer::test_gradient_checkpointing_changes_nothing",
+    ]),
+    ("hf_relvit/training/trainer.py", "is that of an uninterrupted one", [
+        "training/test_special_arguments::test_a_resumed_log_is_that_of_an_uninterrupted_training",
+    ]),
+    ("hf_relvit/training/evaluation.py", "oes not change the result beyond rounding", [
+        "training/test_evaluation::test_batch_1_equals_batch_64",
+    ]),
+    ("hf_relvit/study/run.py", "does not change the rows", [
+        f"{HERE}::test_rows_are_the_same_for_any_number_of_processes",
+    ]),
+    ("hf_relvit/recipes/recipe.py", "goes to disk. Does not change the result.", [
+        "analysis/test_das::test_activations_on_disk_give_the_same_bits",
+    ]),
+    ("hf_relvit/analysis/probes.py", "is on disk. Does not change the result.", [
+        "analysis/test_activations::test_residuals_are_the_same_in_memory_on_disk_and_in_parts",
+    ]),
+    ("hf_relvit/analysis/das.py", "Deterministic by seed on the CPU, to the bit", [
+        "analysis/test_das::test_a_seed_gives_the_same_bits_and_another_one_does_not",
+    ]),
+    ("hf_relvit/analysis/activations.py", "does not change the result beyond rounding", [
+        "analysis/test_activations::test_batches_of_one_and_of_many_agree",
+    ]),
+    ("hf_relvit/analysis/attention.py", "Does not change the result beyond rounding", [
+        "analysis/test_attention::test_the_batch_size_changes_nothing",
+    ]),
+    ("hf_relvit/analysis/novel.py", "Does not change the result beyond rounding", [
+        "analysis/test_novel::test_real_model_save_load_plot_and_batch_size",
+    ]),
+    ("hf_relvit/analysis/scores.py", "does not change the result beyond rounding", [
+        "analysis/test_alignment::test_the_batch_size_changes_nothing",
+    ]),
+    ("hf_relvit/analysis/similarity.py", "oes not change the result beyond rounding", [
+        "analysis/test_similarity::test_likeness_by_hand_and_in_any_batch",
+    ]),
+    ("hf_relvit/analysis/steering.py", "Does not change the result beyond rounding", [
+        "analysis/test_steering::test_the_batch_size_changes_nothing",
+    ]),
 ]  # fmt: skip
 PHRASES = re.compile(
-    r"bit for bit\b|equal bytes|same bits in|any number of (processes|files|pixels)|makes the same rows"
-    r"|rows do not depend|same pixels for|does not depend on the number|does not change the picture"
+    r"bit for bit\b|\bto the bit|byte for byte|equal bytes|same bits in|any number of (processes|files|pixels)"
+    r"|makes the same rows|rows do not depend|same pixels\b(?! again)|same logits|does not depend on the number"
+    r"|oes not change the (picture|result|rows|trained)|is the same whoever|that of an uninterrupted"
 )
-PLACES = ["hf_relvit/building", "hf_relvit/dataset_builders", "docs/photorealistic.md"]
+PLACES = ["hf_relvit", "docs", "README.md", "SECURITY.md"]
 
 
 @pytest.mark.parametrize(("file", "sentence", "tests"), SENTENCES)

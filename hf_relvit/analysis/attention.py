@@ -57,7 +57,7 @@ class AttentionConfig:
     """"corrected", or "official" for the official code's quirks: the larger of two directions instead of their mean,
     and within-object attention as the remainder, which swallows CLS, registers and the display pair."""
     batch_size: int = 64
-    """Does not change the result."""
+    """Does not change the result beyond rounding."""
     scenes: int = 500
     """Scenes to measure on (the paper's number)."""
     split: Split = "test"

@@ -4,7 +4,7 @@
    A ``(r, in)`` and B ``(out, r)`` learn, together with the head; W stays as published. peft does this.
 2. Saved are A, B and the head by peft's names, the base's id and revision, and a fingerprint of its weights.
 3. Opened, ``W + alpha / r * B A`` is the weight of an ordinary model: everything else knows nothing of adapters, and
-   opening needs no peft. Products are summed in a fixed order, so that the weights are equal to the bit everywhere.
+   opening needs no peft. Products are summed in a fixed order, direction by direction.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import pandas as pd
 import pytest
 import torch
 
@@ -96,6 +97,15 @@ def test_attached_to_a_plain_model_it_does_what_fitting_and_scoring_do(fitted, t
         assert not plain(pixel_values=base).logits.equal(logits)
     accuracy = score_alignment(Checkpoint(model, processor), opened, data).accuracy[0]
     assert accuracy == (logits.argmax(-1).numpy() == TABLE.label).mean()
+
+
+def test_the_batch_size_changes_nothing(fitted):
+    model, processor, alignment = fitted
+    one, many = (
+        score_alignment(Checkpoint(model, processor), alignment, TABLE, batch_size=size)
+        for size in (1, 64)
+    )
+    pd.testing.assert_frame_equal(one, many, rtol=1e-6)
 
 
 def test_saving_keeps_every_bit(fitted, tmp_path):

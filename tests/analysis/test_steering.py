@@ -124,6 +124,20 @@ def test_every_number_is_that_of_the_linear_read_out(world):
     assert result.frame[result.frame.alpha == 3].accuracy.nunique() > 3  # the pushes do something
 
 
+def test_the_batch_size_changes_nothing(world):
+    model, processor, probes, scenes = world
+    one, many = (
+        steer(
+            Checkpoint(model, processor),
+            probes,
+            scenes,
+            SteeringConfig(alphas=(0.5, 3.0), batch_size=size),
+        ).frame
+        for size in (1, 64)
+    )
+    pd.testing.assert_frame_equal(one, many, rtol=1e-6)
+
+
 def test_the_answer_flips_exactly_at_the_predicted_alpha(world):
     model, processor, probes, scenes = world
     flips = 0
