@@ -33,13 +33,15 @@ CURVE = ["analysis", "property", "method"]
 def ours(folder: Path) -> pd.DataFrame:
     """One row per curve and layer, the scenes of all runs taken together: ``layer, n, accuracy, ci_low, ci_high``."""
     swaps = own_alignments(pd.read_csv(folder / "alignment.csv"))
-    swaps = swaps.assign(analysis="swap", method="das")
-    novel = pd.read_csv(folder / "novel.csv")
-    novel = select(novel, baseline="subspace", condition="all").assign(analysis="novel")
-    parts = [swaps, novel]
-    steering = pd.read_csv(folder / "steering.csv")
-    pushed = select(steering, condition="flip", alpha=1.0)
-    parts.append(pushed.assign(analysis="steering", property="", method="probe"))
+    parts = [swaps.assign(analysis="swap", method="das")]
+    if (folder / "novel.csv").exists():
+        novel = pd.read_csv(folder / "novel.csv")
+        injected = select(novel, baseline="subspace", condition="all")
+        parts.append(injected.assign(analysis="novel"))
+    if (folder / "steering.csv").exists():
+        steering = pd.read_csv(folder / "steering.csv")
+        pushed = select(steering, condition="flip", alpha=1.0)
+        parts.append(pushed.assign(analysis="steering", property="", method="probe"))
     table = pd.concat(parts, ignore_index=True)
     table["hits"] = (table.accuracy * table.n).round()
     pooled = table.groupby([*CURVE, "layer"], as_index=False)[["hits", "n"]].sum()
@@ -50,8 +52,10 @@ def ours(folder: Path) -> pd.DataFrame:
 def verdict(theirs: pd.DataFrame, mine: pd.DataFrame) -> dict[str, object]:
     """Peaks of both and whether they agree."""
     their_peak = theirs.loc[theirs.value.idxmax()]
-    my_peak = mine.loc[mine.accuracy.idxmax()]
-    near = abs(my_peak.layer - their_peak.layer) <= NEAR_LAYERS
+    peaks = mine[mine.accuracy == mine.accuracy.max()]
+    distance = (peaks.layer - their_peak.layer).abs()
+    my_peak = peaks.loc[distance.idxmin()]  # of equal ones the nearest
+    near = distance.min() <= NEAR_LAYERS
     inside = my_peak.ci_low <= their_peak.value <= my_peak.ci_high
     equal = inside or abs(my_peak.accuracy - their_peak.value) <= NEAR_VALUES
     return {
@@ -85,8 +89,10 @@ def draw(axis: Axes, theirs: pd.DataFrame, mine: pd.DataFrame, title: str) -> No
 def compare(folder: Path, task: str) -> pd.DataFrame:
     """Draw and judge every curve that the authors have of a task."""
     published = pd.read_csv(PUBLISHED, keep_default_na=False)
-    curves = list(select(published, task=task).groupby(CURVE, sort=False))
     table = ours(folder)
+    of_task = select(published, task=task)
+    measured = of_task[of_task.analysis.isin(table.analysis)]
+    curves = list(measured.groupby(CURVE, sort=False))
     columns = min(len(curves), 5)
     rows = -(-len(curves) // columns)
     figure, axes = panels((2.6 * columns, 2.7 * rows), rows, columns, sharey=True)
