@@ -19,7 +19,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
 from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
-from hf_relvit.analysis.interchange import capture_pair_residuals
+from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.knockout import knock_out_heads
 from hf_relvit.analysis.novel import inject_into_pairs, inject_novel
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
@@ -68,6 +68,7 @@ CALLS = {
     "attention.measure_attention": lambda w, c: measure_attention(c, SCENES),
     "attention.attention_maps": lambda w, c: attention_maps(c, SCENES),
     "attention.save_viewer": lambda w, c: save_viewer(c, SCENES, w.stages, "viewer.png"),
+    "interchange.counterfactual_states": lambda w, c: counterfactual_states(c, PAIRS, SITE),
     "das.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
     "scores.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),
     "scores.residuals_of": lambda w, c: residuals_of(c, PAIRS, SITE, cache_gb=1.0, progress=False),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -53,9 +53,9 @@ class KnockoutConfig:
         RelViTError: an unknown kind or replacement, a number below 1.
     """
 
-    kinds: tuple[Kind, ...] = get_args(Kind)
+    kinds: tuple[Kind, ...] = ("within_object", "within_pair", "between_pair")
     """Of attention. Between pairs there is some only where a scene has two pairs."""
-    replacements: tuple[Replacement, ...] = get_args(Replacement)
+    replacements: tuple[Replacement, ...] = ("mean", "noise", "other_image")
     """"mean" over scenes at each token, "noise" of the same mean and standard deviation, or the value in an
     "other_image"."""
     heads: int = 6

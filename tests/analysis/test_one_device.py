@@ -43,7 +43,7 @@ def das(model, processor, n):
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
     config = DASConfig(epochs=2, batch_size=BATCH)
-    list(_learn(model, data, SITE, subspace, config, 1.0, torch.Generator(), False))
+    list(_learn(model, data, SITE, subspace, config, 1.0, None, torch.Generator(), False))
 
 
 def score(model, processor, n):

@@ -319,7 +319,7 @@ def test_evaluation_takes_the_scenes_of_the_training(tiny, capsys, tmp_path):
     das = ["analyze", "das", checkpoint, "--pairs", "8", "--test-pairs", "4", "--epochs", "1"]
     code, out, _ = run(*das, "--out", str(tmp_path / "das"), capsys=capsys)
     assert code == 0
-    assert "wrong_object" in out
+    assert "control, the other object" in out
     scores = pd.read_parquet(tmp_path / "das" / "scores.parquet")
     assert set(scores.layer) == {0, 1}
     assert {"alignment.svg", "color-0", "color-1"} <= {

@@ -177,7 +177,7 @@ def test_card(pristine):
         "2406.15955",
         "Lepori",
         "Apache-2.0",
-        "hash of what stands where",
+        "by a hash of objects and places",
         "With 16 combinations",
         "manifest.json",
     ):

@@ -107,7 +107,7 @@ def test_the_repository(hub, built):
     } == {"v1.0.0": commit}
     own = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
     files = {file.rfilename for file in info.siblings}
-    assert files == own | {".gitattributes"}
+    assert files == own | {".gitattributes", "eval.yaml"}
     assert not any(
         name.endswith(".py") for name in files
     )  # load_dataset refuses repositories with scripts
@@ -295,7 +295,7 @@ def test_another_task_under_that_name(hub, built, tmp_path):
         ),
         (
             {"method": "POST", "path": "/commit/", "status": None},
-            "cannot be reached, or the connection broke; what was",
+            "cannot be reached, or the connection broke; sent files are kept",
         ),
         (
             {"method": "POST", "path": "/commit/", "status": 412},

@@ -148,7 +148,7 @@ def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
 def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
     out = tmp_path / "cells"
     assert run(["study", "plan", settings, "--out", str(out)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert lines[2] == "   3 to do     seed0/evaluation  (after 1, 2)"
     assert run([*study(settings, out), "--cell", "3"]) == 2
     assert "cell 3 (seed0/evaluation) needs seed0/data: run cell 1 first" in capsys.readouterr().err

@@ -97,6 +97,7 @@ EFFECTS = {
     "save_steps": Case(dict(save_steps=1)),
     "save_strategy": Case(dict(save_strategy="epoch")),
     "train_sampling_strategy": Case(RANDOM),
+    "dataloader_in_order": Case(dict(dataloader_in_order=False), differs=False),  # without workers
     "dataloader_pin_memory": Case(dict(dataloader_pin_memory=False), differs=False),
 }
 

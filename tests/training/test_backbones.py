@@ -59,7 +59,7 @@ def test_every_backbone_of_the_grids_has_its_family_here():
     assert {config.backbone for config in RUNS.values()} == set(FAMILIES)
 
 
-@pytest.mark.jobs
+@pytest.mark.backbones
 @pytest.mark.parametrize("name", RUNS)
 def test_its_adapter_is_trained_and_opened(name, tmp_path):
     config = RUNS[name]
