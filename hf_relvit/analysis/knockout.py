@@ -34,13 +34,13 @@ from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
 from .attention import AttentionConfig, AttentionStages, measure_attention
 from .choices import check_choices, check_counts
+from .interchange import Replacement
 from .result import TableResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Kind = Literal["within_object", "within_pair", "between_pair"]
-Replacement = Literal["mean", "noise", "other_image"]
 Head = tuple[int, int]
 """Layer and number in the layer."""
 
