@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -13,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from ..errors import RelViTError
 from ..files import read_json
 from ..schemas import Palette, check_shape
+from .silhouettes import MASK_SIZE, read_silhouettes, resized
 
-MASK_SIZE = 192
-MAX_MASK_FILE_SIZE = 4096
-MOST_BORDER = 0.75
-"""Share of a mask's border that an object may have before it counts as the background."""
 NOISE_CEILING = 250
 """Object pixels are clipped to this value, so that noise never reads as the white background (official code)."""
 
@@ -141,28 +136,18 @@ class ObjectSet:
             noise_sd: see the class.
 
         Raises:
-            RelViTError: a missing or empty folder, a file that is no image or is too large, a white object on black
-                (told by a border that is black for more than three quarters), bad colors, and all that the class
-                itself refuses.
+            RelViTError: a missing or empty folder, a file that is no image or is too large, white objects on black
+                (``silhouettes``), bad colors, and all that the class itself refuses.
+
+        Warns:
+            RelViTWarning: nothing tells the objects from their background.
         """
-        folder = Path(masks_dir)
-        if not folder.is_dir():
-            raise RelViTError(
-                f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white"
-            )
-        shapes = _png_files(folder)
-        ood_shapes = _png_files(folder / "ood")
-        if len(shapes) < 2:
-            raise RelViTError(
-                f"mask folder {folder} holds {len(shapes)} PNG files: "
-                "same-different needs at least 2 shapes, one .png each, black on white"
-            )
+        masks, n_shapes = read_silhouettes(Path(masks_dir))
         colors = PALETTE
         n_colors = 16
         if palette is not None:
             colors, n_colors = _read_palette(palette)
-        masks = [_read_mask(path) for path in shapes + ood_shapes]
-        return cls(np.stack(masks), colors, len(shapes), n_colors, noise_sd)
+        return cls(masks, colors, n_shapes, n_colors, noise_sd)
 
     def sprites(self, size: int) -> np.ndarray:
         """Silhouettes at ``size`` pixels: bool ``(shapes, size, size)``, read-only, cached.
@@ -206,7 +191,7 @@ def _default() -> ObjectSet:
 def _sprites(objects: ObjectSet, size: int) -> np.ndarray:
     if size < 1:
         raise RelViTError(f"sprite size {size}: expected at least 1 pixel")
-    sprites = _resize(objects.masks, size)
+    sprites = resized(objects.masks, size)
     filled = sprites.any(axis=(1, 2))
     if not filled.all():
         shape = int(filled.argmin())
@@ -260,18 +245,6 @@ def _polygon(x: np.ndarray, y: np.ndarray, values: list[int]) -> np.ndarray:
         left_of_edge = (x - x1) * (y2 - y1) < (x2 - x1) * (y - y1)
         inside ^= at_height & left_of_edge
     return inside
-
-
-def _resize(masks: np.ndarray, size: int) -> np.ndarray:
-    """Area average and threshold at one half: bool ``(n, side, side)`` -> bool ``(n, size, size)``, exact."""
-    side = masks.shape[-1]
-    cell = side * np.arange(size)[:, None]
-    pixel = size * np.arange(side)
-    end = np.minimum(cell + side, pixel + size)
-    start = np.maximum(cell, pixel)
-    overlap = (end - start).clip(0).astype(np.float64)  # small integers: floats hold them exactly
-    area = overlap @ masks @ overlap.T
-    return 2 * area >= side * side
 
 
 def _check_number(kind: str, count: int, total: int) -> None:
@@ -334,71 +307,6 @@ def _checked_palette(palette, noise_sd: float) -> np.ndarray:
         raise RelViTError(f"colors {one} and {other} are both {colors[one].tolist()}: remove one")
     colors.flags.writeable = False
     return colors
-
-
-def _png_files(folder: Path) -> list[Path]:
-    files = [path for path in folder.glob("*") if path.suffix.lower() == ".png"]
-    return sorted(files, key=_natural_order)
-
-
-def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts 2.png before 10.png, and numbers before letters."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    """A PNG as bool ``(192, 192)``; its size is checked before any pixel is decoded."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # our own limit is far lower
-            image = Image.open(path)
-        with image:
-            if max(image.size) > MAX_MASK_FILE_SIZE:
-                raise RelViTError(
-                    f"mask {path} is {image.width} x {image.height} pixels: "
-                    f"scale it to {MAX_MASK_FILE_SIZE} or less (masks are reduced to {MASK_SIZE} anyway)"
-                )
-            picture = image.convert("RGBA")
-    except Image.DecompressionBombError as error:
-        raise RelViTError(
-            f"mask {path} is too large: scale it to {MAX_MASK_FILE_SIZE} pixels or less"
-        ) from error
-    except (OSError, SyntaxError) as error:
-        raise RelViTError(
-            f"mask {path} does not open as an image ({error}): save it again as PNG"
-        ) from error
-    _check_convention(picture, path)
-    side = max(picture.size)
-    page = Image.new("RGBA", (side, side), "white")
-    page.alpha_composite(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return _checked_drawing(_resize(np.asarray(page.convert("L"))[None] < 128, MASK_SIZE)[0], path)
-
-
-def _check_convention(picture: Image.Image, path: Path) -> None:
-    """Raise RelViTError for a white object on black: that would be the silhouette of its background.
-
-    Told by the border: no object of ours has more than two thirds of it, a black background nearly all. Our choice.
-    """
-    page = Image.new("RGBA", picture.size, "white")
-    page.alpha_composite(picture)
-    black = np.asarray(page.convert("L")) < 128
-    border = np.concatenate([black[0], black[-1], black[1:-1, 0], black[1:-1, -1]])
-    if border.mean() > MOST_BORDER and not black.all():
-        raise RelViTError(
-            f"mask {path} is black on {border.mean():.0%} of its border: expected a black object "
-            "on white or transparent; invert it, or leave a white margin around the object"
-        )
-
-
-def _checked_drawing(mask: np.ndarray, path: Path) -> np.ndarray:
-    if mask.all() or not mask.any():
-        raise RelViTError(
-            f"mask {path} is {'all black' if mask.any() else 'blank'}: draw a black silhouette on white or transparent"
-        )
-    return mask
 
 
 def _read_palette(palette) -> tuple[Any, int]:
