@@ -50,6 +50,12 @@ def demo(
 @space.command("push")
 def space_push(
     repo: Repo,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Hub id of the adapters' backbone, if it was a folder here.", metavar="OWNER/NAME"
+        ),
+    ] = None,
     public: Public = False,
     dry_run: DryRun = False,
 ):
@@ -59,4 +65,4 @@ def space_push(
     """
     from hf_relvit.spaces.interventions.publish import push_space
 
-    push_space(repo, public=public, dry_run=dry_run, say=say)
+    push_space(repo, base=base, public=public, dry_run=dry_run, say=say)

@@ -19,6 +19,12 @@ def push(
         typer.Argument(help="A run of a study, such as runs/quick/seed0, or the --out of train."),
     ],
     repo: Repo,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="Hub id of an adapter's backbone, if it was a folder here.", metavar="OWNER/NAME"
+        ),
+    ] = None,
     public: Public = False,
     dry_run: DryRun = False,
 ):
@@ -29,7 +35,7 @@ def push(
     """
     from ..hub.runs import push as send
 
-    send(run, repo, public=public, dry_run=dry_run, say=say)
+    send(run, repo, base=base, public=public, dry_run=dry_run, say=say)
 
 
 @hub.command("compare", numbers=True)

@@ -28,6 +28,12 @@ def release(
     models: Annotated[Path, typer.Option("--models", help="Folder of the runs to publish.")] = Path(
         "released"
     ),
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the adapters' backbone, to publish beside them under its name, such as build/clip-vit-b16."
+        ),
+    ] = None,
     configs: Annotated[
         list[str] | None,
         typer.Option("--only", help="Configs to build, such as 'rmts/b16-*'; all by default."),
@@ -56,8 +62,9 @@ def release(
         _build(wanted, data)
     parts = [
         *(_dataset(owner, data / name, names) for name, names in wanted.items()),
-        *_models(owner, models),
-        _space(owner),
+        *_bases(owner, base),
+        *_models(owner, models, base),
+        _space(owner, base),
     ]
     outcomes = publish(parts, owner, public=public, dry_run=dry_run, say=say)
     table = pd.DataFrame([asdict(outcome) for outcome in outcomes])
@@ -103,20 +110,39 @@ def _dataset(owner: str, folder: Path, configs: list[str]) -> Part:
     return Part(f"{owner}/{name}", "dataset", MARK, f"Stimuli: {name}", push, missing)
 
 
-def _models(owner: str, folder: Path) -> Iterator[Part]:
+def _bases(owner: str, folder: Path | None) -> Iterator[Part]:
+    from ..hub.bases import MARK, push_base
+    from ..hub.release import Part
+
+    if folder is not None:
+        repo = _base_id(owner, folder)
+        yield Part(
+            repo, "model", MARK, "Backbone of the adapters", partial(push_base, folder, repo)
+        )
+
+
+def _base_id(owner: str, folder: Path) -> str:
+    return f"{owner}/{folder.resolve().name}"
+
+
+def _models(owner: str, folder: Path, base: Path | None) -> Iterator[Part]:
+    from ..hub.bases import is_adapter
     from ..hub.release import Part
     from ..hub.runs import push
     from ..report.card import MARK
+    from ..report.folder import RunFolder
 
     runs = sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
     for run in runs:
-        send: Callable[..., object] = partial(push, run, f"{owner}/{run.name}")
+        adapted = is_adapter(RunFolder.open(run).training.model)
+        backbone = _base_id(owner, base) if base is not None and adapted else None
+        send: Callable[..., object] = partial(push, run, f"{owner}/{run.name}", base=backbone)
         yield Part(f"{owner}/{run.name}", "model", MARK, "Model with its measurements", send)
     if not runs:
         say(f"missing: models, as {folder} holds no run; see relvit study compact")
 
 
-def _space(owner: str) -> Part:
+def _space(owner: str, base: Path | None) -> Part:
     from hf_relvit.spaces.interventions.publish import MARK, push_space, space_files
 
     from ..errors import RelViTError
@@ -128,4 +154,5 @@ def _space(owner: str) -> Part:
         space_files()
     except RelViTError as error:
         return Part(repo, "space", MARK, note, None, (str(error),))
-    return Part(repo, "space", MARK, note, partial(push_space, repo))
+    backbone = None if base is None else _base_id(owner, base)
+    return Part(repo, "space", MARK, note, partial(push_space, repo, base=backbone))

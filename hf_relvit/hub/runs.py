@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
@@ -22,6 +22,7 @@ from ..owned import results_in
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
 from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
 from ..report.results import RESULTS_FILE, RunResults, collect_results
+from .bases import Base, check_base, is_adapter, newest, on_base
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .outgoing import cell_file, check_size, checked_files, checked_text, model_file
 from .publish import Files, Publication, Remote, list_files, publish
@@ -48,16 +49,17 @@ class RunFiles:
     notes: list[str]
 
 
-def collect_files(path: Path, repo: str) -> RunFiles:
+def collect_files(path: Path, repo: str, base: str | None = None) -> RunFiles:
     """Choose, check and clean the files of a run; nothing is copied or sent.
 
     Args:
         path: a run of a study (``runs/quick/seed0``), a study with one run, or what ``relvit train`` wrote.
         repo: name of the repository, for the card.
+        base: Hub id of an adapter's backbone, to be named in place of a folder of this machine.
 
     Raises:
-        RelViTError: no such run, not finished, files that changed since they were made, a token in a file, links that
-            lead out of the run, or a file above the limit of size.
+        RelViTError: no such run, a base for a model that is no adapter, not finished, files that changed since they
+            were made, a token in a file, links that lead out of the run, or a file above the limit of size.
     """
     run = RunFolder.open(path)
     cells = _finished_cells(run)
@@ -84,13 +86,23 @@ def collect_files(path: Path, repo: str) -> RunFiles:
         if isinstance(content, bytes):
             notes.append(f"{name}: paths of this machine cut to their last part")
     results = collect_results(run)
+    if base is not None:
+        _check_adapter(run.training.model, base)
+        published = on_base(published, Base(base))
+        results = replace(results, config={**results.config, "backbone": base})
     backbone = results.config["backbone"]
     if results.config.get("lora") and base_model(results.config) is None:
         notes.append(
-            f"the adapter's base, {Path(backbone).name}, is a folder of this machine: others must name their own"
+            f"the adapter's base, {Path(backbone).name}, is a folder of this machine: publish it, name it by --base"
         )
     files = {**published, **_generated(results, repo, published)}
     return RunFiles(files, results, sorted(left_out), notes)
+
+
+def _check_adapter(model: Path, base: str) -> None:
+    check_id(base)
+    if not is_adapter(model):
+        raise RelViTError(f"{model} is no adapter, so it needs no base: leave out {base}")
 
 
 def _generated(
@@ -112,6 +124,7 @@ def push(
     run: Path,
     repo: str,
     *,
+    base: str | None = None,
     public: bool = False,
     dry_run: bool = False,
     say: Callable[[str], object] = print,
@@ -125,6 +138,7 @@ def push(
     Args:
         run: see :func:`collect_files`.
         repo: "owner/name" of a model repository; made if it does not exist.
+        base: Hub id of an adapter's backbone, which is published with it in place of a folder of this machine.
         public: for everybody to see; a new repository is private by default, an existing one stays as it is.
         dry_run: say what would be sent, and send nothing.
         say: is told what happens.
@@ -133,10 +147,13 @@ def push(
         The address of the repository; in a dry run its name.
 
     Raises:
-        RelViTError: as in :func:`collect_files`; no token or one that is not accepted; a repository that is not ours.
+        RelViTError: as in :func:`collect_files`; a base with other weights; no token or one that is not accepted; a
+            repository that is not ours.
     """
     check_id(repo)
-    collected = collect_files(run, repo)
+    collected = collect_files(run, repo, base)
+    if base is not None and not dry_run:
+        check_base(RunFolder.open(run).training.model, base)
     for note in collected.notes:
         say(note)
     config = collected.results.config
@@ -145,6 +162,8 @@ def push(
     def complete(files: Files, remote: Remote) -> Files:
         absent = _absent(remote.api, collected.results, repo, say)
         kept = {name: content for name, content in files.items() if name != EVAL_RESULTS}
+        if base is not None:
+            kept = on_base(kept, newest(remote.api, base))
         return {**kept, **_generated(collected.results, repo, files, absent)}
 
     publication = Publication(

@@ -51,12 +51,19 @@ def _allowed(root: Path) -> Iterator[Path]:
 
 
 def push_space(
-    repo: str, *, public: bool = False, dry_run: bool = False, say: Callable[[str], object] = print
+    repo: str,
+    *,
+    base: str | None = None,
+    public: bool = False,
+    dry_run: bool = False,
+    say: Callable[[str], object] = print,
 ) -> None:
     """Publish the Space, or list what would be sent. A second push of the same changes nothing.
 
     Args:
         repo: OWNER/NAME.
+        base: Hub id of the adapters' backbone, to be named in place of a folder of this machine. The Space has no
+            token: it opens a public one only, and leaves the adapters out otherwise.
         public: for everybody to see; private without it.
         dry_run: list files and sizes, send nothing.
         say: gets each line.
@@ -64,17 +71,25 @@ def push_space(
     Raises:
         RelViTError: no token, no right to write there, a Space of another project, no connection.
     """
+    from hf_relvit.hub.bases import Base, newest, on_base
     from hf_relvit.hub.outgoing import checked
-    from hf_relvit.hub.publish import Publication, list_files, publish
+    from hf_relvit.hub.publish import Files, Publication, Remote, list_files, publish
 
     sources = space_files()
     chosen = {name: checked(name, path, path.parent) for name, path in sources.items()}
+    if base is not None:
+        chosen = on_base(chosen, Base(base))
+
+    def complete(files: Files, remote: Remote) -> Files:
+        return files if base is None else on_base(files, newest(remote.api, base))
+
     publication = Publication(
         repo,
         "space",
         MARK,
         chosen,
         "Publish the Space",
+        complete=complete,
         replaced=lambda name: name != ".gitattributes",
         options={"space_sdk": "gradio"},
     )
