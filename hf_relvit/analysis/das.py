@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -158,6 +158,7 @@ def fit_alignment(
     *,
     objects: ObjectStates | None = None,
     shuffled: bool = False,
+    watch: Callable[[Alignment], None] | None = None,
     progress: bool = False,
 ) -> Alignment:
     """Find the subspace whose interchange gives the counterfactual answers (or take an untrained one).
@@ -176,6 +177,7 @@ def fit_alignment(
             quarters of the pairs. The other pairs (all of them, where objects are given) choose the scale or the
             number of features.
         shuffled: deal the labels anew, as a control: what is found then is no finding.
+        watch: called after every epoch of a search with the alignment of that moment, such as to score or to save it.
         progress: show bars.
 
     Raises:
@@ -219,7 +221,7 @@ def fit_alignment(
     if config.method in BASELINES:
         rotation, mask = _baseline(data, site, config, generator)
     else:
-        return _search(checkpoint, data, config, closed, place, facts, generator, progress)
+        return _search(checkpoint, data, config, closed, place, facts, generator, watch, progress)
     return Alignment(rotation, mask, facts=facts, **place)
 
 
@@ -231,6 +233,7 @@ def _search(
     place: dict[str, Any],
     facts: dict[str, Any],
     generator: torch.Generator,
+    watch: Callable[[Alignment], None] | None,
     progress: bool,
 ) -> Alignment:
     """A learned subspace, from random directions or from a closed form on."""
@@ -263,6 +266,8 @@ def _search(
         )
         for epoch in epochs:
             facts["history"].append(epoch)
+            if watch is not None:
+                watch(found())
             if best is not None and best.is_passed(found()):
                 break
     return found() if best is None else best.alignment

@@ -193,6 +193,22 @@ def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
     assert len(patient.facts["history"]) == 30
 
 
+@pytest.mark.parametrize("patience", [None, 9])
+def test_a_search_is_watched_after_every_epoch_and_not_disturbed(sign_model, patience):
+    checkpoint = Checkpoint(*sign_model("color"))
+    data = capture_pair_residuals(checkpoint, pairs("color", 64), [Site("resid_post", 0)])
+    config = dataclasses.replace(FAST, epochs=3, patience=patience)
+    seen = []
+    watched = fit_alignment(checkpoint, data, 0, config, watch=seen.append)
+    assert len(seen) == 3
+    first, *_, last = seen
+    assert not torch.equal(first.rotation, last.rotation)
+    alone = fit_alignment(checkpoint, data, 0, config)
+    assert torch.equal(watched.rotation, alone.rotation)
+    if patience is None:
+        assert torch.equal(last.rotation, alone.rotation) and torch.equal(last.mask, alone.mask)
+
+
 def test_a_seed_gives_the_same_bits_and_another_one_does_not(sign_model):
     model, processor = sign_model("color")
     data = capture_pair_residuals(
