@@ -124,8 +124,10 @@ class Bench:
         data = self.captured(prop)
         clock = Clock()
         rows = []
+        moments = []
 
         def watch(alignment: Alignment) -> None:
+            moments.append(alignment)
             clock.pause(lambda: rows.append(self.row(data, method, alignment, len(rows), clock)))
 
         if method == PYVENE:
@@ -143,6 +145,7 @@ class Bench:
                 lr_mask=10 * rate,
             )
             self.fit(data, config, watch)
+        rows[-1]["wrong_object"] = self.accuracy(moments[-1], data.test, "wrong_object")
         return rows
 
     def fit(self, data: Data, config: DASConfig, watch=None) -> Alignment:
@@ -213,7 +216,6 @@ class Bench:
             "size": alignment.size,
             "validation": self.accuracy(alignment, data.validation),
             "test": self.accuracy(alignment, data.test),
-            "wrong_object": self.accuracy(alignment, data.test, "wrong_object"),
         }
         clocked = time.strftime("%H:%M:%S")
         print(f"{clocked} {data.train.pairs.property}, {method}: {row}", flush=True)
