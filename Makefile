@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test test-newest test-lowest test-wheel test-backbones test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,6 +30,10 @@ test-lowest:  ## the lower bounds of pyproject.toml, in an environment of their 
 
 test-wheel:  ## builds dist/, installs the wheel without the repository, runs `relvit study run quick` there
 	@.ci/wheel $(PYTHON)
+
+wheel: $(READY)  ## the package of this clone as dist/*.whl
+	@rm -f dist/hf_relvit-*.whl
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 test-backbones: $(READY)  ## tiny models of the families of the grids, trained by adapters and opened
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m backbones tests/training/test_backbones.py

@@ -2,7 +2,7 @@
 
 Scenes become pixels (``stimuli``), pixels become a fine-tuned vision transformer (``modeling``, ``training``), the
 transformer becomes measurements (``analysis``), and the measurements become a report (``study``). Importing the
-package loads neither torch nor datasets; the names below load what they need when they are first used. From then on
+package loads neither torch nor datasets; the names below load their needs when they are first used. From then on
 the Auto classes of transformers open our checkpoints.
 """
 

@@ -1,4 +1,4 @@
-"""Public functions look at the types of what they are given: a wrong one is one line, not an error deep inside.
+"""Public functions look at the types of their arguments: a wrong one is one line, not an error deep inside.
 
 ``lazy_names`` puts this check around the functions that a package offers. Modules import each other's functions
 directly, so that nothing is checked twice.
@@ -25,7 +25,7 @@ _WIDER: dict[Any, tuple[type, ...]] = {
     float: (numbers.Real,),
     Path: (str, os.PathLike),
 }
-"""What stands for a type as well: numpy's numbers and, for a path, its text."""
+"""Further values of a type: numpy's numbers and, for a path, its text."""
 
 
 def checked(function: Callable) -> Callable:
@@ -58,7 +58,7 @@ def _annotations(function: Callable) -> list[tuple[str, Any]]:
 
 
 def _evaluated(function: Callable, hint: Any) -> Any:
-    """An annotation as a type; Any where it names what only type checkers import."""
+    """An annotation as a type; Any where it names a type that only type checkers import."""
     if not isinstance(hint, str):
         return hint
     namespace = vars(inspect.getmodule(inspect.unwrap(function)))
@@ -69,7 +69,7 @@ def _evaluated(function: Callable, hint: Any) -> Any:
 
 
 class _Public(dict):
-    """The public names of this package, for annotations of what a module imports for type checkers only."""
+    """The public names of this package, for annotations of types that a module imports for type checkers only."""
 
     def __missing__(self, name: str) -> Any:
         package = sys.modules["hf_relvit"]

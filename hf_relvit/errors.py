@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class RelViTError(ValueError):
-    """Bad input: the message names the value, what was expected and the cure, in one line.
+    """Bad input: the message names the value, the expected one and the cure, in one line.
 
     The command line prints the message without a traceback and exits with code 2.
 
@@ -26,6 +26,6 @@ class RelViTWarning(UserWarning):
 
 
 def nearest(given: object, known: Iterable[str]) -> str:
-    """The end of an error's line that names the known word nearest to what was given; empty if none is near."""
+    """The end of an error's line that names the known word nearest to the given one; empty if none is near."""
     close = difflib.get_close_matches(str(given), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Sizes compared with what the machine has: what cannot be done is refused in one line before it is tried."""
+"""Sizes compared with the machine: the impossible is refused in one line before it is tried."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_disk(name: str, count: int, bytes_each: int, out: Path) -> None:
 
 
 def memory_bytes() -> int | None:
-    """Memory of this machine, or what the operating system or a container allows this process; None if unknown."""
+    """Memory of this machine, or the share that a container or the system allows this process; None if unknown."""
     sizes = []
     try:
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,4 +1,4 @@
-"""Measured shares beside their controls, and the one rule of what may be claimed from them.
+"""Measured shares beside their controls, and the one rule of claims from them.
 
 An effect is claimed where its interval lies above those of all of its controls (``exceeds_controls``). Reports, cards,
 the Space and verdicts ask this rule and know no other.
@@ -25,7 +25,7 @@ class Measurement:
         low, high: 95 % interval.
         n: scenes or pairs.
         base: the same in the network with random weights; None if that was not measured.
-        floor: what guessing or doing nothing gives; None where there is no such thing.
+        floor: the value of guessing or doing nothing; None where there is no such thing.
         base_floor: the floor of the network with random weights; None if it is the same, or was not measured.
     """
 
@@ -102,7 +102,7 @@ class Reading:
         subject: property, target of a probe, or pair.
         split: of the scenes.
         layer: of the model.
-        parts: key -> measurement; "effect" is what the analysis is about.
+        parts: key -> measurement; "effect" is the analysis's own.
         controls: keys of the parts in which the effect must not appear.
         strength: how hard a steered model was pushed; 0 for other analyses.
     """

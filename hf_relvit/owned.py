@@ -1,10 +1,10 @@
-"""Whose files these are: the one place that removes, moves or overwrites, and only what this package wrote.
+"""Whose files these are: the one place that removes, moves or overwrites, and only files of this package.
 
 A file counts as ours if a record says so. Inside a cell of a study that is at work, ``STARTED.json`` speaks for all
 files, since a cell starts in an empty folder. Elsewhere the hidden text file ``.hf_relvit`` of a folder names, one per
 line, the files in it that were written through ``files.atomic_write``. Everything else belongs to somebody else.
 
-What is not finished has the name ``.NAME.partial-HOST-PID``. A later attempt knows by it whether the process that
+An unfinished one has the name ``.NAME.partial-HOST-PID``. A later attempt knows by it whether the process that
 wrote it is still alive.
 """
 
@@ -72,7 +72,7 @@ def partial_path(path: Path) -> Path:
 
 
 def clear_partials(folder: Path, name: str | None = None, *, locked: bool = False) -> None:
-    """Remove what killed attempts left half-written.
+    """Remove half-written files of killed attempts.
 
     Args:
         folder: where to look; ``locked`` looks into its subfolders as well.
@@ -221,7 +221,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def withdraw(path: Path) -> None:
-    """Remove a file of ours, so that what it vouches for does not count as finished; RelViTError if it is not ours."""
+    """Remove a file of ours, so that its folder does not count as finished; RelViTError if it is not ours."""
     check_free(path)
     path.unlink(missing_ok=True)
 
@@ -246,7 +246,7 @@ def partial_folder(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(partial: Path, folder: Path, *, last: str, ours: Iterable[str] = ()) -> None:
-    """Put the files of a whole folder in place; what else is in ``folder`` stays as it is.
+    """Put the files of a whole folder in place; other files in ``folder`` stay as they are.
 
     A folder that holds nothing else is exchanged in two renames. Beside files of others the new files come one by
     one. Without its ``last`` file a folder does not count as whole: that one goes first and comes last.
@@ -301,7 +301,7 @@ def check_replaceable(folder: Path, names: Iterable[str], ours: Iterable[str] = 
 
 
 def remove_ours(folder: Path, ours: Iterable[str]) -> None:
-    """Remove the files of a folder that patterns name, then what is empty; the files of others stay.
+    """Remove the files of a folder that patterns name, then empty folders; the files of others stay.
 
     Args:
         folder: in which to remove.
@@ -323,7 +323,7 @@ def remove_ours(folder: Path, ours: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def noting(folder: Path) -> Iterator[None]:
-    """Note as ours what a library, which keeps no record, writes into a folder meanwhile.
+    """Note as ours the files that a library, which keeps no record, writes into a folder meanwhile.
 
     A new folder that a killed process leaves behind is ours as a whole.
     """
@@ -347,7 +347,7 @@ def _stamps(folder: Path) -> dict[Path, int]:
 
 
 def remove_noted(folder: Path) -> None:
-    """Remove what the record of a folder, made by ``noting``, names; the files of others stay."""
+    """Remove the files that the record of a folder, made by ``noting``, names; those of others stay."""
     record = folder / RECORD
     if folder.is_symlink() or not record.is_file():
         return

@@ -52,6 +52,21 @@ def library_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+@contextmanager
+def transfer_bars() -> Iterator[None]:
+    """As ``library_bars``, for the uploads and downloads of huggingface_hub."""
+    from huggingface_hub import utils
+
+    hidden = not utils.are_progress_bars_disabled() and (_State.silent or not on_terminal())
+    if hidden:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hidden:
+            utils.enable_progress_bars()
+
+
 class LineBar(plain_bar):
     """A line at each 10 %, from ``PATIENCE`` seconds on: short loops write nothing."""
 
@@ -61,7 +76,7 @@ class LineBar(plain_bar):
         super().__init__(iterable, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Write the line that is due; what tqdm would have drawn is not used."""
+        """Write the line that is due; the bar of tqdm is not used."""
         seconds = time.monotonic() - self.begun
         tenths = int(10 * self.n / self.total) if self.total else 0
         if tenths <= self.tenths or seconds < PATIENCE:

@@ -1,7 +1,7 @@
 """The shapes of the files that this package reads, with types and ranges; msgspec compares each file as it is read.
 
-A file may hold more than its shape says: later versions add keys. What is missing or of another type ends in one line
-that names the file, the field, what is there and what was expected.
+A file may hold more than its shape says: later versions add keys. A key that is missing or of another type ends in one
+line that names the file, the field, its value and the expected one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Word = Annotated[str, msgspec.Meta(pattern=r"^[\w.-]{1,64}$")]
-"""What is shown in terminals, so without control characters."""
+"""Text for terminals, so without control characters."""
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -277,7 +277,7 @@ def read_as(path: Path, shape: Any = AnyFacts) -> Any:
         shape: a class of this module; by default any mapping.
 
     Returns:
-        What the file holds, with the keys that the shape does not name.
+        The content of the file, with the keys that the shape does not name.
 
     Raises:
         RelViTError: a file that is missing, broken or of another shape.

@@ -57,7 +57,7 @@ def cluster_bootstrap(
     Whole clusters are drawn with replacement. The quantiles are those of the expanded percentile interval (Hesterberg
     2015, "What teachers should know about the bootstrap"): with few clusters the plain percentile interval is too
     narrow; a t quantile and the factor sqrt(k / (k - 1)) make up for it. Our choice: results often rest on few
-    seeds. No bootstrap exceeds the range of what was seen: in simulation the 95 % interval of a mean covers 0.95 with
+    seeds. No bootstrap exceeds the range of the data: in simulation the 95 % interval of a mean covers 0.95 with
     20 clusters, 0.92 with 10 or 5, but only 0.7 with 3.
 
     Args:

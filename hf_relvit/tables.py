@@ -41,7 +41,7 @@ COLUMNS: dict[str, Range | str] = {
     **dict.fromkeys(("head", "n", "draws", "size"), COUNT),
     "layer": LAYER,
 }
-"""What the columns hold that readings look up, by name: a name means the same in all of our tables."""
+"""Content of the columns that readings look up, by name: a name means the same in all of our tables."""
 
 
 def read_table(file: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def _check_column(file: Path, column: str, values: pd.Series) -> None:
 
 
 def _within(values: np.ndarray, expected: Range) -> bool:
-    """Whether all numbers are in a range; what was not measured is NaN."""
+    """Whether all numbers are in a range; NaN stands for no measurement."""
     values = values[~np.isnan(values)]
     whole = not expected.whole or np.all(values % 1 == 0)
     return bool(whole and np.all((expected.low <= values) & (values <= expected.high)))

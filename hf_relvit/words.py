@@ -1,4 +1,4 @@
-"""What splits, conditions and targets are called, once for reports, cards, figures and the terminal."""
+"""Names of splits, conditions and targets, once for reports, cards, figures and the terminal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REPLACEMENT_NAMES = {
     "noise": "noise",
     "other_image": "another image",
 }
-"""Replacements of what heads write."""
+"""Replacements of the outputs of heads."""
 TARGET_NAMES = {
     "judgement": "does the relation hold?",
     "shape": "which shape?",

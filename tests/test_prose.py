@@ -59,7 +59,7 @@ def test_code_in_a_page_is_no_prose():
     assert PROSE["without_code"](text).strip() == "Write              in"
 
 
-def test_of_code_the_texts_are_read_that_users_see():
+def test_of_code_docstrings_and_messages_are_read():
     source = '''
 def work():
     """What it does inside."""
@@ -69,5 +69,5 @@ def work():
 def command():
     """What it does for you."""
 '''
-    shown = [text for _, text in PROSE["shown_texts"](source)]
-    assert shown == ["What it does for you.", " is what it was"]
+    read = [text for _, text in PROSE["sentences"](source)]
+    assert sorted(read) == [" is what it was", "What it does for you.", "What it does inside."]

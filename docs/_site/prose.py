@@ -106,7 +106,7 @@ def matches(rules: list[Rule], text: str) -> Iterator[tuple[int, str, str]]:
 
 def clauses(text: str) -> Iterator[tuple[int, str, str]]:
     """Clauses that begin with 'what' and stand for a noun; questions, direct or indirect, are none."""
-    asking = re.compile(rf"\b(?:{ASKING})\W+$", re.IGNORECASE)
+    asking = re.compile(rf"\b(?:{ASKING})\W+$|[\"*]$", re.IGNORECASE)  # or a title
     for match in re.finditer(r"\bwhat\b", text, re.IGNORECASE):
         rest = re.split(r"[.;|]\s|\n\s*\n|\n[#|-]", text[match.start() :], maxsplit=1)[0]
         before = text[max(0, match.start() - 20) : match.start()]
@@ -115,21 +115,11 @@ def clauses(text: str) -> Iterator[tuple[int, str, str]]:
             yield line, " ".join(rest.split())[:50], NO_CLAUSE
 
 
-def shown_texts(source: str) -> Iterator[tuple[int, str]]:
-    """Line and text of the strings in code that a user may see: all but docstrings, and those of commands."""
-    tree = ast.parse(source)
-    hidden = set()
-    for node in ast.walk(tree):
-        is_command = any(
-            "command" in ast.unparse(each) for each in getattr(node, "decorator_list", [])
-        )
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and not is_command:
-            hidden |= {id(each.value) for each in body if isinstance(each, ast.Expr)}
-    for node in ast.walk(tree):
-        value = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
-        is_sentence = isinstance(value, str) and len(value.split()) > 2
-        if is_sentence and id(node) not in hidden:
+def sentences(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of the strings in code that hold words: docstrings, help and messages."""
+    for node in ast.walk(ast.parse(source)):
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and len(value.split()) > 2:
             yield node.lineno, value
 
 
@@ -144,7 +134,7 @@ def findings() -> list[Finding]:
         for line, words, advice in [*clauses(text), *matches([WHATEVER], text)]:
             found.append(Finding(file, line, words, advice))
     for file in tracked(("hf_relvit/*.py",)):
-        for first, shown in shown_texts(file.read_text()):
+        for first, shown in sentences(file.read_text()):
             for line, words, advice in clauses(without_code(shown)):
                 found.append(Finding(file, first + line - 1, words, advice))
     return found

@@ -187,7 +187,7 @@ def capture_residuals(
         sites: which.
         tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default.
         batch_size: does not change the result beyond rounding.
-        cache_gb: memory of the model's device for the result, in 10^9 bytes; of a GPU at most 0.7 of what is free.
+        cache_gb: memory of the model's device for the result, in 10^9 bytes; of a GPU at most 0.7 of its free memory.
             Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
         folder: where these files are; the system's folder for temporary files by default, which on some systems is
             itself in memory.

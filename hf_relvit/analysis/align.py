@@ -49,7 +49,7 @@ KEPT = 5
 
 @dataclass(frozen=True)
 class AlignConfig(DASConfig):
-    """What is aligned and which controls are scored, besides the settings of the search.
+    """Properties, layers and controls of an alignment, besides the settings of the search.
 
     Raises:
         RelViTError: a value that is not among the choices or out of its range.

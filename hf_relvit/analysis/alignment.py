@@ -58,7 +58,7 @@ class Alignment(Result):
         scale: of the swap; above 1 it overshoots the source's coordinates.
 
     Raises:
-        RelViTError: shapes that do not fit, rows that are not orthonormal, or that do not read what is written.
+        RelViTError: shapes that do not fit, rows that are not orthonormal, or that do not read their own writing.
     """
 
     TITLE: ClassVar[str] = "alignment"
@@ -231,7 +231,7 @@ class Alignment(Result):
         Float[torch.Tensor, " k"],
         Float[torch.Tensor, "k hidden"] | None,
     ]:
-        """What ``interchange.intervene`` takes, on a device: rows to read, their weights, rows to write."""
+        """Input of ``interchange.intervene``, on a device: rows to read, their weights, rows to write."""
         weights = self.mask.to(device, self.rotation.dtype) * self.scale
         write = None if self.write is None else self.write.to(device)
         return self.rotation.to(device), weights, write

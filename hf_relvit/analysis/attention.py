@@ -70,7 +70,7 @@ class AttentionConfig:
 
 @dataclass(frozen=True)
 class AttentionStages(TableResult):
-    """What object tokens attend to, by layer and head.
+    """Attention of object tokens, by layer and head.
 
     Attributes:
         frame: one row per layer, head and kind: ``layer, head, kind, mean, n, ci_low, ci_high, chance``; the last is

@@ -2,10 +2,10 @@
 
 Symbols: x ``(n, p, hidden)``, states of n objects of p tokens; v a value of the property, t a token of the object.
 
-1. Per token t, x is regressed on v and on the value of the *other* property, so that neither takes over what belongs
-   to the other one by the chance of the sample. The effects of v have the principal directions A ``(r, hidden)``,
-   orthonormal rows: what a change of the property writes.
-2. N ``(hidden, hidden)``, what must not be read: the covariance of the residuals, shrunk toward a sphere, plus
+1. Per token t, x is regressed on v and on the value of the *other* property, so that neither takes over
+   effects of the other one by the chance of the sample. The effects of v have the principal directions A
+   ``(r, hidden)``, orthonormal rows: the directions that a change of the property writes.
+2. N ``(hidden, hidden)``, must not be read: the covariance of the residuals, shrunk toward a sphere, plus
    OTHER_WEIGHT times that of the effects of the other property.
 3. G = ``(A N^-1 A^T)^-1 A N^-1``, the generalized least squares estimate of the coordinates in A: ``G A^T`` = 1.
 4. The swap is ``b + c A^T G (s - b)``, an oblique projection. For N = 1 it is orthogonal, as in DAS.
@@ -35,7 +35,7 @@ SHRINKAGE = 1.0
 OTHER_WEIGHT = 10.0
 SCALES = (1.0, 1.15, 1.3, 1.45)
 START_SCALE = 1.3
-"""Candidates for c, and the first one. Above 1 it makes up for what other tokens still hold of the old value."""
+"""Candidates for c, and the first one. Above 1 it makes up for other tokens, which still hold the old value."""
 HELD_OUT = 64
 """Pairs that choose c, by their mean loss."""
 FOLDS = 4
@@ -107,7 +107,7 @@ class LabeledStates:
 
 @dataclass(frozen=True, eq=False)
 class Oblique:
-    """What is read and what is written, each float64 ``(r, hidden)``; ``read @ write.T`` is 1."""
+    """The reading and the writing directions, each float64 ``(r, hidden)``; ``read @ write.T`` is 1."""
 
     read: torch.Tensor
     write: torch.Tensor

@@ -72,7 +72,7 @@ class DASConfig:
     dictionary: str | None = None
     """Safetensors file of "dictionary": a matrix (features, hidden), or the encoder and decoder of an autoencoder."""
     scale: float | None = None
-    """Factor on what "closed_form" and "oblique" write; by default answers to held-out training pairs choose it."""
+    """Factor on the change that "closed_form" and "oblique" write; held-out training pairs choose it by default."""
     start: Literal["random", "closed_form"] = "random"
     """Where a search starts: at a random rotation (the paper), or at the closed form (ours), for few steps."""
     patience: int | None = None
@@ -176,7 +176,7 @@ def fit_alignment(
         objects: object tokens of labeled scenes, for "closed_form" and "dictionary"; by default those of three
             quarters of the pairs. The other pairs (all of them, where objects are given) choose the scale or the
             number of features.
-        shuffled: deal the labels anew, as a control: what is found then is no finding.
+        shuffled: deal the labels anew, as a control: a subspace that is found then is no finding.
         watch: called after every epoch of a search with the alignment of that moment, such as to score or to save it.
         progress: show bars.
 

@@ -58,7 +58,7 @@ class DiagnosisConfig:
     """How much to look at. The values are ours: enough for a clear case in about a minute.
 
     With 256 pairs, 8 epochs, batches of 32 and learning rates ten and three times the paper's, alignments of the quick
-    model reach what 1,024 pairs and 12 epochs of the paper's settings do (layer 0, shape, 400 pairs: .40 and .37).
+    model reach those of 1,024 pairs and 12 epochs of the paper's settings (layer 0, shape, 400 pairs: .40 and .37).
 
     Raises:
         RelViTError: a number below 1, or layers that are none.
@@ -227,7 +227,7 @@ def _measured(
     steps: dict[str, Callable],
     progress: bool,
 ) -> dict[str, Any]:
-    """What the steps give, by their names."""
+    """Results of the steps, by their names."""
     found = {}
     layout = "{desc:17} {bar} {n}/{total} {elapsed}"
     with progress_bar(total=len(steps), disable=not progress, bar_format=layout) as bar:

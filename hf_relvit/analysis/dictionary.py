@@ -1,12 +1,12 @@
 """Any dictionary as a basis: directions of a matrix or of a sparse autoencoder that carry a property.
 
-Symbols: d_j ``(hidden,)``, direction of feature j (a row of the decoder); e_j ``(hidden,)``, what its coordinate is
-read by (a row of the encoder); x, states of labeled objects.
+Symbols: d_j ``(hidden,)``, direction of feature j (a row of the decoder); e_j ``(hidden,)``, which
+reads its coordinate (a row of the encoder); x, states of labeled objects.
 
 1. Activations of the features at x: ``relu(E (x - b_dec) + b_enc)`` of an autoencoder; without an encoder, least
    squares coordinates of x along all directions.
-2. Strength of feature j: variance of its activation that the property explains, less what the other property
-   explains, over its whole variance; the mean over tokens of the object.
+2. Strength of feature j: variance of its activation that the property explains, less that of the other property,
+   over its whole variance; the mean over tokens of the object.
 3. Features in order of strength, those left out that lie in the span of stronger ones; how many: 1, 2, 4, ..., by the
    loss of held-out training pairs, which more features must lower by a hundredth.
 4. The swap is ``b + A^T G (s - b)`` with A the chosen directions and G ``(E A^T)^-1 E``, E their encoders; without an
@@ -147,7 +147,7 @@ class Dictionary:
         return torch.tensor(chosen)
 
     def operator(self, features: Int[torch.Tensor, " chosen"]) -> Oblique:
-        """What a swap of some features reads and writes.
+        """Directions that a swap of some features reads and writes.
 
         Raises:
             RelViTError: encoders that cannot tell the directions apart.

@@ -100,7 +100,7 @@ def save_featurizer(alignment: Alignment, path: str | Path) -> None:
 
 
 def load_featurizer(path: str | Path) -> tuple[Features, States]:
-    """Open what ``save_featurizer`` wrote.
+    """Open a folder of ``save_featurizer``.
 
     Raises:
         RelViTError: a missing or broken file, or tensors that are not a featurizer's.

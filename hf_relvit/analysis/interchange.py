@@ -1,4 +1,4 @@
-"""What interventions on pairs of scenes work with: their residual streams, controls, and how natural the result is."""
+"""The parts of interventions on pairs of scenes: residual streams, controls, and how natural the result is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float64, Int, Shaped
 
 Replacement = Literal["mean", "noise", "other_image"]
-"""What the state of the object that gives the property is replaced by, so that nothing of its value is left."""
+"""Replacements of the source object's state, so that nothing of its value is left."""
 Control = Literal["wrong_object", "random_tokens", "mean", "noise", "other_image"]
 CONTROLS = (None, *get_args(Control))
 _ENOUGH_STATES = 4096
@@ -47,7 +47,7 @@ class PairResiduals:
     def operands(
         self, site: Site, control: str | None = None
     ) -> tuple[Int[torch.Tensor, "pairs positions"], Float[torch.Tensor, "pairs positions hidden"]]:
-        """Where to write, and what to read: tokens int64 ``(n, p)`` of the base, source ``(n, p, hidden)``.
+        """Places to write, and states to read: tokens int64 ``(n, p)`` of the base, source ``(n, p, hidden)``.
 
         Args:
             site: one of those captured.
@@ -121,7 +121,7 @@ class PairResiduals:
 def replaced(
     states: Float[torch.Tensor, "pairs positions hidden"], by: str
 ) -> Float[torch.Tensor, "pairs positions hidden"]:
-    """States of objects ``(n, p, hidden)`` without what each of them holds: controls of an ablation.
+    """States of objects ``(n, p, hidden)`` without the content of each: controls of an ablation.
 
     "mean": of all pairs, per token and dimension. "noise": normal, with that mean and the spread of the pairs, drawn
     with seed 0. "other_image": the state of the object of the next pair. The three of arXiv 2604.14433; our choice
@@ -240,7 +240,7 @@ def intervene(
     Args:
         residual: ``(batch, tokens, hidden)``, the base's.
         tokens: int64 ``(batch, p)``, where to write.
-        source: ``(batch, p, hidden)``, what to read, in the order of ``tokens``.
+        source: ``(batch, p, hidden)``, states to read, in the order of ``tokens``.
         rotation, mask, write: see ``subspaces.interchange``; computed in their own precision.
     """
     with torch.autocast(residual.device.type, enabled=False):

@@ -1,9 +1,9 @@
-"""Are the heads that look at objects used? Replace what they write, and watch the answers (ours).
+"""Are the heads that look at objects used? Replace their outputs, and watch the answers (ours).
 
 1. Measure the attention of ``n`` scenes: per layer and head the share within objects, within and between pairs.
 2. Per kind take the strongest heads, of no layer more than half, and draws of as many random other heads of the same
    layers.
-3. Read what all of these write, ``z (n, tokens, head_dim)`` per head, before the projection that mixes the heads.
+3. Read the outputs of all of these, ``z (n, tokens, head_dim)`` per head, before the projection that mixes the heads.
 4. Replace it at all tokens: by its mean over scenes, by Gaussian noise of the same mean and standard deviation, or by
    that of another scene; and read the answer.
 5. Count the accuracy lost, scene by scene against the model as it is, also by kind of scene. An effect is one that
@@ -127,7 +127,7 @@ def knock_out_heads(
     *,
     progress: bool = False,
 ) -> Knockout:
-    """Replace what heads write and count the accuracy that is lost; see the head of this module.
+    """Replace outputs of heads and count the accuracy that is lost; see the head of this module.
 
     Args:
         checkpoint: a classifier of any supported family that records attention, with its processor.
@@ -224,7 +224,7 @@ def _others(strongest: list[Head], heads: int, rng: np.random.Generator) -> Iter
 
 
 class _Bench:
-    """A model, scenes, and what its heads write on them."""
+    """A model, scenes, and the outputs of its heads on them."""
 
     def __init__(
         self,
@@ -255,7 +255,7 @@ class _Bench:
         return {head: torch.cat(outputs) for head, outputs in parts.items()}
 
     def replaced(self, head: Head, replacement: str) -> torch.Tensor:
-        """What the head writes instead, ``(n, tokens, head_dim)``."""
+        """The replacement of a head's output, ``(n, tokens, head_dim)``."""
         own = self.outputs[head]
         if replacement == "other_image":
             return own[torch.from_numpy(self.other).to(own.device)]

@@ -1,8 +1,8 @@
-"""What can be read, layer by layer: linear and quadratic probes with shuffled-label controls (paper, Fig. 5).
+"""Readable properties, layer by layer: linear and quadratic probes with shuffled-label controls (paper, Fig. 5).
 
 1. Draw scenes to fit on and others to test on, and capture the states of their object tokens at all layers in one
    pass: ``h (n, k objects * p tokens, hidden)``.
-2. A *unit* is what gets one label: a pair (its 2p tokens; same?), an object (its p tokens; which shape?), or two
+2. A *unit* gets one label: a pair (its 2p tokens; same?), an object (its p tokens; which shape?), or two
    tokens (of one object?). Its input ``x`` is the concatenation of its tokens.
 3. Per layer fit ``Wx + b`` (linear), or with ``x'Sy`` added to the logit of "same" (quadratic, S of rank 2r), by
    cross-entropy; at the same time a control with the same inputs and shuffled labels.
@@ -63,7 +63,7 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """What is probed and how.
+    """Target, layers and settings of a probe.
 
     Raises:
         RelViTError: a value that is not among the choices.
@@ -161,7 +161,7 @@ class Probes(TableResult):
         self,
         layer: int,
     ) -> dict[str, Float[torch.Tensor, "2 tokens hidden"]]:
-        """What each condition of steering adds, by relation: float32 ``(2, tokens, hidden)`` each.
+        """Vectors that each condition of steering adds, by relation: float32 ``(2, tokens, hidden)`` each.
 
         "flip" and "agree" are the trained rows; "shuffled" the control's, lengthened to the same norm.
         """
@@ -304,7 +304,7 @@ def fit_probes(
 
 
 class _Goals(NamedTuple):
-    """What both conditions are to answer.
+    """The answers that both conditions aim at.
 
     Attributes:
         classes: the training labels, sorted.
@@ -434,7 +434,7 @@ def _accuracy(
 
 
 class Units(NamedTuple):
-    """What of each scene is judged.
+    """The units of each scene that are judged.
 
     Attributes:
         positions: among the scene's object tokens, int64 ``(n, units, tokens)``.
@@ -446,7 +446,7 @@ class Units(NamedTuple):
 
 
 def units(scenes: SceneTable, config: ProbeConfig) -> Units:
-    """What a probe of ``config.target`` judges in each scene."""
+    """Units of each scene that a probe of ``config.target`` judges."""
     n, objects = scenes.shape.shape
     tokens = scenes.geometry.object_patches**2
     positions = np.arange(objects * tokens)

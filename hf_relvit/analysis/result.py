@@ -1,4 +1,4 @@
-"""What all results of analyses have in common: a table, a figure, and files that open again, from disk or the Hub.
+"""The common part of all results of analyses: a table, a figure, and files that open again, from disk or the Hub.
 
 On disk a result is one Parquet file per table, one safetensors file if it has tensors, and one JSON file with the
 rest. The JSON file is removed first and written last, so a half-written result does not open.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Contents:
-    """What a result keeps on disk.
+    """Files of a result on disk.
 
     Attributes:
         values: of the JSON file.
@@ -93,7 +93,7 @@ class Result(ABC):
 
     @abstractmethod
     def contents(self) -> Contents:
-        """What is saved."""
+        """Content to be saved."""
 
     @classmethod
     @abstractmethod
@@ -102,7 +102,7 @@ class Result(ABC):
 
     @classmethod
     def files(cls) -> tuple[str, ...]:
-        """Names of the files of a result, the JSON file last: what is published, and what is downloaded."""
+        """Names of the files of a result, the JSON file last: these are published and downloaded."""
         tables = [f"{name}.parquet" for name in cls.TABLES]
         tensors = [f"{cls.STEM}.safetensors"] if cls.TENSORS else []
         return (*tables, *tensors, f"{cls.STEM}.json")
@@ -161,7 +161,7 @@ class Result(ABC):
 
     @classmethod
     def read_contents(cls, folder: Path) -> Contents:
-        """The contents of a folder. Raises RelViTError, OSError, ValueError or KeyError for what is broken."""
+        """The contents of a folder. Raises RelViTError, OSError, ValueError or KeyError for broken files."""
         values = read_as(folder / f"{cls.STEM}.json", RESULTS.get(cls.STEM, AnyFacts))
         tables = {name: read_table(folder / f"{name}.parquet") for name in cls.TABLES}
         stored = load_file(folder / f"{cls.STEM}.safetensors") if cls.TENSORS else {}
@@ -180,7 +180,7 @@ class Result(ABC):
 
 
 class TableResult(Result):
-    """A result of one table and what was measured how: ``frame`` and ``facts``."""
+    """A result of one table and its circumstances: ``frame`` and ``facts``."""
 
     frame: pd.DataFrame
     facts: dict[str, Any]

@@ -57,7 +57,7 @@ class Similarity(TableResult):
     """AUC of the cosine of the objects' mean tokens.
 
     Attributes:
-        frame: one row per model, level and layer: ``model, level`` ("all", "object", "color": what "different" means),
+        frame: one row per model, level and layer: ``model, level`` ("all", "object", "color": in this "different"),
             ``layer`` (block, from 0; -1 the embeddings), ``auc, ci_low, ci_high, n, floor`` (guessing, 0.5).
         facts: config, names of the models, provenance.
     """

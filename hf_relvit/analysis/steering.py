@@ -79,8 +79,8 @@ class Steering(TableResult):
         frame: one row per layer, alpha, pair ("sample", "display"; discrimination has the sample pair only) and
             condition: ``layer, alpha, pair, condition, accuracy, n, ci_low, ci_high`` (Wilson, 95 %),
             ``base_accuracy`` (of the model on the scenes as they are), ``floor`` (doing nothing: 1 - base_accuracy)
-            and ``relative_norm``, the norm of what is added over that of the pair's tokens. ``accuracy`` is the share
-            of scenes whose answer is the flipped label, in all conditions. "flip": add the probe's row of the
+            and ``relative_norm``, the norm of the added vector over that of the pair's tokens. ``accuracy`` is the
+            share of scenes whose answer is the flipped label, in all conditions. "flip": add the probe's row of the
             relation that the pair does not have. "agree" (the paper's control): add that of the relation it has.
             "shuffled" (ours): as "flip", with the control probe's direction, lengthened to the same norm.
         facts: config, probes, provenance.

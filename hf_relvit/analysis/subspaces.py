@@ -141,7 +141,7 @@ class LearnedSubspace(nn.Module):
 
     @torch.no_grad()
     def hard(self) -> tuple[Float[torch.Tensor, "k hidden"], Bool[torch.Tensor, " k"]]:
-        """Rotation, and the mask in the limit of temperature 0, bool ``(k,)``: what is evaluated; both on the CPU."""
+        """Rotation, and the mask in the limit of temperature 0, bool ``(k,)``, for evaluation; both on the CPU."""
         if self.method in ("low_rank", "oblique"):
             mask = self.mask(1.0)
         else:

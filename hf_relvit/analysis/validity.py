@@ -1,6 +1,6 @@
-"""What an alignment does besides what it should: one row for each property, layer and split.
+"""Side effects of an alignment: one row for each property, layer and split.
 
-Interchange accuracy alone does not show that the model uses what was found: swaps must also leave everything else
+Interchange accuracy alone does not show that the model uses the subspace: swaps must also leave everything else
 alone, fail where they must, and do more than the same procedure does with random weights or shuffled labels
 (arXiv 2402.17700, 2507.08802, 2607.00267). The names of the columns say what is compared.
 """
@@ -42,7 +42,7 @@ Unmapped = Literal[
     "other_property",
     "everything",
 ]
-"""What no alignment of a shape or color may carry; the background is the control "random_tokens"."""
+"""Variables that no alignment of a shape or color may carry; the background is the control "random_tokens"."""
 Swapped = Literal["edited", "fixed"]
 """Which object of the judged pair is swapped with itself in a changed scene."""
 _PARTS = {
@@ -88,7 +88,7 @@ def unmapped_pairs(
 
     Args:
         pairs: about any property.
-        variable: what changes.
+        variable: that changes.
         swapped: "edited", or "fixed", the other object of the judged pair.
     """
     if swapped == "fixed":
@@ -183,7 +183,7 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
         random_tokens, shuffled_labels, random_weights`` (controls of the cause), and ``position, jitter, noise,
         other_object`` (stay when that changes); ``mean, replaced_by_noise, other_image`` (follow where the source's
         state is replaced, see ``interchange.replaced``); ``unmapped``, the smallest share of answers that stay among
-        all changes that were measured, ``unmapped_variables`` of them, with what ``unmapped_worst`` changed;
+        all changes that were measured, ``unmapped_variables`` of them, with the variable ``unmapped_worst``;
         ``disentangle``, the mean of cause and isolate; ``excess_random`` and
         ``excess_shuffled``, the cause less those controls, with the interval of the difference (Newcombe, 1998);
         ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``; NaN where not measured;
@@ -212,7 +212,7 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(scores: pd.DataFrame) -> Verdict:
-    """What an alignment may be said to be, by one rule; our choice.
+    """The verdict on an alignment, by one rule; our choice.
 
     "not measured": no wrong object, no random weights or no isolate score. "no": the cause is not above all of its
     controls and doing nothing (``measurements.exceeds_controls``). "carries": it is, and more than half of the answers

@@ -1,4 +1,4 @@
-"""From measurements to a verdict: which stage fails, on what evidence, and which loss the paper prescribes for it."""
+"""From measurements to a verdict: which stage fails, by which evidence, and which loss the paper prescribes for it."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Criterion:
             (Wilson, Bonferroni).
         n: scenes or pairs.
         layer: the best one; -1 where layers play no part.
-        threshold: half-way between what takes no stage at all and the best that is possible (our choice). "yes" if the
+        threshold: half-way between a model without any stage and the best that is possible (our choice). "yes" if the
             whole interval is above, "no" if it is below.
-        control, control_low, control_high: what the value must also exceed, with its interval; NaN if nothing.
-        control_name: what that is.
+        control, control_low, control_high: a further bound to exceed, with its interval; NaN if there is none.
+        control_name: its name.
         reading: "yes", "no", "unclear" (the interval holds the threshold, or the control's interval), or "silent" (it
             cannot tell here).
         decides: whether the verdict rests on it; the others are for the reader.
@@ -101,7 +101,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What follows from the evidence.
+    """Conclusion from the evidence.
 
     Attributes:
         verdict: "none", "perceptual", "relational", "both" or "undetermined", over all splits.
@@ -109,7 +109,7 @@ class Verdict:
         criteria: the evidence.
         reasons: why, in sentences.
         losses: "disentanglement", "pipeline": the auxiliary losses to train with; empty for none.
-        advice: what to do, in sentences.
+        advice: next steps, in sentences.
     """
 
     verdict: str
@@ -128,7 +128,7 @@ def judge(
     steering: pd.DataFrame,
     trained_with: tuple[str, ...] = (),
 ) -> Verdict:
-    """Weigh the evidence. All rules and thresholds are ours; what the stages are, and which loss is for which, is the
+    """Weigh the evidence. All rules and thresholds are ours; the stages, and the loss for each, are the
     paper's (section on failure modes, Table 1).
 
     For each split:

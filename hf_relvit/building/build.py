@@ -2,7 +2,7 @@
 
     build(BuildConfig("rmts", "b16-32"), "data/rmts")        # data/rmts/b16-32/*.parquet, data/rmts/README.md
 
-1. Make the builder, which checks the settings, and compare them with what lies in the folder already.
+1. Make the builder, which checks the settings, and compare them with the content of the folder.
 2. Write the rows under a temporary name; for a shard those of its range, for a join those of the finished shards.
 3. Name every file with its checksums in a manifest, and put the folder in place.
 """
@@ -59,11 +59,11 @@ def build(
     """Write a stimulus set as ``<out>/<config>/<split>-0000x-of-0000n.parquet`` and the card ``<out>/README.md``.
 
     Several configs of one task may share ``out``, built one after the other. A folder appears under its name only
-    when it is whole; what a killed build leaves behind is removed by the next. A finished build of the same settings
+    when it is whole; leftovers of a killed build are removed by the next. A finished build of the same settings
     is kept if its files are sound, and made again if they are not or if the code that draws the scenes has changed.
 
     Several machines may share the work by index range: each builds its ``shard``, in any order, into
-    ``<out>/<config>.shards/I-of-K``, and a last call without one joins them into what a single machine writes, file
+    ``<out>/<config>.shards/I-of-K``, and a last call without one joins them into the folder of a single machine, file
     by file. Machines without a shared disk build anywhere; bring their folders together before the last call.
 
     Args:
@@ -128,7 +128,7 @@ class _Work:
 
     @cached_property
     def request(self) -> dict[str, Any]:
-        """What must be equal in a manifest for its rows to be those that were asked for."""
+        """Fields of a manifest that must be equal for its rows to be the wanted ones."""
         config = self.builder.config
         request = {
             "task": self.settings.task,
@@ -148,7 +148,7 @@ class _Work:
         return self.builder.config.masks is not None
 
     def is_whole(self) -> bool:
-        """Whether the config is there; then what a killed build may have left undone is done."""
+        """Whether the config is there; the rest of a killed build is then done."""
         if not self._is_finished(self.folder, self.request):
             return False
         with file_lock(self.folder):
@@ -295,7 +295,7 @@ class _Work:
 
 
 def _files_of(parquet: Path, name: str) -> list[Path]:
-    """What ``datasets`` wrote for a split, in the order of the rows."""
+    """Files that ``datasets`` wrote for a split, in the order of the rows."""
     return sorted([*parquet.glob(f"{name}.parquet"), *parquet.glob(f"{name}-*.parquet")])
 
 

@@ -68,7 +68,7 @@ def write_sheet_of(out: Path, config: str, png: Path) -> None:
 def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     """The card of the configs in a folder, of which only ``manifest.json`` and ``dataset_info.json`` are read.
 
-    Its header tells ``load_dataset`` which files make which config and split. ``source``: what to load.
+    Its header tells ``load_dataset`` which files make which config and split. ``source``: to load from.
     """
     manifests = _manifests(out)
     rows = 0
@@ -130,7 +130,7 @@ def benchmark_task(config: str, split: str) -> str:
 
 
 def _template(task: str) -> str:
-    """The card of a dataset: tasks share one, and say in it what ``Task.card`` holds."""
+    """The card of a dataset: tasks share one, and fill it from ``Task.card``."""
     folder = "scenes" if task in TASKS else task
     path = Path(dataset_builders.__path__[0]) / folder / "README.md"
     return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the builders share: configs, splits and the way to their rows.
+"""The common part of the builders: configs, splits and the way to their rows.
 
 ``datasets`` replaces ``open``, ``Path``, numpy and the like in every module that defines a builder, for its streaming;
 hence this module uses none of them (``rows.py`` does).
@@ -120,7 +120,7 @@ class SceneBuilder(Sharded):
         return {"geometry": geometry.name, "combinations": combinations}
 
     def _check(self) -> None:
-        """What cannot be drawn should fail here, not in a worker process."""
+        """Impossible scenes should fail here, not in a worker process."""
         for n in (self.config.n_train, self.config.n_eval):
             check_scenes(self.task, self.scene_geometry, n, self.config.seed)
         for split in self.splits:

@@ -1,4 +1,4 @@
-"""Rendering with several processes: one whole file for each two twins, so that what is killed goes on where it was."""
+"""Rendering with several processes: one whole file for each two twins, so that a killed build goes on where it was."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STASH_FILES = (REQUEST, "pair-*.npz")
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know to make any two twins; ``objects``: folder of your own ones, None for ours."""
+    """Facts for a worker to make any two twins; ``objects``: folder of your own ones, None for ours."""
 
     options: SceneOptions
     objects: str | None = None
@@ -52,7 +52,7 @@ class Farm:
     """Pairs of a job, rendered when they are asked for or, before, all at once into a folder.
 
     Args:
-        job: what to render.
+        job: to render.
         stash: folder for finished pairs; None keeps nothing.
     """
 

@@ -1,4 +1,4 @@
-"""What `relvit data build` makes: the fields are its options, and the manifest of the dataset records them."""
+"""Settings of `relvit data build`: the fields are its options, and the manifest of the dataset records them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BuildConfig:
             )
 
     def given(self) -> dict[str, Any]:
-        """What a builder is told: all but the task and the config, where it is not left to the builder."""
+        """Arguments of a builder: all but the task and the config, where it is not left to the builder."""
         values = dataclasses.asdict(self)
         del values["task"], values["config"]
         return {

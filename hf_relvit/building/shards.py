@@ -57,7 +57,7 @@ def shards_folder(out: Path, config: str) -> Path:
 
 
 class Sharded(GeneratorBasedBuilder):
-    """What the builders share: their splits in ranges of indices, for any number of processes, machines or both.
+    """The common part of the builders: splits in ranges of indices, for any number of processes or machines.
 
     Attributes:
         splits: names of the splits.
@@ -84,7 +84,7 @@ class Sharded(GeneratorBasedBuilder):
             )
 
     def indices(self, split: str) -> range:
-        """What this shard has to make of a split."""
+        """The part of a split that this shard makes."""
         return range(*self.shard.bounds(self._number(split)))
 
     def _number(self, split: str) -> int:
@@ -140,7 +140,7 @@ class Sharded(GeneratorBasedBuilder):
         yield job_id, True, self._follow_each_other(fpath, results)
 
     def _follow_each_other(self, fpath: str, results: list) -> tuple:
-        """Number the files of all jobs as if one job had written them; returns what that job would have."""
+        """Number the files of all jobs as if one job had written them; returns the files of that job."""
         rows, size, features, files, lengths, sources, source_lengths = zip(*results)
         before = 0
         for job, count in enumerate(files):

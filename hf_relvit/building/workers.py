@@ -125,7 +125,7 @@ class Workers:
 
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """What is started here never sees Ctrl-C, which a terminal sends to all; the owner gets it after the block."""
+    """Processes that start here never see Ctrl-C, which a terminal sends to all; the owner gets it after the block."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

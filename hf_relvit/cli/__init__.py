@@ -1,4 +1,4 @@
-"""The `relvit` command. Each command imports what it needs when it runs, so that `--help` is immediate."""
+"""The `relvit` command. Each command imports its needs when it runs, so that `--help` is immediate."""
 
 from __future__ import annotations
 

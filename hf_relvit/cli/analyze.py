@@ -326,7 +326,7 @@ def _save(result, out: Path, name: str) -> None:
 
 
 def _told(analysis: str, table: DataFrame) -> str:
-    """What a report says of the table."""
+    """The sentences of a report about the table."""
     from ..recipes.recipes import SECTIONS
     from ..report.tables import section_text
 

@@ -5,7 +5,7 @@
     def analyze_steer(settings, checkpoint: CheckpointPath, out: Out): ...
 
 gives the command ``--alpha``, which may be repeated, ``--batch-size`` and ``--bf16/--no-bf16``. Each field becomes an
-option without a default of its own, so that only what is given changes anything; where the command or another
+option without a default of its own, so that only given options change anything; where the command or another
 dataclass has a parameter of that name, they share one option. The dataclass is made before the command's own code
 runs: its checks come before any work.
 """
@@ -65,7 +65,7 @@ def options(
 
 
 def receives(keyword: str, provider: Callable[..., Any]) -> Callable[[Callable], Callable]:
-    """A decorator that gives a command the parameters of ``provider``, and what it returns as ``keyword``.
+    """A decorator that gives a command the parameters of ``provider``, and its result as ``keyword``.
 
     It is called before the command. A parameter that both have is one option, which both receive.
     """
@@ -132,7 +132,7 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
 
 
 def as_declared(field: Field, value: Any) -> Any:
-    """What was given, in the field's type.
+    """The given value, in the field's type.
 
     Raises:
         RelViTError: a number that is not finite, or larger than anything that can be done.

@@ -12,7 +12,7 @@ PATIENCE = 10
 
 
 def check_reachable(path_or_id: str) -> None:
-    """Go on with what is in the cache where the Hub of a checkpoint is out of reach.
+    """Go on with the cache where the Hub of a checkpoint is out of reach.
 
     Args:
         path_or_id: folder, for which nobody is asked, or Hub id.

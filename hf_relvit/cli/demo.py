@@ -27,8 +27,8 @@ def demo(
 ):
     """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
 
-    Without --run it serves the released models and the small ones. A run of yours is prepared first, once: what it has
-    not measured itself is fitted and counted, which takes a minute or two for a small model.
+    Without --run it serves the released models and the small ones. A run of yours is prepared first, once: its
+    missing measurements are made, which takes a minute or two for a small model.
 
     Example: relvit demo --run runs/quick/seed0
     """

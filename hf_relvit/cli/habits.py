@@ -42,7 +42,7 @@ class _Output:
 
 
 def say(message: object) -> None:
-    """A message, such as the path of what was written."""
+    """A message, such as the path of a written file."""
     if not (_Output.quiet or _Output.as_json):
         typer.echo(message)
 
@@ -53,7 +53,7 @@ def show(
     columns: Sequence[str] = (),
     text: str = "",
 ) -> None:
-    """Numbers, which are what the command was called for.
+    """Numbers: the purpose of the command.
 
     Args:
         name: their key with ``--json``.

@@ -82,7 +82,7 @@ def _configs(patterns: list[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _build(wanted: dict[str, list[str]], data: Path) -> None:
-    """Build what is not there; what cannot be built here is missing then, and named."""
+    """Build absent configs; one that cannot be built here is missing then, and named."""
     from ..building.build import build
     from ..building.settings import BuildConfig
     from ..errors import RelViTError

@@ -1,7 +1,8 @@
 """The fields of a dataclass, read from its source: names, types, defaults and the docstring under each.
 
-The module is parsed and not imported, so that `--help` and the answer to a typo need no torch. What an annotation or a
-default names (``Literal``, an alias, a constant) is looked up the same way, in the module or where it comes from.
+The module is parsed and not imported, so that `--help` and the answer to a typo need no torch. Names
+in an annotation or a default (``Literal``, an alias, a constant) are looked up in the same way, in the module
+or where they come from.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _evaluate(expression: ast.expr, module: str) -> Any:
 
 
 def _lookup(name: str, module: str) -> Any:
-    """What a name at the top of a module stands for."""
+    """The value of a name at the top of a module."""
     for statement in _tree(module).body:
         if isinstance(statement, ast.ImportFrom) and name in _imported(statement):
             return _import(statement, name, module)

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line: the option, the value, what was expected, where to read on."""
+"""Errors of a command line, in one line: the option, the value, the expected one, where to read on."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ _VIEWER_COLUMNS = 4
 def attention_figure(frame: pd.DataFrame) -> Figure:
     """Local-global heat map over the strongest head of each kind by layer, with stars at the peaks (paper, Fig. 2).
 
-    The heat map and the tint behind the lines show the between-object and background share of what object tokens
-    spend on the scene (CLS and registers left out): blue is local, red is global.
+    The heat map and the tint behind the lines show the between-object and background share of the attention of object
+    tokens to the scene (CLS and registers left out): blue is local, red is global.
     """
     reach = head_reach(frame)
     layers = len(reach)
@@ -133,7 +133,7 @@ def attention_grid(frame: pd.DataFrame, kind: str) -> np.ndarray:
 def head_reach(frame: pd.DataFrame) -> np.ndarray:
     """How far each head looks, 0 (local) to 1 (global): float64 ``(layers, heads)``.
 
-    The between-object and background share of what object tokens spend on the scene (CLS and registers left out).
+    Between-object and background share of the attention of object tokens to the scene (CLS and registers left out).
     """
     local = attention_grid(frame, "within_object")
     kinds = [kind for kind in _kinds(frame) if kind != "within_object"]

@@ -35,7 +35,7 @@ STYLE: Any = {
     "svg.hashsalt": "hf_relvit",
 }
 METADATA = {".png": {"Software": None}, ".svg": {"Date": None}}
-"""Per format of figures, what matplotlib would write into them that differs from machine to machine."""
+"""Per format of figures, the metadata of matplotlib that differs from machine to machine."""
 QUARTERS = np.linspace(0, 1, 5)
 """Ticks of an axis of accuracies."""
 MAX_COLUMNS = 3

@@ -46,7 +46,7 @@ def swap_figure(
     same: Mapping[str, float],
     reading: Reading,
 ) -> Figure:
-    """One pair of scenes, what the model makes of it, and how often the same happens.
+    """One pair of scenes, the model's answers, and how often the same happens.
 
     Args:
         pictures: the scene and the one that the property is taken from, uint8 ``(side, side, 3)`` each.
@@ -80,7 +80,7 @@ def shares_figure(readings: Sequence[Reading], effect: str) -> Figure:
 
     Args:
         readings: of one analysis.
-        effect: what the effect is called.
+        effect: its name.
     """
     rows, columns = grid_of(len(readings))
     most = max(len(reading.parts) for reading in readings)

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from ..errors import RelViTError
+from ..progress import transfer_bars
 
 _NAME = r"[A-Za-z0-9_]([\w.-]*[A-Za-z0-9_])?"
 _TOKEN = re.compile(r"hf_\w{8,}")
@@ -128,7 +129,7 @@ def send(
     delete: Iterable[str] = (),
     head: str | None = None,
 ) -> str:
-    """One commit with these files. What is there already is not sent, neither after an interruption nor a second time.
+    """One commit with these files; those that are there already are not sent again, as after an interruption.
 
     Args:
         files: path in the repository -> the file or its content.
@@ -139,7 +140,7 @@ def send(
         The commit: the last one, if nothing changed.
 
     Raises:
-        RelViTError: what the Hub or the network refused; the commit is then not made, and may be tried again.
+        RelViTError: the Hub or the network refused; the commit is then not made, and may be tried again.
     """
     operations: list = [
         CommitOperationAdd(path, content) for path, content in sorted(files.items())
@@ -153,9 +154,10 @@ def send(
 
 @contextlib.contextmanager
 def hub_errors(repo: str) -> Iterator[None]:
-    """Turn what ``huggingface_hub`` raises into a RelViTError: one line with the cure."""
+    """Turn errors of ``huggingface_hub`` into a RelViTError, one line with the cure; no bars in a log."""
     try:
-        yield
+        with transfer_bars():
+            yield
     except RelViTError:
         raise
     except Exception as error:

@@ -37,7 +37,7 @@ def push_dataset(
     """Upload all configs of a folder that ``relvit data build`` made; configs that are published already stay.
 
     The rows of a version never change: a config that was published under this version of the generator with other
-    rows is refused. What is on the Hub already is not sent again, so that an interrupted push goes on and a second
+    rows is refused. Files on the Hub are not sent again, so that an interrupted push goes on and a second
     one changes nothing.
 
     Args:
@@ -46,7 +46,7 @@ def push_dataset(
         repo: "owner/name"; made private if it is new.
         public: make the repository public.
         dry_run: only list files and sizes; nothing is sent, and no account is needed.
-        say: is told, in single lines, what is published or would be.
+        say: gets single lines about each file that is published or would be.
 
     Returns:
         The commit, None for a dry run.
@@ -96,7 +96,7 @@ def _generated(facts: Path, repo: str) -> Files:
 
 
 def _collect_files(data: Path, manifests: dict[str, dict], facts: Path) -> Files:
-    """The checked files of all configs; what the card is made of is put into ``facts``, cleaned."""
+    """The checked files of all configs; the card's material is put into ``facts``, cleaned."""
     chosen = {
         f"{config}/{name}": data / config / name
         for config, manifest in manifests.items()

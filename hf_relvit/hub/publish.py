@@ -49,7 +49,7 @@ def _nothing(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be published.
+    """Files to be published, and where.
 
     Attributes:
         repo: "owner/name".
@@ -57,7 +57,7 @@ class Publication:
         mark: the tag of the card by which we know the repository as ours.
         files: as far as this machine knows them.
         message: of the commit.
-        complete: gives the files that also depend on what is on the Hub.
+        complete: gives the files that also depend on the Hub.
         replaced: whether a file that is there and not sent again is removed.
         options: for the making of the repository.
     """
@@ -96,11 +96,11 @@ class Published:
 def publish(publication: Publication, *, public: bool = False) -> Published:
     """Publish in one commit, so that the repository never holds half of it.
 
-    What is there already is not sent again: after an interruption the same call goes on, and a second one changes
-    nothing.
+    Files that are there already are not sent again: after an interruption the same call goes on, and a second one
+    changes nothing.
 
     Args:
-        publication: what.
+        publication: files and repository.
         public: for everybody to see; a new repository is private by default, an existing one stays as it is.
 
     Raises:
@@ -139,7 +139,7 @@ def publish(publication: Publication, *, public: bool = False) -> Published:
 def list_files(
     publication: Publication, *, public: bool = False, say: Callable[[str], object]
 ) -> None:
-    """What ``publish`` would send; nothing is sent, and no account is needed.
+    """List the files that ``publish`` would send; nothing is sent, and no account is needed.
 
     Raises:
         RelViTError: a name that the Hub refuses, or a card with dead links.

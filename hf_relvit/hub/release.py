@@ -3,7 +3,7 @@
 1. Look at every repository first: one that is another project's stops the release before anything is sent.
 2. Push part by part. Each is one commit, or none if nothing changed: after an interruption the same call goes on.
 3. Tag models and the Space with the version of the package; data sets have the tag of their generator.
-4. Put what is there into the collection of the owner.
+4. Put the published ones into the collection of the owner.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Part:
         mark: tag of the card by which we know it as ours.
         note: a sentence for the collection.
         push: publishes it, called with ``public``, ``dry_run`` and ``say``; None where there is nothing to publish.
-        missing: what is not there: names of configs, or the reason.
+        missing: names of absent configs, or the reason.
     """
 
     repo: str
@@ -49,7 +49,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a part.
+    """Outcome of a part.
 
     Attributes:
         repo, repo_type: of the part.
@@ -76,7 +76,7 @@ def release(
     """Publish the parts and their collection; see the head of this module.
 
     Args:
-        parts: in the order of publishing: a card links only what is there already.
+        parts: in the order of publishing: a card links only repositories that are there already.
         owner: of all of them.
         public: for everybody to see; new repositories are private by default, existing ones stay as they are.
         dry_run: list repositories with their sizes; nothing is sent, and no account is needed.

@@ -34,13 +34,13 @@ RESULT_MARK = "relvit"
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What would be published of a run.
+    """Files of a run to be published.
 
     Attributes:
         files: path in the repository -> the file, or its text where that is generated or cleaned.
         results: of the run.
         left_out: files of the run that stay here.
-        notes: what is worth saying, one line each.
+        notes: remarks, one line each.
     """
 
     files: Files
@@ -53,7 +53,7 @@ def collect_files(path: Path, repo: str, base: str | None = None) -> RunFiles:
     """Choose, check and clean the files of a run; nothing is copied or sent.
 
     Args:
-        path: a run of a study (``runs/quick/seed0``), a study with one run, or what ``relvit train`` wrote.
+        path: a run of a study (``runs/quick/seed0``), a study with one run, or the folder of ``relvit train``.
         repo: name of the repository, for the card.
         base: Hub id of an adapter's backbone, to be named in place of a folder of this machine.
 
@@ -245,7 +245,7 @@ def push_result(
         The address of the repository; in a dry run its name.
 
     Raises:
-        RelViTError: a subfolder that leads out of the repository; a token in a file; what ``publish`` refuses.
+        RelViTError: a subfolder that leads out of the repository; a token in a file; a refusal of ``publish``.
     """
     place = PurePosixPath(subfolder)
     if place.is_absolute() or ".." in place.parts or not place.parts:
@@ -360,5 +360,5 @@ def _report(run: RunFolder) -> Path | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a folder that are results: neither half-written nor what file managers leave."""
+    """The files of a folder that are results: neither half-written nor leftovers of file managers."""
     return results_in(folder) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""What is checked before a checkpoint is read, and what reading and writing it can raise, as one line for the user."""
+"""Checks before a checkpoint is read, and errors of reading and writing it, as one line for the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..errors import RelViTError
 from .config_values import check_values
 
 FILE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-"""What a missing, corrupt or unwritable file raises. A configuration that a stranger wrote can raise anything."""
+"""Errors of a missing, corrupt or unwritable file. A configuration that a stranger wrote can raise anything."""
 
 
 @contextmanager

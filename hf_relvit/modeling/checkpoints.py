@@ -1,4 +1,4 @@
-"""A model with its image processor: opened, saved, and the one way from pictures to what the model takes."""
+"""A model with its image processor: opened, saved, and the one way from pictures to the model's input."""
 
 from __future__ import annotations
 
@@ -75,11 +75,11 @@ class Checkpoint:
 
     Attributes:
         model: a classifier of ours, or an ordinary transformers vision model of a supported family; taken out of
-            what wraps it, see ``unwrapped``.
-        processor: turns uint8 pictures into what the model was trained on; an image processor of the transformers
+            its wrapper, see ``unwrapped``.
+        processor: turns uint8 pictures into the model's input; an image processor of the transformers
             library is taken as well.
-        any_processor: take a processor that the weights were not trained with. For one purpose: to measure what such
-            a mistake does (``examples/processor_mismatch.py``).
+        any_processor: take a processor that the weights were not trained with. For one purpose: to measure the
+            effect of such a mistake (``examples/processor_mismatch.py``).
     """
 
     model: Any
@@ -114,8 +114,8 @@ class Checkpoint:
             path_or_id: folder or Hub id of a RelViT checkpoint or of an ordinary transformers classifier of a
                 supported family with the labels different and same.
             revision: on the Hub.
-            labels: what the two classes of an ordinary classifier mean, if it does not say so itself: ``("different",
-                "same")`` or the other way round.
+            labels: the meaning of the two classes of an ordinary classifier, if it does not say so itself:
+                ``("different", "same")`` or the other way round.
             base: folder or Hub id of an adapter's backbone, where it is not where the adapter says.
             device: where to put the model; "auto" is the GPU (CUDA or ROCm) if there is one. There float32 products
                 are then TF32: about eight times as fast, right to three digits (our choice).
@@ -153,7 +153,7 @@ class Checkpoint:
         The model's configuration receives the processor's fingerprint.
 
         Args:
-            folder: what an earlier call saved there is replaced; the files of others stay.
+            folder: files of an earlier call are replaced; those of others stay.
 
         Raises:
             RelViTError: the files cannot be written, for instance on a full disk, or one of their names is taken by a
@@ -179,7 +179,7 @@ class Checkpoint:
             folder: as for ``save``.
             adapted: the PeftModel of ``adapters.add_adapters`` that this checkpoint's model is in.
             base: Hub id or folder of the backbone.
-            name: what the adapter calls it, where that is not the place that it is opened from now.
+            name: the adapter's name for it, where that is not the place that it is opened from now.
 
         Raises:
             RelViTError: as ``save``.
@@ -243,7 +243,7 @@ class Checkpoint:
     def pixel_values(
         self, pictures: Pictured | UInt8[np.ndarray, "batch side side 3"]
     ) -> Float[torch.Tensor, "batch 3 side side"]:
-        """What the model takes, ``(batch, 3, side, side)`` in its dtype on its device.
+        """The model's input, ``(batch, 3, side, side)`` in its dtype on its device.
 
         Args:
             pictures: scenes; or uint8 ``(batch, side, side, 3)``, numpy or torch.
@@ -260,7 +260,7 @@ class Checkpoint:
         return self.processor(pictures, self.device).to(self.dtype)
 
     def randomly_initialized(self, seed: int = RANDOM_SEED) -> Checkpoint:
-        """The same architecture with random weights: what the task gives away without learning."""
+        """The same architecture with random weights: it shows how much of the task needs no learning."""
         return replace(self, model=randomly_initialized(self.model, seed))
 
     def distribution(
@@ -271,7 +271,7 @@ class Checkpoint:
         objects: ObjectSet | None = None,
         seed: int = 0,
     ) -> SceneDistribution:
-        """The distribution that the model's scenes come from: what is given, else what it was trained on.
+        """The distribution that the model's scenes come from: the given one, else that of its training.
 
         Args:
             task: "discrimination" or "rmts".
@@ -412,7 +412,7 @@ def check_loaded(path_or_id: str | os.PathLike, info: dict[str, Any], *, ours: b
 
     Args:
         path_or_id: of the checkpoint.
-        info: what ``from_pretrained`` says of loading it.
+        info: the report of ``from_pretrained`` about loading it.
         ours: a model of ours, which has no other weights; ordinary ones may have.
     """
     unknown = [

@@ -1,4 +1,4 @@
-"""Values of a config.json that somebody else wrote: compared with what they should be before the library uses them.
+"""Values of a config.json that somebody else wrote: compared with the possible ones before the library uses them.
 
 transformers checks only the fields of a family. It takes its own keys in any type, fails on them later, or obeys them:
 some name other weights, code of the Hub, or put a value in the place of a method.
@@ -64,7 +64,7 @@ REFUSED = {
     "fusion_config": "other modules than those of its family; remove the entry",
     "per_layer_config": "layers of different kinds; remove the entry",
 }
-"""Key -> what it asks for, and the cure."""
+"""Key -> its request, and the cure."""
 LIMITS = {
     "num_hidden_layers": 1_000,
     "hidden_size": 2**16,
@@ -80,7 +80,7 @@ LIMITS = {
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise RelViTError unless a configuration holds what the library can use, before a configuration is made of it.
+    """Raise RelViTError unless the library can use the values of a configuration, before one is made of them.
 
     Sizes are checked here, too: some families make a name for every layer when their configuration is made.
 

@@ -21,7 +21,7 @@ from .families import FAMILIES, Family
 from .loss_config import Disentanglement, Pipeline, parse_loss
 
 LABELS = {0: "different", 1: "same"}
-"""What the two logits mean, in their order."""
+"""Meaning of the two logits, in their order."""
 CODE = (
     "adapters",
     "blocks",
@@ -57,7 +57,7 @@ class RelViTConfig(PreTrainedConfig):
         disentanglement: fields of :class:`Disentanglement`, or None for no such loss.
         pipeline: fields of :class:`Pipeline`, or None for no such loss.
         processor_fingerprint: fingerprint of the image processor that the weights were trained with.
-        scenes: what the weights were trained on, if our training made them: ``{"task": ..., "geometry": ...,
+        scenes: of the training, if ours made the weights: ``{"task": ..., "geometry": ...,
             "combinations": ...}``; analyses take it as their default.
         adapter: of a saved adapter, the backbone that it was trained on and its size: a dictionary with id, revision,
             fingerprint, rank and alpha; None for a whole model.
@@ -192,7 +192,7 @@ def as_remote_code(code: str) -> str:
 
 
 def _code() -> dict[str, str]:
-    """File name -> contents of what a saved folder needs where this package is not installed."""
+    """File name -> contents, for a saved folder to open where this package is not installed."""
     here = Path(__file__).parent
     modules = [here / f"{name}.py" for name in CODE]
     sources = [*modules, Path(getfile(PatchGeometry)), Path(getfile(RelViTError))]

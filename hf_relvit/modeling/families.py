@@ -1,4 +1,4 @@
-"""What differs between the backbone families, in one table."""
+"""Differences between the backbone families, in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single attention heads write: read it or replace it, in any model that runs transformers' attention functions.
+"""Outputs of single attention heads: read or replaced, in any model that runs transformers' attention functions.
 
 A head's output is its weighted sum of values, before the projection that mixes the heads.
 """
@@ -70,7 +70,7 @@ def _attention(
 
 @contextmanager
 def edit_heads(model: nn.Module, edit: Edit) -> Iterator[None]:
-    """While the context is open, ``edit`` replaces what the attention heads of every block write.
+    """While the context is open, ``edit`` replaces the outputs of the attention heads of every block.
 
     Args:
         model: any of the supported families.

@@ -65,7 +65,7 @@ class RelViTOutput(ModelOutput):
 
 
 class RelViTPreTrainedModel(PreTrainedModel):
-    """What both models share: the backbone and how it is loaded, run and read."""
+    """The common part of both models: the backbone and how it is loaded, run and read."""
 
     config: RelViTConfig
     config_class = RelViTConfig
@@ -254,7 +254,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
 
 
 def _adapter_config(path_or_id: Any, options: Mapping[str, Any]) -> RelViTConfig | None:
-    """The configuration of what is to be opened, if it is an adapter."""
+    """The configuration of a checkpoint, if it is an adapter."""
     config = options.get("config")
     if path_or_id is None or options.get("state_dict") is not None:
         return None
@@ -270,10 +270,10 @@ def _adapter_config(path_or_id: Any, options: Mapping[str, Any]) -> RelViTConfig
 def _open_backbone(
     backbone: Any, path_or_id: Any, config: RelViTConfig, revision: str | None
 ) -> Any:
-    """A backbone in float32, and what the library says of its tensors.
+    """A backbone in float32, and the library's report about its tensors.
 
-    The library also reports what else a checkpoint holds, such as heads and text towers, and weights that the readout
-    does not use. What matters of it the callers check.
+    The library also reports other parts of a checkpoint, such as heads and text towers, and weights that the readout
+    does not use. The callers check the parts that matter.
     """
     check_weights(path_or_id, revision)
     with without_messages("transformers.modeling_utils", "LOAD REPORT"):

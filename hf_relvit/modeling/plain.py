@@ -69,7 +69,7 @@ def from_plain(
     Args:
         model_class: ``RelViTForImageClassification``.
         plain: the classifier.
-        labels: what its two classes mean, in their order, where its configuration does not say so;
+        labels: the meaning of its two classes, in their order, where its configuration does not say so;
             ``("same", "different")`` exchanges the logits.
 
     Raises:

@@ -110,7 +110,7 @@ def default_processor(
 
     Args:
         image_size: side, pixels.
-        mean: of the channels of pixels in 0..1; 0.5 is what the paper used for models from scratch.
+        mean: of the channels of pixels in 0..1; 0.5 in the paper, for models from scratch.
         std: likewise.
     """
     with _quiet_fallback():
@@ -187,7 +187,7 @@ SWITCHES = {
     "do_rescale": ["rescale_factor"],
     "do_normalize": ["image_mean", "image_std"],
 }
-"""Setting of an image processor -> what it makes count."""
+"""Setting of an image processor -> those that it makes count."""
 
 
 def _settings(processor: Any) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _pixel_table(processor: Any, image_size: int) -> np.ndarray | None:
 
 
 def _enlarges(processor: Any, image_size: int) -> bool:
-    """Whether images would become so large that trying it is no way to find out what the processor does."""
+    """Whether images would become so large that the processor cannot be tried out on one."""
     settings = _settings(processor)
     sizes = [settings.get(name) or {} for name in ("size", "crop_size")]
     return any(side > 16 * image_size for size in sizes for side in size.values())

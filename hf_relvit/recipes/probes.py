@@ -53,7 +53,7 @@ def _probe(subject: Subject, target: Any) -> Probes:
 
 
 def read(table: pd.DataFrame) -> list[Reading]:
-    """What can be read from the tokens, at the layer where it is read best."""
+    """How well the tokens can be read, at the best layer."""
     readings = []
     for target, rows in table.groupby("target", sort=False):
         layer = int(largest(select(rows, condition="trained")).layer)

@@ -53,7 +53,7 @@ class Sizes:
 
 
 class Saved(Protocol):
-    """What a part of a recipe gives: a Result, or what saves itself likewise."""
+    """Result of a part of a recipe: a Result, or an object that saves itself likewise."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -64,7 +64,7 @@ class Part:
 
     Attributes:
         cell: its folder in the run's, such as "novel/color".
-        run: does it, and gives what is saved there.
+        run: does it, and gives the result to be saved there.
         needs: cells whose results it opens.
     """
 
@@ -123,7 +123,7 @@ class Subject:
         return SceneCaptures(self.checkpoint, self.distribution, self.layers, progress=True)
 
     def config(self, recipe: str, kind: Callable[..., Config], **usual: Any) -> Config:
-        """The config of a part: what a study usually takes, and what the grid says instead.
+        """The config of a part: the usual settings of a study, and those of the grid instead.
 
         Raises:
             RelViTError: a setting out of its range.
@@ -148,7 +148,7 @@ class Section:
         figure: draws its table; ``reach`` tints layers, see ``figures.tint``.
         figure_title: for those who cannot see it.
         read: the table's readings: the best layer, its value, interval and controls.
-        claim: what an effect above all of its controls allows to say, as a clause.
+        claim: the conclusion from an effect above all of its controls, as a clause.
         sentence: the readings in words; by default each with its interval, its controls and its conclusion.
         published: conditions whose rows are published; all by default.
     """
@@ -171,7 +171,7 @@ class Section:
         return reading.conclusion(self.claim)
 
     def tell(self, table: pd.DataFrame) -> str:
-        """What the table shows, in words; "" where there is nothing to read."""
+        """The reading of the table, in words; "" where there is nothing to read."""
         readings = self.read(table)
         if not readings:
             return ""
@@ -196,7 +196,7 @@ class Recipe:
     Attributes:
         name: in ``analyses`` and ``settings`` of a grid.
         config: the class of its settings.
-        function: measures it: from a checkpoint, what it is measured on, and the config to a ``Result``.
+        function: measures it: from a checkpoint, its data, and the config to a ``Result``.
         parts: of a run, in the order of their needs.
         section: None where another recipe's section tells this one's rows.
         needs: recipes whose results it opens.

@@ -21,12 +21,12 @@ _ALL = (
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 """By name, each behind those whose results it opens."""
 USUAL = [recipe.name for recipe in _ALL if recipe.usual]
-"""What a study makes where its grid names no analyses."""
+"""Analyses of a study whose grid names none."""
 
 SECTIONS: dict[str, Section] = {
     recipe.section.name: recipe.section for recipe in RECIPES.values() if recipe.section
 }
-"""What reports tell, by the name of the table, in their order."""
+"""Sections of reports, by the name of the table, in their order."""
 
 
 def fits(recipe: Recipe, task: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a run looks like on disk, and the pages and cards that are made of it."""
+"""The layout of a run on disk, and the pages and cards that are made of it."""
 
 from ..lazy import lazy_names
 

@@ -46,7 +46,7 @@ FIGURES = {
     figure_path("stimuli"): (None, "Example scenes with their answers"),
     figure_path("history"): (None, "Loss and validation accuracy in training"),
 }
-"""Figures of a run -> the analysis beside whose numbers they stand, and what they show."""
+"""Figures of a run -> the analysis beside whose numbers they stand, and their content."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Section:
     Attributes:
         analysis: its key, such as "alignment".
         heading: as a question.
-        caption: what was measured.
+        caption: of the measurement.
         rows: the numbers.
-        conclusions: what they allow to say, one sentence per reading.
+        conclusions: from them, one sentence per reading.
     """
 
     analysis: str
@@ -147,7 +147,7 @@ def code(text: object) -> str:
 
 
 def write_training_card(folder: TrainingFolder) -> None:
-    """The card of a finished training beside its model: what training alone says.
+    """The card of a finished training beside its model, from the training alone.
 
     It comes after hours of work and must not cost them: a card that cannot be written is a warning.
     """
@@ -297,7 +297,7 @@ class Score:
     """A measurement that counts as an evaluation result on the Hub.
 
     Attributes:
-        reference: what it was measured on.
+        reference: the data that it was measured on.
         split: of that dataset.
         metric: machine-readable name.
         measured: the number.

@@ -1,4 +1,4 @@
-"""Runs side by side: what disentanglement and accuracy each of them has."""
+"""Runs side by side: disentanglement and accuracy of each."""
 
 from __future__ import annotations
 

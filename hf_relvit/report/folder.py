@@ -1,4 +1,4 @@
-"""What the folders of a run and of a study look like on disk: the one place that knows the names of their files.
+"""The folders of a run and of a study on disk: the one place that knows the names of their files.
 
     run = RunFolder(Path("runs/quick/seed0"))
     run.table("accuracy")                        # one row per split and kind of pair
@@ -65,7 +65,7 @@ class Entry:
 
     Attributes:
         path: in the folder of a run; names in <> vary.
-        words: what it is.
+        words: its description.
     """
 
     path: str
@@ -108,11 +108,11 @@ def figure_path(name: str) -> str:
 class RunFolder:
     """The folder of one run: of a study, or of a training alone.
 
-    What is missing or of an older version is one line of RelViTError.
+    A missing file, or one of an older version, is one line of RelViTError.
 
     Attributes:
         path: of the folder.
-        training_alone: the folder is what ``relvit train`` wrote, so the training is the whole of it.
+        training_alone: the folder is that of ``relvit train``, so the training is the whole of it.
     """
 
     path: Path
@@ -120,7 +120,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """A run that has been trained: of a study, a study with one run, or what ``relvit train`` wrote.
+        """A run that has been trained: of a study, a study with one run, or the folder of ``relvit train``.
 
         Raises:
             RelViTError: several runs, or no finished training.

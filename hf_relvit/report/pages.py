@@ -20,7 +20,7 @@ def write_page(path: Path, template: str, **values) -> Path:
     Args:
         path: of the page.
         template: name of a file of this package, which extends ``page.html``.
-        values: for the template; ``title`` for all, and what else ``page.html`` names.
+        values: for the template; ``title`` for all, and the others that ``page.html`` names.
     """
 
     def read(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The photorealistic section of a run's page: its figures, its table, and what they show in words."""
+"""The photorealistic section of a run's page: its figures, its table, and their reading in words."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEAN = 0.3
 
 @dataclass(frozen=True)
 class PhotoResults:
-    """What the photorealistic cells of a run found.
+    """Results of the photorealistic cells of a run.
 
     Attributes:
         accuracy: of ``evaluate_photorealistic``.
@@ -108,7 +108,7 @@ def _scores(scenes: str, stages: AttentionStages) -> dict[str, Any]:
 
 
 def accuracy(table: pd.DataFrame, test: Measurement) -> str:
-    """What the accuracy says; ``test``: that of the IID test, as what was not learned cannot carry over."""
+    """The reading of the accuracy; ``test``: that of the IID test, as only a learned relation can carry over."""
     rows = {row.condition: row for row in accuracy_rows(table)}
     whole = rows["all"]
     measured = whole.measured
@@ -130,7 +130,7 @@ def accuracy(table: pd.DataFrame, test: Measurement) -> str:
 
 
 def _conclusion(measured: Measurement, test: Measurement) -> str:
-    """What the accuracy on all images allows to say, by the one rule of what may be claimed."""
+    """The conclusion from the accuracy on all images, by the one rule of claims."""
     floor = measured.floor
     assert floor is not None
     learned = f"its learning on flat shapes ({test.value:.1%} on the IID test)"
@@ -174,7 +174,7 @@ def _auc(measured: Measurement) -> str:
 
 
 def attention(flat: AttentionStages, realistic: AttentionStages) -> str:
-    """How much stays inside objects, beside what evenly spread attention would leave there."""
+    """How much stays inside objects, beside the share of evenly spread attention."""
     here = realistic.grid("within_object").max()
     there = flat.grid("within_object").max()
     return (

@@ -1,4 +1,4 @@
-"""What a run found, as one small JSON file that is published with it: the source of its card and of comparisons."""
+"""The findings of a run, as one small JSON file published with it: the source of its card and of comparisons."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunResults:
         processor: fingerprint of the image processor.
         validation: ``accuracy, ci_low, ci_high, n`` at the end of training.
         versions: package -> version, of the training.
-        data: what was evaluated on: ``task, config, version, seed, checksum, generator``; None without evaluation.
+        data: of the evaluation: ``task, config, version, seed, checksum, generator``; None without evaluation.
         tables: "accuracy", "photorealistic", the analyses (``recipes.SECTIONS``) -> rows; those there are.
         attention: scores of the attention stages, with ``n`` (scenes); empty if not measured.
     """
@@ -63,7 +63,7 @@ class RunResults:
 
     @classmethod
     def from_json(cls, text: str, name: str) -> RunResults:
-        """Parse what somebody published as ``name``: untrusted, so every part that is used later is checked.
+        """Parse the file that somebody published as ``name``: untrusted, so every part that is used later is checked.
 
         Raises:
             RelViTError: not such a file, another format, or columns or numbers that cannot be.
@@ -108,7 +108,7 @@ def collect_results(run: RunFolder) -> RunResults:
 
 
 def of_training(folder: TrainingFolder) -> RunResults:
-    """What the training alone says."""
+    """The results of the training alone."""
     config = folder.config
     history = folder.history
     last = [row for row in history["log"] if "eval_validation_accuracy" in row][-1]

@@ -23,7 +23,7 @@ from .tables import curves, over_seeds, setting_of
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was written for a study of several runs.
+    """Files written for a study of several runs.
 
     Attributes:
         accuracy: ``tables.over_seeds`` of the accuracies on whole splits.

@@ -1,4 +1,4 @@
-"""What the figures of a run show, in words: the readings of its tables, formatted."""
+"""The figures of a run in words: the readings of its tables, formatted."""
 
 from __future__ import annotations
 

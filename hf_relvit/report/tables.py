@@ -42,7 +42,7 @@ def _evaluated_split(key: str) -> str:
 
 
 def setting_of(run: str) -> str:
-    """What a run's name says beside its seed; "" in a study of seeds only."""
+    """A run's name without its seed; "" in a study of seeds only."""
     return re.sub(r"-?seed\d+$", "", run)
 
 
@@ -135,7 +135,7 @@ def _line(width: int, name: str, cells: Sequence[str]) -> str:
 
 
 def section_text(section: Section, table: pd.DataFrame) -> str:
-    """The readings of an analysis for the terminal, and what they allow to say: as its section of a report."""
+    """The readings of an analysis for the terminal, and their conclusion: as its section of a report."""
     rows = [part for reading in section.read(table) for part in reading.parts.values()]
     if not rows:
         return "Nothing was measured that the rest could be read against."

@@ -29,7 +29,7 @@ EXAMPLE = "example"
 EXAMPLE_FILE = "example.json"
 _SHOWN = 6
 _EFFECTS = {"novel": "another object's", "steering": "to the other relation"}
-"""Analysis -> what its effect is called in its figure."""
+"""Analysis -> the name of its effect in its figure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Guest:
 
     Attributes:
         run: as it was made.
-        fresh: what the tour measured of it.
+        fresh: the measurements of the tour.
         distribution: of the tour's scenes.
     """
 
@@ -167,7 +167,7 @@ def _swap(guest: Guest, readings: list[Reading]) -> tuple[Figure, str]:
 
 
 def _example_words(known: Mapping[str, Any]) -> str:
-    """What became of the pair; it was picked, and the words say so."""
+    """The outcome for the pair; it was picked, and the words say so."""
     same = known["same"]
     before, swapped = (same[way] > 0.5 for way in ("before", "swap"))
     others = [way for way in ("wrong_object", "random_directions") if (same[way] > 0.5) != before]
@@ -181,7 +181,7 @@ def _example_words(known: Mapping[str, Any]) -> str:
 
 
 def attention_words(stages: AttentionStages) -> str:
-    """Where two kinds of attention peak, each with its interval and what even attention would give."""
+    """Where two kinds of attention peak, each with its interval and the share of even attention."""
     parts = []
     for kind, words in (("within_object", "its own object"), ("within_pair", "the other object")):
         best = largest(select(stages.frame, kind=kind), "mean")
@@ -195,7 +195,7 @@ def attention_words(stages: AttentionStages) -> str:
 
 
 def _glance(guests: Mapping[str, Guest]) -> list[dict[str, Any]]:
-    """A row per effect, with what each run shows of it."""
+    """A row per effect, with its value in each run."""
     rows: dict[str, dict[str, Any]] = {}
     for name, guest in guests.items():
         for analysis in ("alignment", "novel", "steering"):

@@ -174,7 +174,7 @@ def open_objects(masks: str | Path | None = None, palette: str | Path | None = N
     """Your own shapes and colors (``ObjectSet.from_folder``), or ours if neither is named.
 
     Raises:
-        RelViTError: a palette without masks, or what ``ObjectSet.from_folder`` refuses.
+        RelViTError: a palette without masks, or a folder that ``ObjectSet.from_folder`` refuses.
     """
     if masks is None and palette is not None:
         raise RelViTError(f"palette {palette} without a folder of masks: name the folder too")

@@ -1,4 +1,4 @@
-"""Pictures of data sets: size and kind are read from the header, and only what passes is decoded."""
+"""Pictures of data sets: size and kind are read from the header, and only a picture that passes is decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import RelViTError
 
 MAX_SIDE = 4096
-"""Of any picture that is decoded, pixels. Our choice: far above what vision transformers see."""
+"""Of any picture that is decoded, pixels. Our choice: far above the input of vision transformers."""
 
 
 def read_pictures(
@@ -29,7 +29,7 @@ def read_pictures(
         first: number of the first row, as messages count them.
 
     Yields:
-        uint8 ``(height, width, 3)``, RGB; what is transparent shows white.
+        uint8 ``(height, width, 3)``, RGB; transparent pixels are white.
 
     Raises:
         RelViTError: no such column; something that is no picture, or one of another size.

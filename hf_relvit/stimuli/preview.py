@@ -25,7 +25,7 @@ def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
     """Draw every scene of a table, labeled: answer, kind of difference, names of the objects.
 
     Light lines are the patches; a frame is the patches that belong to an object. Pictures are enlarged by a whole
-    factor, so that every pixel stays what it is.
+    factor, so that every pixel keeps its color.
 
     Args:
         table: the scenes, a few dozen at most.
@@ -115,7 +115,7 @@ def _caption(
     place: tuple[int, int],
     em: int,
 ) -> None:
-    """The answer, and below it what the objects are; ``place`` is the top-left pixel."""
+    """The answer, and below it the objects' names; ``place`` is the top-left pixel."""
     left, top = place
     answer = table.label[i]
     label = task_of(table.task).answers[answer]

@@ -1,4 +1,4 @@
-"""Scenes as arrays: which objects stand where, and what the right answer is."""
+"""Scenes as arrays: objects, their places, and the right answer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SceneTable(RowTable):
 
     @classmethod
     def of(cls, *, shape, color, corner, jitter, index, twin=None, **origin) -> SceneTable:
-        """Scenes of given objects: what differs, which relation a pair has and what the answer is follow from them.
+        """Scenes of given objects: differences, relations of pairs and the answer follow from them.
 
         Args:
             shape, color: integers ``(n, k)``.

@@ -2,7 +2,7 @@
 
 Objects: compositional splits hold out shape-color combinations (paper, section 3.1 and appendix); OOD splits use
 shapes, colors or both that training never shows. Scenes: train, validation and test share objects, so every scene
-(what stands where, whatever the jitter and the noise) is given to exactly one of them by a hash. The hash knows no
+(objects and places, for any jitter and noise) is given to exactly one of them by a hash. The hash knows no
 seed: no train set, of any seed or length, ever shows a scene of any test set. The hash is our choice; the official
 code draws each split independently and lets scenes recur.
 """
@@ -120,7 +120,7 @@ def belongs(
     kinds: np.ndarray,
     corner: np.ndarray,
 ) -> np.ndarray:
-    """Whether scenes belong to a split, by a hash of what stands where.
+    """Whether scenes belong to a split, by a hash of objects and places.
 
     The order of the objects within a pair does not matter, as it does not change the picture.
 

@@ -1,4 +1,4 @@
-"""What tables of scenes and of pairs of scenes have in common: rows."""
+"""The common part of tables of scenes and of pairs of scenes: rows."""
 
 from __future__ import annotations
 

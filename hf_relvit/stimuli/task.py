@@ -29,16 +29,16 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What the card of a dataset says about a task, in Markdown; what is left empty follows from the task's name.
+    """The part of a dataset's card about a task, in Markdown; empty fields follow from the task's name.
 
     Attributes:
         title: of the dataset, in lists.
         heading: of the card.
-        scenes: what is shown, and when the answer is ``same``.
+        scenes: their content, and when the answer is ``same``.
         balance: how often each kind of scene occurs.
         order: in which the lists name the objects.
         pairs: which pairs there are, in their order.
-        twins: what the column ``twin`` holds.
+        twins: content of the column ``twin``.
         choices: further choices of ours, one sentence each.
     """
 
@@ -69,8 +69,8 @@ class Task:
             ``(n, pairs)``, 1 same, and the corners ``(n, k, 2)``.
         answers: the words for no and yes in pictures of scenes; models and datasets say "different" and "same".
         swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
-        card: what the card of its dataset says.
-        pair_question: what it asks of each pair; where it is left out, ``question``.
+        card: its part of the dataset's card.
+        pair_question: about each pair; where it is left out, ``question``.
     """
 
     name: str

@@ -36,7 +36,7 @@ def target_name(target: str, tasks: Iterable[str] = ()) -> str:
     """What a probe of a target asks, such as "which color?".
 
     Args:
-        target: of the probe; of "judgement" it is what the task asks of a pair.
+        target: of the probe; of "judgement" it is the task's question about a pair.
         tasks: names of the tasks that the probe is of; with none or several the words fit any relation.
     """
     asked = {task_of(task).pair_question or task_of(task).question for task in tasks}

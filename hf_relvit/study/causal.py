@@ -1,4 +1,4 @@
-"""The causal cells of a run: what its study makes of the recipes."""
+"""The causal cells of a run: the recipes with the sizes of its study."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def run_cell(
     """Do ``work(folder)`` unless it is done already.
 
     The manifest is written last and names every file with its checksum, so a process killed at any moment leaves a
-    cell that counts as not done, and a file changed afterwards is noticed. What ``work`` finds of an earlier, killed
-    attempt with the same settings it may use (training resumes) or write again.
+    cell that counts as not done, and a file changed afterwards is noticed. ``work`` may use the files
+    of an earlier, killed attempt with the same settings (training resumes), or write them again.
 
     Args:
         folder: of the cell.

@@ -30,8 +30,8 @@ def run_on_ray(
 ) -> Path:
     """Do the cells that are not done yet on the cluster that ``RAY_ADDRESS`` names or this machine is part of.
 
-    A cell starts as soon as those it needs are finished. If its worker dies, the cell is done again from what is left
-    (training resumes); what is finished is never done twice. Errors of one cell do not stop the others.
+    A cell starts as soon as those it needs are finished. If its worker dies, the cell is done again from its remains
+    (training resumes); a finished cell is never done twice. Errors of one cell do not stop the others.
 
     Args:
         study: of ``plan.plan``.
@@ -147,6 +147,6 @@ def _shown(ray, names: dict, failed: dict) -> Iterator[Any]:
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of what went wrong on the worker."""
+    """The last line of an error on the worker."""
     lines = str(getattr(error, "cause", None) or error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__

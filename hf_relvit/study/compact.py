@@ -54,7 +54,7 @@ def compact(
     """Write a small copy of a run, or find it written; see the head of this module.
 
     Args:
-        path: a finished run of a study, or what ``relvit train`` wrote.
+        path: a finished run of a study, or the folder of ``relvit train``.
         out: folder of the copy, with its card.
         lora: rank of the adapter that a model fine-tuned as a whole becomes.
         base: folder or Hub id of the published backbone, where it is not where the run says.
@@ -146,7 +146,7 @@ def _write_training(
 
 
 def _extract(whole: Checkpoint, folder: Path, rank: int, base: str, name: str) -> None:
-    """Save the adapter that is nearest to a fine-tuned model; ``name`` is what it calls its base."""
+    """Save the adapter that is nearest to a fine-tuned model; ``name`` is its name for the base."""
     published = RelViTForImageClassification.from_backbone(base)
     adapter = as_adapter(whole.model, published.backbone.state_dict(), rank)
     Checkpoint(adapter, whole.processor).save_adapter(folder, adapter, base, name=name)

@@ -33,7 +33,7 @@ class PhotoSet:
     Attributes:
         folder: ``--out`` of the build, with a folder for each config.
         config: name, such as "default".
-        checksum: of rows and pixels: what results depend on, wherever the set lies.
+        checksum: of rows and pixels, on which results depend, wherever the set lies.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""What a study does: which runs, and how deep it looks into each."""
+"""The plan of a study: which runs, and how deep it looks into each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CausalConfig(Sizes):
     layers: list[int] | None = None
     """Blocks to look at; all by default."""
     analyses: list[str] = dataclasses.field(default_factory=lambda: list(USUAL))
-    """Which recipes to do; all by default. What a task cannot have is left out."""
+    """Which recipes to do; all by default. Those that a task cannot have are left out."""
     settings: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Recipe -> further settings of its config, such as {probes: {epochs: 20}}."""
 
@@ -76,7 +76,7 @@ def _recipe_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """Settings of a recipe in the types of its config.
 
     Raises:
-        RelViTError: unknown ones, values out of their range, or what the study decides.
+        RelViTError: unknown ones, values out of their range, or settings that the study decides.
     """
     _check_recipe(name)
     recipe = RECIPES[name]
@@ -93,7 +93,7 @@ def _recipe_settings(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What a study does beside the settings of its runs: keys of a grid, and options of `relvit study`."""
+    """Settings of a study beside those of its runs: keys of a grid, and options of `relvit study`."""
 
     seeds: int = 1
     """Runs of each setting, with seeds from --seed upwards; the grid's number, or 1."""

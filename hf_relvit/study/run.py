@@ -84,7 +84,7 @@ def _run(run: Run, study: Study, out: Path, say: Callable[[str], object]) -> boo
 
 
 def open_place(study: Study, out: Path) -> None:
-    """Check the models and trackers of a study, then its folders: what is there already and not ours stays so.
+    """Check the models and trackers of a study, then its folders: files of others stay theirs.
 
     Raises:
         RelViTError: a model that cannot be built, a tracker that is not installed, or a file of somebody else that the
@@ -121,7 +121,7 @@ def report_study(study: Study, out: Path) -> Path:
         The path of ``report.html``.
 
     Raises:
-        RelViTError: it could not be written; nothing of what is finished is lost by that.
+        RelViTError: it could not be written; no finished cell is lost by that.
     """
     from ..report.run_page import write_report
 

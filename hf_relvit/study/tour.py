@@ -108,7 +108,7 @@ class Stop:
         )
 
     def cells(self) -> Iterator[tuple[str, Callable[[Path], object]]]:
-        """What there is to measure: the name of each cell, and its work."""
+        """The measurements: the name of each cell, and its work."""
         yield ATTENTION, self._attention
         for prop, alignment in self.alignments.items():
             layer = alignment.site.layer
@@ -213,10 +213,10 @@ def tour(
     base: str | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Measure what is not measured yet, then write the report.
+    """Do the measurements that are missing, then write the report.
 
     Args:
-        run: a finished run, such as a released one, with alignments, probes and steering; what it lacks is left out.
+        run: a finished run, such as a released one, with alignments, probes and steering; missing ones are left out.
         contrast: another run, to tell the same of; None for none.
         out: folder of the tour.
         config: see TourConfig.

@@ -1,4 +1,4 @@
-"""Training on scenes, and the accuracy of what was trained."""
+"""Training on scenes, and the accuracy of trained models."""
 
 from ..lazy import lazy_names
 

@@ -1,4 +1,4 @@
-"""Every argument of transformers' TrainingArguments and keyword of its Trainer: what becomes of it here.
+"""Every argument of transformers' TrainingArguments and keyword of its Trainer: its fate here.
 
 This module is data, and imports nothing heavy. ``docs/trainer_arguments.md`` is made from it, and a test compares it
 with the pinned transformers, so that a new version cannot bring an argument that nobody has looked at.

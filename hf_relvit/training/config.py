@@ -1,4 +1,4 @@
-"""What a training run is: one dataclass, and the presets that fill it."""
+"""The settings of a training run: one dataclass, and the presets that fill it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def vit(layers: int, hidden: int, heads: int) -> dict:
     """A ViT from scratch; image and patch size come from the scenes.
 
     The initial weights have the spread 0.7 / sqrt(hidden). With transformers' 0.02, which suits 768 dimensions, a
-    small ViT stays at guessing: 60,000 images did not teach it what 20,000 do with this one.
+    small ViT stays at guessing: it did not learn the task from 60,000 images, and does from 20,000 with this one.
     """
     return dict(
         initializer_range=round(0.7 / hidden**0.5, 3),

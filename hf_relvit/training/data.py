@@ -19,7 +19,7 @@ from ..stimuli.scenes import LABELS, SceneTable, scene_conditions
 from .device_rendering import DeviceRenderer
 
 _LABEL_COLUMNS = ("label", "labels")
-"""What data sets call their answers: ours, and the usual name of those that are made for a Trainer."""
+"""Names of the answers in data sets: ours, and the usual one of those that are made for a Trainer."""
 _MODEL_NAMES = {
     **dict.fromkeys(_LABEL_COLUMNS, "labels"),
     **{name: name for name in ("patches", "shape", "color")},
@@ -87,7 +87,7 @@ class SceneDataset(Dataset):
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: list[int]) -> dict[str, Any]:
-        """A batch at once, which is what ``DataLoader`` asks for.
+        """A batch at once, as ``DataLoader`` asks for it.
 
         Returns:
             ``image`` uint8 ``(batch, height, width, 3)``, ``label`` int8 ``(batch,)``, ``patches`` int64 ``(batch,
@@ -133,7 +133,7 @@ def _concatenate(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class PublishedScenes:
-    """Rows of a published dataset as scenes to evaluate on, with what ``SceneTable`` has of them.
+    """Rows of a published dataset as scenes to evaluate on, with the columns of ``SceneTable`` that they have.
 
     Args:
         data: a ``datasets.Dataset`` with the columns ``image`` and ``label`` (or ``labels``); kinds of scenes need
@@ -246,7 +246,7 @@ class RelViTCollator:
     """Batches for a model: from ``SceneDataset`` or from rows of a published dataset.
 
     Args:
-        processor: turns uint8 pixels into what the model was trained on.
+        processor: turns uint8 pixels into the model's input.
         geometry: of the model.
         scene_geometry: of the scenes; checked against the model's.
         device: where batches go; pixels travel as bytes and become floats there.
@@ -322,7 +322,7 @@ def with_stored_pictures(data: Any) -> Any:
     """A dataset whose pictures the collator decodes, after their checks; anything else as it is.
 
     Args:
-        data: what a Trainer is given. A ``datasets.Dataset`` with a format or a transformation of its own stays: they
+        data: of a Trainer. A ``datasets.Dataset`` with a format or a transformation of its own stays: they
             may want decoded pictures.
     """
     form = getattr(data, "format", None) or {}

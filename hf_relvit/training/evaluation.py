@@ -1,4 +1,4 @@
-"""Accuracy on every split that tests something, with what it must be read against."""
+"""Accuracy on every split that tests something, beside its floor and controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training looks like on disk: the one place that knows the names of its files."""
+"""The folder of a training on disk: the one place that knows the names of its files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainingFolder:
 
     @property
     def history_file(self) -> Path:
-        """What training logged, with provenance; written last."""
+        """The log of the training, with provenance; written last."""
         return self.path / "history.json"
 
     @property
@@ -60,7 +60,7 @@ class TrainingFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """What an interrupted training goes on from; gone when it is finished."""
+        """Checkpoints for an interrupted training to go on from; gone when it is finished."""
         return self.path / "checkpoints"
 
     @property

@@ -1,4 +1,4 @@
-"""What launchers (torchrun, accelerate, clusters) leave in the environment, read in one place and checked."""
+"""The environment of launchers (torchrun, accelerate, clusters), read in one place and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accuracy on relational judgements, with what it must be read beside. numpy only: the `evaluate` module wraps it."""
+"""Accuracy on relational judgements, beside floor and base accuracy. numpy only: the `evaluate` module wraps it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from .config import TrainConfig
 
 BF16 = "bf16 autocast"
 FLOAT32 = "float32"
-"""What a checkpoint says about the precision of its training."""
+"""The precision of a checkpoint's training, by its own record."""
 
 
 def computes_bf16() -> bool:

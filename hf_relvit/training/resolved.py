@@ -1,4 +1,4 @@
-"""The settings of a run with every default filled in, which is what its folder keeps."""
+"""The settings of a run with every default filled in, as its folder keeps them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def scratch_backbone(settings: Mapping[str, Any], scenes: SceneGeometry) -> PreT
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
-    """The settings with what was left to defaults: those of the backbone's family, and the precision.
+    """The settings with all defaults: those of the backbone's family, and the precision.
 
     Raises:
         RelViTError: see ``scratch_backbone``.
@@ -57,7 +57,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
 
 
 def head_settings(config: TrainConfig) -> dict[str, Any]:
-    """What a run asks of its model beyond the backbone: readout and auxiliary losses."""
+    """The demands of a run on its model beyond the backbone: readout and auxiliary losses."""
     disentanglement = config.disentanglement
     if disentanglement is not None:
         objects = config.open_objects()
@@ -77,6 +77,6 @@ def check_model(config: TrainConfig) -> None:
 
 
 def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what every configuration of transformers has, such as the labels."""
+    """Without the keys that every configuration of transformers has, such as the labels."""
     common = PreTrainedConfig().to_dict().keys() - {"model_type"}
     return {name: value for name, value in settings.items() if name not in common}

@@ -59,10 +59,10 @@ def build_model(config: TrainConfig) -> Checkpoint:
 
 
 def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingFolder:
-    """Train, or finish what was interrupted, or find it finished.
+    """Train, or finish an interrupted training, or find it finished.
 
     Nothing is written before all settings are checked, so that a mistake does not claim the folder. A run goes on with
-    the precision that it began with; a tracker, gradient checkpointing and what else does not change the trained
+    the precision that it began with; a tracker, gradient checkpointing and others that do not change the trained
     weights (``arguments.FREE``) may be set anew.
 
     Args:

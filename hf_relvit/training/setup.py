@@ -37,7 +37,7 @@ def make_trainer(
     Args:
         config: of the run.
         checkpoint: the model before training, and its processor.
-        checkpoints: folder for what an interrupted training goes on from.
+        checkpoints: folder from which an interrupted training goes on.
         progress: show a bar.
 
     Raises:
@@ -115,7 +115,7 @@ def training_arguments(
 
 
 def _settings(config: TrainConfig, folder: Path) -> dict[str, Any]:
-    """What the settings and the way of a run decide."""
+    """Arguments that the settings and the way of a run decide."""
     every = max(config.steps // config.evaluations, 1)
     plateau = config.lr_scheduler_type == "reduce_lr_on_plateau"
     watched = config.load_best_model_at_end or plateau
@@ -187,7 +187,7 @@ def check_tracker(name: str) -> None:
 
 
 def _check_optimizer(arguments: TrainingArguments, model: Any, config: TrainConfig) -> None:
-    """Make optimizer and schedule once for nothing: what they refuse is then refused before any work."""
+    """Make optimizer and schedule once for nothing: bad settings are then refused before any work."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
         kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
@@ -213,8 +213,8 @@ def _refused(extra: dict[str, Any], error: Exception) -> RelViTError:
 def compile_blocks(model: RelViTForImageClassification) -> None:
     """Compile the transformer blocks in place, so that a GPU does a block's elementwise work in a few passes.
 
-    One block is compiled and serves for all, in seconds rather than the minutes of a whole model. What records
-    attention stays out of it; without the pipeline loss nothing does, and attention is plain sdpa, the same on a GPU.
+    One block is compiled and serves for all, in seconds rather than the minutes of a whole model. The recorder of
+    attention stays out of it; without the pipeline loss there is none, and attention is plain sdpa, as on a GPU.
     """
     AttentionInterface.register(ATTENTION, torch.compiler.disable(relvit_attention))
     if model.pipeline is None:

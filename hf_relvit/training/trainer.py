@@ -40,7 +40,7 @@ class RelViTTrainer(TidyTrainer):
     Arguments that it cannot honor are refused when it is made: docs/trainer_arguments.md.
 
     Args:
-        epoch_steps: steps in an epoch, which is what the losses' start and stop and the exponential schedule count.
+        epoch_steps: steps in an epoch, the unit of the losses' start and stop and of the exponential schedule.
             Fresh images have no epochs of their own: a run gives the paper's, 6,400 images.
         exponential: multiply the learning rate by 0.95 per epoch, whatever ``lr_scheduler_type`` says.
     """
@@ -124,7 +124,7 @@ class RelViTTrainer(TidyTrainer):
         super()._save_checkpoint(model, trial)
 
     def _log_window(self) -> dict[str, Any]:
-        """What is added up since the last log, the mean over the processes; floats are exact in JSON."""
+        """The sums since the last log, as the mean over the processes; floats are exact in JSON."""
         reduce: Any = self.accelerator.reduce
         return {
             "loss": reduce(self._tr_loss, "mean").item(),

@@ -139,3 +139,11 @@ def test_no_token_in_a_message_and_other_errors_pass():
         raise KeyError("a bug of ours is no message of the Hub")
     with pytest.raises(RelViTError, match="as it was"), hub_errors(REPO):
         raise RelViTError("as it was")
+
+
+def test_a_log_has_no_bars_of_transfers(hub, capfd):
+    """In a log a bar is lines without end: 30 of them for a push of three files."""
+    api = signed_in(REPO)
+    create(api, REPO, "model", public=False)
+    send(api, REPO, "model", {"a.safetensors": b"\0" * 100_000}, "large")
+    assert capfd.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""What the Hub starts; on a machine of one's own, `relvit demo` starts the same page."""
+"""The entry point on the Hub; on a machine of one's own, `relvit demo` starts the same page."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, po
 
 @contextmanager
 def _uploads() -> Iterator[None]:
-    """A folder for what visitors upload, removed at the end."""
+    """A folder for uploads of visitors, removed at the end."""
     place = os.environ.get("GRADIO_TEMP_DIR")
     if place:
         Path(place).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From a run to what the demo serves: checkpoint, alignments, probes, and how often interventions work.
+"""From a run to the demo's files: checkpoint, alignments, probes, and how often interventions work.
 
 python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 spaces/interventions/models/quick
 python -m hf_relvit.spaces.interventions.assets released/clip-discrimination
@@ -47,7 +47,7 @@ PROBE_SCENES = 4000
 def build_assets(
     run: Path, folder: Path, *, title: str | None = None, base: str | os.PathLike | None = None
 ) -> Path:
-    """Collect, fit and measure what the demo needs; a folder that has its ``about.json`` is complete.
+    """Collect, fit and measure the demo's needs; a folder that has its ``about.json`` is complete.
 
     The folder is a run folder, too: the checkpoint, the alignments (of each only the rows of its subspace) and the
     probes of the judgement. The probes, and how often swaps, steering and novel values change the answer, come from

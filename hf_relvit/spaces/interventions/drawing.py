@@ -136,7 +136,7 @@ def curves(
         chosen: layer to mark.
         level: name and height of a horizontal line.
         intervals: low and high of the first line, ``(2, layers)``.
-        ends: what 0 and 1 mean.
+        ends: the meaning of 0 and 1.
     """
     width, height, left, top, bottom = 400, 170, 62, 10, 26
     layers = len(lines[0][2])

@@ -1,4 +1,4 @@
-"""What each action does to the residual stream after one layer, beside its controls."""
+"""The actions on the residual stream after one layer, beside their controls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTROLS = {
     "steer": ("edit", "shuffled"),
     "inject": ("edit", "random"),
 }
-"""What is computed for each action: the intervention, then its controls."""
+"""Computations for each action: the intervention, then its controls."""
 
 
 @dataclass(frozen=True, eq=False)

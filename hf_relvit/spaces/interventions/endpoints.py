@@ -1,6 +1,6 @@
 """The demo for programs: four typed functions, for ``gradio_client`` and for agents that speak MCP.
 
-Their docstrings are what an agent reads. Objects are JSON, such as
+Agents read their docstrings. Objects are JSON, such as
 ``{"shape": "star", "color": "pink", "row": 3, "column": 1}``.
 """
 
@@ -30,7 +30,7 @@ class Endpoints:
 
     Args:
         served: the allow-list of models; the first is the default.
-        starts: the state that each model starts with: what a call leaves out is as there.
+        starts: the state that each model starts with: parameters that a call leaves out are as there.
         on_gpu: decorator of the functions that run a model.
     """
 
@@ -116,7 +116,7 @@ class Endpoints:
         objects: list[Json] | None = None,
         model: str = "",
     ) -> Json:
-        """Push a pair of objects along what a linear probe reads as the other answer, after one layer.
+        """Push a pair of objects along the direction that a linear probe reads as the other answer, after one layer.
 
         Args:
             alpha: how far, 0 to 4 times the probe's direction.
@@ -173,7 +173,7 @@ class Endpoints:
         }
 
     def react(self, query: str = "") -> Json:
-        """What the page says about the state of a link, for programs: what follows the link's question mark."""
+        """The page's sentences about the state of a link, for programs: the part after the link's question mark."""
         with told():
             state = from_query(query, self.starts, self.limits)
         return self.summary(state.model, state)
@@ -195,7 +195,7 @@ class Endpoints:
         source: list[Json] | None = None,
         given: Json | None = None,
     ) -> State:
-        """What a call describes, checked; what it leaves out is as the model starts.
+        """The state that a call describes, checked; parameters left out are as the model starts.
 
         Raises:
             gr.Error: a value that does not fit, in one sentence.

@@ -23,7 +23,7 @@ _turns = Turns()
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model makes of the scene.
+    """The model's answer to the scene.
 
     Attributes:
         same: probability of "same".
@@ -42,10 +42,10 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class InterventionCurve:
-    """What an intervention does after each layer.
+    """The effect of an intervention after each layer.
 
     Attributes:
-        goal: the answer to expect if the model keeps what is edited where it is edited, 1 same.
+        goal: the answer to expect if the model keeps the property where it is edited, 1 same.
         same: probability of "same" by layer, NaN where nothing was fitted or not computed yet: "edit", and the
             controls "other" (property of the other source object), "random" (a random subspace of the same size) or
             "shuffled" (a probe of shuffled labels, lengthened to the same norm).
@@ -116,7 +116,7 @@ def _outcome(served: Served, edited: State, layer: int) -> _Outcome | None:
 
 
 def _edited(state: State) -> State:
-    """The state without what is only looked at, so that looking elsewhere computes nothing anew."""
+    """The state without the choices of the view, so that looking elsewhere computes nothing anew."""
     return dataclasses.replace(
         state,
         selected=0,

@@ -34,7 +34,7 @@ def find_examples(served: Served) -> list[dict[str, str]]:
     """For each kind of intervention the scene and layer on which it speaks most clearly.
 
     Of some pairs of the test split each, in every layer: the one where the intervention moves the answer furthest
-    toward what it should be beyond the furthest control. The label says whether the answer flips, and the caption
+    toward its goal beyond the furthest control. The label says whether the answer flips, and the caption
     below the page's pictures how often that happens. Then the same swap where it works least, and new shapes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a stranger may ask of the server: the allowed routes, how many calls may wait, and no token of the owner.
+"""Limits for strangers on the server: the allowed routes, how many calls may wait, and no token of the owner.
 
 Gradio opens many routes for features that the Space does not have (run history in the Hub's buckets, monitoring, a
 proxy, deep links), and a new version may open others. So requests are allowed by name, before Gradio sees them.
@@ -194,7 +194,7 @@ def forget_tokens() -> None:
     """Take the owner's token out of this process: all that it asks the Hub for are public backbones.
 
     ``huggingface_hub`` reads variables when it is imported and the file of ``hf auth login`` at each call, so both are
-    changed: the environment, for what is imported later, and its constants.
+    changed: the environment, for later imports, and its constants.
     """
     from huggingface_hub import constants
 

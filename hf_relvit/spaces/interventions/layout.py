@@ -1,4 +1,4 @@
-"""The page's components and where they stand; what they do is in ``view``."""
+"""The page's components and where they stand; their behavior is in ``view``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clicks and keys do to a state."""
+"""The effects of clicks and keys on a state."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def first_state(limits: Limits) -> State:
 def touch(state: State, limits: Limits, board: str, event: dict[str, Any]) -> State:
     """A click or a key on one of the two pictures.
 
-    A click on an object selects it. A click on a free place moves there what is selected, or, if that stands in the
-    other picture, the nearest object of this one. Arrow keys move what is selected by one patch.
+    A click on an object selects it. A click on a free place moves the selected object there, or, if that stands in the
+    other picture, the nearest object of this one. Arrow keys move the selected object by one patch.
 
     Args:
         board: "scene" or "source".

@@ -119,13 +119,13 @@ def _named(state: State) -> list[tuple[str, PlacedObject, bool]]:
 
 
 def _spoken(board: str, named: list[tuple[str, PlacedObject, bool]]) -> str:
-    """What a picture shows, for screen readers."""
+    """The content of a picture, for screen readers."""
     objects = [f"{letter} is a {text.name(placed)}" for letter, placed, _ in named]
     return f"The {board}: {', '.join(objects)}"
 
 
 def decided(served: Served, state: State) -> dict[str, Any]:
-    """For programs: what the model says of the scene as it is."""
+    """For programs: the model's answer to the scene as it is."""
     prediction, _ = react(served, state, layers=[])
     return {
         "same": prediction.same,
@@ -136,7 +136,7 @@ def decided(served: Served, state: State) -> dict[str, Any]:
 
 
 def summary(served: Served, state: State) -> dict[str, Any]:
-    """The page for programs: what the model says before and after, and the sentences.
+    """The page for programs: the model's answers before and after, and the sentences.
 
     "after" is the chosen layer's; "edited_same" is by layer, where a large model has the chosen one alone.
     """
@@ -157,7 +157,7 @@ def summary(served: Served, state: State) -> dict[str, Any]:
 
 
 def own_picture(served: Served, picture: np.ndarray) -> str:
-    """A picture of one's own, uint8 ``(side, side, 3)``, as the model gets to see it, and what it says."""
+    """A picture of one's own, uint8 ``(side, side, 3)``, as the model gets to see it, and its answer."""
     same = answer(served, picture)
     drawn = drawing.board(
         picture,
@@ -172,7 +172,7 @@ def own_picture(served: Served, picture: np.ndarray) -> str:
 
 
 def notice(message: str, kind: str = "note") -> str:
-    """A line above the page: what the person did ("note"), or what went wrong ("fault")."""
+    """A line above the page: the person's action ("note"), or an error ("fault")."""
     return f'<p class="notice {kind}" role="status">{escape(message)}</p>' if message else ""
 
 

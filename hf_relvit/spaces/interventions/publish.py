@@ -1,4 +1,4 @@
-"""The Space as a repository of its own: app.py, its card, what to install, and this package beside them."""
+"""The Space as a repository of its own: app.py, its card, its requirements, and this package beside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEFT_OUT = ("dataset_builders", "model_cards", "cli", "__pycache__")
 
 
 def space_files() -> dict[str, Path]:
-    """What goes to the Hub: path in the repository -> file. Nothing but what this repository ships.
+    """Files for the Hub: path in the repository -> file. Nothing but files that this repository ships.
 
     Raises:
         RelViTError: the models are not there: an installed package comes without them.
@@ -58,7 +58,7 @@ def push_space(
     dry_run: bool = False,
     say: Callable[[str], object] = print,
 ) -> None:
-    """Publish the Space, or list what would be sent. A second push of the same changes nothing.
+    """Publish the Space, or list its files. A second push of the same changes nothing.
 
     Args:
         repo: OWNER/NAME.

@@ -39,7 +39,7 @@ _LARGE = 20e6
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model and what was fitted on it.
+    """A model and its alignments and probes.
 
     Attributes:
         name: of the folder.
@@ -155,7 +155,7 @@ def open_served(
 
     Args:
         folder: its name is the model's.
-        about: what its about.json says, or will say.
+        about: content of its about.json, also before that is written.
         base: folder of an adapter's backbone; by default the Hub's, of the revision that the adapter names.
 
     Raises:

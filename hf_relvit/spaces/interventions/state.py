@@ -36,7 +36,7 @@ class PlacedObject:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model allows.
+    """Choices that a model allows.
 
     Attributes:
         model: its name in the allow-list.
@@ -66,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class State:
-    """A scene, a source scene, what is looked at, and an intervention.
+    """A scene, a source scene, the view, and an intervention.
 
     Attributes:
         model: name in the allow-list.
@@ -258,10 +258,10 @@ def _objects_text(objects: tuple[PlacedObject, ...]) -> str:
 
 
 def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]) -> State:
-    """What a URL says, checked; what it leaves out is as in the model's default. Unknown names are ignored.
+    """The state of a URL, checked; parameters left out are as in the model's default. Unknown names are ignored.
 
     Args:
-        query: what follows the question mark.
+        query: the part after the question mark.
         defaults: by model, in the order of the allow-list: the first is taken if the URL names none.
         limits: by model.
 

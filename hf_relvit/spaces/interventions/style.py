@@ -12,7 +12,7 @@ from hf_relvit.stimuli.objects import ObjectSet
 from hf_relvit.stimuli.png import encode_png
 
 FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-"""What the machine has: no font is fetched."""
+"""Fonts of the machine: none is fetched."""
 
 MOVED_JS = "() => document.dispatchEvent(new CustomEvent('moved', {{detail: '#{board}-board'}}))"
 """Tells a board that the page shows its last moves."""

@@ -1,4 +1,4 @@
-"""What just happened, in plain words."""
+"""The last event, in plain words."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _relation(state: State, pair: int) -> str:
 
 
 def decision(served: Served, state: State, prediction: Prediction) -> str:
-    """What the model says about the scene, whether it is right and why, and what is new to it."""
+    """The model's answer to the scene, whether it is right and why, and the parts that are new to it."""
     relations = [_relation(state, pair) for pair in range(len(state.scene) // 2)]
     why = (", and " if prediction.truth else ", but ").join(relations)
     right = "That is right"
@@ -121,7 +121,7 @@ def outcome(
     prediction: Prediction,
     result: InterventionCurve,
 ) -> str:
-    """What was done to this scene, what the answer should be, what it is, and what the controls say.
+    """The action on this scene, the expected answer, the model's own, and those of the controls.
 
     It claims nothing about the model: one scene has no interval. See :func:`often`.
     """
@@ -242,7 +242,7 @@ def often(about: dict[str, Any], state: State) -> str:
 
 
 def _claim(state: State) -> str:
-    """What an effect of the chosen intervention means."""
+    """The meaning of an effect of the chosen intervention."""
     if state.action == "swap":
         return f"in these scenes the answer is computed from the {state.prop} in these directions"
     if state.action == "steer":
@@ -252,7 +252,7 @@ def _claim(state: State) -> str:
 
 
 def scope(served: Served) -> str:
-    """How far what the page shows reaches: the size of the model beside the paper's."""
+    """How far the page's results reach: the size of the model beside the paper's."""
     parameters = served.parameters / 1e6
     side = served.limits.geometry.image_size
     size = f"This model has {parameters:.1f} million parameters and sees drawings of {side} pixels"
@@ -264,7 +264,7 @@ def scope(served: Served) -> str:
 
 
 def changed(before: State, after: State) -> str:
-    """What the person did to the scenes."""
+    """The person's changes to the scenes."""
     for index, (old, new) in enumerate(zip(before.placed_objects, after.placed_objects)):
         if old == new:
             continue

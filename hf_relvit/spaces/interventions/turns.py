@@ -17,7 +17,7 @@ class Turns:
 
     @contextmanager
     def answer(self) -> Iterator[None]:
-        """For what a visitor waits for."""
+        """For work that a visitor waits for."""
         with self._changed:
             self._asking += 1
         try:
@@ -30,7 +30,7 @@ class Turns:
 
     @contextmanager
     def curve(self) -> Iterator[None]:
-        """For what is filled in afterwards: begins only while nobody waits for an answer."""
+        """For work that is filled in afterwards: begins only while nobody waits for an answer."""
         with self._changed:
             self._changed.wait_for(lambda: not self._asking)
         with self._model:

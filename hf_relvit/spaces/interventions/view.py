@@ -1,4 +1,4 @@
-"""Which event changes what on the page."""
+"""Events of the page, and the components that each changes."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class _Wiring:
         return self.show(self.starts[name], controls=True)
 
     def example(self, number: int) -> Callable[[str], dict]:
-        """What the button of an example does."""
+        """The button of an example."""
 
         def show_example(link: str) -> dict:
             name = self.read(link).model
@@ -280,7 +280,7 @@ class _Wiring:
             yield panel
 
     def asked(self, visitor: str, link: str) -> None:
-        """Remember what a visitor wants to see; of all visitors the last ones are remembered."""
+        """Remember the wish of a visitor; of all visitors the last ones are remembered."""
         latest = self.latest
         latest[visitor] = link
         latest.move_to_end(visitor)
@@ -305,7 +305,7 @@ class _Wiring:
     def show(
         self, state: State, message: str = "", kind: str = "note", *, controls: bool = False
     ) -> dict:
-        """What to put where; with ``controls`` also where they stand, which is not sent back to who just moved one."""
+        """Values of the components; with ``controls`` also their places, which are not sent to who just moved one."""
         made = self.made
         shown: dict[Any, Any] = {made["query"]: to_query(state)}
         shown[made["said"]] = page.notice(message, kind)

@@ -1,6 +1,6 @@
 """Takes the path tracer's noise out of the light and leaves textures, edges and shadows: few paths per pixel suffice.
 
-An edge-avoiding wavelet filter (Dammertz et al. 2010) on irradiance: the picture divided by the color of what is seen,
+An edge-avoiding wavelet filter (Dammertz et al. 2010) on irradiance: the picture divided by the color of the surface,
 so that textures, which carry no noise, are not touched.
 """
 

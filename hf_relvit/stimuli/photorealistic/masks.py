@@ -35,7 +35,7 @@ def camera_axes(camera, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def object_mask(solids: Sequence[np.ndarray], camera, directions: np.ndarray) -> np.ndarray:
-    """What each ray meets first: uint8 ``(rays,)``, 0 none of the objects, 1 the first, 2 the second.
+    """The first hit of each ray: uint8 ``(rays,)``, 0 none of the objects, 1 the first, 2 the second.
 
     Table and wall hide nothing, as every object stands before them.
 

@@ -103,7 +103,7 @@ def _parts(files: Mapping[str, bytes], file: str) -> list[Any]:
 
 
 class _Files(dict):
-    """What trimesh asks for materials and pictures."""
+    """Answers to trimesh about materials and pictures."""
 
     def get(self, key, default=None):  # a texture that is missing leaves the plain color
         path = str(key).replace("\\", "/")

@@ -64,7 +64,7 @@ def choose_variant(wanted: str) -> str:
 
 
 def _find_llvm() -> str:
-    """Path of LLVM's library; what the user named goes first. Empty if there is none that works."""
+    """Path of LLVM's library; the user's choice goes first. Empty if there is none that works."""
     if named := os.environ.get("DRJIT_LIBLLVM_PATH"):
         return named if Path(named).exists() else ""
     found = [(0, path) for path in map(Path, _HOMEBREW) if path.exists()]

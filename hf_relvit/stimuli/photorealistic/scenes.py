@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import RelViTError
 
 DIFFERENCES = ("none", "object", "color")
-"""What differs within a pair: nothing; the object; only its paint, so that "same kind" and "identical" part ways."""
+"""Differences within a pair: none; the object; only its paint, so that "same kind" and "identical" part ways."""
 TINTS = ("as made", "red", "yellow", "green", "cyan", "blue", "magenta")
 """The paint of an object: its own, or one of six hues 60 degrees apart."""
 DIGITS = 6
@@ -25,7 +25,7 @@ processors and mathematical libraries differ."""
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What a set of scenes is like.
+    """Properties of a set of scenes.
 
     Args:
         n: scenes; twins of different and same, so an even number.
@@ -88,12 +88,12 @@ class PhotoScene:
         index: of the scene in its set; ``index ^ 1`` is its twin, identical but for one of the objects.
         label: 0 different, 1 same.
         difference: index into DIFFERENCES.
-        level: what the pair of the *different* twin differs in, index into DIFFERENCES.
+        level: difference within the pair of the *different* twin, index into DIFFERENCES.
         objects, tints: of each object: index into the library, index into TINTS.
         positions: (x, y, z) of the centers of the objects' bounding boxes before they were turned.
         rotations: unit quaternions (w, x, y, z).
         visible: share of each object's silhouette that the other one leaves in sight, at 224 px.
-        camera, target: the eye, and what is in the middle of the image.
+        camera, target: the eye, and the point in the middle of the image.
         fov: angle of view, degrees, equal across and down.
         wall: distance of the wall from the middle of the table.
         table_surface, wall_surface, lights, ambient: looks; the ambient light is a linear RGB radiance.
@@ -137,7 +137,7 @@ class PhotoScene:
         return round(float(np.degrees(angle)), 3)
 
     def row(self) -> dict[str, Any]:
-        """Plain numbers, lists and dictionaries: what a dataset stores."""
+        """Plain numbers, lists and dictionaries, as a dataset stores them."""
         return dataclasses.asdict(self)
 
     @classmethod
