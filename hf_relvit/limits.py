@@ -31,7 +31,13 @@ def check_finite(name: str, value: float, low: float = -math.inf) -> None:
         raise RelViTError(f"{name} {value}: expected a finite number{bound}")
 
 
-def check_count(name: str, count: int, *, least: int = 0, most: int = MOST_ROWS) -> None:
+def check_count(
+    name: str,
+    count: int,
+    *,
+    least: int = 0,
+    most: int = MOST_ROWS,
+) -> None:
     """Raise RelViTError for a number that is too small, or beyond anything that can be done in this life."""
     if count < least:
         raise RelViTError(f"{name} {count}: expected at least {least}")
@@ -57,7 +63,12 @@ def check_memory(name: str, count: int, bytes_each: int) -> None:
         )
 
 
-def check_disk(name: str, count: int, bytes_each: int, out: Path) -> None:
+def check_disk(
+    name: str,
+    count: int,
+    bytes_each: int,
+    out: Path,
+) -> None:
     """Raise RelViTError if ``count`` rows of ``bytes_each`` bytes do not fit on the disk that holds ``out``."""
     folder = Path(out).absolute()
     while not folder.is_dir():

@@ -245,7 +245,13 @@ def partial_folder(folder: Path) -> Iterator[Path]:
         _remove(partial)
 
 
-def replace_folder(partial: Path, folder: Path, *, last: str, ours: Iterable[str] = ()) -> None:
+def replace_folder(
+    partial: Path,
+    folder: Path,
+    *,
+    last: str,
+    ours: Iterable[str] = (),
+) -> None:
     """Put the files of a whole folder in place; other files in ``folder`` stay as they are.
 
     A folder that holds nothing else is exchanged in two renames. Beside files of others the new files come one by

@@ -292,12 +292,22 @@ def read_as(path: Path, shape: Any = AnyFacts) -> Any:
     return values
 
 
-def check_shape(values: Any, shape: Any, problem: str, cure: str) -> None:
+def check_shape(
+    values: Any,
+    shape: Any,
+    problem: str,
+    cure: str,
+) -> None:
     """Raise RelViTError, in one line, unless values have a shape; arguments as ``read_as_shape``."""
     read_as_shape(values, shape, problem, cure)
 
 
-def read_as_shape(values: Any, shape: Any, problem: str, cure: str) -> Any:
+def read_as_shape(
+    values: Any,
+    shape: Any,
+    problem: str,
+    cure: str,
+) -> Any:
     """Values of JSON or YAML as a type.
 
     Args:

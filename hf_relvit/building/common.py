@@ -71,7 +71,10 @@ class SceneBuilder(Sharded):
     BUILDER_CONFIG_CLASS = SceneConfig
     BUILDER_CONFIGS = [
         SceneConfig(
-            name=f"{name}-{combinations}", version=VERSION, geometry=name, combinations=combinations
+            name=f"{name}-{combinations}",
+            version=VERSION,
+            geometry=name,
+            combinations=combinations,
         )
         for name in GEOMETRIES
         for combinations in COMBINATIONS

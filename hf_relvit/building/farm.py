@@ -77,7 +77,13 @@ class Farm:
                 f"{path} is no rendered pair of ours ({type(error).__name__}): remove it and run the same again"
             ) from error
 
-    def run(self, processes: int, wanted: range, objects: str, generator: str) -> None:
+    def run(
+        self,
+        processes: int,
+        wanted: range,
+        objects: str,
+        generator: str,
+    ) -> None:
         """Fill the stash.
 
         Args:

@@ -40,7 +40,12 @@ class _Frame:
     ink: str
 
 
-def write_sheet(folder: Path, config: str, files: list[str], out: Path) -> None:
+def write_sheet(
+    folder: Path,
+    config: str,
+    files: list[str],
+    out: Path,
+) -> None:
     """Draw four rows that differ in kind, from shards of one split, as ``out`` (PNG).
 
     Args:
@@ -150,7 +155,12 @@ def _patch_box(patch: int, grid: int, side: int) -> _Box:
     return (left, top, left + side, top + side)
 
 
-def _place(box: _Box, width: int, taken: list[_Box], side: int) -> _Box:
+def _place(
+    box: _Box,
+    width: int,
+    taken: list[_Box],
+    side: int,
+) -> _Box:
     """Where to write the name of a box: above or below it, off everything else if there is such a place."""
     left = max(min(box[0], side - width), 0)
     height = _TEXT + 2

@@ -126,7 +126,12 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
         kind = list[element]
     shown = False if default is None else _text(default)
     option = typer.Option(
-        declaration, *short, help=field.help, show_default=shown, rich_help_panel=panel, **extra
+        declaration,
+        *short,
+        help=field.help,
+        show_default=shown,
+        rich_help_panel=panel,
+        **extra,
     )
     return Annotated[kind | None, option]
 

@@ -184,7 +184,10 @@ def viewer_figure(
 
 
 def object_frame(
-    patches: np.ndarray, geometry: SceneGeometry, color: str = "black", width: float = 1.5
+    patches: np.ndarray,
+    geometry: SceneGeometry,
+    color: str = "black",
+    width: float = 1.5,
 ) -> Rectangle:
     """The outline of an object in pixels; ``width`` of the line in points."""
     row, column = divmod(int(patches.min()), geometry.grid)

@@ -151,7 +151,12 @@ def _legend(figure: Figure, axis: Axes) -> None:
     legend_below(figure, axis, max(1, columns), size=10)
 
 
-def _lines(axis: Axes, table: pd.DataFrame, color: str, label: str) -> None:
+def _lines(
+    axis: Axes,
+    table: pd.DataFrame,
+    color: str,
+    label: str,
+) -> None:
     for _, run in table.groupby("run", sort=False):
         axis.plot(run.images / 1000, run.accuracy, color=color, lw=0.8, alpha=0.45)
     mean = table.groupby("images").accuracy.mean()

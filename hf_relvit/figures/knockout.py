@@ -47,7 +47,13 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
     return figure
 
 
-def _mark(axis: Axes, rows: pd.DataFrame, place: float, color: str, marker: str) -> None:
+def _mark(
+    axis: Axes,
+    rows: pd.DataFrame,
+    place: float,
+    color: str,
+    marker: str,
+) -> None:
     """Values with their intervals, all on one line."""
     places = np.full(len(rows), place)
     if "lost_low" in rows:

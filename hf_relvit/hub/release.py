@@ -116,7 +116,11 @@ def _rehearsed(part: Part, public: bool, say: Callable[[str], object]) -> Outcom
 
 
 def _published(
-    api: HfApi, part: Part, head: str | None, public: bool, say: Callable[[str], object]
+    api: HfApi,
+    part: Part,
+    head: str | None,
+    public: bool,
+    say: Callable[[str], object],
 ) -> Outcome:
     if part.push is None:
         state = "missing" if head is None else "unchanged"
@@ -130,7 +134,12 @@ def _published(
     return Outcome(part.repo, part.repo_type, state, commit, len(part.missing))
 
 
-def _tag(api: HfApi, part: Part, commit: str, say: Callable[[str], object]) -> None:
+def _tag(
+    api: HfApi,
+    part: Part,
+    commit: str,
+    say: Callable[[str], object],
+) -> None:
     """Give the commit the tag of this version; a tag that is there stays where it is."""
     tag = f"v{__version__}"
     with hub_errors(part.repo):
@@ -143,7 +152,11 @@ def _tag(api: HfApi, part: Part, commit: str, say: Callable[[str], object]) -> N
 
 
 def _collect(
-    api: HfApi, owner: str, parts: list[Part], public: bool, say: Callable[[str], object]
+    api: HfApi,
+    owner: str,
+    parts: list[Part],
+    public: bool,
+    say: Callable[[str], object],
 ) -> None:
     """Put the parts into the collection of the owner, which is made if there is none."""
     with hub_errors(f"the collection {COLLECTION} of {owner}"):

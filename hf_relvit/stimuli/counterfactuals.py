@@ -122,7 +122,13 @@ def sample_counterfactuals(
     return CounterfactualTable.concatenate(blocks)
 
 
-def _check(task: str, geometry: SceneGeometry, property: str, n: int, seed: int) -> None:
+def _check(
+    task: str,
+    geometry: SceneGeometry,
+    property: str,
+    n: int,
+    seed: int,
+) -> None:
     if property not in PROPERTIES:
         raise RelViTError(f"unknown property {property!r}: expected one of {', '.join(PROPERTIES)}")
     step = task_of(task).swaps

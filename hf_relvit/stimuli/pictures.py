@@ -18,7 +18,10 @@ MAX_SIDE = 4096
 
 
 def read_pictures(
-    data: Any, column: str, side: int | None = None, first: int = 0
+    data: Any,
+    column: str,
+    side: int | None = None,
+    first: int = 0,
 ) -> Iterator[np.ndarray]:
     """The pictures of a column in the order of the rows, each checked and decoded when its turn comes.
 

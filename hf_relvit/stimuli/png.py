@@ -71,7 +71,12 @@ def _rows(filter_type: int, pixels: np.ndarray) -> bytes:
     return rows.tobytes()
 
 
-def _file(width: int, height: int, color: int, data: bytes) -> bytes:
+def _file(
+    width: int,
+    height: int,
+    color: int,
+    data: bytes,
+) -> bytes:
     # bit depth, color type, compression, filter method, interlace
     facts = (8, color, 0, 0, 0)
     header = struct.pack(">II5B", width, height, *facts)

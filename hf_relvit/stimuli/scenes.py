@@ -262,7 +262,12 @@ def scene_conditions(
     return conditions
 
 
-def check_scenes(task: str, geometry: SceneGeometry, n: int, seed: int) -> None:
+def check_scenes(
+    task: str,
+    geometry: SceneGeometry,
+    n: int,
+    seed: int,
+) -> None:
     """Raise RelViTError unless ``n`` scenes of this task can be balanced and fit into the image."""
     step = task_of(task).balance
     check_count("n", n)

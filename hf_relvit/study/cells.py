@@ -32,7 +32,11 @@ class Cell:
 
 
 def run_cell(
-    folder: Path, settings: dict, work: Callable[[Path], object], *, patience: float = 0
+    folder: Path,
+    settings: dict,
+    work: Callable[[Path], object],
+    *,
+    patience: float = 0,
 ) -> bool:
     """Do ``work(folder)`` unless it is done already.
 

@@ -77,7 +77,13 @@ def run_on_ray(
     return report_study(study, out)
 
 
-def _do(study: Study, out: Path, run: str, cell: str, *needs: object) -> None:
+def _do(
+    study: Study,
+    out: Path,
+    run: str,
+    cell: str,
+    *needs: object,
+) -> None:
     """One cell, on a worker; Ray waits for ``needs``."""
     key = (str(out), run)
     if key not in _here:

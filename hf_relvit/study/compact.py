@@ -82,7 +82,12 @@ def compact(
     return out
 
 
-def _write(run: RunFolder, lora: int | None, backbone: str | None, folder: Path) -> None:
+def _write(
+    run: RunFolder,
+    lora: int | None,
+    backbone: str | None,
+    folder: Path,
+) -> None:
     small = RunFolder(folder)
     facts = _write_training(run, small, lora, backbone)
     if lora is None:
@@ -113,7 +118,10 @@ model; everything else was measured on the adapter.
 
 
 def _write_training(
-    run: RunFolder, small: RunFolder, lora: int | None, backbone: str | None
+    run: RunFolder,
+    small: RunFolder,
+    lora: int | None,
+    backbone: str | None,
 ) -> dict[str, Any]:
     """The rounded model, and the settings and the log of its training; how far it is from the original."""
     before = run.training
@@ -145,7 +153,13 @@ def _write_training(
     return facts
 
 
-def _extract(whole: Checkpoint, folder: Path, rank: int, base: str, name: str) -> None:
+def _extract(
+    whole: Checkpoint,
+    folder: Path,
+    rank: int,
+    base: str,
+    name: str,
+) -> None:
     """Save the adapter that is nearest to a fine-tuned model; ``name`` is its name for the base."""
     published = RelViTForImageClassification.from_backbone(base)
     adapter = as_adapter(whole.model, published.backbone.state_dict(), rank)
@@ -174,7 +188,12 @@ def _apart(first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def _write_cell(cell: Path, folder: Path, name: str, checkpoint: Checkpoint) -> None:
+def _write_cell(
+    cell: Path,
+    folder: Path,
+    name: str,
+    checkpoint: Checkpoint,
+) -> None:
     """The tables of a cell; its alignment or its probes rounded, if later analyses need them."""
     folder.mkdir(parents=True, exist_ok=True)
     with_tensors = any(cell.glob("*.safetensors"))

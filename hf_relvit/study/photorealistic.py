@@ -103,7 +103,12 @@ def _opened(photos: PhotoSet, run: RunFolder) -> tuple[Checkpoint, PhotoPairs]:
     return checkpoint, photos.pairs(checkpoint.geometry)
 
 
-def _accuracy(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
+def _accuracy(
+    config: TrainConfig,
+    photos: PhotoSet,
+    run: RunFolder,
+    folder: Path,
+) -> None:
     checkpoint, pairs = _opened(photos, run)
     with training_autocast(config):
         table = evaluate(checkpoint, {PHOTOREALISTIC: pairs}, progress=True)
@@ -112,7 +117,12 @@ def _accuracy(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Pat
     write_accuracy(folder, table, seed=pairs.seed, processor=processor, data=data)
 
 
-def _frozen(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
+def _frozen(
+    config: TrainConfig,
+    photos: PhotoSet,
+    run: RunFolder,
+    folder: Path,
+) -> None:
     """Of the checkpoint, of a pretrained backbone as it was before training, and of random weights."""
     checkpoint, pairs = _opened(photos, run)
     models = {"checkpoint": checkpoint}
@@ -126,7 +136,12 @@ def _frozen(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path)
     similarity.save(folder)
 
 
-def _attention(config: TrainConfig, photos: PhotoSet, run: RunFolder, folder: Path) -> None:
+def _attention(
+    config: TrainConfig,
+    photos: PhotoSet,
+    run: RunFolder,
+    folder: Path,
+) -> None:
     checkpoint, pairs = _opened(photos, run)
     with training_autocast(config):
         stages = measure_attention(checkpoint, pairs[:SCENES], progress=True)

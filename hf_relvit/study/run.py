@@ -67,7 +67,12 @@ def run_study(study: Study, out: Path, *, say: Callable[[str], object] = print) 
     return report_study(study, out)
 
 
-def _run(run: Run, study: Study, out: Path, say: Callable[[str], object]) -> bool:
+def _run(
+    run: Run,
+    study: Study,
+    out: Path,
+    say: Callable[[str], object],
+) -> bool:
     """Do the cells of a run; returns whether any was left to do."""
     folder = out / run.name
     where = f"{run.name}, " if len(study.runs) > 1 else ""
@@ -109,7 +114,12 @@ def claim_reports(out: Path, reports: Sequence[Path]) -> None:
         check_free(report)
 
 
-def _announced(cell: Cell, words: str, say: Callable[[str], object], folder: Path) -> None:
+def _announced(
+    cell: Cell,
+    words: str,
+    say: Callable[[str], object],
+    folder: Path,
+) -> None:
     say(words)
     cell.work(folder)
 

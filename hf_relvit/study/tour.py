@@ -138,7 +138,12 @@ class Stop:
 
     def _novel(self, prop: str, folder: Path) -> None:
         count = self.config.scenes
-        config = NovelConfig(baselines=("subspace",), bank=count, pairs=count, bf16=computes_bf16())
+        config = NovelConfig(
+            baselines=("subspace",),
+            bank=count,
+            pairs=count,
+            bf16=computes_bf16(),
+        )
         alignment = self.alignments[prop]
         inject_novel(self.checkpoint, [alignment], self.distribution, config, progress=True).save(
             folder

@@ -83,7 +83,13 @@ class Counterfactuals(SceneBuilder):
             for prop in PROPERTIES:
                 self._pairs(prop, split, n, 0)
 
-    def _pairs(self, prop: str, split: str, n: int, block: int) -> CounterfactualTable:
+    def _pairs(
+        self,
+        prop: str,
+        split: str,
+        n: int,
+        block: int,
+    ) -> CounterfactualTable:
         """A block of the ``n / 2`` pairs about a property."""
         if n % len(PROPERTIES):
             raise RelViTError(f"{n} pairs for two properties: choose an even number")

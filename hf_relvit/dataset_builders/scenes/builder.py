@@ -15,7 +15,12 @@ class Scenes(SceneBuilder):
     """
 
     def __init__(
-        self, cache_dir: str | None = None, config_name: str | None = None, *, task: str, **keywords
+        self,
+        cache_dir: str | None = None,
+        config_name: str | None = None,
+        *,
+        task: str,
+        **keywords,
     ):
         self.task = task_of(task).name
         super().__init__(cache_dir, config_name, **keywords)

@@ -18,7 +18,10 @@ _LEAST = 0.04  # albedo below which highlights, not paint, make the picture
 
 
 def denoise(
-    light: np.ndarray, albedo: np.ndarray, normal: np.ndarray, position: np.ndarray
+    light: np.ndarray,
+    albedo: np.ndarray,
+    normal: np.ndarray,
+    position: np.ndarray,
 ) -> np.ndarray:
     """The picture without noise.
 
@@ -48,7 +51,14 @@ def denoise(
     return (shine * paint).astype(np.float32)
 
 
-def _round(shine, tone, normal, position, step: int, contrast: float) -> np.ndarray:
+def _round(
+    shine,
+    tone,
+    normal,
+    position,
+    step: int,
+    contrast: float,
+) -> np.ndarray:
     edge = (2 * step, 2 * step)
     edges = (edge, edge, (0, 0))
     padded = {

@@ -13,7 +13,12 @@ MIN_COVER = 0.5
 """Share of a patch that an object must cover to own it. Our choice: the paper does not say how it found tokens."""
 
 
-def rays(camera, target, fov: float, size: int) -> np.ndarray:
+def rays(
+    camera,
+    target,
+    fov: float,
+    size: int,
+) -> np.ndarray:
     """Directions through the pixels' middles, float32 ``(size * size, 3)``, row by row from the top left."""
     forward, right, up = camera_axes(camera, target)
     half = np.tan(np.deg2rad(fov) / 2)

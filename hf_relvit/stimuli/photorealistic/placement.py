@@ -99,7 +99,10 @@ def _first(reasons: Iterable[str]) -> str:
 
 
 def _twins(
-    pairing: Pairing, rng: np.random.Generator, options: SceneOptions, library: Library
+    pairing: Pairing,
+    rng: np.random.Generator,
+    options: SceneOptions,
+    library: Library,
 ) -> list[PhotoScene]:
     """One draw of both twins; all places are equal, so there is room for either."""
     attempt = rounded(draw_room(rng, options.full_rotation))

@@ -173,7 +173,13 @@ def develop(light: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
 
 
-def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int) -> dict[str, Any]:
+def _world(
+    mi: Any,
+    scene: PhotoScene,
+    library: Library,
+    size: int,
+    samples: int,
+) -> dict[str, Any]:
     # The kinds of things never change from scene to scene, so LLVM compiles one kernel for all.
     to_world = mi.ScalarTransform4f
     film = {
@@ -208,7 +214,12 @@ def _world(mi: Any, scene: PhotoScene, library: Library, size: int, samples: int
     return world
 
 
-def _rectangle(mi: Any, surface: Surface, to_world: Any, roughness: float) -> dict[str, Any]:
+def _rectangle(
+    mi: Any,
+    surface: Surface,
+    to_world: Any,
+    roughness: float,
+) -> dict[str, Any]:
     repeats = 2 * _FAR / SIDE
     color = _bitmap(mi, surface_texture(surface), raw=False) | {
         # the middle of a copy in the middle of the scene, away from where copies are mirrored
@@ -252,7 +263,11 @@ def _lamp(mi: Any, light: Light) -> dict[str, Any]:
 
 
 def _object(
-    mi: Any, model: Model, tint: int, rotation: tuple[float, ...], position: tuple[float, ...]
+    mi: Any,
+    model: Model,
+    tint: int,
+    rotation: tuple[float, ...],
+    position: tuple[float, ...],
 ) -> Any:
     properties = mi.Properties()
     properties["bsdf"] = mi.load_dict(

@@ -128,7 +128,12 @@ def _lights(rng: np.random.Generator, surfaces: list[Surface]):
     return (above, beside), tuple(ambient.tolist())
 
 
-def _light(position: list[float], side: float, irradiance: float, kelvin: float) -> Light:
+def _light(
+    position: list[float],
+    side: float,
+    irradiance: float,
+    kelvin: float,
+) -> Light:
     """A square light that gives the middle of the table this irradiance."""
     distance = float(np.linalg.norm(position))
     # inverse square, and the slant of the table

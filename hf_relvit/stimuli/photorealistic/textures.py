@@ -54,7 +54,13 @@ def _fog(rng: np.random.Generator, power: float, stretch: float = 1.0) -> np.nda
     return 0.5 + 0.2 * field / field.std()
 
 
-def _cells(x: np.ndarray, y: np.ndarray, width: float, height: float, shift: float = 0.0):
+def _cells(
+    x: np.ndarray,
+    y: np.ndarray,
+    width: float,
+    height: float,
+    shift: float = 0.0,
+):
     """A grid whose rows are shifted against each other: cell numbers, and place in the cell in 0..1."""
     row = np.floor(y / height)
     column = x / width + shift * row
@@ -69,7 +75,13 @@ def _shade(rng: np.random.Generator, cell: np.ndarray) -> np.ndarray:
     return shades[number].reshape(cell.shape)
 
 
-def _edge(u: np.ndarray, v: np.ndarray, width: float, height: float, gap: float) -> np.ndarray:
+def _edge(
+    u: np.ndarray,
+    v: np.ndarray,
+    width: float,
+    height: float,
+    gap: float,
+) -> np.ndarray:
     """1 in the joints between cells, 0 inside."""
     across = np.minimum(u, 1 - u) * width
     down = np.minimum(v, 1 - v) * height
