@@ -28,49 +28,59 @@ def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     left = padded[1:-1, :-2] != mask
     right = padded[1:-1, 2:] != mask
     edge = above | below | left | right
+    inside = mask > 0
     drawn = image.copy()
-    drawn[edge & (mask > 0)] = _INSIDE
-    drawn[edge & (mask == 0)] = _OUTSIDE
+    drawn[edge & inside] = _INSIDE
+    drawn[edge & ~inside] = _OUTSIDE
     return drawn
 
 
 def montage(data: Dataset, columns: int = 4, masks: bool = True) -> Image.Image:
     """All scenes of a dataset, twins side by side, labeled; with outlines of the masks beside each scene or not."""
     pictures = []
+    captions = []
     rows: Any = data
     for row in rows:
         image = np.asarray(row["image"].convert("RGB"))
-        pictures.append((image, _caption(row, data)))
+        pictures.append(image)
+        captions.append(_caption(row, data))
         if masks:
-            drawn = outlined(image, np.asarray(row["mask"]))
-            pictures.append((drawn, f"{1 - row['occlusion']:.0%} in sight"))
-    side = len(pictures[0][0])
+            mask = np.asarray(row["mask"])
+            visible = 1 - row["occlusion"]
+            pictures.append(outlined(image, mask))
+            captions.append(f"{visible:.0%} in sight")
+    side = len(pictures[0])
     width = side + _GAP
     height = side + _GAP + _TEXT * 3 // 2
     lines = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * width + _GAP, lines * height + _GAP), "white")
+    size = (columns * width + _GAP, lines * height + _GAP)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
-    for number, (picture, words) in enumerate(pictures):
+    font = ImageFont.load_default(_TEXT)
+    for number, picture in enumerate(pictures):
         line, column = divmod(number, columns)
         left = _GAP + column * width
         top = _GAP + line * height
+        below = top + side + 1
         sheet.paste(Image.fromarray(picture), (left, top))
-        draw.text((left, top + side + 1), words, _INK, ImageFont.load_default(_TEXT))
+        draw.text((left, below), captions[number], _INK, font)
     return sheet
 
 
 def _caption(row: dict, data: Dataset) -> str:
-    label = data.features["label"].int2str(row["label"])
+    features = data.features
+    label = features["label"].int2str(row["label"])
     if not row["difference"]:
         return label
-    difference = data.features["difference"].int2str(row["difference"])
+    difference = features["difference"].int2str(row["difference"])
     return f"{label} ({difference})"
 
 
 def write_montage(folder: Path, files: list[str], out: Path) -> None:
     """The montage of the first twelve scenes of a split, as PNG in 256 colors."""
-    data = Dataset(read_rows(folder / files[0]).slice(0, 12))
-    sheet = montage(data, columns=8)
+    rows = read_rows(folder / files[0])
+    first = Dataset(rows.slice(0, 12))
+    sheet = montage(first, columns=8)
     colors = sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
     held = io.BytesIO()
     colors.save(held, "PNG", optimize=True)

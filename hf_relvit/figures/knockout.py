@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from matplotlib.figure import Figure
 from ..tables import select
 from ..words import KIND_NAMES, REPLACEMENT_NAMES, condition_name
 from .style import BLUE, VERMILION, legend_below, panels, styled
+
+_STRONGEST: Any = {"color": BLUE, "marker": "o"}
+_RANDOM: Any = {"color": VERMILION, "marker": "s"}
 
 
 @styled()
@@ -23,28 +27,39 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
         reach: layers play no part here.
     """
     replacements = list(frame.replacement.unique())
-    rows = list(product(frame.kind.unique(), frame.condition.unique()))
-    size = (2.6 * len(replacements) + 2.4, 0.3 * len(rows) + 1.5)
-    figure, axes = panels(size, columns=len(replacements), sharex=True, sharey=True)
+    kinds = frame.kind.unique()
+    rows = list(product(kinds, frame.condition.unique()))
+    width = 2.6 * len(replacements) + 2.4
+    height = 0.3 * len(rows) + 1.5
+    figure, axes = panels(
+        (width, height),
+        columns=len(replacements),
+        sharex=True,
+        sharey=True,
+    )
     for axis, replacement in zip(axes.flat, replacements):
         shown = select(frame, replacement=replacement)
         for place, (kind, condition) in enumerate(rows):
             measured = select(shown, kind=kind, condition=condition)
-            _mark(axis, select(measured, heads="random"), place + 0.15, VERMILION, "s")
-            _mark(axis, select(measured, heads="strongest"), place - 0.15, BLUE, "o")
+            random = select(measured, heads="random")
+            strongest = select(measured, heads="strongest")
+            _mark(axis, random, place + 0.15, **_RANDOM)
+            _mark(axis, strongest, place - 0.15, **_STRONGEST)
         axis.axvline(0, color="black", lw=1, ls=":")
         axis.set_title(REPLACEMENT_NAMES[replacement], fontsize=10)
         axis.set_xlabel("accuracy lost")
     first = axes[0, 0]
-    names = [
-        f"{KIND_NAMES[str(kind)]}: {condition_name(str(condition))}" for kind, condition in rows
-    ]
+    names = [_row_name(kind, condition) for kind, condition in rows]
     first.set_yticks(range(len(rows)), names)
     first.set_ylim(len(rows) - 0.5, -0.5)
-    first.plot([], [], "o-", color=BLUE, label="strongest heads")
-    first.plot([], [], "s-", color=VERMILION, label="random heads of the same layers")
+    first.plot([], [], ls="-", label="strongest heads", **_STRONGEST)
+    first.plot([], [], ls="-", label="random heads of the same layers", **_RANDOM)
     legend_below(figure, first, 2)
     return figure
+
+
+def _row_name(kind: str, condition: str) -> str:
+    return f"{KIND_NAMES[kind]}: {condition_name(condition)}"
 
 
 def _mark(
@@ -56,8 +71,15 @@ def _mark(
 ) -> None:
     """Values with their intervals, all on one line."""
     places = np.full(len(rows), place)
+    lost = rows.base_accuracy - rows.accuracy
     if "lost_low" in rows:
-        axis.hlines(places, rows.lost_low, rows.lost_high, color=color, lw=1.2, alpha=0.7)
-        axis.plot(rows.lost, places, marker, color=color, ms=4)
-        return
-    axis.plot(rows.base_accuracy - rows.accuracy, places, marker, color=color, ms=4)
+        lost = rows.lost
+        axis.hlines(
+            places,
+            rows.lost_low,
+            rows.lost_high,
+            color=color,
+            lw=1.2,
+            alpha=0.7,
+        )
+    axis.plot(lost, places, marker, color=color, ms=4)

@@ -20,8 +20,11 @@ _WAYS = {
     "wrong_object": ("wrong object's", VERMILION),
     "random_directions": ("random directions", VERMILION),
 }
+_SCENES = (
+    ("this object is changed", BLUE),
+    ("it takes over from this one", VERMILION),
+)
 _PARTS = {
-    "effect": "swap",
     "different": "different to same",
     "same": "same to different",
     "wrong_object": "wrong object's",
@@ -58,11 +61,11 @@ def swap_figure(
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.45, 1])
     above, below = halves
-    titles = ("this object is changed", "it takes over from this one")
-    scenes = zip(above.subplots(1, 2), pictures, patches, titles, (BLUE, VERMILION))
-    for axis, picture, where, title, color in scenes:
-        axis.imshow(picture)
-        axis.add_patch(object_frame(where, geometry, color, 2.5))
+    for i, axis in enumerate(above.subplots(1, 2)):
+        title, color = _SCENES[i]
+        frame = object_frame(patches[i], geometry, color, 2.5)
+        axis.imshow(pictures[i])
+        axis.add_patch(frame)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=10)
         for spine in axis.spines.values():
@@ -84,8 +87,9 @@ def shares_figure(readings: Sequence[Reading], effect: str) -> Figure:
     """
     rows, columns = grid_of(len(readings))
     most = max(len(reading.parts) for reading in readings)
-    size = (max(3.3 * columns, 4.6), rows * (0.36 * most + 1.1))
-    figure, axes = panels(size, rows, columns)
+    width = max(3.3 * columns, 4.6)
+    height = rows * (0.36 * most + 1.1)
+    figure, axes = panels((width, height), rows, columns)
     for axis, reading in zip(axes.flat, readings):
         _shares(axis, reading, effect)
         title = f"{reading.subject}, layer {reading.layer}, n = {reading.effect.n}"
@@ -98,10 +102,11 @@ def shares_figure(readings: Sequence[Reading], effect: str) -> Figure:
 def _answers(axis: Axes, same: Mapping[str, float]) -> None:
     """Probability of "same" of one pair, by way of the swap."""
     names = []
-    for row, (way, (words, color)) in enumerate(_WAYS.items()):
+    for row, way in enumerate(_WAYS):
+        words, color = _WAYS[way]
         names.append(words)
         _line(axis, row)
-        axis.plot(same[way], row, "o", color=color, ms=9, mec="white")
+        _dot(axis, same[way], row, color, 9)
     axis.axvline(0.5, color="black", ls=":", lw=1.2)
     _name_rows(axis, names)
     axis.set_xticks([0, 0.5, 1], ["different", "", "same"])
@@ -110,15 +115,24 @@ def _answers(axis: Axes, same: Mapping[str, float]) -> None:
 
 def _shares(axis: Axes, reading: Reading, effect: str) -> None:
     """The parts of a reading: shares of answers that follow; dotted is doing nothing."""
+    words = {**_PARTS, "effect": effect}
     names = []
-    for row, (key, part) in enumerate(reading.parts.items()):
+    for row, key in enumerate(reading.parts):
+        names.append(words[key])
         color = VERMILION if key in reading.controls else BLUE
-        names.append(effect if key == "effect" else _PARTS[key])
+        part = reading.parts[key]
         _line(axis, row)
-        axis.plot([part.low, part.high], [row, row], color=color, lw=3, solid_capstyle="butt")
-        axis.plot(part.value, row, "o", color=color, ms=7, mec="white")
-    if reading.effect.floor is not None:
-        axis.axvline(reading.effect.floor, color="black", ls=":", lw=1.2)
+        axis.plot(
+            [part.low, part.high],
+            [row, row],
+            color=color,
+            lw=3,
+            solid_capstyle="butt",
+        )
+        _dot(axis, part.value, row, color, 7)
+    floor = reading.effect.floor
+    if floor is not None:
+        axis.axvline(floor, color="black", ls=":", lw=1.2)
     _name_rows(axis, names)
     axis.set_xticks([0, 0.5, 1])
     axis.set_xlabel("answers that follow")
@@ -126,6 +140,16 @@ def _shares(axis: Axes, reading: Reading, effect: str) -> None:
 
 def _line(axis: Axes, row: int) -> None:
     axis.plot([0, 1], [row, row], color="#B8BFC7", lw=0.5, zorder=1)
+
+
+def _dot(
+    axis: Axes,
+    value: float,
+    row: int,
+    color: str,
+    size: int,
+) -> None:
+    axis.plot(value, row, "o", color=color, ms=size, mec="white")
 
 
 def _name_rows(axis: Axes, names: Sequence[str]) -> None:

@@ -26,10 +26,11 @@ def noise_levels(sd: float) -> np.ndarray:
     The official code draws one Gaussian per pixel and channel in Python. A table look-up gives the same distribution
     (to 1/65536 in probability, cut at 4.2 standard deviations) a hundred times faster; our choice.
     """
-    normal = NormalDist(0, 1)
-    probabilities = [(i + 0.5) / 65536 for i in range(65536)]
-    quantiles = np.array([normal.inv_cdf(p) for p in probabilities])
-    levels = np.floor(sd * quantiles).astype(np.int16)
+    inverse = NormalDist(0, 1).inv_cdf
+    probabilities = (np.arange(65536) + 0.5) / 65536
+    quantiles = list(map(inverse, probabilities.tolist()))
+    levels = np.floor(sd * np.array(quantiles))
+    levels = levels.astype(np.int16)
     levels.flags.writeable = False
     return levels
 
@@ -45,15 +46,18 @@ def random_words(table: SceneTable, count: int) -> np.ndarray:
     key = int(table.seed) | stream << 64
     steps = np.diff(table.index)
     gaps = np.flatnonzero(steps != 1) + 1
+    ends = [0, *gaps.tolist(), len(table)]
     runs = []
-    for start, stop in pairwise([0, *gaps.tolist(), len(table)]):
+    for start, stop in pairwise(ends):
         first = int(table.index[start])
         generator = np.random.Philox(key=key, counter=first * blocks)
         length = 4 * blocks * (stop - start)
         runs.append(generator.random_raw(length))
     words = runs[0] if len(runs) == 1 else np.concatenate(runs)
-    halves = words.astype("<u8", copy=False).view("<u2")
-    return halves.reshape(len(table), -1)[:, :count]
+    little_endian = words.astype("<u8", copy=False)
+    halves = little_endian.view("<u2")
+    by_scene = halves.reshape(len(table), -1)
+    return by_scene[:, :count]
 
 
 def sprite_origins(table: SceneTable) -> np.ndarray:
@@ -74,10 +78,12 @@ def flat_sprites(objects: ObjectSet, size: int) -> tuple[np.ndarray, np.ndarray]
         size**2)``, the mean of each color.
     """
     area = size * size
-    outside = ~objects.sprites(size).reshape(-1, area)
-    hidden = outside.repeat(3, axis=1) * np.uint8(BACKGROUND)
+    sprites = objects.sprites(size).reshape(-1, area)
+    outside = ~sprites.repeat(3, axis=1)
+    hidden = outside * np.uint8(BACKGROUND)
     palette = objects.palette.astype(np.int16)
-    return hidden, np.tile(palette, area)
+    means = np.tile(palette, area)
+    return hidden, means
 
 
 def render(table: SceneTable) -> np.ndarray:
@@ -106,11 +112,11 @@ def render(table: SceneTable) -> np.ndarray:
         part = table[chunk]
         pixels = _noisy(part, means, levels)
         pixels |= hidden[part.shape]  # 255 | anything is 255, the background
-        n, k, _ = pixels.shape
-        sprites = pixels.reshape(n, k, size, size, 3)
+        sprites = pixels.reshape(*part.shape.shape, size, size, 3)
         origins = sprite_origins(part).tolist()
-        for image, *objects_of_scene in zip(images[chunk], sprites, origins):
-            for sprite, origin in zip(*objects_of_scene):
+        scenes = zip(images[chunk], sprites, origins)
+        for image, sprites_of_scene, origins_of_scene in scenes:
+            for sprite, origin in zip(sprites_of_scene, origins_of_scene):
                 _paste(image, sprite, origin)
     return images
 
@@ -130,9 +136,10 @@ def _noisy(
 ) -> np.ndarray:
     """Colors of all sprites with their noise, uint8 ``(n, k, pixels and channels)``."""
     n, k = table.shape.shape
-    words = random_words(table, k * means.shape[1])
+    _, values = means.shape
+    words = random_words(table, k * values)
     noise = levels[words]
-    pixels = noise.reshape(n, k, -1)
+    pixels = noise.reshape(n, k, values)
     pixels += means[table.color]
     np.clip(pixels, 0, NOISE_CEILING, out=pixels)
     return pixels.astype(np.uint8)
@@ -142,11 +149,12 @@ def render_masks(table: SceneTable) -> np.ndarray:
     """Which pixels each object covers, bool ``(n, objects, height, width)``."""
     geometry = table.geometry
     side = geometry.image_size
-    n, k = table.shape.shape
-    masks = np.zeros((n, k, side, side), dtype=bool)
-    sprites = table.objects.sprites(geometry.sprite_size)
+    shape = (*table.shape.shape, side, side)
+    masks = np.zeros(shape, dtype=bool)
+    all_sprites = table.objects.sprites(geometry.sprite_size)
+    sprites = all_sprites[table.shape]
     origins = sprite_origins(table).tolist()
-    for objects_of_scene in zip(masks, table.shape, origins):
-        for mask, shape, origin in zip(*objects_of_scene):
-            _paste(mask, sprites[shape], origin)
+    for scene, origins_of_scene in enumerate(origins):
+        for number, origin in enumerate(origins_of_scene):
+            _paste(masks[scene, number], sprites[scene, number], origin)
     return masks

@@ -5,7 +5,7 @@ from PIL import Image
 from hf_relvit.building.build import build
 from hf_relvit.building.card import write_sheet_of
 from hf_relvit.building.settings import BuildConfig
-from hf_relvit.building.sheet import _place
+from hf_relvit.building.sheet import _Box, _place
 
 FRAME, OTHER = (0xB3, 0x50, 0x0F), (0x1A, 0x5F, 0xA0)
 
@@ -46,9 +46,10 @@ def test_own_objects_have_numbers_for_names(tmp_path, own_objects):
 
 
 def test_names_do_not_cover_each_other():
-    boxes = [(0, 0, 64, 64), (64, 0, 128, 64)]  # side by side at the top
+    boxes = [_Box(0, 0, 64, 64), _Box(64, 0, 128, 64)]  # side by side at the top
     first = _place(boxes[0], 100, boxes, 448)
     second = _place(boxes[1], 100, [*boxes, first], 448)
     assert first == (0, 64, 100, 82)
     assert second == (64, 82, 164, 100)
-    assert _place((400, 200, 448, 248), 100, [], 448) == (348, 182, 448, 200)  # not over the edge
+    at_the_edge = _Box(400, 200, 448, 248)
+    assert _place(at_the_edge, 100, [], 448) == (348, 182, 448, 200)

@@ -38,8 +38,9 @@ def denoise(
     shine = light / paint
     tone = shine.mean(-1)
     usual = ndimage.median_filter(tone, 3, mode="nearest")
-    single_sparks = np.minimum(1, 2.0 * usual / np.maximum(tone, 1e-6))
-    shine = shine * single_sparks[..., None]
+    allowed = 2.0 * usual
+    damping = np.minimum(1, allowed / np.maximum(tone, 1e-6))  # of single sparks
+    shine = shine * damping[..., None]
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     normal = normal / np.maximum(length, 1e-6)
     for number in range(_ROUNDS):
@@ -61,27 +62,33 @@ def _round(
 ) -> np.ndarray:
     edge = (2 * step, 2 * step)
     edges = (edge, edge, (0, 0))
-    padded = {
-        "shine": np.pad(shine, edges, mode="edge"),
-        "tone": np.pad(tone, edges[:2], mode="edge"),
-        "normal": np.pad(normal, edges, mode="edge"),
-        "position": np.pad(position, edges, mode="edge"),
-    }
+    wide_shine = np.pad(shine, edges, mode="edge")
+    wide_tone = np.pad(tone, edge, mode="edge")
+    wide_normal = np.pad(normal, edges, mode="edge")
+    wide_position = np.pad(position, edges, mode="edge")
     height, width = tone.shape
     total = np.zeros_like(shine)
     weights = np.zeros_like(tone)
     for i, j in np.ndindex(5, 5):
-        rows = slice(i * step, i * step + height)
-        columns = slice(j * step, j * step + width)
-        near = {name: values[rows, columns] for name, values in padded.items()}
-        cosine = np.einsum("hwc,hwc->hw", normal, near["normal"])
+        top = i * step
+        left = j * step
+        there = np.s_[top : top + height, left : left + width]
+        cosine = _dot(normal, wide_normal[there])
         facing = np.clip(cosine, 0, 1) ** _NORMAL
-        away = near["position"] - position
-        off = np.einsum("hwc,hwc->hw", normal, away) / (_PLANE * step)
-        usual = contrast * (near["tone"] + tone)
-        dark = (near["tone"] - tone) / (usual + 1e-6)
+        away = wide_position[there] - position
+        off = _dot(normal, away) / (_PLANE * step)
+        other_tone = wide_tone[there]
+        usual = contrast * (other_tone + tone)
+        dark = (other_tone - tone) / (usual + 1e-6)
+        trust = np.exp(-(off**2) - dark**2)
         kernel = _KERNEL[i] * _KERNEL[j]
-        weight = kernel * facing * np.exp(-(off**2) - dark**2)
-        total += weight[..., None] * near["shine"]
+        weight = kernel * facing * trust
+        total += weight[..., None] * wide_shine[there]
         weights += weight
-    return total / np.maximum(weights, 1e-6)[..., None]
+    weights = np.maximum(weights, 1e-6)
+    return total / weights[..., None]
+
+
+def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Products of the vectors of each pixel, ``(height, width)``."""
+    return np.einsum("hwc,hwc->hw", first, second)

@@ -12,34 +12,44 @@ from ...extras import need
 MIN_COVER = 0.5
 """Share of a patch that an object must cover to own it. Our choice: the paper does not say how it found tokens."""
 
+Point = tuple[float, float, float]
+"""x to the right, y away from the camera, z up."""
+
 
 def rays(
-    camera,
-    target,
+    camera: Point,
+    target: Point,
     fov: float,
     size: int,
 ) -> np.ndarray:
     """Directions through the pixels' middles, float32 ``(size * size, 3)``, row by row from the top left."""
     forward, right, up = camera_axes(camera, target)
-    half = np.tan(np.deg2rad(fov) / 2)
+    angle = np.deg2rad(fov)
+    half = np.tan(angle / 2)
     middles = (np.arange(size) + 0.5) / size
     steps = (middles * 2 - 1) * half
     across = steps[None, :, None] * right
     down = steps[:, None, None] * up
     directions = forward + across - down
-    return directions.reshape(-1, 3).astype(np.float32)
+    flat = directions.reshape(-1, 3)
+    return flat.astype(np.float32)
 
 
-def camera_axes(camera, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def camera_axes(camera: Point, target: Point) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors forward, right and up of a camera that is held level."""
     forward = np.subtract(target, camera)
-    forward = forward / np.linalg.norm(forward)
+    forward /= np.linalg.norm(forward)
     right = np.cross(forward, (0.0, 0.0, 1.0))
-    right = right / np.linalg.norm(right)
-    return forward, right, np.cross(right, forward)
+    right /= np.linalg.norm(right)
+    up = np.cross(right, forward)
+    return forward, right, up
 
 
-def object_mask(solids: Sequence[np.ndarray], camera, directions: np.ndarray) -> np.ndarray:
+def object_mask(
+    solids: Sequence[np.ndarray],
+    camera: Point,
+    directions: np.ndarray,
+) -> np.ndarray:
     """The first hit of each ray: uint8 ``(rays,)``, 0 none of the objects, 1 the first, 2 the second.
 
     Table and wall hide nothing, as every object stands before them.
@@ -53,14 +63,15 @@ def object_mask(solids: Sequence[np.ndarray], camera, directions: np.ndarray) ->
         RelViTError: the extra is not installed.
     """
     scene = need("embreex.rtcore_scene").EmbreeScene()
-    corners = np.ascontiguousarray(np.concatenate(solids), dtype=np.float32)
+    corners = np.concatenate(solids).astype(np.float32)
     need("embreex.mesh_construction").TriangleMesh(scene, corners)
-    origin = np.asarray(camera, dtype=np.float32)
-    origins = np.broadcast_to(origin, directions.shape)
-    triangle = scene.run(np.ascontiguousarray(origins), directions)
+    origins = np.empty_like(directions)
+    origins[:] = camera
+    triangle = scene.run(origins, directions)
     ends = np.cumsum([len(solid) for solid in solids])
     number = 1 + np.searchsorted(ends, triangle, side="right")
-    return np.where(triangle < 0, 0, number).astype(np.uint8)
+    number[triangle < 0] = 0
+    return number.astype(np.uint8)
 
 
 def visible_shares(both: np.ndarray, alone: Sequence[np.ndarray]) -> tuple[float, ...]:
@@ -94,9 +105,13 @@ def patch_cover(mask: np.ndarray, grid: int, objects: int = 2) -> np.ndarray:
             f"a mask of {mask.shape} pixels for {grid} x {grid} patches: expected one pixel per patch"
         )
     height, width = mask.shape
-    layers = np.stack([mask == number for number in range(1, objects + 1)])
-    covered = _overlap(height, grid) @ layers @ _overlap(width, grid).T
-    return (covered / mask.size).astype(np.float32)
+    down = _overlap(height, grid)
+    across = _overlap(width, grid)
+    numbers = np.arange(1, objects + 1)
+    layers = mask == numbers[:, None, None]
+    covered = down @ layers @ across.T
+    shares = covered / mask.size
+    return shares.astype(np.float32)
 
 
 def _overlap(side: int, grid: int) -> np.ndarray:
@@ -107,8 +122,10 @@ def _overlap(side: int, grid: int) -> np.ndarray:
     """
     patch = np.arange(grid)[:, None] * side
     pixel = np.arange(side)[None, :] * grid
-    shared = np.minimum(patch + side, pixel + grid) - np.maximum(patch, pixel)
-    return shared.clip(0).astype(np.float64)
+    start = np.maximum(patch, pixel)
+    stop = np.minimum(patch + side, pixel + grid)
+    shared = np.maximum(stop - start, 0)
+    return shared.astype(np.float64)
 
 
 def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarray]:
@@ -124,14 +141,18 @@ def mask_patches(mask: np.ndarray, grid: int, objects: int = 2) -> list[np.ndarr
     Returns:
         For each object int64 ``(patches,)``, row by row from 0, without prefix tokens.
     """
-    cover = patch_cover(mask, grid, objects).reshape(objects, -1)
+    cover = patch_cover(mask, grid, objects)
+    cover = cover.reshape(objects, -1)
+    owner = cover.argmax(0)
     covered = cover.max(0) >= MIN_COVER
-    owner = np.where(covered, cover.argmax(0), -1)
+    owner[~covered] = -1
     for number in range(objects):
+        if (owner == number).any():
+            continue
         free = np.where(owner < 0, cover[number], 0)
-        owns_none = not (owner == number).any()
-        if owns_none and free.max() > 0:
-            owner[free.argmax()] = number
+        most = free.argmax()
+        if free[most] > 0:
+            owner[most] = number
     return [np.flatnonzero(owner == number) for number in range(objects)]
 
 
@@ -141,7 +162,7 @@ def pad_patches(patches: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     most = max(counts, default=0)
     shape = (len(patches), len(patches[0]), max(most, 1))
     padded = np.full(shape, -1, dtype=np.int64)
-    for row, image in zip(padded, patches):
-        for place, ids in zip(row, image):
-            place[: len(ids)] = ids
+    for i, image in enumerate(patches):
+        for j, ids in enumerate(image):
+            padded[i, j, : len(ids)] = ids
     return padded

@@ -58,6 +58,37 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
             are not finite, no extent; a file that trimesh cannot read.
     """
     need("trimesh")
+    file = _obj_file(name, files)
+    try:
+        parts = _parts(files, file)
+        corners = [_corners(part) for part in parts]
+    except RelViTError:
+        raise
+    except Exception as error:  # a broken file may raise anything in the reader
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RelViTError(
+            f"object {name!r}: {file} cannot be read ({reason}); export it again"
+        ) from error
+    _check(name, file, corners)
+    color, roughness, uv = _atlas(parts)
+    stacked = np.concatenate(corners)
+    area = np.linalg.norm(_area_normals(stacked), axis=1)
+    good = area > 0
+    stacked = _unit(stacked[good])
+    single = stacked.astype(np.float32)
+    return Model(
+        name=name,
+        corners=single,
+        hull=_hull(single.reshape(-1, 3)),
+        normals=_normals(stacked),
+        uv=uv[good].astype(np.float32),
+        color=color,
+        roughness=roughness,
+    )
+
+
+def _obj_file(name: str, files: Mapping[str, bytes]) -> str:
+    """The name of the only OBJ file, of a size that can be read."""
     found = [file for file in files if file.lower().endswith(".obj")]
     if len(found) != 1:
         raise RelViTError(f"object {name!r} has {len(found)} OBJ files: expected one in its folder")
@@ -68,28 +99,22 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
             f"object {name!r}: {file} has {size / 2**20:.0f} MB: expected at most {MAX_BYTES // 2**20}; "
             "simplify the mesh (Blender: Decimate)"
         )
+    return file
+
+
+def _corners(part: Any) -> np.ndarray:
+    """The corners of a mesh's triangles, float64 ``(triangles, 3, 3)``."""
+    vertices = np.asarray(part.vertices, dtype=np.float64)
+    return vertices[part.faces]
+
+
+def _hull(points: np.ndarray) -> np.ndarray:
+    """The points ``(n, 3)`` that are corners of the convex hull; of a flat object all."""
     try:
-        parts = _parts(files, file)
-        corners = [np.asarray(part.vertices, dtype=np.float64)[part.faces] for part in parts]
-    except RelViTError:
-        raise
-    except Exception as error:  # whatever a broken file makes of the reader
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RelViTError(
-            f"object {name!r}: {file} cannot be read ({reason}); export it again"
-        ) from error
-    _check(name, file, corners)
-    color, roughness, uv = _atlas(parts)
-    stacked = np.concatenate(corners)
-    good = np.linalg.norm(_area_normals(stacked), axis=1) > 0
-    stacked = _unit(stacked[good])
-    points = stacked.reshape(-1, 3).astype(np.float32)
-    try:
-        hull = points[ConvexHull(points).vertices]
+        corners = ConvexHull(points).vertices
     except QhullError:  # flat
-        hull = np.unique(points, axis=0)
-    uv = uv[good].astype(np.float32)
-    return Model(name, points.reshape(-1, 3, 3), hull, _normals(stacked), uv, color, roughness)
+        return np.unique(points, axis=0)
+    return points[corners]
 
 
 def _parts(files: Mapping[str, bytes], file: str) -> list[Any]:
@@ -123,11 +148,13 @@ def _check(name: str, file: str, corners: list[np.ndarray]) -> None:
             "simplify the mesh (Blender: Decimate)"
         )
     points = np.concatenate(corners).reshape(-1, 3)
-    if not np.isfinite(points).all() or np.abs(points).max() > _TOP:
+    finite = np.isfinite(points).all()
+    if not finite or np.abs(points).max() > _TOP:
         raise RelViTError(
             f"object {name!r}: {file} has coordinates that are not finite or beyond {_TOP:g}: export it"
         )
-    if np.sort(np.ptp(points, axis=0))[1] <= 0:
+    extents = np.ptp(points, axis=0)
+    if np.median(extents) <= 0:
         raise RelViTError(
             f"object {name!r}: {file} is a point or a line: expected an object with some extent"
         )
@@ -138,7 +165,8 @@ def _unit(corners: np.ndarray) -> np.ndarray:
     points = corners.reshape(-1, 3)
     center = (points.min(0) + points.max(0)) / 2
     points = points - center
-    points = points / np.linalg.norm(points, axis=1).max()
+    distances = np.linalg.norm(points, axis=1)
+    points = points / distances.max()
     x, y, z = points.T
     upright = np.stack([x, -z, y], 1)
     return upright.reshape(-1, 3, 3)
@@ -152,30 +180,38 @@ def _area_normals(corners: np.ndarray) -> np.ndarray:
 
 def _normals(corners: np.ndarray) -> np.ndarray:
     """Each corner's mean normal of the triangles that meet there at less than the crease angle, area-weighted."""
-    count = len(corners)
     face = _area_normals(corners)
-    unit = face / np.linalg.norm(face, axis=1, keepdims=True)
+    unit = _unit_length(face)
     points = np.round(corners.reshape(-1, 3), 5)
     _, inverse = np.unique(points, axis=0, return_inverse=True)
     place = inverse.reshape(-1)
     order = np.argsort(place, kind="stable")
     triangle = order // 3
-    own = unit[triangle]
+    normals = face[triangle]
+    directions = unit[triangle]
     counts = np.bincount(place)
     starts = np.cumsum(counts) - counts
     meeting = np.repeat(counts, counts)
     start = np.repeat(starts, counts)
-    rank = np.arange(3 * count) - start
-    mean = np.repeat(face, 3, axis=0) * 0
-    for step in range(counts.max()):  # the step-th further triangle around each point, cyclically
+    rank = np.arange(len(order)) - start
+    total = np.repeat(face, 3, axis=0)  # of the corner's own triangle
+    for step in range(
+        1, counts.max()
+    ):  # the step-th further triangle around each point, cyclically
         active = step < meeting
         following = start + (rank + step) % meeting
         other = following[active]
-        cosine = (own[active] * own[other]).sum(1)
+        cosine = (directions[active] * directions[other]).sum(1)
         near = cosine > _CREASE
-        mean[order[active]] += face[triangle[other]] * near[:, None]
-    mean = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        corner = order[active]
+        total[corner] += normals[other] * near[:, None]
+    mean = _unit_length(total)
     return mean.reshape(-1, 3, 3).astype(np.float32)
+
+
+def _unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Vectors ``(n, 3)`` of length 1."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _atlas(parts: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,26 +223,34 @@ def _atlas(parts: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         tile, place = _tile(part)
         height, width, _ = tile.shape
         # From the middle of the first texel to that of the last, so that neighbors in the atlas do not bleed in.
-        x = left + 0.5 + place[..., 0] * (width - 1)
-        y = 0.5 + (1 - place[..., 1]) * (height - 1)
+        across = place[..., 0]
+        down = 1 - place[..., 1]
+        x = left + 0.5 + across * (width - 1)
+        y = 0.5 + down * (height - 1)
         tiles.append(tile)
         places.append(np.stack([x, y], -1))
         left += width
-    height = max(len(tile) for tile in tiles)
+    height = max(map(len, tiles))
     color = np.zeros((height, left, 3), dtype=np.uint8)
     roughness = np.zeros((height, left), dtype=np.float32)
     start = 0
     for tile, part in zip(tiles, parts):
-        stop = start + tile.shape[1]
-        color[: len(tile), start:stop] = tile
-        roughness[:, start:stop] = _roughness(_material(part))
-        start = stop
+        tall, wide, _ = tile.shape
+        columns = slice(start, start + wide)
+        color[:tall, columns] = tile
+        roughness[:, columns] = _roughness(part)
+        start += wide
     # One size for all objects: LLVM would compile a kernel for each.
-    tall, wide = ATLAS
-    rows = np.arange(tall) * height // tall
-    columns = np.arange(wide) * left // wide
+    rows = _spread(ATLAS[0], height)
+    columns = _spread(ATLAS[1], left)
     texels = np.ix_(rows, columns)
-    return color[texels], roughness[texels], np.concatenate(places) / (left, height)
+    uv = np.concatenate(places) / (left, height)
+    return color[texels], roughness[texels], uv
+
+
+def _spread(wanted: int, given: int) -> np.ndarray:
+    """Which of the given texels each of the wanted ones shows, int64 ``(wanted,)``."""
+    return np.arange(wanted) * given // wanted
 
 
 def _material(part: Any) -> Any:
@@ -220,21 +264,27 @@ def _tile(part: Any) -> tuple[np.ndarray, np.ndarray]:
     uv = getattr(part.visual, "uv", None)
     if image is None or uv is None:
         diffuse = getattr(material, "diffuse", (160, 160, 160))
-        plain = np.asarray(diffuse, dtype=np.uint8)[:3]
+        plain = np.asarray(diffuse, dtype=np.uint8)
+        tile = np.empty((_SOLID, _SOLID, 3), dtype=np.uint8)
+        tile[:] = plain[:3]
         middle = np.full((len(part.faces), 3, 2), 0.5)
-        return np.broadcast_to(plain, (_SOLID, _SOLID, 3)), middle
-    place = np.asarray(uv, dtype=np.float64)[part.faces]
+        return tile, middle
+    vertices = np.asarray(uv, dtype=np.float64)
+    place = vertices[part.faces]
     copy = np.floor(place.min(1, keepdims=True))
     place = place - copy  # a picture repeats: begin in its first copy
-    reach = np.ceil(place.reshape(-1, 2).max(0))
-    across, down = np.clip(reach, 1, 4).astype(int)
-    small = image.convert("RGB").resize((_TILE, _TILE), Image.Resampling.LANCZOS)
+    reach = np.ceil(place.max((0, 1)))
+    copies = np.clip(reach, 1, 4).astype(int)
+    across, down = copies
+    size = (_TILE, _TILE)
+    small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     tile = np.tile(np.asarray(small), (down, across, 1))
-    return tile, np.clip(place / (across, down), 0, 1)
+    return tile, np.clip(place / copies, 0, 1)
 
 
-def _roughness(material: Any) -> float:
+def _roughness(part: Any) -> float:
     """From Phong's exponent, as is usual; surfaces without highlights are chalk. Never a mirror: that is noisy."""
+    material = _material(part)
     settings = getattr(material, "kwargs", None) or {}
     shine = settings.get("ks", [0.0])
     if not np.max(shine) > 0:

@@ -51,9 +51,12 @@ class PhotoPairs:
 
     def __getitem__(self, rows: slice | np.ndarray) -> PhotoPairs:
         """Fewer scenes."""
-        facts = self.facts.iloc[rows].reset_index(drop=True)
+        facts = self.facts.iloc[rows]
         return dataclasses.replace(
-            self, pictures=self.pictures[rows], covered=self.covered[rows], facts=facts
+            self,
+            pictures=self.pictures[rows],
+            covered=self.covered[rows],
+            facts=facts.reset_index(drop=True),
         )
 
     @property
@@ -83,12 +86,16 @@ class PhotoPairs:
         below 7.8, and above, in object radii); "rotation_difference_to_60", "_to_120" and "_to_180" degrees.
         """
         same = self.label == 1
-        levels = {level: (self.facts.level == level).to_numpy() for level in ("object", "color")}
-        found = {"difference_none": same}
-        for level, rows in levels.items():
-            found[f"difference_{level}"] = rows & ~same
-        for level, rows in levels.items():
-            found[f"level_{level}"] = rows
+        level = self.facts.level.to_numpy()
+        about_objects = level == "object"
+        about_paint = level == "color"
+        found = {
+            "difference_none": same,
+            "difference_object": about_objects & ~same,
+            "difference_color": about_paint & ~same,
+            "level_object": about_objects,
+            "level_color": about_paint,
+        }
         for name, (edges, kinds) in _BINS.items():
             place = np.digitize(self.facts[name], edges)
             for i, kind in enumerate(kinds):
@@ -117,12 +124,26 @@ class PhotoPairs:
             )
         images = _images(data, geometry.image_size)
         patches = _patches(data, geometry.grid)
-        facts = pd.DataFrame({name: np.asarray(data.with_format(None)[name][:]) for name in FACTS})
-        for name in ("difference", "level"):
-            facts[name] = np.array(DIFFERENCES)[facts[name]]
-        facts["pair"] = facts["index"] // 2
-        seed = int(data.select_columns("seed")[0]["seed"])
-        return cls(np.stack(images), pad_patches(patches), facts, geometry, seed)
+        facts = _facts(data)
+        first = data.select_columns("seed")[0]
+        return cls(
+            pictures=np.stack(images),
+            covered=pad_patches(patches),
+            facts=facts,
+            geometry=geometry,
+            seed=int(first["seed"]),
+        )
+
+
+def _facts(data: Any) -> pd.DataFrame:
+    """The columns of ``PhotoPairs.facts``."""
+    plain = data.with_format(None)
+    facts = pd.DataFrame({name: np.asarray(plain[name][:]) for name in FACTS})
+    words = np.array(DIFFERENCES)
+    for name in ("difference", "level"):
+        facts[name] = words[facts[name]]
+    facts["pair"] = facts["index"] // 2
+    return facts
 
 
 def _images(data: Any, size: int) -> list[np.ndarray]:
@@ -135,8 +156,9 @@ def _images(data: Any, size: int) -> list[np.ndarray]:
                 f"image of row {number} is {width} x {height} pixels: expected a square; crop or pad it, as its mask"
             )
         if width != size:
-            picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
-            pixels = np.asarray(picture)
+            picture = Image.fromarray(pixels)
+            resized = picture.resize((size, size), Image.Resampling.LANCZOS)
+            pixels = np.asarray(resized)
         images.append(pixels)
     return images
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -35,23 +34,40 @@ def turned(points: np.ndarray, rotation: tuple[float, ...]) -> np.ndarray:
 def rotation_matrix(rotation: tuple[float, ...]) -> np.ndarray:
     """Of a unit quaternion (w, x, y, z)."""
     w, x, y, z = rotation
-    first = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)]
-    second = [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)]
-    third = [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
-    return np.array([first, second, third])
+    return np.array(
+        [
+            [
+                1 - 2 * (y * y + z * z),
+                2 * (x * y - w * z),
+                2 * (x * z + w * y),
+            ],
+            [
+                2 * (x * y + w * z),
+                1 - 2 * (x * x + z * z),
+                2 * (y * z - w * x),
+            ],
+            [
+                2 * (x * z - w * y),
+                2 * (y * z + w * x),
+                1 - 2 * (x * x + y * y),
+            ],
+        ]
+    )
 
 
 def solids(scene: PhotoScene, library: Library) -> list[np.ndarray]:
     """The corners of both objects where they stand, float64 ``(triangles, 3, 3)`` each."""
-    models = [library[index] for index in scene.objects]
-    return _placed([model.corners for model in models], scene)
+    corners = [library[index].corners for index in scene.objects]
+    return _placed(corners, scene)
 
 
 def _placed(shapes: list[np.ndarray], scene: PhotoScene) -> list[np.ndarray]:
     """Points of both objects, turned and moved to where the objects stand."""
     placed = []
-    for points, rotation, position in zip(shapes, scene.rotations, scene.positions):
-        placed.append(turned(points, rotation) + np.asarray(position))
+    objects = zip(shapes, scene.rotations, scene.positions)
+    for points, rotation, position in objects:
+        upright = turned(points, rotation)
+        placed.append(upright + np.asarray(position))
     return placed
 
 
@@ -75,27 +91,23 @@ def draw_twins(
     rng = np.random.default_rng([options.seed, 2, pairing.scene])
     failed: Counter[str] = Counter()
     for _ in range(MAX_TRIES):
-        twins = _twins(pairing, rng, options, library)
-        broken = _first(_cheap(scene, library) for scene in twins)
+        different, same = _twins(pairing, rng, options, library)
+        broken = _cheap(different, library) or _cheap(same, library)
         if not broken:
-            checked = [_checked(scene, options, library) for scene in twins]
-            (different, _), (same, _) = checked
-            broken = _first(reason for _, reason in checked)
-            if not broken:
-                return different, same
+            different, broken_different = _checked(different, options, library)
+            same, broken_same = _checked(same, options, library)
+            broken = broken_different or broken_same
+        if not broken:
+            return different, same
         failed[broken] += 1
-    worst, times = failed.most_common(1)[0]
-    shown = (pairing.kept[0], pairing.other[0])
-    pair = " and ".join(library.names[index] for index in shown)
+    ((worst, times),) = failed.most_common(1)
+    kept, _ = pairing.kept
+    other, _ = pairing.other
+    pair = f"{library.names[kept]} and {library.names[other]}"
     raise RelViTError(
         f"no placement of {pair} found in {MAX_TRIES} tries: the constraint {worst!r} failed {times} times "
         f"(coverage {options.coverage}, min_visible {options.min_visible}); {_CURES[worst]}"
     )
-
-
-def _first(reasons: Iterable[str]) -> str:
-    """The first reason that is one, or an empty text."""
-    return next(filter(None, reasons), "")
 
 
 def _twins(
@@ -105,26 +117,31 @@ def _twins(
     library: Library,
 ) -> list[PhotoScene]:
     """One draw of both twins; all places are equal, so there is room for either."""
-    attempt = rounded(draw_room(rng, options.full_rotation))
+    drawn = draw_room(rng, options.full_rotation)
+    attempt = rounded(drawn)
     different = [pairing.kept, pairing.other]
-    same = [pairing.kept, pairing.kept]
     if pairing.side:
         different.reverse()
-    hulls = [_hulls(pair, attempt["rotations"], library) for pair in (different, same)]
-    room = sum(max(_radius(pair[slot]) for pair in hulls) for slot in (0, 1))
-    distance = (room + _GAP + attempt.pop("gap")) / 2
-    half = distance * np.array(attempt.pop("direction"))
+    pairs = (different, [pairing.kept, pairing.kept])
+    hulls = [_hulls(pair, attempt["rotations"], library) for pair in pairs]
+    radii = np.array([[_radius(hull) for hull in pair] for pair in hulls])
+    gap = attempt.pop("gap")
+    distance = (radii.max(axis=0).sum() + _GAP + gap) / 2
+    direction = attempt.pop("direction")
+    half = distance * np.array(direction)
+    differences = (pairing.level, DIFFERENCES.index("none"))
     twins = []
-    for label, (pair, points) in enumerate(zip((different, same), hulls)):
-        (first, first_tint), (second, second_tint) = pair
+    for label, pair in enumerate(pairs):
+        objects, tints = zip(*pair)
+        left, right = hulls[label]
         twin = PhotoScene(
             index=2 * pairing.scene + label,
             label=label,
-            difference=DIFFERENCES.index("none") if label else pairing.level,
+            difference=differences[label],
             level=pairing.level,
-            objects=(first, second),
-            tints=(first_tint, second_tint),
-            positions=(_standing(points[0], -half), _standing(points[1], half)),
+            objects=objects,
+            tints=tints,
+            positions=(_standing(left, -half), _standing(right, half)),
             visible=(0.0, 0.0),
             **attempt,
         )
@@ -133,14 +150,22 @@ def _twins(
 
 
 def _hulls(
-    pair: list[tuple[int, int]], rotations: list[tuple[float, ...]], library: Library
+    pair: list[tuple[int, int]],
+    rotations: list[tuple[float, ...]],
+    library: Library,
 ) -> list[np.ndarray]:
-    return [turned(library[i].hull, rotation) for (i, _), rotation in zip(pair, rotations)]
+    """The hulls of two objects, turned."""
+    hulls = []
+    for (index, _), rotation in zip(pair, rotations):
+        upright = library[index].hull
+        hulls.append(turned(upright, rotation))
+    return hulls
 
 
 def _radius(hull: np.ndarray) -> float:
     """How far an object reaches from its vertical axis."""
-    return np.linalg.norm(hull[:, :2], axis=1).max()
+    across = hull[:, :2]
+    return np.linalg.norm(across, axis=1).max()
 
 
 def _standing(hull: np.ndarray, place: np.ndarray) -> tuple[float, float, float]:
@@ -154,44 +179,59 @@ def _cheap(scene: PhotoScene, library: Library) -> str:
     """The first constraint broken of those that need no rays."""
     hulls = [library[index].hull for index in scene.objects]
     points = np.concatenate(_placed(hulls, scene))
-    if points[:, 1].max() > scene.wall - _GAP:
+    backmost = points[:, 1].max()
+    if backmost > scene.wall - _GAP:
         return "wall"
     axes = np.stack(camera_axes(scene.camera, scene.target))
-    seen = (points - np.asarray(scene.camera)) @ axes.T
+    from_camera = points - np.asarray(scene.camera)
+    seen = from_camera @ axes.T
+    depth = seen[:, :1]
+    off_center = np.abs(seen[:, 1:])
     half = np.deg2rad(scene.fov) / 2
     edge = (1 - 2 * _MARGIN) * np.tan(half)
-    off_center = np.abs(seen[:, 1:])
-    if (off_center > edge * seen[:, :1]).any():
+    if (off_center > edge * depth).any():
         return "frame"
-    return "lamp" if lamp_in_sight(scene) else ""
+    if lamp_in_sight(scene):
+        return "lamp"
+    return ""
 
 
 def lamp_in_sight(scene: PhotoScene) -> bool:
     """Whether one of the lights, taken as a disc around its square, stands before the camera and hides the scene."""
-    directions = rays(scene.camera, scene.target, scene.fov, 64).astype(np.float64)
+    directions = rays(scene.camera, scene.target, scene.fov, 64)
+    directions = directions.astype(np.float64)
     camera = np.array(scene.camera)
     for light in scene.lights:
         center = np.array(light.position)
         facing = center / np.linalg.norm(center)
-        reach = ((center - camera) @ facing) / (directions @ facing)
+        approach = directions @ facing
+        reach = ((center - camera) @ facing) / approach
         met = camera + reach[:, None] * directions
         off = np.linalg.norm(met - center, axis=1)
+        radius = light.side / np.sqrt(2)
         before_camera = reach > 0
-        if (before_camera & (off < light.side / np.sqrt(2))).any():
+        if (before_camera & (off < radius)).any():
             return True
     return False
 
 
-def _checked(scene: PhotoScene, options: SceneOptions, library: Library) -> tuple[PhotoScene, str]:
+def _checked(
+    scene: PhotoScene,
+    options: SceneOptions,
+    library: Library,
+) -> tuple[PhotoScene, str]:
     """The scene with its visible shares, and the first constraint broken of those that need rays."""
-    directions = rays(scene.camera, scene.target, scene.fov, MASK_SIZE)
+    camera = scene.camera
+    directions = rays(camera, scene.target, scene.fov, MASK_SIZE)
     both = solids(scene, library)
-    alone = [object_mask([solid], scene.camera, directions) for solid in both]
+    alone = [object_mask([solid], camera, directions) for solid in both]
     shares = [np.count_nonzero(mask) / mask.size for mask in alone]
     least, largest = options.coverage
     if min(shares) < least or max(shares) > largest:
         return scene, "coverage"
-    mask = object_mask(both, scene.camera, directions)
+    mask = object_mask(both, camera, directions)
     visible = visible_shares(mask, alone)
     scene = dataclasses.replace(scene, visible=visible)
-    return scene, "" if min(visible) >= options.min_visible else "visible"
+    if min(visible) < options.min_visible:
+        return scene, "visible"
+    return scene, ""

@@ -29,6 +29,7 @@ LEAST_SIZE = 16
 LARGEST_SIZE = 4096
 """Sides of pictures, pixels: a patch, and more than any camera of the set would show."""
 _DEPTH = 4  # light, two bounces and the eye
+_LIGHT = {"type": "path", "max_depth": _DEPTH}
 _ALBEDO = {"type": "aov", "aovs": "color:albedo"}
 _GEOMETRY = {"type": "aov", "aovs": "normal:sh_normal,place:position"}
 _OLDEST_LLVM = 17  # 14 to 16 abort the whole process
@@ -65,14 +66,20 @@ def choose_variant(wanted: str) -> str:
 
 def _find_llvm() -> str:
     """Path of LLVM's library; the user's choice goes first. Empty if there is none that works."""
-    if named := os.environ.get("DRJIT_LIBLLVM_PATH"):
+    named = os.environ.get("DRJIT_LIBLLVM_PATH")
+    if named:
         return named if Path(named).exists() else ""
-    found = [(0, path) for path in map(Path, _HOMEBREW) if path.exists()]
-    for path in (path for folder in _LIBRARIES for path in Path(folder).glob("libLLVM*.so*")):
-        version = re.search(r"\d+", path.name)
-        if version and int(version[0]) >= _OLDEST_LLVM:
-            found.append((int(version[0]), path))
-    return str(max(found)[1]) if found else ""
+    found = {path: 0 for path in map(Path, _HOMEBREW) if path.exists()}
+    for folder in _LIBRARIES:
+        for path in Path(folder).glob("libLLVM*.so*"):
+            number = re.search(r"\d+", path.name)
+            version = int(number[0]) if number else 0
+            if version >= _OLDEST_LLVM:
+                found[path] = version
+    if not found:
+        return ""
+    newest = max(found, key=lambda path: (found[path], path))
+    return str(newest)
 
 
 def check_size(size: int) -> None:
@@ -132,16 +139,24 @@ def render_photo(
     world = mi.load_dict(_world(mi, scene, library, size, samples), optimize=False)
     if variant == "llvm":
         _hide_numbers(mi, world)
+
     # Apart, as an image of many channels is slow; where things are needs fewer paths than their colors.
-    paths = {"type": "path", "max_depth": _DEPTH}
-    layers = []
-    for kind, count in ((paths, samples), (_ALBEDO, samples), (_GEOMETRY, min(samples, 4))):
+    def layer(kind: dict[str, Any], count: int) -> np.ndarray:
         integrator = mi.load_dict(kind)
-        layer = mi.render(world, integrator=integrator, spp=count, seed=scene.noise)
-        layers.append(np.array(layer, dtype=np.float32))
-    light, albedo, geometry = layers
+        traced = mi.render(
+            world,
+            integrator=integrator,
+            spp=count,
+            seed=scene.noise,
+        )
+        return np.array(traced, dtype=np.float32)
+
+    light = layer(_LIGHT, samples)
+    albedo = layer(_ALBEDO, samples)
+    geometry = layer(_GEOMETRY, min(samples, 4))
     normal, position = np.split(geometry, 2, axis=-1)
-    return develop(denoise(light, albedo, normal, position))
+    clean = denoise(light, albedo, normal, position)
+    return develop(clean)
 
 
 def _hide_numbers(mi: Any, world: Any) -> None:
@@ -165,12 +180,15 @@ def develop(light: np.ndarray) -> np.ndarray:
         uint8 of the same shape.
     """
     knee = 0.6
+    room = 1 - knee
     over = np.maximum(light - knee, 0)
-    shoulder = (1 - knee) * (1 - np.exp(-over / (1 - knee)))
+    shoulder = room * (1 - np.exp(-over / room))
     soft = np.minimum(light, knee) + shoulder
-    bright = 1.055 * np.maximum(soft, 1e-9) ** (1 / 2.4) - 0.055
+    root = np.maximum(soft, 1e-9) ** (1 / 2.4)
+    bright = 1.055 * root - 0.055
     srgb = np.where(soft <= 0.0031308, 12.92 * soft, bright)
-    return np.rint(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+    levels = np.clip(srgb, 0, 1) * 255
+    return np.rint(levels).astype(np.uint8)
 
 
 def _world(
@@ -189,8 +207,14 @@ def _world(
         "pixel_format": "rgb",
         "rfilter": {"type": "gaussian"},
     }
-    view = to_world().look_at(origin=list(scene.camera), target=list(scene.target), up=[0, 0, 1])
-    upright = to_world().translate([0, scene.wall, 0]) @ to_world().rotate([1, 0, 0], 90)
+    view = to_world().look_at(
+        origin=list(scene.camera),
+        target=list(scene.target),
+        up=[0, 0, 1],
+    )
+    raised = to_world().rotate([1, 0, 0], 90)
+    behind = to_world().translate([0, scene.wall, 0])
+    upright = behind @ raised
     world = {
         "type": "scene",
         "sensor": {
@@ -204,14 +228,24 @@ def _world(
         },
         "table": _rectangle(mi, scene.table_surface, to_world(), 0.5),
         "wall": _rectangle(mi, scene.wall_surface, upright, 0.8),
-        "ambient": {"type": "constant", "radiance": {"type": "rgb", "value": list(scene.ambient)}},
+        "ambient": {"type": "constant", "radiance": _radiance(scene.ambient)},
     }
-    for i, light in reversed(list(enumerate(scene.lights))):  # as most pictures of the shipped set
-        world[f"light{i}"] = _lamp(mi, light)
-    objects = zip(scene.objects, scene.tints, scene.rotations, scene.positions)
-    for i, (index, tint, rotation, position) in enumerate(objects):
-        world[f"object{i}"] = _object(mi, library[index], tint, rotation, position)
+    first, second = scene.lights
+    world["light1"] = _lamp(mi, second)  # in this order, as in most pictures of the shipped set
+    world["light0"] = _lamp(mi, first)
+    for i, index in enumerate(scene.objects):
+        world[f"object{i}"] = _object(
+            mi,
+            library[index],
+            scene.tints[i],
+            scene.rotations[i],
+            scene.positions[i],
+        )
     return world
+
+
+def _radiance(color: tuple[float, ...]) -> dict[str, Any]:
+    return {"type": "rgb", "value": list(color)}
 
 
 def _rectangle(
@@ -221,16 +255,17 @@ def _rectangle(
     roughness: float,
 ) -> dict[str, Any]:
     repeats = 2 * _FAR / SIDE
-    color = _bitmap(mi, surface_texture(surface), raw=False) | {
-        # the middle of a copy in the middle of the scene, away from where copies are mirrored
-        "to_uv": mi.ScalarTransform3f().translate([0.5, 0.5])
-        @ mi.ScalarTransform3f().scale([repeats, repeats]),
-        "wrap_mode": "mirror",
-    }
+    copies = mi.ScalarTransform3f().scale([repeats, repeats])
+    # the middle of a copy in the middle of the scene, away from where copies are mirrored
+    centered = mi.ScalarTransform3f().translate([0.5, 0.5])
+    color = _bitmap(mi, surface_texture(surface), raw=False)
+    color["to_uv"] = centered @ copies
+    color["wrap_mode"] = "mirror"
     turned_in_plane = mi.ScalarTransform4f().rotate([0, 0, 1], surface.turn)
+    large = mi.ScalarTransform4f().scale([_FAR, _FAR, 1])
     return {
         "type": "rectangle",
-        "to_world": to_world @ turned_in_plane @ mi.ScalarTransform4f().scale([_FAR, _FAR, 1]),
+        "to_world": to_world @ turned_in_plane @ large,
         "bsdf": {
             "type": "principled",
             "base_color": color,
@@ -251,14 +286,20 @@ def _bitmap(mi: Any, pixels: np.ndarray, raw: bool) -> dict[str, Any]:
 
 def _lamp(mi: Any, light: Light) -> dict[str, Any]:
     _, y, _ = light.position
-    along_y = abs(y) >= 0.9 * np.linalg.norm(light.position)
+    distance = np.linalg.norm(light.position)
+    along_y = abs(y) >= 0.9 * distance
     up = [0.0, 0.0, 1.0] if along_y else [0.0, 1.0, 0.0]
-    facing = mi.ScalarTransform4f().look_at(origin=list(light.position), target=[0, 0, 0], up=up)
+    facing = mi.ScalarTransform4f().look_at(
+        origin=list(light.position),
+        target=[0, 0, 0],
+        up=up,
+    )
     half = light.side / 2
+    square = mi.ScalarTransform4f().scale([half, half, 1])
     return {
         "type": "rectangle",
-        "to_world": facing @ mi.ScalarTransform4f().scale([half, half, 1]),
-        "emitter": {"type": "area", "radiance": {"type": "rgb", "value": list(light.radiance)}},
+        "to_world": facing @ square,
+        "emitter": {"type": "area", "radiance": _radiance(light.radiance)},
     }
 
 
@@ -308,8 +349,8 @@ def painted(color: np.ndarray, tint: int) -> np.ndarray:
     top = values.max(-1)
     low = values.min(-1)
     value = 0.2 + 0.75 * top
-    purity = (top - low) / np.maximum(top, 1e-9)
-    saturation = np.maximum(np.where(top > 0, purity, 0), 0.6)
+    purity = (top - low) / np.maximum(top, 1e-9)  # 0 where all is black
+    saturation = np.maximum(purity, 0.6)
     shade = 1 - saturation[..., None] * hue_shade(sixth)
     painted_color = 255 * value[..., None] * shade
     return np.rint(painted_color).astype(np.uint8)

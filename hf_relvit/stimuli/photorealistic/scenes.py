@@ -54,7 +54,8 @@ class SceneOptions:
         if not 0 <= self.seed < 2**31:
             raise RelViTError(f"seed {self.seed}: expected 0 to 2**31 - 1")
         low, high = self.coverage
-        if not (0 <= self.color_share <= 1 and 0 <= self.min_visible <= 1 and 0 <= low < high <= 1):
+        shares = (self.color_share, self.min_visible, low, high)
+        if low >= high or not all(0 <= share <= 1 for share in shares):
             raise RelViTError(
                 f"color_share {self.color_share}, min_visible {self.min_visible}, coverage {self.coverage}: "
                 "expected shares between 0 and 1, the least coverage below the largest"
@@ -123,7 +124,8 @@ class PhotoScene:
     def distance(self) -> float:
         """Mean distance of the objects from the camera, to ``DIGITS`` decimals."""
         apart = np.subtract(self.positions, self.camera)
-        return rounded(float(np.linalg.norm(apart, axis=1).mean()))
+        distances = np.linalg.norm(apart, axis=1)
+        return rounded(float(distances.mean()))
 
     @property
     def rotation_difference(self) -> float:
@@ -132,9 +134,10 @@ class PhotoScene:
         To 3 decimals, as the angle of two nearly equal turns is known less exactly than the turns are.
         """
         first, second = self.rotations
-        cosine = abs(float(np.dot(first, second)))
-        angle = 2 * np.arccos(min(cosine, 1.0))
-        return round(float(np.degrees(angle)), 3)
+        cosine = abs(np.dot(first, second))
+        half = np.arccos(min(cosine, 1.0))
+        angle = np.degrees(2 * half)
+        return round(float(angle), 3)
 
     def row(self) -> dict[str, Any]:
         """Plain numbers, lists and dictionaries, as a dataset stores them."""
@@ -143,10 +146,13 @@ class PhotoScene:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> PhotoScene:
         """The scene of a dataset's row; further columns are ignored."""
-        values = {field.name: _tuples(row[field.name]) for field in dataclasses.fields(cls)}
+        values = {}
+        for field in dataclasses.fields(cls):
+            values[field.name] = _tuples(row[field.name])
         for name in ("table_surface", "wall_surface"):
             values[name] = _part(Surface, row[name])
-        values["lights"] = tuple(_part(Light, light) for light in row["lights"])
+        lights = [_part(Light, light) for light in row["lights"]]
+        values["lights"] = tuple(lights)
         return cls(**values)
 
 
@@ -164,11 +170,14 @@ def rounded(value: Any) -> Any:
 
 
 def _part(kind: Any, row: dict[str, Any]) -> Any:
-    return kind(**{name: _tuples(value) for name, value in row.items()})
+    values = {name: _tuples(value) for name, value in row.items()}
+    return kind(**values)
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple | np.ndarray) else value
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(map(_tuples, value))
+    return value
 
 
 @dataclass(frozen=True)
@@ -197,22 +206,31 @@ def pairings(options: SceneOptions, objects: int) -> list[Pairing]:
     count = options.n // 2
     hues = len(TINTS) - 1
     rounds = -(-count // objects)
-    kept = np.concatenate([rng.permutation(objects) for _ in range(rounds)])[:count]
-    other = (kept + rng.integers(1, objects, count)) % objects
-    tint = rng.integers(1, len(TINTS), count)
-    other_tint = 1 + (tint - 1 + rng.integers(1, hues, count)) % hues
+    permutations = [rng.permutation(objects) for _ in range(rounds)]
+    kept = np.concatenate(permutations)[:count]
+    step = rng.integers(1, objects, count)
+    other = (kept + step) % objects
+    hue = rng.integers(0, hues, count)
+    hue_step = rng.integers(1, hues, count)
+    other_hue = (hue + hue_step) % hues
     side = rng.integers(0, 2, count)
     quota = np.floor(np.arange(count + 1) * options.color_share)
     in_color = np.diff(quota) > 0
     # A pair about paint shows one object in two paints, a pair about objects two objects as they are made.
-    level = np.where(in_color, DIFFERENCES.index("color"), DIFFERENCES.index("object"))
-    shown = [
-        np.where(in_color, kept, other),
-        np.where(in_color, tint, 0),
-        np.where(in_color, other_tint, 0),
-    ]
-    rows = np.stack([level, kept, *shown, side], axis=1)
+    color = DIFFERENCES.index("color")
+    level = np.where(in_color, color, DIFFERENCES.index("object"))
+    other = np.where(in_color, kept, other)
+    tint = np.where(in_color, 1 + hue, 0)
+    other_tint = np.where(in_color, 1 + other_hue, 0)
+    first = np.stack([kept, tint], axis=1)
+    second = np.stack([other, other_tint], axis=1)
     return [
-        Pairing(scene, level, (kept, tint), (other, other_tint), side)
-        for scene, (level, kept, other, tint, other_tint, side) in enumerate(rows.tolist())
+        Pairing(
+            scene=scene,
+            level=int(level[scene]),
+            kept=tuple(first[scene].tolist()),
+            other=tuple(second[scene].tolist()),
+            side=int(side[scene]),
+        )
+        for scene in range(count)
     ]
