@@ -78,8 +78,9 @@ def _wait(url: str, process: subprocess.Popen, log) -> None:
     raise AssertionError(f"the Space did not start: {log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """A browser. Its driver keeps an event loop running, so it must be gone before tests with loops of their own."""
     if CHROMIUM is None:
         pytest.skip("no chromium found: install it, or name it in CHROMIUM")
     from playwright.sync_api import sync_playwright

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hf_relvit.building import checksum
 from hf_relvit.building.checksum import rows_checksum
 
 COLUMNS = {
@@ -29,6 +30,23 @@ def written(folder, table, pieces):
 def test_any_number_of_files_gives_onerows_checksum(tmp_path, column):
     table = pa.table({column: COLUMNS[column]})
     assert len({rows_checksum(written(tmp_path, table, pieces)) for pieces in (1, 2, 3, 12)}) == 1
+
+
+def test_rows_are_looked_at_a_few_at_a_time(tmp_path, monkeypatch):
+    """So a shard of any size is built in the same memory; the checksum does not depend on it."""
+    (file,) = written(tmp_path, pa.table(COLUMNS), 1)
+    whole = rows_checksum([file])
+    looked_at = []
+
+    def noted(column):
+        looked_at.append(len(column))
+        return bytes_of(column)
+
+    bytes_of = checksum._bytes
+    monkeypatch.setattr(checksum, "_bytes", noted)
+    monkeypatch.setattr(checksum, "_ROWS", 5)
+    assert rows_checksum([file]) == whole
+    assert {*looked_at} >= {5, 2} and max(looked_at) <= 10  # a list of two numbers per row
 
 
 def test_texts_that_only_join_alike_differ(tmp_path):

@@ -102,3 +102,24 @@ def test_bad_values_are_one_sentence(endpoints, name, call):
     said = str(caught.value.message)
     assert "expected" in said or "overlap" in said
     assert "link" not in said and "\n" not in said and len(said) < 400
+
+
+ODD = [5, -1.5, 1e9, True, None, "x", "x" * 5000, [], [[]], ["x"], {}, {"path": "http://x/"}]
+PARAMETERS = [
+    (function, name)
+    for function in (*NAMES, "react")
+    for name in list(inspect.signature(getattr(Endpoints, function)).parameters)[1:]
+]
+
+
+@pytest.mark.parametrize(("function", "name"), PARAMETERS)
+def test_whatever_json_a_parameter_gets_the_answer_is_json_or_a_sentence(endpoints, function, name):
+    refused = 0
+    for value in ODD:
+        try:
+            json.dumps(getattr(endpoints, function)(**{name: value}))
+        except gr.Error as error:
+            refused += 1
+            assert "expected" in error.message and "\n" not in error.message
+            assert len(error.message) < 400
+    assert refused >= len(ODD) - 4  # some are legal: none, a number in its range, no model

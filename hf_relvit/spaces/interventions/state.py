@@ -268,6 +268,8 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
     Raises:
         RelViTError: a model that is not served, numbers that are none, and all that :func:`check` refuses.
     """
+    if not isinstance(query, str):
+        raise RelViTError(f"query {str(query)[:40]!r}: expected text; {CURE}")
     if len(query) > MAX_QUERY:
         raise RelViTError(
             f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {CURE}"
