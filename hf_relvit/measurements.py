@@ -118,9 +118,10 @@ class Reading:
     def effect(self) -> Measurement:
         return self.parts["effect"]
 
-    def value(self, part: str) -> float:
-        """Of one part."""
-        return self.parts[part].value
+    def share(self, part: str) -> str:
+        """Of one part, such as "83%"; tables of others may lack the rows of a control."""
+        measured = self.parts.get(part)
+        return "not measured" if measured is None else f"{measured.value:.0%}"
 
     def measured_controls(self) -> list[Measurement]:
         """The controls that were measured."""

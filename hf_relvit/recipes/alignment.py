@@ -148,11 +148,11 @@ def sentence(readings: Sequence[Reading]) -> str:
             continue
         effect = reading.effect
         answers = [
-            f"pairs that were same {reading.value('same'):.0%}",
-            f"different {reading.value('different'):.0%}",
+            f"pairs that were same {reading.share('same')}",
+            f"different {reading.share('different')}",
         ]
         controls = [
-            f"wrong object's {reading.value('wrong_object'):.0%}",
+            f"wrong object's {reading.share('wrong_object')}",
             f"no edit {effect.floor:.0%}",
         ]
         place = layer_and_interval(reading)

@@ -73,7 +73,7 @@ def sentence(readings: Sequence[Reading]) -> str:
         values = [f"another object's {effect.value:.0%}"]
         for method, words in _METHODS.items():
             if method in reading.parts:
-                values.append(f"{words} {reading.value(method):.0%}")
+                values.append(f"{words} {reading.share(method)}")
         place = f"{reading.subject}, layer {reading.layer}"
         nothing = f"no edit {effect.floor:.0%} (n = {effect.n})"
         parts.append(f"{place}: {', '.join(values)}; {nothing}; {_abstract(reading)}")

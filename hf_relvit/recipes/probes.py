@@ -75,7 +75,7 @@ CLAIM = "it can be read"
 def sentence(readings: Sequence[Reading]) -> str:
     parts = []
     for reading in readings:
-        control = f"shuffled {reading.value('shuffled'):.0%}"
+        control = f"shuffled {reading.share('shuffled')}"
         facts = f"{layer_and_interval(reading)}; {control}"
         conclusion = reading.conclusion(CLAIM)
         parts.append(f"{reading.subject} {reading.effect.value:.0%} ({facts}): {conclusion}.")

@@ -67,7 +67,7 @@ def sentence(readings: Sequence[Reading]) -> str:
     conclusion = reading.conclusion(CLAIM)
     return (
         f"At best, a push flips {effect.value:.0%} of the answers ({place}; {interval(effect)}); one of the same "
-        f"length along a shuffled probe flips {reading.value('shuffled'):.0%}, none {effect.floor:.0%}: {conclusion}."
+        f"length along a shuffled probe flips {reading.share('shuffled')}, none {effect.floor:.0%}: {conclusion}."
     )
 
 

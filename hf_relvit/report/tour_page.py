@@ -117,7 +117,7 @@ def _cards(guest: Guest) -> list[tuple[str, str]]:
         words = f"of answers follow a swap of {reading.subject} (controls {others}; n = {reading.effect.n})"
         cards.append((f"{reading.effect.value:.0%}", words))
     for reading in guest.readings("steering"):
-        control = f"shuffled probe {reading.value('shuffled'):.0%}; n = {reading.effect.n}"
+        control = f"shuffled probe {reading.share('shuffled')}; n = {reading.effect.n}"
         words = f"of answers flip after a push ({control})"
         cards.append((f"{reading.effect.value:.0%}", words))
     return cards
