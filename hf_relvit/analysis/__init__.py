@@ -30,10 +30,8 @@ __all__, __getattr__, __dir__ = lazy_names(
             "correlate",
             "disentanglement",
         ),
-        "das": (
-            "DASConfig",
-            "fit_alignment",
-        ),
+        "das": ("fit_alignment",),
+        "das_config": ("DASConfig",),
         "diagnosis": (
             "Diagnosis",
             "DiagnosisConfig",

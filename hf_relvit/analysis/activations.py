@@ -8,6 +8,7 @@ model: do not run one model from two threads inside these functions.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -81,16 +82,21 @@ def capture(
     sites = list(sites)
     layers = blocks(model)
     found: dict[Site, torch.Tensor] = {}
+    deepest = max((site.layer for site in sites), default=-1)
+    later = layers[deepest + 1 :]
     with ExitStack() as stack:
         for site in sites:
-            hook = _block(layers, site).register_forward_hook(partial(_record, found, site))
+            record = partial(_record, found, site)
+            hook = _block(layers, site).register_forward_hook(record)
             stack.callback(hook.remove)
-        deepest = max((site.layer for site in sites), default=-1)
-        stack.enter_context(
-            replaced_forward(layers[deepest + 1 :], lambda hidden, *args, **kwargs: hidden)
-        )
+        stack.enter_context(replaced_forward(later, _nothing))
         model(pixel_values=pixel_values)
     return found
+
+
+def _nothing(hidden, *args, **kwargs):
+    """The forward function of a block that does nothing."""
+    return hidden
 
 
 def _record(
@@ -132,12 +138,13 @@ def forward_from(
             "capture it from this model"
         )
     side = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
-    blank = residual.new_zeros(1, 3, side, side, dtype=next(model.parameters()).dtype)
-    with replaced_forward(layers[: site.layer + 1], lambda *args, **kwargs: residual):
+    dtype = next(model.parameters()).dtype
+    blank = residual.new_zeros(1, 3, side, side, dtype=dtype)
+    earlier = layers[: site.layer + 1]
+    with replaced_forward(earlier, lambda *args, **kwargs: residual):
         output = model(pixel_values=blank)
-    return (
-        output.logits if "logits" in output else output.image_embeds
-    )  # the latter: CLIP with its projection as head
+    # CLIP with its projection as head has image_embeds
+    return output.logits if "logits" in output else output.image_embeds
 
 
 @contextmanager
@@ -205,34 +212,48 @@ def capture_residuals(
     checkpoint.check(scenes)
     check_count("batch_size", batch_size, least=1)
     check_finite("cache_gb", cache_gb, 0)
-    config: Any = model.config
-    geometry = checkpoint.geometry
-    first = next(model.parameters())
-    length = geometry.sequence_length if tokens is None else tokens.shape[1]
-    shape = (len(scenes), length, config.hidden_size)
-    budget, kept = cache_gb * 1e9, dict(dtype=first.dtype, device=first.device)
-    if first.is_cuda:
-        budget = min(budget, 0.7 * torch.cuda.mem_get_info(first.device)[0])
-    cache = {}
-    for site in sites:
-        _block(blocks(model), site)
-        size = int(np.prod(shape)) * first.element_size()
-        cache[site] = (
-            torch.empty(shape, **kept) if size <= budget else _on_disk(shape, first.dtype, folder)
-        )
-        budget -= size if size <= budget else 0
+    length = checkpoint.geometry.sequence_length if tokens is None else tokens.shape[1]
+    shape = (len(scenes), length, model.config.hidden_size)
+    cache = _allocated(model, sites, shape, cache_gb, folder)
+    device = checkpoint.device
     model.eval()
     starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
     for start in progress_bar(starts, desc=label, disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
         pixels = checkpoint.pixel_values(scenes[rows])
-        with torch.autocast(first.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             captured = capture(model, pixels, sites)
         for site, hidden in captured.items():
             if tokens is not None:
-                hidden = at_tokens(hidden, to_device(tokens[rows], first.device))
+                wanted = to_device(tokens[rows], device)
+                hidden = at_tokens(hidden, wanted)
             cache[site][rows] = hidden
+    return cache
+
+
+def _allocated(
+    model: Any,
+    sites: Sequence[Site],
+    shape: tuple[int, ...],
+    cache_gb: float,
+    folder: str | os.PathLike | None,
+) -> dict[Site, torch.Tensor]:
+    """Room for states: in memory as long as there is some, then on disk."""
+    first = next(model.parameters())
+    budget = cache_gb * 1e9
+    if first.is_cuda:
+        free, _ = torch.cuda.mem_get_info(first.device)
+        budget = min(budget, 0.7 * free)
+    size = math.prod(shape) * first.element_size()
+    cache = {}
+    for site in sites:
+        _block(blocks(model), site)
+        if size <= budget:
+            budget -= size
+            cache[site] = torch.empty(shape, dtype=first.dtype, device=first.device)
+        else:
+            cache[site] = _on_disk(shape, first.dtype, folder)
     return cache
 
 
@@ -279,12 +300,11 @@ def _on_disk(
     folder,
 ) -> torch.Tensor:
     """A tensor in an unnamed file; its memory pages belong to the operating system."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(
-                os, "posix_fallocate"
-            ):  # a disk that fills up later would kill the process without a word
+            # a disk that fills up later would kill the process without a word
+            if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             memory = np.memmap(file, dtype=np.uint8, mode="w+", shape=(size,))
     except OSError as error:
@@ -356,7 +376,7 @@ def capture_object_states(
     before = [layer - 1 for layer in layers if layer > 0]
     inputs = {block + 1: states for block, states in read(before).items()}
     if 0 in layers:  # the input of block 0 is the output of a block 0 that does nothing
-        with replaced_forward(parts[:1], lambda hidden, *args, **kwargs: hidden):
+        with replaced_forward(parts[:1], _nothing):
             inputs[0] = read([0])[0]
     return ObjectStates(scenes, inputs, compat)
 

@@ -31,7 +31,8 @@ from ..stimuli.splits import Split
 from .activations import ObjectStates, Site, capture_object_states
 from .alignment import Alignment
 from .closed_form import HELD_OUT
-from .das import DASConfig, fit_alignment
+from .das import fit_alignment
+from .das_config import LABELED, DASConfig
 from .interchange import Control, PairResiduals, Replacement, capture_pair_residuals
 from .result import Contents, Result
 from .scores import score_alignment
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Weights = Literal["trained", "random"]
-LABELED = ("closed_form", "dictionary")
-"""Methods that take labeled scenes; pairs choose a scale or a number of features."""
 KEPT = 5
 """Captures that one property needs: training pairs, and on two splits those of the cause and of the isolate score."""
 
@@ -107,7 +106,28 @@ class AlignConfig(DASConfig):
     @cached_property
     def das(self) -> DASConfig:
         """The settings of the search alone."""
-        return DASConfig(**{each.name: getattr(self, each.name) for each in fields(DASConfig)})
+        values = {each.name: getattr(self, each.name) for each in fields(DASConfig)}
+        return DASConfig(**values)
+
+    def captures(
+        self,
+        checkpoint: Checkpoint,
+        distribution: SceneDistribution,
+        layers: Sequence[int],
+        progress: bool = False,
+    ) -> PairCaptures:
+        """The pairs that these settings ask for."""
+        return PairCaptures(
+            checkpoint,
+            distribution,
+            layers,
+            pairs=fit_pairs(self.method, self.pairs),
+            test_pairs=self.test_pairs,
+            scenes=self.scenes,
+            cache_gb=self.cache_gb,
+            bf16=self.bf16 and self.method in LABELED,
+            progress=progress,
+        )
 
 
 def fit_pairs(method: str, pairs: int) -> int:
@@ -205,8 +225,10 @@ class PairCaptures:
     def _capture(self, prop: str, split: str, isolate: bool, weights: Weights) -> PairResiduals:
         count = self.pairs if split == "train" else self.test_pairs
         if isolate:
-            other = PROPERTIES[1 - PROPERTIES.index(prop)]
-            table = sample_isolation_pairs(self.distribution.pairs(other, split, count))
+            first, second = PROPERTIES
+            other = second if prop == first else first
+            pairs = self.distribution.pairs(other, split, count)
+            table = sample_isolation_pairs(pairs)
         else:
             table = self.distribution.pairs(prop, split, count)
         sites = [Site("resid_post", layer) for layer in self.layers]
@@ -253,11 +275,15 @@ class Alignments(Result):
         return (*[f"*/{name}" for name in Alignment.files()], *super().files())
 
     def contents(self) -> Contents:
-        trained = {f"{each.property}-{each.site.layer}": each for each in self.alignments}
-        random = {f"random/{each.property}-{each.site.layer}": each for each in self.random}
-        names = {"alignments": list(trained), "random": list(random)}
-        values = {**names, "facts": self.facts}
-        return Contents(values, {"scores": self.frame}, parts={**trained, **random})
+        trained = {_folder(each): each for each in self.alignments}
+        random = {f"random/{_folder(each)}": each for each in self.random}
+        values = {
+            "alignments": list(trained),
+            "random": list(random),
+            "facts": self.facts,
+        }
+        tables = {"scores": self.frame}
+        return Contents(values, tables, parts={**trained, **random})
 
     @classmethod
     def read_contents(cls, folder: Path) -> Contents:
@@ -270,9 +296,15 @@ class Alignments(Result):
     def restore(cls, contents: Contents) -> Alignments:
         values = contents.values
         parts: dict[str, Any] = contents.parts
-        trained = tuple([parts[name] for name in values["alignments"]])
-        random = tuple([parts[name] for name in values["random"]])
-        return cls(contents.tables["scores"], trained, random, values["facts"])
+        trained = [parts[name] for name in values["alignments"]]
+        random = [parts[name] for name in values["random"]]
+        frame = contents.tables["scores"]
+        return cls(frame, tuple(trained), tuple(random), values["facts"])
+
+
+def _folder(alignment: Alignment) -> str:
+    """The folder of an alignment among others."""
+    return f"{alignment.property}-{alignment.site.layer}"
 
 
 def align(
@@ -300,74 +332,80 @@ def align(
     checkpoint.check()
     layers = range(checkpoint.depth) if config.layers is None else config.layers
     layers = check_layers(layers, checkpoint.depth)
-    splits = distribution.causal_splits if config.splits is None else list(config.splits)
     if captures is None:
-        captures = PairCaptures(
-            checkpoint,
-            distribution,
-            layers,
-            pairs=fit_pairs(config.method, config.pairs),
-            test_pairs=config.test_pairs,
-            scenes=config.scenes,
-            cache_gb=config.cache_gb,
-            bf16=config.bf16 and config.method in LABELED,
-            progress=progress,
-        )
+        captures = config.captures(checkpoint, distribution, layers, progress)
     found: dict[str, list[Alignment]] = {"trained": [], "random": []}
     frames = []
     for weights in config.networks:
         for layer in layers:
-            network = captures.network(weights)
-            train = captures.get(config.property, "train", weights=weights)
-            objects = captures.objects(weights) if config.method in LABELED else None
-            alignment = fit_alignment(
-                network, train, layer, config.das, objects=objects, progress=progress
-            )
+            alignment = _fitted(captures, config, layer, weights, progress)
             found[weights].append(alignment)
             scores = score(alignment, captures, config, weights=weights, progress=progress)
             frames.append(scores)
             if weights == "trained" and config.shuffles:
-                frames.append(_shuffled_scores(alignment, captures, splits, config, progress))
+                frames.append(_shuffled_scores(alignment, captures, config, progress))
+    made = provenance(
+        seed=config.seed,
+        data_seed=distribution.seed,
+        processor=checkpoint.processor.fingerprint,
+    )
     facts = {
         "config": asdict(config),
         "task": distribution.task,
         "scenes": distribution.name,
-        "provenance": provenance(
-            seed=config.seed,
-            data_seed=distribution.seed,
-            processor=checkpoint.processor.fingerprint,
-        ),
+        "provenance": made,
     }
     frame = pd.concat(frames, ignore_index=True)
-    return Alignments(frame, tuple(found["trained"]), tuple(found["random"]), facts)
+    trained = tuple(found["trained"])
+    random = tuple(found["random"])
+    return Alignments(frame, trained, random, facts)
+
+
+def _fitted(
+    captures: PairCaptures,
+    config: AlignConfig,
+    layer: int,
+    weights: Weights,
+    progress: bool,
+) -> Alignment:
+    """The alignment of a layer."""
+    return fit_alignment(
+        captures.network(weights),
+        captures.get(config.property, "train", weights=weights),
+        layer,
+        config.das,
+        objects=captures.objects(weights) if config.method in LABELED else None,
+        progress=progress,
+    )
 
 
 def _shuffled_scores(
     alignment: Alignment,
     captures: PairCaptures,
-    splits: Sequence[str],
     config: AlignConfig,
     progress: bool,
 ) -> pd.DataFrame:
     """Scores of an alignment to shuffled labels, of the same scale and number of directions."""
-    objects = captures.objects() if config.method in LABELED else None
     das = config.das
     if config.method == "closed_form":
         das = replace(das, scale=alignment.scale, size=None)
     elif config.method == "dictionary":
         das = replace(das, size=alignment.size)
-    train = captures.get(config.property, "train")
-    layer = alignment.site.layer
     checkpoint = captures.checkpoint
     fitted = fit_alignment(
-        checkpoint, train, layer, das, objects=objects, shuffled=True, progress=progress
+        checkpoint,
+        captures.get(config.property, "train"),
+        alignment.site.layer,
+        das,
+        objects=captures.objects() if config.method in LABELED else None,
+        shuffled=True,
+        progress=progress,
     )
     frames = []
-    for split in splits:
+    for split in config.splits or captures.distribution.causal_splits:
         pairs = captures.get(config.property, split)
-        frames.append(
-            score_alignment(checkpoint, fitted, pairs, bf16=config.bf16, progress=progress)
-        )
+        scores = score_alignment(checkpoint, fitted, pairs, bf16=config.bf16, progress=progress)
+        frames.append(scores)
     return pd.concat(frames).assign(weights="trained", control="shuffled_labels")
 
 
@@ -397,21 +435,22 @@ def score(
     splits = config.splits or captures.distribution.causal_splits
     network = captures.network(weights)
     options: Any = {"bf16": config.bf16, "progress": progress}
+    trained = weights == "trained"
     controls: list[Control | None] = [config.control]
-    if weights == "trained":
+    if trained:
         scored = [*(config.scored_controls or ()), *(config.replacements or ())]
         others = [control for control in scored if control != config.control]
         controls += cast("list[Control]", others)
     frames = []
     for split in splits:
         pairs = captures.get(alignment.property, split, weights=weights)
-        frames += [
-            score_alignment(network, alignment, pairs, control, **options) for control in controls
-        ]
-        if weights == "trained" and config.isolate:
+        for control in controls:
+            scores = score_alignment(network, alignment, pairs, control, **options)
+            frames.append(scores)
+        if trained and config.isolate:
             kept = captures.get(alignment.property, split, isolate=True)
             frames.append(score_alignment(network, alignment, kept, **options))
-        if weights == "trained":
+        if trained:
             frames += _unmapped_scores(alignment, captures, split, config, options)
     return pd.concat(frames, ignore_index=True).assign(weights=weights)
 

@@ -72,32 +72,41 @@ class LabeledStates:
         """Of captured scenes. ``prop`` is "shape" or "color"."""
         scenes = objects.scenes
         count = scenes.shape.shape[1]
-        states = objects.states[layer].unflatten(1, (count, -1))
+        by_token = objects.states[layer]
+        states = by_token.unflatten(1, (count, -1))
         return cls._labeled(states, scenes.shape, scenes.color, prop)
 
     @classmethod
     def of_pairs(cls, data: PairResiduals, site) -> LabeledStates:
         """Of the objects of all sources and bases of captured pairs."""
-        pairs = data.pairs
+        source = data.pairs.source
+        base = data.pairs.base
         states = torch.cat([data.source_objects(site), data.base_objects(site)])
-        shape = np.concatenate([pairs.source.shape, pairs.base.shape])
-        color = np.concatenate([pairs.source.color, pairs.base.color])
-        return cls._labeled(states, shape, color, pairs.property)
+        shape = np.concatenate([source.shape, base.shape])
+        color = np.concatenate([source.color, base.color])
+        return cls._labeled(states, shape, color, data.pairs.property)
 
     @classmethod
     def _labeled(
         cls, states: torch.Tensor, shape: np.ndarray, color: np.ndarray, prop: str
     ) -> LabeledStates:
         """From ``(scenes, objects, p, hidden)`` and ``(scenes, objects)``."""
-        columns = [shape, color] if prop == PROPERTIES[0] else [color, shape]
-        values, others = [torch.from_numpy(column.astype(np.int64)).flatten() for column in columns]
-        return cls(states.flatten(0, 1).double().cpu(), values, others)
+        by_object = states.flatten(0, 1).double()
+        labels = {}
+        for name, column in zip(PROPERTIES, (shape, color)):
+            integers = column.astype(np.int64)
+            labels[name] = torch.from_numpy(integers).flatten()
+        values = labels.pop(prop)
+        (others,) = labels.values()
+        return cls(by_object.cpu(), values, others)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: torch.Tensor) -> LabeledStates:
-        return LabeledStates(self.states[rows], self.values[rows], self.others[rows])
+        values = self.values[rows]
+        others = self.others[rows]
+        return LabeledStates(self.states[rows], values, others)
 
     def shuffled(self, generator: torch.Generator) -> LabeledStates:
         """The same states with the property's values dealt anew: a control that must find nothing."""
@@ -125,19 +134,24 @@ def fit_oblique(sample: LabeledStates, size: int | None = None) -> Oblique:
     """
     parts = effects_of(sample)
     directions = _principal(parts.effects)
-    if parts.rest.square().mean() <= 1e-12 * parts.effects.square().mean():
+    explained = parts.effects.square().mean()
+    unexplained = parts.rest.square().mean()
+    if unexplained <= 1e-12 * explained:
         raise RelViTError(
             "the covariance of the states is singular: they vary with their values alone; take more scenes"
         )
+    spanned = len(directions)
+    most = min(spanned, len(sample))
     if size is None:
-        size = _choose_size(sample, len(directions))
-    elif size > min(len(directions), len(sample)):
+        size = _choose_size(sample, spanned)
+    elif size > most:
         raise RelViTError(
-            f"{size} directions from {len(sample)} objects whose means span {len(directions)}: choose at most "
-            f"{min(len(directions), len(sample))}, or take more scenes"
+            f"{size} directions from {len(sample)} objects whose means span {spanned}: choose at most {most}, "
+            "or take more scenes"
         )
     write = directions[:size]
-    return Oblique(_reader(write, parts), write)
+    read = _reader(write, parts)
+    return Oblique(read, write)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,30 +173,38 @@ class Effects:
 
 def effects_of(sample: LabeledStates) -> Effects:
     """Least squares on both properties at once, for each token."""
-    indicators = []
-    for labels in (sample.values, sample.others):
-        _, member = labels.unique(return_inverse=True)
-        shown = torch.nn.functional.one_hot(member).double()
-        indicators.append(shown - shown.mean(0))
+    own = _indicators(sample.values)
+    other = _indicators(sample.others)
     mean = sample.states.mean(0)
     centered = (sample.states - mean).flatten(1)
-    design = torch.cat(indicators, 1)
+    design = torch.cat([own, other], 1)
     # the columns of a property sum to 0: the pseudo-inverse takes the effects that do, too
-    solution = torch.linalg.pinv(design, hermitian=False, rtol=1e-10) @ centered
+    inverse = torch.linalg.pinv(design, hermitian=False, rtol=1e-10)
+    solution = inverse @ centered
     rest = centered - design @ solution
-    count = indicators[0].shape[1]
+    count = own.shape[1]
     shape = sample.states.shape[1:]
     effects = solution[:count].unflatten(1, shape)
     others = solution[count:].unflatten(1, shape)
-    return Effects(mean, effects, others, rest.unflatten(1, shape))
+    residuals = rest.unflatten(1, shape)
+    return Effects(mean, effects, others, residuals)
+
+
+def _indicators(labels: torch.Tensor) -> torch.Tensor:
+    """A column per value: which objects have it, less how often, float64 ``(n, values)``."""
+    _, member = labels.unique(return_inverse=True)
+    shown = torch.nn.functional.one_hot(member).double()
+    return shown - shown.mean(0)
 
 
 def _principal(effects: torch.Tensor) -> torch.Tensor:
     """Orthonormal rows that span the effects, the largest first."""
-    _, strengths, rows = torch.linalg.svd(effects.flatten(0, 1), full_matrices=False)
-    if strengths[0] <= 1e-12:
+    flat = effects.flatten(0, 1)
+    _, strengths, rows = torch.linalg.svd(flat, full_matrices=False)
+    largest = strengths[0]
+    if largest <= 1e-12:
         raise RelViTError("states that do not vary with the property: nothing can be read")
-    return rows[strengths > 1e-6 * strengths[0]]
+    return rows[strengths > 1e-6 * largest]
 
 
 def _second_moment(states: torch.Tensor) -> torch.Tensor:
@@ -193,9 +215,11 @@ def _second_moment(states: torch.Tensor) -> torch.Tensor:
 def _reader(write: torch.Tensor, parts: Effects) -> torch.Tensor:
     """G of the head of this module."""
     within = _second_moment(parts.rest)
+    of_other = _second_moment(parts.others)
     level = SHRINKAGE * within.diagonal().mean()
-    sphere = level * torch.eye(len(within), dtype=within.dtype)
-    nuisance = within + sphere + OTHER_WEIGHT * _second_moment(parts.others)
+    identity = torch.eye(len(within), dtype=within.dtype)
+    shrunk = within + level * identity
+    nuisance = shrunk + OTHER_WEIGHT * of_other
     whitened = torch.linalg.solve(nuisance, write.T)
     return torch.linalg.solve(write @ whitened, whitened.T)
 
@@ -207,10 +231,15 @@ def _choose_size(sample: LabeledStates, most: int) -> int:
         effects = effects_of(train).effects.flatten(0, 1)
         held_out = effects_of(test).effects.flatten(0, 1)
         left, strengths, right = torch.linalg.svd(effects, full_matrices=False)
-        along = ((left.T @ held_out) * right).sum(1)
+        rotated = left.T @ held_out
+        along = (rotated * right).sum(1)
         # squared error of the means, against that of one direction fewer
-        change += (strengths * (strengths - 2 * along))[:most]
-    return int(change.cumsum(0).argmin()) + 1 if change.any() else most
+        error = strengths * (strengths - 2 * along)
+        change += error[:most]
+    if not change.any():
+        return most
+    best = change.cumsum(0).argmin()
+    return int(best) + 1
 
 
 def _folds(sample: LabeledStates) -> list[tuple[LabeledStates, LabeledStates]]:
@@ -218,12 +247,14 @@ def _folds(sample: LabeledStates) -> list[tuple[LabeledStates, LabeledStates]]:
     _, member, counts = sample.values.unique(return_inverse=True, return_counts=True)
     if counts.min() < 2 * FOLDS:
         return []
-    order = member.argsort(stable=True)
+    by_value = member.argsort(stable=True)
     first = counts.cumsum(0) - counts
+    starts = first[member[by_value]]
     turn = torch.empty_like(member)
-    turn[order] = torch.arange(len(member)) - first[member[order]]
+    turn[by_value] = torch.arange(len(member)) - starts
     folds = []
     for fold in range(FOLDS):
         held_out = turn % FOLDS == fold
-        folds.append((sample[~held_out], sample[held_out]))
+        train = sample[~held_out]
+        folds.append((train, sample[held_out]))
     return folds

@@ -35,7 +35,8 @@ from .align import PairCaptures
 from .alignment import Alignment
 from .attention import AttentionStages, measure_attention
 from .choices import check_counts
-from .das import DASConfig, fit_alignment
+from .das import fit_alignment
+from .das_config import DASConfig
 from .interchange import Control, PairResiduals, capture_pair_residuals
 from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result

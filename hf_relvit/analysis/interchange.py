@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Replacement = Literal["mean", "noise", "other_image"]
 """Replacements of the source object's state, so that nothing of its value is left."""
+REPLACEMENTS: tuple[str, ...] = get_args(Replacement)
 Control = Literal["wrong_object", "random_tokens", "mean", "noise", "other_image"]
 CONTROLS = (None, *get_args(Control))
 _ENOUGH_STATES = 4096
@@ -60,32 +61,38 @@ class PairResiduals:
         """
         self.check(site)
         if control not in CONTROLS:
-            raise RelViTError(
-                f"unknown control {control!r}: expected one of {', '.join(map(str, CONTROLS))}"
-            )
+            expected = ", ".join(map(str, CONTROLS))
+            raise RelViTError(f"unknown control {control!r}: expected one of {expected}")
+        source = self.source[site]
         if control == "random_tokens":
-            background = self.base_tokens.shape[1] - 1
-            return self.base_tokens[:, background], self.source[site][:, background]
+            background = self.base_tokens[:, -1]
+            return background, source[:, -1]
         rows = np.arange(len(self.pairs))
-        giver = self.pairs.other_source if control == "wrong_object" else self.pairs.source_object
+        giver = self._givers(control)
         edited = self.base_tokens[rows, self.pairs.edited]
-        given = self.source[site][rows, giver]
-        if control is not None and control in get_args(Replacement):
+        given = source[rows, giver]
+        if control in REPLACEMENTS:
             given = replaced(given, control)
         return edited, given
+
+    def _givers(self, control: str | None) -> np.ndarray:
+        """Which object of each source is read, int64 ``(n,)``."""
+        wrong = control == "wrong_object"
+        return self.pairs.other_source if wrong else self.pairs.source_object
 
     def check(self, site: Site) -> None:
         """Raise RelViTError for a site that was not captured."""
         if site not in self.base:
-            raise RelViTError(
-                f"no residuals of site {site}: captured were {', '.join(map(str, self.base))}"
-            )
+            captured = ", ".join(map(str, self.base))
+            raise RelViTError(f"no residuals of site {site}: captured were {captured}")
 
     def select(self, rows: slice) -> PairResiduals:
         """Some of the pairs; the tensors are shared."""
+        pairs = self.pairs[rows]
         base = {site: states[rows] for site, states in self.base.items()}
         source = {site: states[rows] for site, states in self.source.items()}
-        return PairResiduals(self.pairs[rows], base, source, self.base_tokens[rows])
+        base_tokens = self.base_tokens[rows]
+        return PairResiduals(pairs, base, source, base_tokens)
 
     def source_objects(self, site: Site) -> Float[torch.Tensor, "pairs objects positions hidden"]:
         """Tokens of all objects of the sources, ``(n, k, p, hidden)``."""
@@ -95,27 +102,31 @@ class PairResiduals:
         """Tokens of all objects of the bases, ``(n, k, p, hidden)``."""
         base = self.base[site]
         objects = self.base_tokens[:, :-1]
-        states = at_tokens(base, objects.flatten(1).to(base.device))
+        tokens = objects.flatten(1).to(base.device)
+        states = at_tokens(base, tokens)
         return states.unflatten(1, objects.shape[1:])
 
     def reference_states(
         self, site: Site, control: str | None = None
     ) -> Float[torch.Tensor, "states hidden"]:
         """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
-        n, k = self.pairs.base.shape.shape
-        rows = np.arange(n)
-        idle = np.ones((2, n, k), dtype=bool)
-        idle[0, rows, self.pairs.edited] = False
-        idle[
-            1,
-            rows,
-            self.pairs.other_source if control == "wrong_object" else self.pairs.source_object,
-        ] = False
         source = self.source_objects(site)
-        in_base = self.base_objects(site)[np.nonzero(idle[0])]
-        states = [in_base.to(source.device), source[np.nonzero(idle[1])]]
-        flat = torch.cat(states).flatten(0, 1)
-        return flat[:: -(-len(flat) // _ENOUGH_STATES)]
+        base = self.base_objects(site)
+        idle_in_source = self._all_but(self._givers(control))
+        idle_in_base = self._all_but(self.pairs.edited)
+        of_base = base[idle_in_base].to(source.device)
+        of_source = source[idle_in_source]
+        states = torch.cat([of_base, of_source])
+        flat = states.flatten(0, 1)
+        step = -(-len(flat) // _ENOUGH_STATES)
+        return flat[::step]
+
+    def _all_but(self, objects: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Index ``(scene, object)`` of the objects of each scene but one, ``objects (n,)``."""
+        idle = np.ones(self.pairs.base.shape.shape, dtype=bool)
+        rows = np.arange(len(idle))
+        idle[rows, objects] = False
+        return np.nonzero(idle)
 
 
 def replaced(
@@ -134,8 +145,8 @@ def replaced(
         return mean.expand_as(states)
     spread = states.std(0, correction=0, keepdim=True)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(states.shape, generator=generator).to(states)
-    return mean + spread * drawn
+    drawn = torch.randn(states.shape, generator=generator)
+    return mean + spread * drawn.to(states)
 
 
 def counterfactual_states(
@@ -155,14 +166,23 @@ def counterfactual_states(
         ``(n, p, hidden)``, in the order of the edited object's tokens.
     """
     rows = np.arange(len(pairs))
-    values = getattr(pairs.base, pairs.property).copy()
+    own = getattr(pairs.base, pairs.property)
     given = getattr(pairs.source, pairs.property)
+    values = own.copy()
     values[rows, pairs.edited] = given[rows, pairs.source_object]
     changed: dict[str, Any] = {pairs.property: values}
     scenes = dataclasses.replace(pairs.base, **changed)
-    edited = scenes.patches()[rows, pairs.edited]
-    tokens = torch.from_numpy(checkpoint.geometry.tokens(edited))
-    return capture_residuals(checkpoint, scenes, [site], tokens=tokens, **options)[site]
+    patches = scenes.patches()
+    edited = patches[rows, pairs.edited]
+    where = checkpoint.geometry.tokens(edited)
+    captured = capture_residuals(
+        checkpoint,
+        scenes,
+        [site],
+        tokens=torch.from_numpy(where),
+        **options,
+    )
+    return captured[site]
 
 
 def capture_pair_residuals(
@@ -193,8 +213,10 @@ def capture_pair_residuals(
     checkpoint.check(pairs.base)
     geometry = checkpoint.geometry
     rng = np.random.default_rng(seed)
-    drawn = [_with_background(scenes, rng) for scenes in (pairs.base, pairs.source)]
-    base_tokens, source_tokens = [torch.from_numpy(geometry.tokens(each)) for each in drawn]
+    base_patches = _with_background(pairs.base, rng)
+    source_patches = _with_background(pairs.source, rng)
+    base_tokens = torch.from_numpy(geometry.tokens(base_patches))
+    source_tokens = torch.from_numpy(geometry.tokens(source_patches))
     shared: dict[str, Any] = {
         "batch_size": batch_size,
         "folder": folder,
@@ -209,11 +231,12 @@ def capture_pair_residuals(
         cache_gb=cache_gb,
         **shared,
     )
-    source = {site: states.unflatten(1, source_tokens.shape[1:]) for site, states in flat.items()}
+    by_object = source_tokens.shape[1:]
+    source = {site: states.unflatten(1, by_object) for site, states in flat.items()}
     if base is not None:
         return PairResiduals(pairs, base.base, source, base_tokens)
-    used = sum(states.nbytes for states in source.values()) / 1e9
-    left = max(0.0, cache_gb - used)
+    used = sum(states.nbytes for states in source.values())
+    left = max(0.0, cache_gb - used / 1e9)
     captured = capture_residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)
     return PairResiduals(pairs, captured, source, base_tokens)
 
@@ -222,9 +245,13 @@ def _with_background(scenes: SceneTable, rng: np.random.Generator) -> np.ndarray
     """Patch ids of the objects and, after them, of as many random patches of no object: int64 ``(n, k + 1, p)``."""
     patches = scenes.patches()
     n, _, p = patches.shape
-    order = rng.random((n, scenes.geometry.grid**2))
-    np.put_along_axis(order, patches.reshape(n, -1), np.inf, 1)
-    return np.concatenate([patches, np.argsort(order, axis=1)[:, None, :p]], 1)
+    all_patches = scenes.geometry.grid**2
+    order = rng.random((n, all_patches))
+    of_objects = patches.reshape(n, -1)
+    np.put_along_axis(order, of_objects, np.inf, axis=1)
+    shuffled = np.argsort(order, axis=1)  # those of objects are last
+    background = shuffled[:, None, :p]
+    return np.concatenate([patches, background], axis=1)
 
 
 def intervene(
@@ -244,8 +271,10 @@ def intervene(
         rotation, mask, write: see ``subspaces.interchange``; computed in their own precision.
     """
     with torch.autocast(residual.device.type, enabled=False):
-        swapped = interchange(at_tokens(residual, tokens), source, rotation, mask, write)
-    return residual.scatter(1, tokens[..., None].expand_as(swapped), swapped)
+        base = at_tokens(residual, tokens)
+        swapped = interchange(base, source, rotation, mask, write)
+    where = tokens[..., None].expand_as(swapped)
+    return residual.scatter(1, where, swapped)
 
 
 def mahalanobis_divergence(
@@ -262,12 +291,17 @@ def mahalanobis_divergence(
         reference: ``(N, hidden)``, natural states.
     """
     natural = reference.to(states.device, torch.float64)
-    mean, spread = natural.mean(0), natural.std(0, correction=0)
+    mean = natural.mean(0)
+    spread = natural.std(0, correction=0)
     spread[spread == 0] = 1
     covariance = _ledoit_wolf((natural - mean) / spread)
-    flat = (states.double().flatten(0, 1) - mean) / spread
-    distance = (flat * torch.linalg.solve(covariance, flat.T).T).sum(1)
-    return distance.unflatten(0, states.shape[:2]).mean(1).cpu().numpy()
+    flat = states.double().flatten(0, 1)
+    standardized = (flat - mean) / spread
+    whitened = torch.linalg.solve(covariance, standardized.T)
+    distances = (standardized * whitened.T).sum(1)
+    by_token = distances.unflatten(0, states.shape[:2])
+    mean_distance = by_token.mean(1)
+    return mean_distance.cpu().numpy()
 
 
 def earth_movers_distance(
@@ -286,16 +320,25 @@ def earth_movers_distance(
     """
     flat = states.flatten(0, 1)
     count = min(len(flat), len(reference), _MATCHED)
-    sets = []
-    for each in (flat, reference):
-        every = torch.linspace(0, len(each) - 1, count).long()
-        chosen = each[every.to(each.device)].double()
-        spread = chosen.std(0, correction=0) + 1e-5
-        sets.append((chosen - chosen.mean(0)) / spread)
-    costs = torch.cdist(*[each.cpu() for each in sets]).square() / 2
+    moved = _standardized(flat, count)
+    goals = _standardized(reference, count)
+    costs = torch.cdist(moved, goals).square() / 2
     rows, columns = linear_sum_assignment(costs.numpy())
-    moved = costs[rows, columns].mean().item()
-    return moved / states.shape[-1] ** 0.5
+    shortest = costs[rows, columns]
+    width = states.shape[-1]
+    return shortest.mean().item() / width**0.5
+
+
+def _standardized(states: torch.Tensor, count: int) -> torch.Tensor:
+    """Some states ``(count, hidden)``, evenly taken, of mean 0 and spread 1 in each dimension; on the CPU."""
+    last = len(states) - 1
+    every = torch.linspace(0, last, count)
+    rows = every.long().to(states.device)
+    chosen = states[rows].double()
+    mean = chosen.mean(0)
+    spread = chosen.std(0, correction=0) + 1e-5
+    standardized = (chosen - mean) / spread
+    return standardized.cpu()
 
 
 def _ledoit_wolf(centered: torch.Tensor) -> torch.Tensor:
@@ -303,10 +346,14 @@ def _ledoit_wolf(centered: torch.Tensor) -> torch.Tensor:
     n, p = centered.shape
     empirical = centered.T @ centered / n
     level = empirical.trace() / p
-    apart = empirical.square().sum() - p * level**2
+    strength = empirical.square().sum()
+    apart = strength - p * level**2
     squared = centered.square()
-    noise = ((squared.T @ squared).sum() / n - empirical.square().sum()) / n
-    shrinkage = (noise / apart).clamp(0, 1).nan_to_num(1.0)
-    return (1 - shrinkage) * empirical + shrinkage * level * torch.eye(
-        p, dtype=centered.dtype, device=centered.device
-    )
+    products = squared.T @ squared
+    fourth = products.sum() / n
+    noise = (fourth - strength) / n
+    share = (noise / apart).clamp(0, 1)
+    shrinkage = share.nan_to_num(1.0)
+    own = (1 - shrinkage) * empirical
+    identity = torch.eye(p).to(centered)
+    return own + shrinkage * level * identity

@@ -17,14 +17,12 @@ by. Chosen by measurement, on the quick model with 4,000 scenes (judgement, laye
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.nn import functional as F
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
@@ -33,15 +31,17 @@ from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
-from ..stimuli.splits import SPLITS, Split
+from ..stimuli.splits import Split
 from ..tables import select
 from .activations import ObjectStates, SceneCaptures, capture_object_states
 from .alignment import fingerprint
 from .choices import Compat, check_choices, check_counts
+from .classifiers import fit, scores, shuffle
+from .probe_units import Units, unit_inputs, units
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Int, Integer, Shaped
+    from jaxtyping import Float
     from matplotlib.figure import Figure
 
 Target = Literal["judgement", "shape", "color", "object", "same_object"]
@@ -167,22 +167,29 @@ class Probes(TableResult):
         """
         trained = self.directions(layer)
         shuffled = self.directions(layer, "shuffled")
-        norms = shuffled.flatten(1).norm(dim=1).clamp_min(1e-12)
-        longer = trained.flatten(1).norm(dim=1) / norms
+        norms = shuffled.flatten(1).norm(dim=1)
+        goals = trained.flatten(1).norm(dim=1)
+        longer = goals / norms.clamp_min(1e-12)
         lengthened = shuffled * longer[:, None, None]
-        return {"flip": trained, "agree": trained, "shuffled": lengthened}
+        return {
+            "flip": trained,
+            "agree": trained,
+            "shuffled": lengthened,
+        }
 
     def at(self, layer: int) -> Probes:
         """The probes of one layer alone."""
         frame = select(self.frame, layer=layer)
         names = [name for name in self.weights if name.startswith(f"{layer}.")]
-        return replace(self, frame=frame, weights={name: self.weights[name] for name in names})
+        weights = {name: self.weights[name] for name in names}
+        return replace(self, frame=frame, weights=weights)
 
     def rounded(self, checkpoint: Checkpoint) -> Probes:
         """The same probes in bfloat16, of a model whose own weights were rounded."""
         weights = {name: tensor.bfloat16().float() for name, tensor in self.weights.items()}
-        found = {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in self.layers}
-        return replace(self, weights=weights, facts={**self.facts, "blocks": found})
+        blocks = {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in self.layers}
+        facts = {**self.facts, "blocks": blocks}
+        return replace(self, weights=weights, facts=facts)
 
     def figure(self) -> Figure:
         """Accuracy by layer, with control and floor."""
@@ -258,15 +265,7 @@ def fit_probes(
             layer that the model does not have, "same_object" with objects of one token.
     """
     config = config or ProbeConfig()
-    train_scenes = _scenes(train)
-    test_scenes = _scenes(test)
-    if train_scenes.task != test_scenes.task:
-        raise RelViTError(
-            f"training scenes of {train_scenes.task}, test scenes of {test_scenes.task}: take both from one task"
-        )
-    train_units = units(train_scenes, config)
-    test_units = units(test_scenes, config)
-    goals = _Goals.of(train_units.labels, test_units.labels, config)
+    task = _Task.of(_scenes(train), _scenes(test), config)
     train_states = _states(checkpoint, train, config, progress)
     test_states = _states(checkpoint, test, config, progress)
     layers = sorted(train_states) if config.layers is None else list(config.layers)
@@ -274,33 +273,121 @@ def fit_probes(
     rows: list[dict[str, Any]] = []
     weights: dict[str, torch.Tensor] = {}
     for layer in progress_bar(layers, desc=title, disable=not progress, leave=False):
-        train_inputs = unit_inputs(train_states[layer], train_units.positions)
-        test_inputs = unit_inputs(test_states[layer], test_units.positions)
-        labels = torch.from_numpy(goals.train)
-        fitted = fit(train_inputs, labels, len(goals.classes), config)
-        train_right = _right(train_inputs, fitted, goals.train)
-        test_right = _right(test_inputs, fitted, goals.test)
-        rows += _rows(layer, train_right, test_right, goals, len(test_scenes), config)
+        fitted, right = task.fitted(train_states[layer], test_states[layer])
+        rows += task.rows(layer, *right)
         for number, condition in enumerate(CONDITIONS):
             for name, value in fitted.items():
                 weights[f"{layer}.{condition}.{name}"] = value[number].cpu().clone()
-    used = replace(
-        config,
-        train_scenes=len(train_scenes),
-        scenes=len(test_scenes),
-        split=test_scenes.split,
-    )
     facts = {
-        "config": {**asdict(used), "layers": layers},
-        "classes": goals.classes.tolist(),
-        "tokens": train_units.positions.shape[2],
+        **task.facts(layers),
         "hidden_size": train_states[layers[0]].shape[-1],
         "blocks": {str(layer): fingerprint(checkpoint.blocks[layer]) for layer in layers},
         "processor": checkpoint.processor.fingerprint,
-        **_scene_facts(train_scenes, test_scenes, config.seed),
+        **_scene_facts(task.train_scenes, task.test_scenes, config.seed),
     }
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return Probes(frame, weights, facts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Units and answers of training and test scenes, the same in all layers.
+
+    Attributes:
+        config: see ProbeConfig.
+        train_scenes, test_scenes: whose states are read.
+        train, test: their units, see ``probe_units``.
+        goals: the answers.
+    """
+
+    config: ProbeConfig
+    train_scenes: SceneTable
+    test_scenes: SceneTable
+    train: Units
+    test: Units
+    goals: _Goals
+
+    @classmethod
+    def of(
+        cls,
+        train_scenes: SceneTable,
+        test_scenes: SceneTable,
+        config: ProbeConfig,
+    ) -> _Task:
+        if train_scenes.task != test_scenes.task:
+            raise RelViTError(
+                f"training scenes of {train_scenes.task}, test scenes of {test_scenes.task}: take both from one task"
+            )
+        train = units(train_scenes, config)
+        test = units(test_scenes, config)
+        goals = _Goals.of(train.labels, test.labels, config)
+        return cls(config, train_scenes, test_scenes, train, test, goals)
+
+    def fitted(
+        self,
+        train_states: torch.Tensor,
+        test_states: torch.Tensor,
+    ) -> tuple[dict[str, torch.Tensor], tuple[np.ndarray, np.ndarray]]:
+        """Both conditions of a layer's probe, and which training and test answers are right, bool ``(2, n)`` each."""
+        goals = self.goals
+        train_inputs = unit_inputs(train_states, self.train.positions)
+        test_inputs = unit_inputs(test_states, self.test.positions)
+        labels = torch.from_numpy(goals.train)
+        fitted = fit(train_inputs, labels, len(goals.classes), self.config)
+        train_right = _right(train_inputs, fitted, goals.train)
+        test_right = _right(test_inputs, fitted, goals.test)
+        return fitted, (train_right, test_right)
+
+    def rows(
+        self,
+        layer: int,
+        train_right: np.ndarray,
+        test_right: np.ndarray,
+    ) -> list[dict[str, Any]]:
+        """The rows of one layer, a condition each; see ``Probes.frame``."""
+        rows = []
+        for condition, fitted, right in zip(CONDITIONS, train_right, test_right):
+            row = {
+                "layer": layer,
+                "condition": condition,
+                **_accuracy(right, len(self.test_scenes)),
+                "train_accuracy": fitted.mean(),
+                "target": self.config.target,
+                "form": self.config.form,
+                "n": len(right),
+                "floor": self.goals.floor,
+            }
+            rows.append(row)
+        return rows
+
+    def facts(self, layers: list[int]) -> dict[str, Any]:
+        """Settings and classes."""
+        used = replace(
+            self.config,
+            train_scenes=len(self.train_scenes),
+            scenes=len(self.test_scenes),
+            split=self.test_scenes.split,
+        )
+        return {
+            "config": {**asdict(used), "layers": layers},
+            "classes": self.goals.classes.tolist(),
+            "tokens": self.train.positions.shape[2],
+        }
+
+
+def _scene_facts(
+    train: SceneTable,
+    test: SceneTable,
+    seed: int,
+) -> dict[str, Any]:
+    """Which scenes were looked at."""
+    return {
+        "task": train.task,
+        "geometry": train.geometry.name,
+        "n_train": len(train),
+        "splits": [train.split, test.split],
+        "provenance": provenance(seed=seed, data_seeds=[train.seed, test.seed]),
+    }
 
 
 class _Goals(NamedTuple):
@@ -333,54 +420,14 @@ class _Goals(NamedTuple):
         truth = _class_numbers(test.reshape(-1), classes)
         shuffled = shuffle(fitted, config.seed)
         commonest = np.bincount(fitted).argmax()
-        floor = float((truth == commonest).mean())
+        guessed = truth == commonest
         train_goals = np.stack([fitted, shuffled])
         test_goals = np.stack([truth, truth])
-        return cls(classes, train_goals, test_goals, floor)
+        return cls(classes, train_goals, test_goals, float(guessed.mean()))
 
 
 def _scenes(part: SceneTable | ObjectStates) -> SceneTable:
     return part if isinstance(part, SceneTable) else part.scenes
-
-
-def _scene_facts(
-    train: SceneTable,
-    test: SceneTable,
-    seed: int,
-) -> dict[str, Any]:
-    """Which scenes were looked at."""
-    return {
-        "task": train.task,
-        "geometry": train.geometry.name,
-        "n_train": len(train),
-        "splits": [train.split, test.split],
-        "provenance": provenance(seed=seed, data_seeds=[train.seed, test.seed]),
-    }
-
-
-def _rows(
-    layer: int,
-    train_right: np.ndarray,
-    test_right: np.ndarray,
-    goals: _Goals,
-    scenes: int,
-    config: ProbeConfig,
-) -> list[dict[str, Any]]:
-    """The rows of one layer, a condition each; see ``Probes.frame``."""
-    rows = []
-    for condition, fitted, right in zip(CONDITIONS, train_right, test_right):
-        row = {
-            "layer": layer,
-            "condition": condition,
-            **_accuracy(right, scenes),
-            "train_accuracy": fitted.mean(),
-            "target": config.target,
-            "form": config.form,
-            "n": len(right),
-            "floor": goals.floor,
-        }
-        rows.append(row)
-    return rows
 
 
 def _states(
@@ -431,177 +478,3 @@ def _accuracy(
     accuracy = right.mean()
     low, high = wilson(accuracy * scenes, scenes)
     return {"accuracy": accuracy, "ci_low": float(low), "ci_high": float(high)}
-
-
-class Units(NamedTuple):
-    """The units of each scene that are judged.
-
-    Attributes:
-        positions: among the scene's object tokens, int64 ``(n, units, tokens)``.
-        labels: int64 ``(n, units)``.
-    """
-
-    positions: np.ndarray
-    labels: np.ndarray
-
-
-def units(scenes: SceneTable, config: ProbeConfig) -> Units:
-    """Units of each scene that a probe of ``config.target`` judges."""
-    n, objects = scenes.shape.shape
-    tokens = scenes.geometry.object_patches**2
-    positions = np.arange(objects * tokens)
-    if config.target == "judgement":
-        of_pairs = positions.reshape(1, -1, 2 * tokens)
-        relation = scenes.judged.astype(np.int64)
-        return Units(np.tile(of_pairs, (n, 1, 1)), relation)
-    if config.target == "same_object":
-        return _token_pairs(scenes, config.seed)
-    labels = _properties(scenes)[config.target]
-    if config.unit == "token":
-        alone = positions.reshape(1, -1, 1)
-        of_tokens = labels.repeat(tokens, axis=1)
-        return Units(np.tile(alone, (n, 1, 1)), of_tokens)
-    of_objects = positions.reshape(1, -1, tokens)
-    return Units(np.tile(of_objects, (n, 1, 1)), labels)
-
-
-def _token_pairs(scenes: SceneTable, seed: int) -> Units:
-    """Of each pair of objects: two tokens of the first, two of the second, and twice one of each."""
-    tokens = scenes.geometry.object_patches**2
-    if tokens == 1:
-        raise RelViTError(
-            f"objects of geometry {scenes.geometry.name!r} are one token each: 'same_object' needs two, "
-            "use a geometry with smaller patches, such as b16"
-        )
-    n, objects = scenes.shape.shape
-    pairs = objects // 2
-    split = SPLITS.index(scenes.split)
-    rng = np.random.default_rng([seed, scenes.seed, split])
-    drawn = rng.random((n, pairs, 4, tokens))
-    order = np.argsort(drawn, axis=-1)
-    two = order[..., :2]
-    in_pair = np.array([[0, 0], [1, 1], [0, 1], [1, 0]])
-    first = 2 * np.arange(pairs)[:, None, None]
-    positions = (in_pair + first) * tokens + two
-    of_one_object = np.tile([1, 1, 0, 0], (n, pairs))
-    return Units(positions.reshape(n, -1, 2), of_one_object)
-
-
-def _properties(scenes: SceneTable) -> dict[str, np.ndarray]:
-    """Labels of the objects by target, int64 ``(n, k)``."""
-    shape = scenes.shape.astype(np.int64)
-    color = scenes.color.astype(np.int64)
-    colors = 1 + int(np.iinfo(np.int16).max)
-    return {"shape": shape, "color": color, "object": shape * colors + color}
-
-
-def unit_inputs(
-    states: Shaped[torch.Tensor, "scenes tokens hidden"],
-    positions: Int[np.ndarray, "scenes units positions"],
-) -> Float32[torch.Tensor, "inputs features"]:
-    """``(n * units, tokens * hidden)`` float32."""
-    n, count, _ = positions.shape
-    rows = torch.from_numpy(positions).reshape(n, -1, 1)
-    whole_rows = rows.expand(-1, -1, states.shape[-1])
-    chosen = states.gather(1, whole_rows.to(states.device))
-    return chosen.float().reshape(n * count, -1)
-
-
-def scores(
-    inputs: Float[torch.Tensor, "n features"],
-    probe: dict[str, Float[torch.Tensor, " ..."]],
-) -> Float[torch.Tensor, "2 n classes"]:
-    """Logits of both conditions, ``(2, n, classes)``."""
-    products = torch.einsum("ni,sci->snc", inputs, probe["weight"])
-    logits = products + probe["bias"][:, None]
-    if "form" in probe:
-        things = inputs.unflatten(1, (2, -1))
-        x, y = torch.einsum("nhi,sri->hsnr", things, probe["form"])
-        plus, minus = (x * y).chunk(2, -1)
-        form = plus.sum(-1) - minus.sum(-1)
-        for_same = F.pad(form[..., None], (1, 0))  # class 1
-        logits = logits + for_same
-    return logits
-
-
-def fit(
-    inputs: Float[torch.Tensor, "n features"],
-    labels: Int[torch.Tensor, "2 n"],
-    classes: int,
-    config: ProbeConfig,
-) -> dict[str, Float[torch.Tensor, "2 ..."]]:
-    """Both conditions at once. Labels ``(2, n)``; each tensor of the result has the conditions first."""
-    generator = torch.Generator().manual_seed(config.seed)
-    device = inputs.device
-    labels = labels.to(device)
-    scale = torch.ones((), device=device)
-    probe = {
-        "weight": torch.zeros(2, classes, inputs.shape[1], device=device),
-        "bias": torch.zeros(2, classes, device=device),
-    }
-    if config.form == "quadratic":
-        width = inputs.shape[1] // 2
-        start = _first_form(width, config.rank, generator)
-        probe["form"] = start.to(device)
-        scale = inputs.square().mean().sqrt()  # a form grows with the square of its inputs
-        inputs = inputs / scale
-    parameters = [tensor.requires_grad_() for tensor in probe.values()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
-    batches = -(-len(inputs) // config.batch_size)
-    steps = config.epochs * batches
-    shuffled = _batches(len(inputs), config, generator, device)
-    for step, rows in enumerate(shuffled):
-        if config.compat == "corrected":
-            left = 1 - step / steps
-            optimizer.param_groups[0]["lr"] = config.learning_rate * left
-        with torch.enable_grad():
-            logits = scores(inputs[rows], probe).flatten(0, 1)
-            truth = labels[:, rows].flatten()
-            mean = F.cross_entropy(logits, truth)
-            loss = 2 * mean  # the sum of the conditions' means
-            optimizer.zero_grad()
-            loss.backward()
-        optimizer.step()
-    fitted = {name: tensor.detach() / scale for name, tensor in probe.items()}
-    fitted["bias"] = probe["bias"].detach()
-    return fitted
-
-
-def _first_form(
-    width: int,
-    rank: int,
-    generator: torch.Generator,
-) -> torch.Tensor:
-    """Where the form starts, both conditions alike: float32 ``(2, 2 * rank, width)``."""
-    drawn = torch.randn(2 * rank, width, generator=generator)
-    start = drawn / width**0.5 / (2 * rank) ** 0.25
-    return start.expand(2, -1, -1).clone()
-
-
-def _batches(
-    n: int,
-    config: ProbeConfig,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Iterator[torch.Tensor]:
-    for _ in range(config.epochs):
-        order = torch.randperm(n, generator=generator).to(device)
-        yield from order.split(config.batch_size)
-
-
-def shuffle(
-    labels: Integer[np.ndarray, " n"],
-    seed: int,
-) -> Integer[np.ndarray, " n"]:
-    """The labels in an order that says as good as nothing about the true ones: int64 ``(n,)``.
-
-    Within each true class the labels are as frequent as over all (to within a few). A plain permutation leaves chance
-    correlations, and a strong direction in the states turns these into a control above or below chance.
-    """
-    ties = np.random.default_rng(seed).random(len(labels))
-    rows = np.lexsort([ties, labels])
-    even = np.arange(len(labels)) * 0.6180339887498949 % 1  # golden ratio: even everywhere
-    spread = np.argsort(np.argsort(even))
-    shuffled = np.empty_like(labels)
-    shuffled[rows] = labels[rows][spread]
-    return shuffled

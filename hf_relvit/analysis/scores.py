@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -92,57 +94,101 @@ def score_alignment(
             f"an alignment of {alignment.property} for pairs about {table.property}: sample pairs about "
             f"{alignment.property}, or take sample_isolation_pairs of these"
         )
-    site = alignment.site
-    data = residuals_of(checkpoint, pairs, site, cache_gb, progress)
-    swaps = list(
-        swaps_of(
-            checkpoint,
-            alignment,
-            data,
-            control,
-            batch_size=batch_size,
-            bf16=bf16,
-            progress=progress,
-        )
+    data = residuals_of(checkpoint, pairs, alignment.site, cache_gb, progress)
+    swaps = swaps_of(
+        checkpoint,
+        alignment,
+        data,
+        control,
+        batch_size=batch_size,
+        bf16=bf16,
+        progress=progress,
     )
-    swapped = torch.cat([swap.logits.argmax(-1) for swap in swaps])
-    reference = data.reference_states(site, control)
-    natural = _unedited(checkpoint.model, data, batch_size).cpu().numpy()
-    before = torch.cat([swap.before for swap in swaps])
-    after = torch.cat([swap.after for swap in swaps])
-    frame = pd.DataFrame(
-        {
-            "accuracy": swapped.cpu().numpy() == table.label,
-            "base_accuracy": natural == table.base.label,
-            "floor": natural == table.label,
-            "before": mahalanobis_divergence(before, reference),
-            "after": mahalanobis_divergence(after, reference),
-        }
-    )
-    cause = bool((table.label != table.base.label).all())
+    swapped = _joined(list(swaps))
+    reference = data.reference_states(alignment.site, control)
+    natural = _unedited(checkpoint.model, data, batch_size)
+    scored = _Scored(table, swapped, natural.cpu().numpy(), reference)
     known = {
         "property": alignment.property,
         "method": alignment.method,
-        "layer": site.layer,
+        "layer": alignment.site.layer,
         "size": alignment.size,
         "split": table.base.split,
-        "score": "cause" if cause else "isolate",
+        "score": "cause" if scored.is_cause else "isolate",
         "control": control or "none",
     }
-    conditions = {
-        "all": frame,
-        "different": frame[table.judgement == 0],
-        "same": frame[table.judgement == 1],
-    }
-    rows = []
-    for name, part in conditions.items():
-        if len(part):
-            row = {**known, **_row(name, part)}
-            chosen = torch.tensor(part.index.tolist(), device=after.device)
-            row["emd"] = earth_movers_distance(after[chosen], reference)
-            row["emd_unedited"] = earth_movers_distance(before[chosen], reference)
-            rows.append(row)
+    rows = [{**known, **row} for row in scored.rows()]
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Pairs after the swap.
+
+    Attributes:
+        pairs: ``n`` of them.
+        swap: of all pairs.
+        natural: int64 ``(n,)``, answers without an edit.
+        reference: states of objects that take no part, ``(N, hidden)``.
+    """
+
+    pairs: CounterfactualTable
+    swap: Swap
+    natural: np.ndarray
+    reference: torch.Tensor
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether the swap is to change every answer."""
+        changes = self.pairs.label != self.pairs.base.label
+        return bool(changes.all())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all conditions that occur; see ``score_alignment``."""
+        frame = self._by_pair()
+        judgement = self.pairs.judgement
+        conditions = {
+            "all": frame,
+            "different": frame[judgement == 0],
+            "same": frame[judgement == 1],
+        }
+        for name, part in conditions.items():
+            if len(part):
+                yield {**_row(name, part), **self._moved(part.index)}
+
+    def _by_pair(self) -> pd.DataFrame:
+        """One row per pair: which answers are right, and how far its tokens are from natural ones."""
+        label = self.pairs.label
+        answers = self.swap.logits.argmax(-1)
+        before = mahalanobis_divergence(self.swap.before, self.reference)
+        after = mahalanobis_divergence(self.swap.after, self.reference)
+        return pd.DataFrame(
+            {
+                "accuracy": answers.cpu().numpy() == label,
+                "base_accuracy": self.natural == self.pairs.base.label,
+                "floor": self.natural == label,
+                "before": before,
+                "after": after,
+            }
+        )
+
+    def _moved(self, pairs: pd.Index) -> dict[str, float]:
+        """How far the tokens of some pairs are from natural ones as a whole, after and before the edit."""
+        chosen = torch.tensor(pairs.tolist(), device=self.swap.after.device)
+        after = self.swap.after[chosen]
+        before = self.swap.before[chosen]
+        return {
+            "emd": earth_movers_distance(after, self.reference),
+            "emd_unedited": earth_movers_distance(before, self.reference),
+        }
+
+
+def _joined(swaps: list[Swap]) -> Swap:
+    """All batches as one."""
+    logits = torch.cat([swap.logits for swap in swaps])
+    before = torch.cat([swap.before for swap in swaps])
+    after = torch.cat([swap.after for swap in swaps])
+    return Swap(logits, before, after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,20 +222,23 @@ def swaps_of(
         rows = slice(start, start + batch_size)
         residual = data.base[site][rows].to(device)
         where = tokens[rows].to(device)
-        edited = intervene(residual, where, source[rows].to(device), *operator)
+        given = source[rows].to(device)
+        edited = intervene(residual, where, given, *operator)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = forward_from(model, site, edited)
-        yield Swap(logits, at_tokens(residual, where), at_tokens(edited, where))
+        before = at_tokens(residual, where)
+        after = at_tokens(edited, where)
+        yield Swap(logits, before, after)
 
 
 def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
     """Answers ``(n,)`` without an edit. They are the same from any site: the deepest has the fewest blocks to run."""
-    last = max(data.base, key=lambda captured: captured.layer)
+    deepest = max(data.base)  # sites are in the order of their layers
     device = next(model.parameters()).device
-    residual = data.base[last]
-    answers = [
-        forward_from(model, last, rows.to(device)).argmax(-1) for rows in residual.split(batch_size)
-    ]
+    answers = []
+    for rows in data.base[deepest].split(batch_size):
+        logits = forward_from(model, deepest, rows.to(device))
+        answers.append(logits.argmax(-1))
     return torch.cat(answers)
 
 

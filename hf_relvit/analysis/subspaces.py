@@ -23,6 +23,7 @@ SIZED = ("low_rank", "pca", "mean_difference", "random_subspace")
 """Methods whose number of dimensions the caller chooses."""
 
 _EDGE = 20
+"""At temperature 1 the edge of a boundless mask is a twentieth of the directions wide (our choice)."""
 START_LOGIT = 1.0
 """Of the mask of directions that a search starts from; less 1 of the others (our choice)."""
 
@@ -100,7 +101,8 @@ class LearnedSubspace(nn.Module):
         elif method == "low_rank":
             self.frame = nn.Parameter(rotation[:size].T.contiguous())
         else:
-            self.register_buffer("start", torch.eye(width) if method == "identity" else rotation)
+            first = torch.eye(width) if method == "identity" else rotation
+            self.register_buffer("start", first)
         if method in ("das", "boundless"):
             self.skew = nn.Parameter(torch.zeros(width, width))
         if method in ("das", "identity"):
@@ -117,11 +119,12 @@ class LearnedSubspace(nn.Module):
         if self.method == "oblique":  # so that what is written is read as it is
             return torch.linalg.solve(self.read @ self.write.T, self.read)
         upper = self.skew.triu(1)
+        antisymmetric = upper - upper.T
         identity = torch.eye(self.width, device=upper.device)
-        inverse = torch.linalg.inv_ex(
-            identity - (upper - upper.T) / 2
-        ).inverse  # never singular; inv would check
-        return self.get_buffer("start") @ (2 * inverse - identity)
+        never_singular = identity - antisymmetric / 2
+        inverse = torch.linalg.inv_ex(never_singular).inverse  # inv would check
+        cayley = 2 * inverse - identity
+        return self.get_buffer("start") @ cayley
 
     def written(self) -> Float[torch.Tensor, "k hidden"] | None:
         """The rows that are written, ``(k, hidden)``; None where those that are read are."""
@@ -133,47 +136,57 @@ class LearnedSubspace(nn.Module):
             return self.frame.new_ones(self.frame.shape[1])
         if self.method == "oblique":
             return self.write.new_ones(len(self.write))
-        if (
-            self.method == "boundless"
-        ):  # at temperature 1 the edge is a twentieth of the directions wide (our choice)
-            return torch.sigmoid(self._inside() * _EDGE / self.width / temperature)
-        return torch.sigmoid(self.logits / temperature)
+        logits = self._mask_logits()
+        if self.method == "boundless":
+            logits = logits * _EDGE / self.width
+        return torch.sigmoid(logits / temperature)
 
     @torch.no_grad()
     def hard(self) -> tuple[Float[torch.Tensor, "k hidden"], Bool[torch.Tensor, " k"]]:
         """Rotation, and the mask in the limit of temperature 0, bool ``(k,)``, for evaluation; both on the CPU."""
-        if self.method in ("low_rank", "oblique"):
-            mask = self.mask(1.0)
-        else:
-            mask = self._inside() if self.method == "boundless" else self.logits
-        return self.rotation().cpu().contiguous(), (mask > 0).cpu()
+        rotation = self.rotation().cpu()
+        whole = self.method in ("low_rank", "oblique")
+        logits = self.mask(1.0) if whole else self._mask_logits()
+        inside = logits > 0
+        return rotation.contiguous(), inside.cpu()
 
-    def _inside(self) -> torch.Tensor:
-        """How far below the boundary each direction is, in directions."""
+    def _mask_logits(self) -> torch.Tensor:
+        """Above 0 for directions that are in; for "boundless" how many directions below the boundary each is."""
+        if self.method != "boundless":
+            return self.logits
         directions = torch.arange(self.width, device=self.boundary.device)
         return self.boundary * self.width - 0.5 - directions
 
     def groups(self, lr_rotation: float, lr_mask: float) -> list[dict]:
         """Parameter groups of an optimizer."""
-        masks = [p for name, p in self.named_parameters() if name in ("logits", "boundary")]
-        names = ("skew", "frame", "read", "write")
-        rotations = [p for name, p in self.named_parameters() if name in names]
-        return [{"params": rotations, "lr": lr_rotation}, {"params": masks, "lr": lr_mask}]
+        masks = []
+        rotations = []
+        for name, parameter in self.named_parameters():
+            group = masks if name in ("logits", "boundary") else rotations
+            group.append(parameter)
+        return [
+            {"params": rotations, "lr": lr_rotation},
+            {"params": masks, "lr": lr_mask},
+        ]
 
 
 def _completed(rows: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """A rotation whose first rows are given orthonormal ones; the others are those of a rotation, made orthogonal."""
     rest = rotation - rotation @ rows.T @ rows
-    directions = torch.linalg.svd(rest, full_matrices=False).Vh[: len(rotation) - len(rows)]
-    return torch.cat([rows, directions])
+    directions = torch.linalg.svd(rest, full_matrices=False).Vh
+    missing = len(rotation) - len(rows)
+    return torch.cat([rows, directions[:missing]])
 
 
 def random_rotation(
     k: int, width: int, generator: torch.Generator
 ) -> Float[torch.Tensor, "k hidden"]:
     """``k`` random orthonormal rows ``(k, width)``."""
-    q, r = torch.linalg.qr(torch.randn(width, k, generator=generator))
-    return (q * r.diagonal().sign()).T.contiguous()
+    drawn = torch.randn(width, k, generator=generator)
+    q, r = torch.linalg.qr(drawn)
+    signs = r.diagonal().sign()
+    columns = q * signs
+    return columns.T.contiguous()
 
 
 def baseline_subspace(
@@ -205,13 +218,22 @@ def baseline_subspace(
     elif method == "random_subspace":
         rotation = random_rotation(size or width, width, generator)
     else:
-        centered = states.double() - states.double().mean(0)
+        exact = states.double()
+        centered = exact - exact.mean(0)
         if method == "mean_difference":
-            kinds, member = values.unique(return_inverse=True)
-            sums = torch.zeros(len(kinds), width, dtype=torch.float64).index_add_(
-                0, member, centered
-            )
-            centered = sums / member.bincount()[:, None]
-            size = min(size or width, len(kinds) - 1)
-        rotation = torch.linalg.svd(centered, full_matrices=False).Vh[:size].float()
-    return rotation, torch.ones(len(rotation), dtype=torch.bool)
+            centered = _means(centered, values)
+            size = min(size or width, len(centered) - 1)
+        directions = torch.linalg.svd(centered, full_matrices=False).Vh
+        rotation = directions[:size].float()
+    mask = torch.ones(len(rotation), dtype=torch.bool)
+    return rotation, mask
+
+
+def _means(states: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The mean state of each value, float64 ``(values, hidden)``."""
+    kinds, member = values.unique(return_inverse=True)
+    width = states.shape[1]
+    sums = torch.zeros(len(kinds), width, dtype=torch.float64)
+    sums.index_add_(0, member, states)
+    counts = member.bincount()
+    return sums / counts[:, None]

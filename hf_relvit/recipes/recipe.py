@@ -17,7 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..analysis.activations import SceneCaptures
-from ..analysis.align import LABELED, PairCaptures, fit_pairs
+from ..analysis.align import PairCaptures, fit_pairs
+from ..analysis.das_config import LABELED
 from ..analysis.result import Result
 from ..measurements import Measurement, Reading
 from ..modeling.checkpoints import Checkpoint

@@ -6,9 +6,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, at_tokens, capture_residuals
-from hf_relvit.analysis.das import DASConfig, _loss, fit_alignment, latent_distance
+from hf_relvit.analysis.das import fit_alignment
+from hf_relvit.analysis.das_config import DASConfig
+from hf_relvit.analysis.fit import Fit
 from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.scores import score_alignment
+from hf_relvit.analysis.search import latent_distance
 from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
@@ -187,7 +190,8 @@ def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
         checkpoint, data, 0, dataclasses.replace(config, epochs=epochs, patience=None)
     )
     held_out = data.select(slice(115, None))  # a tenth, which the search did not see
-    best, end = [_loss(checkpoint, each, held_out, config) for each in (alignment, last)]
+    fit = Fit.of(checkpoint, data, Site("resid_post", 0), config)
+    best, end = [fit.loss(each, held_out) for each in (alignment, last)]
     assert best <= end
     patient = fit_alignment(checkpoint, data, 0, dataclasses.replace(config, patience=40))
     assert len(patient.facts["history"]) == 30

@@ -9,11 +9,13 @@ from one_device import one_device
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
-from hf_relvit.analysis.das import DASConfig, _learn
+from hf_relvit.analysis.das_config import DASConfig
+from hf_relvit.analysis.fit import Fit
 from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.scores import score_alignment
+from hf_relvit.analysis.search import Search
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.analysis.subspaces import LearnedSubspace, random_rotation
 from hf_relvit.geometry import GEOMETRIES
@@ -37,13 +39,13 @@ def scenes(split, n):
 
 
 def das(model, processor, n):
-    data = capture_pair_residuals(
-        Checkpoint(model, processor), pairs("train", n), [SITE], batch_size=BATCH
-    )
+    checkpoint = Checkpoint(model, processor)
+    data = capture_pair_residuals(checkpoint, pairs("train", n), [SITE], batch_size=BATCH)
     assert data.base[SITE].device.type == data.source[SITE].device.type == "meta"
     subspace = LearnedSubspace("das", 32, None, torch.Generator()).to("meta")
     config = DASConfig(epochs=2, batch_size=BATCH)
-    list(_learn(model, data, SITE, subspace, config, 1.0, None, torch.Generator(), False))
+    fit = Fit.of(checkpoint, data, SITE, config)
+    list(Search(fit, subspace, torch.Generator()).epochs())
 
 
 def score(model, processor, n):

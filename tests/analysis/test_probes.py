@@ -5,16 +5,9 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, capture, capture_object_states
-from hf_relvit.analysis.probes import (
-    ProbeConfig,
-    Probes,
-    fit,
-    fit_probes,
-    scores,
-    shuffle,
-    unit_inputs,
-    units,
-)
+from hf_relvit.analysis.classifiers import fit, scores, shuffle
+from hf_relvit.analysis.probe_units import unit_inputs, units
+from hf_relvit.analysis.probes import ProbeConfig, Probes, fit_probes
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
