@@ -25,17 +25,42 @@ def push(
             help="Hub id of an adapter's backbone, if it was a folder here.", metavar="OWNER/NAME"
         ),
     ] = None,
+    subfolder: Annotated[
+        str | None,
+        typer.Option(
+            help="RUN is one result, such as the --out of `relvit analyze`: its place in the repository.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     public: Public = False,
     dry_run: DryRun = False,
 ):
-    """Publish a run: checkpoint, tables, figures, alignments, probes and a card. The same command goes on if it was
-    interrupted, and changes nothing the second time.
+    """Publish a run: checkpoint, tables, figures, alignments, probes and a card; or the result of one analysis. The
+    same command goes on if it was interrupted, and changes nothing the second time.
 
     Example: relvit push runs/quick/seed0 --repo relvit/quick --dry-run
     """
+    from ..analysis.results import open_result
+    from ..errors import RelViTError
     from ..hub.runs import push as send
+    from ..hub.runs import push_result
 
-    send(run, repo, base=base, public=public, dry_run=dry_run, say=say)
+    if subfolder is None:
+        send(run, repo, base=base, public=public, dry_run=dry_run, say=say)
+        return
+    if base is not None:
+        raise RelViTError(
+            f"--base {base} with --subfolder: one result has no backbone; leave it out"
+        )
+    result = open_result(run)
+    push_result(
+        result,
+        repo,
+        subfolder=subfolder,
+        public=public,
+        dry_run=dry_run,
+        say=say,
+    )
 
 
 @hub.command("compare", numbers=True)

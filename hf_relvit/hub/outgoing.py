@@ -10,7 +10,7 @@ from ..errors import RelViTError
 from ..manifest import MANIFEST
 from ..modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
 from ..modeling.adapters import FOLDER as ADAPTER
-from ..modeling.configuration_relvit import CODE
+from ..modeling.configuration_relvit import CODE_FILES
 from ..report.folder import DATA, TRAINING, is_of_random_weights
 from ..report.redaction import without_paths
 
@@ -24,7 +24,7 @@ MODEL_FILES = frozenset(
         f"{ADAPTER}/{WEIGHTS_FILE}",
     }
 )
-CODE_FILES = frozenset(f"{name}.py" for name in (*CODE, "errors", "geometry"))
+
 CELL_FILES = frozenset({".parquet", ".json", ".png", ".svg", ".safetensors"})
 MAX_BYTES = 5_000_000_000
 """Of one file; our choice. The largest backbone that we know of has 4.5 GB."""

@@ -18,6 +18,7 @@ from .. import __version__
 from ..analysis.result import Result
 from ..errors import RelViTError
 from ..manifest import MANIFEST, check_manifest
+from ..modeling.configuration_relvit import CODE_FILES, remote_code
 from ..owned import results_in
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
 from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
@@ -95,8 +96,15 @@ def collect_files(path: Path, repo: str, base: str | None = None) -> RunFiles:
         notes.append(
             f"the adapter's base, {Path(backbone).name}, is a folder of this machine: publish it, name it by --base"
         )
-    files = {**published, **_generated(results, repo, published)}
+    files = {**_lacking_code(published), **published, **_generated(results, repo, published)}
     return RunFiles(files, results, sorted(left_out), notes)
+
+
+def _lacking_code(published: Collection[str]) -> dict[str, bytes]:
+    """The code that opens the model without this package, for a compact run, which leaves it out."""
+    if any(name in published for name in CODE_FILES):
+        return {}
+    return {name: text.encode() for name, text in remote_code().items()}
 
 
 def _check_adapter(model: Path, base: str) -> None:

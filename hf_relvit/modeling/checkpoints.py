@@ -31,7 +31,7 @@ from .adapters import FOLDER, save_adapter
 from .blocks import blocks, vision_config
 from .checkpoint_errors import as_relvit_error, check_weights, open_config
 from .config_values import check_backbone
-from .configuration_relvit import CODE, RelViTConfig
+from .configuration_relvit import CODE_FILES, RelViTConfig
 from .families import FAMILIES
 from .modeling_relvit import RelViTForImageClassification
 from .processing import PixelProcessor, fit_processor, load_processor, processor_fingerprint
@@ -317,8 +317,8 @@ def _whole_folder(folder: Path, processor: PixelProcessor) -> Iterator[Path]:
 def check_saves(folder: Path) -> None:
     """Raise RelViTError if ``Checkpoint.save`` would meet a model of somebody else in a folder, before any work."""
     if not _is_checkpoint_of_ours(folder):
-        code = [f"{name}.py" for name in (*CODE, "errors", "geometry")]
-        check_replaceable(folder, ["config.json", "preprocessor_config.json", *_WEIGHTS, *code])
+        names = ["config.json", "preprocessor_config.json", *_WEIGHTS, *CODE_FILES]
+        check_replaceable(folder, names)
 
 
 def _is_checkpoint_of_ours(folder: Path) -> bool:

@@ -35,6 +35,8 @@ CODE = (
     "losses",
     "plain",
 )
+CODE_FILES = tuple(f"{name}.py" for name in (*CODE, "errors", "geometry"))
+"""Of a saved model: by these it opens where this package is not installed."""
 AUTO_MAP = {
     "AutoConfig": "configuration_relvit.RelViTConfig",
     "AutoModel": "modeling_relvit.RelViTModel",
@@ -138,7 +140,7 @@ class RelViTConfig(PreTrainedConfig):
             RelViTError: the folder holds files of somebody else that have the names of ours.
         """
         folder = Path(save_directory)
-        code = _code()
+        code = remote_code()
         if not _is_ours(folder):
             _check_free(folder, code)
         self.auto_map = dict(AUTO_MAP)
@@ -191,8 +193,8 @@ def as_remote_code(code: str) -> str:
     return re.sub(r"^from \.\.(\w+) import", r"from .\1 import", code, flags=re.MULTILINE)
 
 
-def _code() -> dict[str, str]:
-    """File name -> contents, for a saved folder to open where this package is not installed."""
+def remote_code() -> dict[str, str]:
+    """Name of each of CODE_FILES -> its contents, for a saved model to open where this package is not installed."""
     here = Path(__file__).parent
     modules = [here / f"{name}.py" for name in CODE]
     sources = [*modules, Path(getfile(PatchGeometry)), Path(getfile(RelViTError))]

@@ -5,7 +5,8 @@
 2. Rounded weights are others: on SCENES test scenes no logit may move by more than TOLERANCE (our choices). Then
    alignments and probes are rounded, too, and take the fingerprint of the rounded model that they are for.
 3. Kept are all tables; of an alignment the rows of its subspace, of the probes those of the judgement, which steering
-   needs; of the scenes the manifest, from which they can be drawn again. Figures are drawn from the tables.
+   needs; of the scenes the manifest, from which they can be drawn again. Figures are drawn from the tables. The code
+   that opens a model without this package is left out: ``relvit push`` adds it.
 4. A model that was made an adapter is another model: only the training is kept, the rest has to be measured on it.
 """
 
@@ -28,6 +29,8 @@ from ..manifest import MANIFEST, check_manifest, manifest_settings, write_manife
 from ..modeling import RelViTForImageClassification
 from ..modeling.adapters import FOLDER, WEIGHTS_FILE, as_adapter
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.configuration_relvit import CODE_FILES
+from ..owned import remove_ours
 from ..places import check_out
 from ..recipes.probes import probe_cell
 from ..report.card import run_card
@@ -141,6 +144,7 @@ def _write_training(
         shutil.copy(file, after.path)
     weights = after.model / FOLDER / WEIGHTS_FILE
     _round(weights if weights.is_file() else after.weights)
+    remove_ours(after.model, CODE_FILES)
     rounded = Checkpoint.open(after.model, base=backbone)
     facts["rounded"] = _apart(answers, _logits(rounded, scenes))
     largest = facts["rounded"]["largest"]

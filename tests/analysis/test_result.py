@@ -22,6 +22,7 @@ from hf_relvit.analysis.knockout import Knockout
 from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.result import Result
+from hf_relvit.analysis.results import open_result
 from hf_relvit.analysis.similarity import Similarity
 from hf_relvit.analysis.steering import Steering
 from hf_relvit.analysis.verdict import Criterion, Verdict
@@ -139,6 +140,15 @@ def test_every_result_of_the_package_is_tested_here():
         found |= {item for item in members if inspect.isclass(item) and issubclass(item, Result)}
     concrete = {item for item in found if not inspect.isabstract(item) and hasattr(item, "STEM")}
     assert concrete == {type(make()) for make in RESULTS}
+
+
+@each_result
+def test_what_is_saved_opens_without_the_name_of_its_class(make, tmp_path):
+    result = make()
+    result.save(tmp_path)
+    opened = open_result(tmp_path)
+    assert type(opened) is type(result)
+    assert same(opened.to_frame(), result.to_frame())
 
 
 @each_result

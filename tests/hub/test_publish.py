@@ -4,10 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from huggingface_hub import HfApi, RepoCard
 
+from hf_relvit import cli
+from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.novel import Novel
+from hf_relvit.analysis.probes import Probes
 from hf_relvit.building.build import build
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
@@ -180,6 +185,38 @@ def test_the_result_of_an_analysis_is_published_beside_a_run_or_alone(study, hub
     files = set(api.list_repo_files("relvit/tiny"))
     assert {f"extra/{name}" for name in saved} <= files
     assert before <= files
+
+
+def pushed(capsys, *words):
+    """Exit code and output of `relvit push`."""
+    with pytest.raises(SystemExit) as end:
+        cli.main(["push", *map(str, words)])
+    told = capsys.readouterr()
+    return end.value.code, told.out, told.err
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [("probes/judgement", Probes), ("das/color-0", Alignment), ("novel/color", Novel)],
+)
+def test_one_result_is_published_by_the_command_and_opens_again(study, hub, capsys, cell, kind):
+    folder = study / "seed0" / cell
+    words = (folder, "--repo", "relvit/alone", "--subfolder", cell)
+    code, told, _ = pushed(capsys, *words, "--dry-run")
+    assert code == 0 and f"{cell}/{kind.STEM}.json" in told
+    code, told, _ = pushed(capsys, *words)
+    assert code == 0 and "published" in told
+    opened = kind.load("relvit/alone", subfolder=cell)
+    pd.testing.assert_frame_equal(opened.to_frame(), kind.load(folder).to_frame())
+
+
+def test_the_command_refuses_what_is_no_result(study, tmp_path, capsys):
+    run = study / "seed0"
+    place = ("--repo", "relvit/alone", "--subfolder", "das")
+    code, _, told = pushed(capsys, tmp_path, *place)
+    assert code == 2 and f"no result in {tmp_path}" in told and "alignment.json" in told
+    code, _, told = pushed(capsys, run / "das/color-0", *place, "--base", "me/base")
+    assert code == 2 and "--base me/base with --subfolder" in told
 
 
 @pytest.mark.parametrize("place", ["../x", "/x", ""])

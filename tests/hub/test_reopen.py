@@ -18,8 +18,11 @@ from hf_relvit.geometry import geometry
 from hf_relvit.hub.runs import push
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.configuration_relvit import CODE_FILES
+from hf_relvit.report.folder import RunFolder
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
+from hf_relvit.study.compact import compact
 
 WITH_PACKAGE = """
 import sys
@@ -149,6 +152,37 @@ def test_the_logits_are_the_same_everywhere(study, hub, checkpoint, scenes, tmp_
         )
     assert set(there) == {"package", "features", "plain", "swap", "swap_plain"}
     assert set(elsewhere) == {"remote", "plain", "pipeline_tiny", "pipeline_plain"}
+
+
+COMPACT = """
+import sys
+sys.modules["hf_relvit"] = None
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+images = load_file(sys.argv[1])["images"]
+processor = AutoImageProcessor.from_pretrained("relvit/compact")
+model = AutoModelForImageClassification.from_pretrained("relvit/compact", trust_remote_code=True).eval()
+with torch.no_grad():
+    save_file({"logits": model(**processor(list(images), return_tensors="pt")).logits}, sys.argv[1] + ".out")
+"""
+
+
+def test_a_compact_run_has_no_code_until_it_is_published(study, hub, scenes, tmp_path):
+    small = compact(study / "seed0", tmp_path / "compact", say=str)
+    assert not list(small.rglob("*.py"))
+    opened = RunFolder.open(small).checkpoint()
+    with torch.no_grad():
+        expected = opened.model(opened.pixel_values(scenes)).logits
+    push(small, "relvit/compact", say=lambda line: None)
+    files = set(HfApi(token="local-relvit").list_repo_files("relvit/compact"))
+    assert set(CODE_FILES) <= files
+    data = tmp_path / "data"
+    save_file({"images": torch.from_numpy(render(scenes))}, data)
+    done = hub.run(["python", "-c", COMPACT, str(data)], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    logits = load_file(f"{data}.out")["logits"]
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
 
 
 def test_evaluate_opens_what_was_published_and_anybodys_classifier(
