@@ -257,6 +257,7 @@ def collect(out: Path) -> None:
     frame = pd.DataFrame(angles).sort_values(["property", "layer"])
     frame.to_csv(out / "angles.csv", index=False, float_format="%.2f")
     draw(table, frame, out / "profile.png")
+    draw_angles(frame, out / "angles.png")
 
 
 def draw(table: pd.DataFrame, angles: pd.DataFrame, file: Path) -> None:
@@ -278,6 +279,21 @@ def draw(table: pd.DataFrame, angles: pd.DataFrame, file: Path) -> None:
     axes[2].set(title="read and written directions", xlabel="layer", xticks=range(12))
     axes[2].set(ylabel="mean principal angle, degrees", ylim=(0, 90))
     axes[2].legend(fontsize=8)
+    figure.savefig(file, dpi=110)
+
+
+def draw_angles(angles: pd.DataFrame, file: Path) -> None:
+    """Principal angles between the rows that are read and those that are written: mean, smallest and largest."""
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, prop in zip(axes, PROPERTIES):
+        rows = angles[angles.property == prop]
+        axis.fill_between(rows.layer, rows.smallest, rows.largest, alpha=0.25)
+        axis.plot(rows.layer, rows["mean"], "o-")
+        axis.axhline(0, color="black", ls="--")
+        axis.set(title=prop, xlabel="layer", xticks=range(12), ylim=(-3, 90))
+    axes[0].set_ylabel("principal angles, degrees")
+    axes[0].text(0.2, 3, "DAS: the same rows are read and written", fontsize=7)
     figure.savefig(file, dpi=110)
 
 
