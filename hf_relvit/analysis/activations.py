@@ -206,7 +206,7 @@ def capture_residuals(
 
     Raises:
         RelViTError: scenes of another geometry, a processor that the model was not trained with, a layer that the
-            model does not have, or a full disk.
+            model does not have, states that are not finite, or a full disk.
     """
     model = checkpoint.model
     checkpoint.check(scenes)
@@ -216,6 +216,7 @@ def capture_residuals(
     shape = (len(scenes), length, model.config.hidden_size)
     cache = _allocated(model, sites, shape, cache_gb, folder)
     device = checkpoint.device
+    deepest = max(sites, default=None)
     model.eval()
     starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
@@ -228,6 +229,10 @@ def capture_residuals(
             if tokens is not None:
                 wanted = to_device(tokens[rows], device)
                 hidden = at_tokens(hidden, wanted)
+            if site == deepest and not hidden.isfinite().all():  # later blocks keep what is not
+                raise RelViTError(
+                    f"states at {site} that are not finite: expected numbers; check the weights"
+                )
             cache[site][rows] = hidden
     return cache
 

@@ -197,6 +197,26 @@ def test_a_search_stops_when_held_out_pairs_gain_no_more(sign_model):
     assert len(patient.facts["history"]) == 30
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_states_that_are_not_finite_are_one_line(sign_model, method):
+    checkpoint = Checkpoint(*sign_model("color"))
+    whole = fit_alignment(checkpoint, pairs("color", 32), 0, DASConfig("closed_form"))
+    with torch.no_grad():
+        checkpoint.model.basis[0, 0] = torch.nan
+    settings = {"size": 4} if method in SIZED else {}
+    if method == "oblique":
+        settings["start"] = "closed_form"
+    if method == "dictionary":
+        settings["dictionary"] = "some.safetensors"
+    config = DASConfig(method, **settings)
+    with pytest.raises(RelViTError, match="that are not finite: expected numbers") as caught:
+        fit_alignment(checkpoint, pairs("color", 32), 0, config)
+    assert "\n" not in str(caught.value)
+    foreign = dataclasses.replace(whole, model=None)
+    with pytest.raises(RelViTError, match="that are not finite: expected numbers"):
+        score_alignment(checkpoint, foreign, pairs("color", 32, "test"))
+
+
 @pytest.mark.parametrize("patience", [None, 9])
 def test_a_search_is_watched_after_every_epoch_and_not_disturbed(sign_model, patience):
     checkpoint = Checkpoint(*sign_model("color"))
