@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_das import Pyvene, in_environment
+from matplotlib.figure import Figure
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 from transformers import get_linear_schedule_with_warmup
@@ -300,6 +301,22 @@ def collect(folder: Path, name: str) -> None:
         what = f"{row.pop('property')}: {row.pop('method')}"
         rows.append({"what": what, **row})
     machine.write(name, [*rows, *times(best)])
+    draw(best, ROOT / "docs" / "images" / f"{name}.png")
+
+
+def draw(runs: pd.DataFrame, file: Path) -> None:
+    """Accuracy on test pairs by processor seconds, captures apart; the goals as lines."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, prop in zip(axes, PROPERTIES, strict=True):
+        for method, own in runs[runs.property == prop].groupby("method", sort=False):
+            axis.plot(own.cpu_seconds, own.test, "o-", ms=3, label=method)
+        for goal in (*GOALS, AUTHORS[prop]):
+            axis.axhline(goal, color="black", lw=0.5, ls=":")
+        axis.set(title=prop, xscale="log", xlabel="processor seconds", ylim=(-0.03, 1.03))
+    axes[0].set_ylabel("share of pairs with the new answer")
+    axes[0].legend(fontsize=7, loc="lower right")
+    figure.savefig(file, dpi=110)
 
 
 def arguments() -> argparse.Namespace:
