@@ -25,7 +25,7 @@ run_task() { # the cells of run number SLURM_ARRAY_TASK_ID, from 1
 
 submit() {
     local runs array
-    relvit study plan "$GRID" --out "$OUT" ${RELVIT_OPTIONS:-} | head -1
+    relvit study plan "$GRID" --out "$OUT" ${RELVIT_OPTIONS:-} | sed -n 1p
     runs=$(rows | awk '!seen[$2]++' | wc -l)
     array=$(sbatch --parsable --array="1-$runs" --job-name=relvit "$@" "$0" task "$GRID" "$OUT")
     sbatch --dependency="afterok:$array" --job-name=relvit-report "$0" report "$GRID" "$OUT"
