@@ -11,6 +11,7 @@ import hf_relvit
 ROOT = Path(hf_relvit.__file__).parent
 FLOORS = (
     (
+        "addresses",
         "doors",
         "lazy",
         "errors",

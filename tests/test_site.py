@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from hf_relvit.addresses import REPOSITORY, colab_badge
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
-COLAB = "https://colab.research.google.com/github/relvit/hf_relvit/blob/main/"
 
 
 @pytest.fixture
@@ -42,8 +43,9 @@ def test_a_notebook_shows_the_outputs_of_a_run_from_top_to_bottom(file):
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_the_badge_of_a_notebook_opens_this_very_notebook(file):
-    first = "".join(json.loads(file.read_text())["cells"][0]["source"])
-    assert f"]({COLAB}{file.relative_to(ROOT)})" in first
+    cells = ["".join(cell["source"]) for cell in json.loads(file.read_text())["cells"]]
+    assert colab_badge(file.stem) in cells[0]
+    assert f"git clone --quiet https://github.com/{REPOSITORY}\n" in cells[1]
 
 
 def test_every_public_object_must_have_an_entry(site):

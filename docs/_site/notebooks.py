@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from hf_relvit.addresses import REPOSITORY, colab_badge
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SECONDS_PER_CELL = 300
 
 
 def run(file: Path) -> None:
     notebook = nbformat.read(file, as_version=4)
+    name_addresses(notebook, file.stem)
     os.environ["TQDM_DISABLE"] = "1"
     client = NotebookClient(notebook, timeout=SECONDS_PER_CELL, record_timing=False)
     try:
@@ -31,6 +35,13 @@ def run(file: Path) -> None:
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, file)
     print(f"{file.name}: {len(notebook.cells)} cells")
+
+
+def name_addresses(notebook: Any, name: str) -> None:
+    """The badge of the first cell and the clone of the second are those of ``hf_relvit.addresses``."""
+    badge, clone = notebook.cells[:2]
+    badge.source = re.sub(r"\[!\[Open in Colab\].*", lambda _: colab_badge(name), badge.source)
+    clone.source = re.sub(r"(?<=https://github.com/)\S+", REPOSITORY, clone.source)
 
 
 def is_shown(output: Any) -> bool:

@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCard
 from hf_relvit import dataset_builders
 from hf_relvit.errors import RelViTError
 
+from ..addresses import colab_badge
 from ..files import atomic_write
 from ..owned import check_replaceable
 from ..provenance import dataset_checksum
@@ -92,6 +93,7 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
         source=source,
         default=default,
         sheet=SHEET,
+        colab=colab_badge("stimuli"),
         task=TASKS.get(name),
     )
     card: Any = DatasetCard(text)

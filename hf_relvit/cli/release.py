@@ -44,8 +44,8 @@ def release(
     public: Public = False,
     dry_run: DryRun = False,
 ):
-    """Publish all data sets, the released models, the Space, and a collection of them. Everything is looked at before
-    anything is sent; an interrupted release goes on, a second one changes nothing.
+    """Publish all data sets, the released models, their benchmark, the Space, and a collection. Everything is looked
+    at before anything is sent; an interrupted release goes on, a second one changes nothing.
 
     Example: relvit release --owner YOUR_NAME --dry-run
     """
@@ -64,6 +64,7 @@ def release(
         *(_dataset(owner, data / name, names) for name, names in wanted.items()),
         *_bases(owner, base),
         *_models(owner, models, base),
+        _benchmark(owner, models),
         _space(owner, base),
     ]
     outcomes = publish(parts, owner, public=public, dry_run=dry_run, say=say)
@@ -132,7 +133,7 @@ def _models(owner: str, folder: Path, base: Path | None) -> Iterator[Part]:
     from ..report.card import MARK
     from ..report.folder import RunFolder
 
-    runs = sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    runs = _runs(folder)
     for run in runs:
         adapted = is_adapter(RunFolder.open(run).training.model)
         backbone = _base_id(owner, base) if base is not None and adapted else None
@@ -140,6 +141,25 @@ def _models(owner: str, folder: Path, base: Path | None) -> Iterator[Part]:
         yield Part(f"{owner}/{run.name}", "model", MARK, "Model with its measurements", send)
     if not runs:
         say(f"missing: models, as {folder} holds no run; see relvit study compact")
+
+
+def _runs(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+
+
+def _benchmark(owner: str, folder: Path) -> Part:
+    from ..errors import RelViTError
+    from ..hub.benchmark import MARK, NAME, boards_of, push_benchmark
+    from ..hub.release import Part
+
+    repo = f"{owner}/{NAME}"
+    note = "Accuracy of the models on every split"
+    runs = {f"{owner}/{run.name}": run for run in _runs(folder)}
+    try:
+        boards = boards_of(runs, say=say)
+    except RelViTError as error:
+        return Part(repo, "dataset", MARK, note, None, (str(error),))
+    return Part(repo, "dataset", MARK, note, partial(push_benchmark, boards, repo))
 
 
 def _space(owner: str, base: Path | None) -> Part:

@@ -1,8 +1,8 @@
-"""Publish a whole house: data sets, models, the Space, and a collection of them.
+"""Publish a whole house: data sets, models, their benchmark, the Space, and a collection of them.
 
 1. Look at every repository first: one that is another project's stops the release before anything is sent.
 2. Push part by part. Each is one commit, or none if nothing changed: after an interruption the same call goes on.
-3. Tag models and the Space with the version of the package; data sets have the tag of their generator.
+3. Tag models, benchmark and Space with the version of the package; data sets have the tag of their generator.
 4. Put the published ones into the collection of the owner.
 """
 
@@ -16,6 +16,7 @@ from typing import Literal
 from huggingface_hub import HfApi
 
 from .. import __version__
+from ..building.card import MARK as SCENES
 from .client import check_id, check_ours, hub_errors, signed_in
 
 COLLECTION = "hf_relvit"
@@ -128,7 +129,7 @@ def _published(
     part.push(public=public, dry_run=False, say=say)
     with hub_errors(part.repo):
         commit = api.repo_info(part.repo, repo_type=part.repo_type).sha
-    if part.repo_type != "dataset":
+    if part.mark != SCENES:  # which have the tag of their generator
         _tag(api, part, str(commit), say)
     state = "unchanged" if commit == head else "published"
     return Outcome(part.repo, part.repo_type, state, commit, len(part.missing))

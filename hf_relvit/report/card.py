@@ -22,6 +22,7 @@ from huggingface_hub import (
 from jinja2 import Environment, StrictUndefined, Template
 from transformers import AutoConfig
 
+from ..addresses import colab_badge
 from ..building.card import benchmark_task
 from ..files import write_text
 from ..measurements import Measurement
@@ -95,6 +96,7 @@ def run_card(
         card_data=_metadata(results, repo, absent).to_yaml(),
         title=repo.split("/")[-1] if repo else f"RelViT, {config['task']}",
         repo=repo or "PATH_OR_ID",
+        colab=colab_badge("causal_analysis") if repo else "",
         question=task_of(config["task"]).question,
         origin=_origin(config),
         backbone=code(backbone) if isinstance(backbone, str) else _architecture(config),

@@ -4,9 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 from walk import run_quietly
 
 from hf_relvit import __version__
@@ -17,6 +18,7 @@ from hf_relvit.hub.runs import EVAL_RESULTS, push
 OWNER = "relvit-lab"  # an organization, not the user's own name
 HOUSE = {
     "datasets": ["counterfactuals", "discrimination", "photorealistic"],
+    "benchmark": ["benchmark"],
     "models": ["tiny"],
     "spaces": ["interventions"],
 }
@@ -79,8 +81,10 @@ def test_the_house_is_published_once_and_found_again(hub, house, small_space, ca
         repo: api.list_repo_refs(repo, repo_type=rows[repo]["repo_type"]).tags for repo in states
     }
     tags = {repo: {tag.name for tag in found} for repo, found in refs.items()}
-    assert tags[f"{OWNER}/tiny"] == tags[f"{OWNER}/interventions"] == {f"v{__version__}"}
+    for name in ("tiny", "benchmark", "interventions"):
+        assert tags[f"{OWNER}/{name}"] == {f"v{__version__}"}
     check_scores(api)
+    check_benchmark(api)
 
     hub.requests.clear()
     again = released(house, capsys)
@@ -121,6 +125,20 @@ def check_scores(api):
         assert all({"id", "config", "split"} == task.keys() for task in benchmark["tasks"])
         listed |= {(f"{OWNER}/{name}", task["id"]) for task in benchmark["tasks"]}
     assert named <= listed
+
+
+def check_benchmark(api):
+    """The table names the model by its id, and the card shows and declares it."""
+    where = {"repo_id": f"{OWNER}/benchmark", "repo_type": "dataset"}
+    card = DatasetCard.load(api.hf_hub_download(**where, filename="README.md"))
+    assert [config["config_name"] for config in card.data.configs] == ["discrimination"]
+    table = pd.read_parquet(
+        api.hf_hub_download(**where, filename=card.data.configs[0]["data_files"])
+    )
+    assert set(table.run) == {f"{OWNER}/tiny"} and "test" in set(table.split)
+    assert f"[{OWNER}/tiny](https://huggingface.co/{OWNER}/tiny)" in card.text
+    accuracy = table.set_index("split").accuracy["test"]
+    assert f"| {accuracy:.3f} (" in card.text
 
 
 def test_a_dry_run_needs_no_account_and_sends_nothing(hub, house, small_space, capsys, monkeypatch):
