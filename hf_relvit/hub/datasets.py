@@ -63,20 +63,8 @@ def push_dataset(
         facts = Path(scratch)
         files = _collect_files(data, manifests, facts)
 
-        def complete(files: Files, remote: Remote) -> Files:
-            if remote.head is not None:
-                _fetch_facts(remote, repo, facts, manifests)
-            return {**files, **_generated(facts, repo)}
-
-        publication = Publication(
-            repo,
-            "dataset",
-            MARK,
-            files,
-            f"{task} {version}: {', '.join(manifests)}",
-            complete=complete,
-            replaced=lambda name: name.split("/")[0] in manifests,
-        )
+        about = f"{task} {version}: {', '.join(manifests)}"
+        publication = _publication(repo, files, manifests, facts, about)
         if dry_run:
             listed = dataclasses.replace(publication, files={**files, **_generated(facts, repo)})
             list_files(listed, public=public, say=say)
@@ -87,6 +75,35 @@ def push_dataset(
     state = f"published as {version}" if published.changed else "is up to date"
     say(f'{repo} {state}: load_dataset("{repo}", revision="{version}")')
     return published.commit
+
+
+def _publication(
+    repo: str,
+    files: Files,
+    manifests: dict[str, dict],
+    facts: Path,
+    about: str,
+) -> Publication:
+    """The configs as they are sent, with a card that names those on the Hub as well."""
+
+    def complete(files: Files, remote: Remote) -> Files:
+        if remote.head is not None:
+            _fetch_facts(remote, repo, facts, manifests)
+        return {**files, **_generated(facts, repo)}
+
+    def is_of_these(name: str) -> bool:
+        config, _, _ = name.partition("/")
+        return config in manifests
+
+    return Publication(
+        repo,
+        "dataset",
+        MARK,
+        files,
+        about,
+        complete=complete,
+        replaced=is_of_these,
+    )
 
 
 def _generated(facts: Path, repo: str) -> Files:

@@ -168,19 +168,17 @@ def sample_counterfactual_block(
 
     row = rng.permutation(n)
     judgement = row % 2
-    pair, places = _edited_places(task, row)
-    edited_pair, source_pair = _pair_kinds(rng, allowed, property, judgement, split)
+    places = _edited_places(task, row)
     giver_places = places
-    objects_per_scene = task_of(task).objects
-    base = np.empty((n, objects_per_scene, 2), dtype=np.int64)
-    source = np.empty_like(base)
+    edited_pair, source_pair = _pair_kinds(rng, allowed, property, judgement, split)
+    base = np.empty((n, task_of(task).objects, 2), dtype=np.int64)
     rows = np.arange(n)[:, None]
     base[rows, places] = edited_pair
-    source[rows, places] = edited_pair
     if task == "rmts":
-        giver_places = places + 2 - 4 * pair[:, None]
+        giver_places = (places + 2) % 4  # those of the other pair
         same = row // 4 % 2 == 1
         base[rows, giver_places] = _other_pairs(rng, allowed, edited_pair, same)
+    source = base.copy()
     source[rows, giver_places] = source_pair
     base_corner, source_corner = _corners(rng, task, geometry, split, base, source)
 
@@ -207,8 +205,8 @@ def sample_counterfactual_block(
     )
 
 
-def _edited_places(task: str, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which pair is edited ``(n,)``, and where its objects stand among all ``(n, 2)``: the edited one first.
+def _edited_places(task: str, row: np.ndarray) -> np.ndarray:
+    """Where the objects of the edited pair stand among all, ``(n, 2)``: the edited one first.
 
     The edited object is the first or the second of its pair in turn, in every cell of the balance.
     """
@@ -219,7 +217,7 @@ def _edited_places(task: str, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pair = np.zeros_like(row)
         slot = (row + row // 2) % 2
     slots = np.column_stack([slot, 1 - slot])
-    return pair, 2 * pair[:, None] + slots
+    return 2 * pair[:, None] + slots
 
 
 def _scenes(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
@@ -138,58 +139,83 @@ def curves(
         intervals: low and high of the first line, ``(2, layers)``.
         ends: the meaning of 0 and 1.
     """
-    width, height, left, top, bottom = 400, 170, 62, 10, 26
-    layers = len(lines[0][2])
-
-    def x(layer: float) -> float:
-        return left + (layer + 0.5) * (width - left - 8) / layers
-
-    def y(value: float) -> float:
-        return top + (1 - value) * (height - top - bottom)
-
-    right, deep = width - 8, height - top - bottom
-    across = "".join(f"M{left} {y(value):.1f}H{right}" for value in (0, 0.5, 1))
-    parts = [
-        f'<rect class="column" x="{x(chosen - 0.5):.1f}" y="{top}" width="{x(1) - x(0):.1f}" height="{deep}"/>',
-        f'<path class="frame" d="{across}"/>',
-        f'<text class="end" x="{left - 8}" y="{y(1) + 9:.1f}">{ends[1]}</text>',
-        f'<text class="end" x="{left - 8}" y="{y(0):.1f}">{ends[0]}</text>',
-    ]
-    parts += [
-        f'<text class="tick" x="{x(i):.1f}" y="{height - 8}">{i}</text>' for i in range(layers)
-    ]
-    if level:
-        parts.append(f'<path class="level" d="M{left} {y(level[1]):.1f}H{right}"/>')
+    _, _, first = lines[0]
+    plane = _Plane(len(first))
+    parts = list(plane.frame(chosen, ends))
+    if level is not None:
+        height = plane.y(level[1])
+        parts.append(f'<path class="level" d="M{plane.left} {height:.1f}H{plane.right}"/>')
     if intervals is not None:
-        pairs = [
-            (i, low, high) for i, (low, high) in enumerate(intervals.T.tolist()) if np.isfinite(low)
-        ]
-        parts.append(
-            '<path class="interval" d="'
-            + "".join(f"M{x(i):.1f} {y(lo):.1f}V{y(hi):.1f}" for i, lo, hi in pairs)
-            + '"/>'
-        )
-    for _, kind, values in lines:  # the controls last, on top: they are thinner
-        points = [(x(i), y(value)) for i, value in enumerate(values.tolist()) if np.isfinite(value)]
-        path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points) if points else ""
-        dots = "".join(
-            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if kind == "edit" else 3}"/>'
-            for a, b in points
-        )
-        parts.append(f'<g class="line {kind}"><path d="{path}"/>{dots}</g>')
-    spoken = "; ".join(
-        f"{name}: "
-        + ", ".join(
-            f"layer {i} {percent(v)}" for i, v in enumerate(values.tolist()) if np.isfinite(v)
-        )
-        for name, _, values in lines
-    )
-    legend = [(name, f"line {kind}") for name, kind, _ in lines] + (
-        [(level[0], "line level")] if level else []
-    )
-    box = f"0 0 {width} {height}"
+        parts.append(plane.intervals(intervals))
+    parts += [plane.line(kind, values) for _, kind, values in lines]  # the controls last: thinner
+    spoken = "; ".join(f"{name}: {_spoken(values)}" for name, _, values in lines)
+    legend = [(name, f"line {kind}") for name, kind, _ in lines]
+    if level is not None:
+        legend.append((level[0], "line level"))
+    box = f"0 0 {plane.width} {plane.height}"
     svg = f'<svg class="curves" viewBox="{box}" role="img" aria-label="{escape(spoken)}">{"".join(parts)}</svg>'
     return f"{svg}<p class='axis'>layer after which it happens</p>{_legend(legend)}"
+
+
+def _measured(values: np.ndarray) -> list[tuple[int, float]]:
+    """Layers and values, without those that were not measured."""
+    return [(i, value) for i, value in enumerate(values.tolist()) if np.isfinite(value)]
+
+
+def _spoken(values: np.ndarray) -> str:
+    return ", ".join(f"layer {i} {percent(value)}" for i, value in _measured(values))
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """A chart of values from 0 to 1 over layers, in units of its own."""
+
+    layers: int
+    width = 400
+    height = 170
+    left = 62
+    right = 392
+    top = 10
+    floor = 144
+
+    def x(self, layer: float) -> float:
+        return self.left + (layer + 0.5) * (self.right - self.left) / self.layers
+
+    def y(self, value: float) -> float:
+        return self.top + (1 - value) * (self.floor - self.top)
+
+    def frame(self, chosen: int, ends: tuple[str, str]) -> Iterator[str]:
+        """The chosen layer marked, lines at 0, one half and 1, and the names of axes."""
+        start = self.x(chosen - 0.5)
+        step = self.x(1) - self.x(0)
+        deep = self.floor - self.top
+        yield f'<rect class="column" x="{start:.1f}" y="{self.top}" width="{step:.1f}" height="{deep}"/>'
+        lines = [f"M{self.left} {self.y(value):.1f}H{self.right}" for value in (0, 0.5, 1)]
+        yield f'<path class="frame" d="{"".join(lines)}"/>'
+        beside = self.left - 8
+        low, high = ends
+        yield f'<text class="end" x="{beside}" y="{self.y(1) + 9:.1f}">{high}</text>'
+        yield f'<text class="end" x="{beside}" y="{self.y(0):.1f}">{low}</text>'
+        below = self.height - 8
+        for i in range(self.layers):
+            yield f'<text class="tick" x="{self.x(i):.1f}" y="{below}">{i}</text>'
+
+    def intervals(self, bounds: np.ndarray) -> str:
+        """Bars from low to high, of ``(2, layers)``."""
+        _, high = bounds.tolist()
+        bars = []
+        for i, value in _measured(bounds[0]):
+            bars.append(f"M{self.x(i):.1f} {self.y(value):.1f}V{self.y(high[i]):.1f}")
+        return f'<path class="interval" d="{"".join(bars)}"/>'
+
+    def line(self, kind: str, values: np.ndarray) -> str:
+        """A line with dots; layers that were not measured are left out."""
+        radius = 5.5 if kind == "edit" else 3
+        points = [(self.x(i), self.y(value)) for i, value in _measured(values)]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        start = "M" if points else ""
+        dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>' for x, y in points]
+        return f'<g class="line {kind}"><path d="{start}{path}"/>{"".join(dots)}</g>'
 
 
 def _legend(items: list[tuple[str, str]]) -> str:
