@@ -59,10 +59,10 @@ def test_a_link_to_nothing_stays_a_link_and_so_fails_the_build(site, tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/there.md").write_text("# There")
     (tmp_path / "LICENSE").write_text("free")
-    source = ["[a](there.md) [b](../LICENSE) [c](../GONE.md)"]
+    source = ["[a](there.md) [b](../LICENSE) [LICENSE](../LICENSE) [c](../GONE.md)"]
     app = SimpleNamespace(srcdir=str(tmp_path / "docs"))
     site.extension.name_repository_files(app, "index", source)
-    assert source == ["[a](there.md) b (`LICENSE`) [c](../GONE.md)"]
+    assert source == ["[a](there.md) b (`LICENSE`) `LICENSE` [c](../GONE.md)"]
 
 
 def test_the_pages_made_from_code_name_what_is_in_the_code(site):

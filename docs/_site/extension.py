@@ -39,7 +39,8 @@ def name_repository_files(app: Sphinx, page: str, source: list[str]) -> None:
         is_page = target.is_relative_to(site) and not target.is_dir()
         if is_page or not target.exists():
             return match[0]
-        return f"{match[1]} (`{target.relative_to(site.parent)}`)"
+        path = f"`{target.relative_to(site.parent)}`"
+        return path if match[1].strip("`") == path.strip("`") else f"{match[1]} ({path})"
 
     source[0] = LINK.sub(path_or_link, source[0])
 
