@@ -47,7 +47,7 @@ FREE = {
     "ddp_bucket_cap_mb": None,
     "ddp_find_unused_parameters": None,
     "ddp_static_graph": None,
-    "ddp_timeout": None,
+    "ddp_timeout": "GPUs; between processes on CPUs Trainer leaves PyTorch's 30 minutes",
     "debug": None,
     "eval_accumulation_steps": None,
     "eval_on_start": "one evaluation more in the log",
