@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 from sphinx.util import logging
 
 from . import pages
@@ -45,7 +46,13 @@ def name_repository_files(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = LINK.sub(path_or_link, source[0])
 
 
+def keep_colons(self: GoogleDocstring) -> list[str]:
+    """The docstring of an attribute as it is: napoleon takes the words before its first colon for a type."""
+    return self._consume_to_end()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    GoogleDocstring._parse_attribute_docstring = keep_colons
     app.connect("builder-inited", write_pages)
     app.connect("source-read", name_repository_files)
     app.connect("env-check-consistency", check_entries)
