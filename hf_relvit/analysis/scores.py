@@ -95,30 +95,14 @@ def score_alignment(
             f"{alignment.property}, or take sample_isolation_pairs of these"
         )
     data = residuals_of(checkpoint, pairs, alignment.site, cache_gb, progress)
-    swaps = swaps_of(
-        checkpoint,
-        alignment,
-        data,
-        control,
-        batch_size=batch_size,
-        bf16=bf16,
-        progress=progress,
-    )
+    options: Any = {"batch_size": batch_size, "bf16": bf16, "progress": progress}
+    swaps = swaps_of(checkpoint, alignment, data, control, **options)
     swapped = _joined(list(swaps))
     reference = data.reference_states(alignment.site, control)
     natural = _unedited(checkpoint.model, data, batch_size)
     scored = _Scored(table, swapped, natural.cpu().numpy(), reference)
-    known = {
-        "property": alignment.property,
-        "method": alignment.method,
-        "layer": alignment.site.layer,
-        "size": alignment.size,
-        "split": table.base.split,
-        "score": "cause" if scored.is_cause else "isolate",
-        "control": control or "none",
-    }
-    rows = [{**known, **row} for row in scored.rows()]
-    return pd.DataFrame(rows)
+    rows = scored.rows(alignment, control or "none")
+    return pd.DataFrame(list(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +127,17 @@ class _Scored:
         changes = self.pairs.label != self.pairs.base.label
         return bool(changes.all())
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self, alignment: Alignment, control: str) -> Iterator[dict[str, Any]]:
         """The rows of all conditions that occur; see ``score_alignment``."""
+        known = {
+            "property": alignment.property,
+            "method": alignment.method,
+            "layer": alignment.site.layer,
+            "size": alignment.size,
+            "split": self.pairs.base.split,
+            "score": "cause" if self.is_cause else "isolate",
+            "control": control,
+        }
         frame = self._by_pair()
         judgement = self.pairs.judgement
         conditions = {
@@ -154,7 +147,8 @@ class _Scored:
         }
         for name, part in conditions.items():
             if len(part):
-                yield {**_row(name, part), **self._moved(part.index)}
+                moved = self._moved(part.index)
+                yield {**known, **_row(name, part), **moved}
 
     def _by_pair(self) -> pd.DataFrame:
         """One row per pair: which answers are right, and how far its tokens are from natural ones."""

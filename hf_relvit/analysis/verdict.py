@@ -160,29 +160,45 @@ def judge(
     mixed = False
     untrained = False
     for split in splits:
-        found = {c.key: c for c in _evidence(split, accuracy, probes, alignments, steering)}
+        evidence = _evidence(split, accuracy, probes, alignments, steering)
+        found = {criterion.key: criterion for criterion in evidence}
         criteria += found.values()
         failing, why, unsure = _stages(found, split)
-        untrained |= split == "test" and _like_random_weights(found)
+        if split == "test":
+            untrained = _like_random_weights(found)
         if untrained:  # then the other splits cannot tell more
-            failing, unsure = set(), True
-            why = ["No measure tells this model from a network with random weights."]
+            failing, why, unsure = _UNTRAINED
         by_split[split] = _name(failing, unsure)
         stages |= failing
         reasons += why
-        mixed |= "perceptual" in failing and any(
-            found[f"whole_{p}"].reading == "no" for p in ("shape", "color")
-        )
-    verdict = "undetermined" if untrained else _name(stages, "undetermined" in by_split.values())
-    if verdict == "none":
-        reasons.append("Objects are held apart by shape and color, and their comparison is right.")
-    elif verdict == "undetermined" and not untrained:
-        reasons.append("The intervals do not allow a verdict.")
+        mixed |= "perceptual" in failing and _is_mixed(found)
+    verdict = _name(stages, "undetermined" in by_split.values())
+    if untrained:
+        verdict = "undetermined"
+    else:
+        reasons += _CLOSING.get(verdict, [])
     losses = _losses(verdict, task, mixed)
-    advice = tuple(_advice(verdict, task, losses, mixed, untrained, trained_with))
-    return Verdict(
-        verdict, by_split, tuple(criteria), tuple(dict.fromkeys(reasons)), losses, advice
-    )
+    advice = _advice(verdict, task, losses, mixed, untrained, trained_with)
+    once = dict.fromkeys(reasons)
+    return Verdict(verdict, by_split, tuple(criteria), tuple(once), losses, tuple(advice))
+
+
+_UNTRAINED: tuple[set[str], list[str], bool] = (
+    set(),
+    ["No measure tells this model from a network with random weights."],
+    True,
+)
+"""Failing stages, why, and unsure, see ``_stages``."""
+_CLOSING = {
+    "none": ["Objects are held apart by shape and color, and their comparison is right."],
+    "undetermined": ["The intervals do not allow a verdict."],
+}
+
+
+def _is_mixed(found: dict[str, Criterion]) -> bool:
+    """Whether an object's own tokens do not carry a property."""
+    whole = [found[f"whole_{prop}"] for prop in ("shape", "color")]
+    return any(criterion.reading == "no" for criterion in whole)
 
 
 def _evidence(

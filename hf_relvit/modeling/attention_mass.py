@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -45,10 +45,11 @@ class ObjectAttention:
                 f"object tokens of shape {tuple(tokens.shape)}: expected (batch, objects, tokens)"
             )
         self.mass: list[torch.Tensor | None] = []
-        self._tokens, self._prefix = tokens, prefix_tokens
+        self._tokens = tokens
+        self._prefix = prefix_tokens
         self._layers = None if layers is None else frozenset(layers)
         self._order: dict[nn.Module, int] = {}
-        self._sets: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._sets: _Sets | None = None
 
     def record(self, module: nn.Module, query, key, mask, scaling: float, keep: bool) -> None:
         """Measure one attention module; with ``keep=False`` only compute (a recomputation for the backward pass)."""
@@ -65,59 +66,80 @@ class ObjectAttention:
         objects, size = self._tokens.shape[1:]
         if self._sets is None:
             self._sets = self._make_sets(batch, length, query.device)
-        index, weight, members = self._sets
-        with torch.autocast(
-            query.device.type, enabled=False
-        ):  # the reduction of probabilities stays in float32
-            scores = (
-                query.gather(2, index.expand(-1, heads, -1, dim)) @ key.transpose(2, 3) * scaling
-            )
+        sets = self._sets
+        # the reduction of probabilities stays in float32
+        with torch.autocast(query.device.type, enabled=False):
+            own = sets.positions.expand(-1, heads, -1, dim)
+            scores = query.gather(2, own) @ key.transpose(2, 3) * scaling
             if mask is not None:
-                rows = mask.expand(batch, heads, length, length).gather(
-                    2, index.expand(-1, heads, -1, length)
-                )
-                scores = (
-                    scores.masked_fill(~rows, -torch.inf)
-                    if rows.dtype == torch.bool
-                    else scores + rows
-                )
-            dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
+                whole = mask.expand(batch, heads, length, length)
+                rows = whole.gather(2, sets.positions.expand(-1, heads, -1, length))
+                scores = _masked(scores, rows)
+            exact = scores.dtype == torch.float64
+            dtype = torch.float64 if exact else torch.float32
             attention = torch.softmax(scores, -1, dtype=dtype)
-            mass = attention.flatten(1, 2) @ members.to(dtype)  # one product per image for all sets
-            return (mass.view(batch, heads, objects, size, -1) * weight.to(dtype)).sum(3)
+            members = sets.members.to(dtype)
+            mass = attention.flatten(1, 2) @ members  # one product per image for all sets
+            by_token = mass.view(batch, heads, objects, size, -1)
+            return (by_token * sets.weight.to(dtype)).sum(3)
 
-    def _make_sets(self, batch: int, length: int, device: torch.device):
+    def _make_sets(self, batch: int, length: int, device: torch.device) -> _Sets:
+        self._check(batch, length)
+        tokens = self._tokens.to(device)
+        objects, size = tokens.shape[1:]
+        valid = tokens >= 0
+        count = valid.sum(-1, keepdim=True)
+        weight = valid / count.clamp(min=1)
+        # Padding goes to a row past the end, which is cut off.
+        rows = torch.where(valid, tokens, length).flatten(1)
+        numbers = torch.arange(objects, device=device)
+        columns = numbers.repeat_interleave(size).expand_as(rows)
+        images = torch.arange(batch, device=device)[:, None]
+        members = torch.zeros(batch, length + 1, objects + 3, device=device)
+        members[images, rows, columns] = 1
+        members = members[:, :length]
+        members[:, :1, objects] = float(self._prefix > 0)
+        members[:, 1 : self._prefix, objects + 1] = 1
+        of_objects = members[:, self._prefix :, :objects]
+        background = of_objects.sum(-1) == 0
+        members[:, self._prefix :, objects + 2] = background.float()
+        positions = tokens.clamp(min=0).flatten(1)
+        return _Sets(positions[:, None, :, None], weight[:, None, :, :, None], members)
+
+    def _check(self, batch: int, length: int) -> None:
         tokens = self._tokens
         if len(tokens) != batch:
             raise RelViTError(
                 f"object tokens for {len(tokens)} images, attention for {batch}: pass one row per image"
             )
-        if (
-            tokens.device.type == "cpu" and int(tokens.max()) >= length
-        ):  # elsewhere it would cost a synchronisation
+        # elsewhere it would cost a synchronization
+        last = int(tokens.max()) if tokens.device.type == "cpu" else 0
+        if last >= length:
             raise RelViTError(
-                f"object token {int(tokens.max())} in a sequence of {length}: the stimuli have another patch grid "
+                f"object token {last} in a sequence of {length}: the stimuli have another patch grid "
                 "than the model; choose a stimulus geometry with the model's image and patch size"
             )
-        tokens = tokens.to(device)
-        objects = tokens.shape[1]
-        valid = tokens >= 0
-        weight = valid / valid.sum(-1, keepdim=True).clamp(min=1)
-        # Padding goes to a row past the end, which is cut off.
-        rows = torch.where(valid, tokens, length).flatten(1)
-        columns = (
-            torch.arange(objects, device=device).repeat_interleave(tokens.shape[2]).expand_as(rows)
-        )
-        members = torch.zeros(batch, length + 1, objects + 3, device=device)
-        members[torch.arange(batch, device=device)[:, None], rows, columns] = 1
-        members = members[:, :length]
-        members[:, :1, objects] = float(self._prefix > 0)
-        members[:, 1 : self._prefix, objects + 1] = 1
-        members[:, self._prefix :, objects + 2] = (
-            members[:, self._prefix :, :objects].sum(-1) == 0
-        ).float()
-        index = tokens.clamp(min=0).flatten(1)[:, None, :, None]
-        return index, weight[:, None, :, :, None], members
+
+
+class _Sets(NamedTuple):
+    """The sets of tokens, in tensors.
+
+    Attributes:
+        positions: int64 ``(batch, 1, k * p, 1)``, the object tokens; padding is 0.
+        weight: ``(batch, 1, k, p, 1)``, of each token in the mean of its object; of padding 0.
+        members: float32 ``(batch, length, k + 3)``, 1 where a token is in a set.
+    """
+
+    positions: torch.Tensor
+    weight: torch.Tensor
+    members: torch.Tensor
+
+
+def _masked(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Scores under a mask: one of bool keeps where it is true, another one is added."""
+    if rows.dtype == torch.bool:
+        return scores.masked_fill(~rows, -torch.inf)
+    return scores + rows
 
 
 def _shared_context() -> ContextVar[tuple[ObjectAttention, bool] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -23,7 +23,8 @@ class DisentanglementHeads(nn.Module):
 
     def __init__(self, spec: Disentanglement, hidden_size: int):
         super().__init__()
-        self.spec, half = spec, hidden_size // 2
+        self.spec = spec
+        half = hidden_size // 2
         if spec.control:
             self.object = nn.Linear(hidden_size, spec.n_shapes * spec.n_colors)
         else:
@@ -48,21 +49,32 @@ class DisentanglementHeads(nn.Module):
         Returns:
             A scalar, 0 if no token counts.
         """
-        spec, half = self.spec, hidden.shape[-1] // 2
-        index = tokens.clamp(min=0).flatten(1)[..., None].expand(-1, -1, hidden.shape[-1])
-        states = hidden.gather(1, index)  # (batch, k * p, hidden)
-        shape, color = (v[..., None].expand_as(tokens).flatten(1).long() for v in (shape, color))
-        known = tokens.flatten(1) >= 0
-        shape_known, color_known = (
-            known & _within(shape, spec.n_shapes),
-            known & _within(color, spec.n_colors),
-        )
+        spec = self.spec
+        width = hidden.shape[-1]
+        half = width // 2
+        flat = tokens.flatten(1)
+        index = flat.clamp(min=0)[..., None]
+        states = hidden.gather(1, index.expand(-1, -1, width))  # (batch, k * p, hidden)
+        shape = _per_token(shape, tokens)
+        color = _per_token(color, tokens)
+        known = flat >= 0
+        shape_known = known & _within(shape, spec.n_shapes)
+        color_known = known & _within(color, spec.n_colors)
         if spec.control:
             identity = shape * spec.n_colors + color
-            return _cross_entropy(self.object(states), identity, shape_known & color_known)
-        return _cross_entropy(self.shape(states[..., :half]), shape, shape_known) + _cross_entropy(
-            self.color(states[..., half:]), color, color_known
-        )
+            both_known = shape_known & color_known
+            return _cross_entropy(self.object(states), identity, both_known)
+        shape_logits = self.shape(states[..., :half])
+        color_logits = self.color(states[..., half:])
+        shape_loss = _cross_entropy(shape_logits, shape, shape_known)
+        color_loss = _cross_entropy(color_logits, color, color_known)
+        return shape_loss + color_loss
+
+
+def _per_token(values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """The value of its object for each token: ``(batch, k)`` to int64 ``(batch, k * p)``."""
+    by_object = values[..., None].expand_as(tokens)
+    return by_object.flatten(1).long()
 
 
 def _within(values: torch.Tensor, end: int) -> torch.Tensor:
@@ -70,12 +82,19 @@ def _within(values: torch.Tensor, end: int) -> torch.Tensor:
 
 
 def _cross_entropy(
-    logits: torch.Tensor, target: torch.Tensor, counts: torch.Tensor
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    counts: torch.Tensor,
 ) -> torch.Tensor:
     """Mean over the tokens that count; 0, not NaN, where none does."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    target = torch.where(counts, target, -100)
-    total = nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    exact = logits.to(dtype)
+    counted = torch.where(counts, target, -100)
+    total = nn.functional.cross_entropy(
+        exact.flatten(0, 1),
+        counted.flatten(),
+        reduction="sum",
+    )
     return total / counts.sum().clamp(min=1)
 
 
@@ -105,10 +124,11 @@ def pipeline_loss(
     Raises:
         RelViTError: between-pair blocks with one pair only (discrimination).
     """
-    scores = [
-        _score(torch.stack([mass[layer] for layer in layers]), stage, spec)  # pyright: ignore[reportArgumentType]
-        for stage, layers in spec.stages(epoch).items()
-    ]
+    scores = []
+    for stage, layers in spec.stages(epoch).items():
+        wanted: list[Any] = [mass[layer] for layer in layers]
+        score = _score(torch.stack(wanted), stage, spec)
+        scores.append(score)
     return -torch.cat(scores).log().mean()
 
 
@@ -120,23 +140,32 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
             f"pipeline.between_pair with {objects} objects per image: expected two pairs; train it on the rmts task, "
             "or leave between_pair empty"
         )
-    if spec.heads is not None:
-        mass = torch.stack(
-            [mass[:, :, head] for head in spec.heads], 2
-        )  # a list as index would be copied each step
-    pair = torch.arange(objects, device=mass.device) // 2
+    if spec.heads is not None:  # a list as index would be copied each step
+        chosen = [mass[:, :, head] for head in spec.heads]
+        mass = torch.stack(chosen, 2)
+    target = _targets(objects, mass.device)[stage]
+    to_objects = mass[..., :objects]
+    hit = (to_objects * target).sum(-1)  # (blocks, batch, heads, k)
+    everything = mass.sum(-1)
+    if spec.exclude_prefix:
+        prefix = mass[..., objects : objects + 2]
+        everything = everything - prefix.sum(-1)
+    # An object without tokens has no attention: it leaves the mean instead of making it NaN.
+    seen = everything > 0
+    smallest = torch.finfo(mass.dtype).tiny
+    share = hit / everything.clamp(min=smallest)
+    count = seen.sum(-1).clamp(min=1)
+    mean = (share * seen).sum(-1) / count
+    return mean.clamp(min=smallest)
+
+
+def _targets(objects: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """For each stage which objects an object should attend to, bool ``(k, k)``."""
+    pair = torch.arange(objects, device=device) // 2
     same_pair = pair[:, None] == pair[None, :]
-    itself = torch.eye(objects, dtype=torch.bool, device=mass.device)
-    target = {
+    itself = torch.eye(objects, dtype=torch.bool, device=device)
+    return {
         "within_object": itself,
         "within_pair": same_pair & ~itself,
         "between_pair": ~same_pair,
-    }[stage]
-    hit = (mass[..., :objects] * target).sum(-1)  # (blocks, batch, heads, k)
-    prefix = mass[..., objects : objects + 2].sum(-1)
-    everything = mass.sum(-1) - prefix if spec.exclude_prefix else mass.sum(-1)
-    # An object without tokens has no attention: it leaves the mean instead of making it NaN.
-    seen = everything > 0
-    share = hit / everything.clamp(min=torch.finfo(mass.dtype).tiny)
-    mean = (share * seen).sum(-1) / seen.sum(-1).clamp(min=1)
-    return mean.clamp(min=torch.finfo(mass.dtype).tiny)
+    }

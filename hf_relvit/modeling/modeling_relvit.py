@@ -293,6 +293,12 @@ def _asked(argument: bool | None, configured: bool | None) -> bool:
     return bool(configured if argument is None else argument)
 
 
+def _task_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the labels, in float32 at least."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return nn.functional.cross_entropy(logits.to(dtype), labels.long())
+
+
 class RelViTModel(RelViTPreTrainedModel):
     """The backbone with its readout, without a head.
 
@@ -397,24 +403,21 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             labels=labels, patches=patches, shape=shape, color=color, epoch=epoch
         )
         wants_states = _asked(output_hidden_states, self.config.output_hidden_states)
-        probes = self.disentanglement if auxiliary else None
         attentions = _asked(output_attentions, self.config.output_attentions)
+        probes = self.disentanglement if auxiliary else None
+        needs_states = wants_states or probes is not None
         with self._recording(tokens, epoch, auxiliary) as attention:
-            outputs = self._run(pixel_values, wants_states or probes is not None, attentions)
+            outputs = self._run(pixel_values, needs_states, attentions)
         logits = self.classifier(self._read(outputs))
-        terms: dict[str, torch.Tensor] = {}
-        if labels is not None:
-            exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            terms["task_loss"] = nn.functional.cross_entropy(exact, labels.long())
+        terms = {} if labels is None else {"task_loss": _task_loss(logits, labels)}
         if probes is not None:
             # All states are asked for: the numbering of selected ones differs between versions of transformers.
             hidden = outputs.hidden_states[probes.spec.layer]
             terms["disentanglement_loss"] = probes(hidden, tokens, shape, color)
         if auxiliary and self.pipeline is not None:
-            term = torch.zeros_like(terms["task_loss"])
-            if attention:
-                term = pipeline_loss(attention.mass, self.pipeline, epoch)
-            terms["pipeline_loss"] = term
+            none = torch.zeros_like(terms["task_loss"])
+            mass = attention.mass if attention else None
+            terms["pipeline_loss"] = pipeline_loss(mass, self.pipeline, epoch) if mass else none
         return RelViTOutput(
             loss=self._weighted_sum(terms),
             logits=logits,

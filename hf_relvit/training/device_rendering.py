@@ -44,23 +44,33 @@ class DeviceRenderer:
         """uint8 ``(n, height, width, 3)`` of ``n`` scenes, on the device."""
         n, k = table.shape.shape
         side = table.geometry.image_size
-        words = random_words(table, k * self.means.shape[1]).view(np.int16)
-        level = to_device(words, self.device).int() & 0xFFFF
-        noise = self.levels[level].view(n, k, -1)
-        color = self._there(table.color)
-        shape = self._there(table.shape)
-        pixels = (noise + self.means[color]).clamp(0, NOISE_CEILING).to(torch.uint8)
-        pixels |= self.hidden[shape]
+        levels = self._noise_levels(table)
+        noise = levels.view(n, k, -1)
+        means = self.means[self._there(table.color)]
+        values = (noise + means).clamp(0, NOISE_CEILING)
+        pixels = values.to(torch.uint8)
+        pixels |= self.hidden[self._there(table.shape)]
         sprites = pixels.view(n, k, self.size, self.size, 3)
         whole = (n, side, side, 3)
         images = torch.full(whole, BACKGROUND, dtype=torch.uint8, device=self.device)
         scene = torch.arange(n, device=self.device)[:, None, None]
         origin = self._there(sprite_origins(table))
         for j in range(k):
-            rows = origin[:, j, :1] + self.steps  # (n, size)
-            columns = origin[:, j, 1:] + self.steps
-            images[scene, rows[:, :, None], columns[:, None, :]] = sprites[:, j]
+            top = origin[:, j, :1]
+            left = origin[:, j, 1:]
+            rows = (top + self.steps)[:, :, None]  # (n, size, 1)
+            columns = (left + self.steps)[:, None, :]
+            images[scene, rows, columns] = sprites[:, j]
         return images
 
+    def _noise_levels(self, table: SceneTable) -> torch.Tensor:
+        """The noise of all pixels of objects, from 16 random bits each."""
+        per_object = self.means.shape[1]
+        count = table.shape.shape[1] * per_object
+        words = random_words(table, count).view(np.int16)
+        bits = to_device(words, self.device).int() & 0xFFFF
+        return self.levels[bits]
+
     def _there(self, values: np.ndarray) -> torch.Tensor:
-        return to_device(values.astype(np.int64), self.device)
+        integers = values.astype(np.int64)
+        return to_device(integers, self.device)

@@ -79,75 +79,48 @@ class _Wiring:
 
     def connect(self, demo: gr.Blocks) -> None:
         """Tie the events of the page to the handlers."""
-        made = self.made
-        query = made["query"]
-        shape = made["shape"]
-        color = made["color"]
-        selected = made["selected"]
-        knobs = [made[name] for name in KNOBS]
         for script in (KEYBOARD_JS, QUEUE_JS):
             demo.load(None, None, None, js=script)
         self.on(demo.load, self.restored)
+        self._connect_controls()
+        self._connect_pictures()
+        self._connect_link()
+
+    def _connect_controls(self) -> None:
+        made = self.made
+        query = made["query"]
+        selected = made["selected"]
+        colored = [made["shape"], made["color"]]
+        knobs = [made[name] for name in KNOBS]
         for knob in knobs:
-            self.on(
-                knob.input,
-                self.turned,
-                query,
-                *knobs,
-                **_NEWEST,
-            )
-        for swatch in (shape, color):
-            self.on(
-                swatch.input,
-                self.recolored,
-                query,
-                shape,
-                color,
-                **_NEWEST,
-            )
-        self.on(
-            selected.input,
-            self.selected,
-            query,
-            selected,
-            **_NEWEST,
-        )
-        for board, touched in (("scene", self.on_scene), ("source", self.on_source)):
-            clicked = self.on(
-                made[board].click,
-                touched,
-                query,
-                trigger_mode="multiple",
-            )
-            clicked.then(
-                None,
-                None,
-                None,
-                js=MOVED_JS.format(board=board),
-            )
+            self.on(knob.input, self.turned, query, *knobs, **_NEWEST)
+        for swatch in colored:
+            self.on(swatch.input, self.recolored, query, *colored, **_NEWEST)
+        self.on(selected.input, self.selected, query, selected, **_NEWEST)
         self.on(made["again"].click, self.redrawn, query)
         self.on(made["model"].input, self.switched, made["model"])
         for number, chip in enumerate(made["chips"]):
             self.on(chip.click, self.example(number), query)
+
+    def _connect_pictures(self) -> None:
+        made = self.made
+        query = made["query"]
         upload = made["upload"]
-        self.on(
-            upload.change,
-            self.uploaded,
-            query,
-            upload,
-            shown=[made["own"]],
-        )
-        made["link"].click(
-            None,
-            None,
-            None,
-            js=_COPY_JS,
-        )
+        touched = {"scene": self.on_scene, "source": self.on_source}
+        for board, handler in touched.items():
+            clicked = self.on(made[board].click, handler, query, trigger_mode="multiple")
+            script = MOVED_JS.format(board=board)
+            clicked.then(None, None, None, js=script)
+        self.on(upload.change, self.uploaded, query, upload, shown=[made["own"]])
+
+    def _connect_link(self) -> None:
+        query = self.made["query"]
+        self.made["link"].click(None, None, None, js=_COPY_JS)
         query.change(None, query, None, js=LINK_JS)
         query.change(
             self.curve,
             query,
-            made["curve"],
+            self.made["curve"],
             show_progress="hidden",
             api_visibility="undocumented",
             concurrency_id="curve",
