@@ -35,6 +35,7 @@ def options(
     skip: tuple[str, ...] = (),
     make: Callable[..., Any] | None = None,
     panel: str | None = None,
+    prefix: str = "",
 ) -> Callable[[Callable], Callable]:
     """A decorator that gives a command the fields of a dataclass as options.
 
@@ -44,22 +45,28 @@ def options(
         skip: fields that are no options: the command decides them.
         make: receives the options that were given, instead of the dataclass: where they change other settings.
         panel: heading of these options in the help.
+        prefix: before each name, such as "causal" for ``--causal-pairs``: of a dataclass in another one.
     """
-    fields = {field.name: field for field in read_fields(source) if field.name not in skip}
+    fields = {}
+    for field in read_fields(source):
+        if field.name not in skip:
+            name = f"{prefix}_{field.name}" if prefix else field.name
+            fields[name] = field
 
     def provider(**given: Any) -> Any:
-        values = {
-            name: as_declared(fields[name], value)
-            for name, value in given.items()
-            if value is not None
-        }
+        values = {}
+        for name, value in given.items():
+            if value is not None:
+                field = fields[name]
+                values[field.name] = as_declared(field, value, prefix)
         settings = make or _load(source)
         return settings(**values)
 
     parameters = []
-    for field in fields.values():
+    for name, field in fields.items():
         default = field.default if make is None else None
-        parameters.append(_optional(field.name, annotation(field, default, panel)))
+        option = annotation(field, default, panel, prefix)
+        parameters.append(_optional(name, option))
     provider.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return receives(keyword, provider)
 
@@ -88,13 +95,13 @@ def receives(keyword: str, provider: Callable[..., Any]) -> Callable[[Callable],
     return decorate
 
 
-def option_name(field: Field) -> str:
+def option_name(field: Field, prefix: str = "") -> str:
     """The option's name: that of the field, in the singular where the option is repeated."""
     name = field.name.replace("_", "-")
     if is_repeatable(field):
         singular = name.removesuffix("s")
         name = singular.removesuffix("se") + "sis" if singular.endswith("se") else singular
-    return f"--{name}"
+    return f"--{prefix}-{name}" if prefix else f"--{name}"
 
 
 def is_repeatable(field: Field) -> bool:
@@ -103,12 +110,12 @@ def is_repeatable(field: Field) -> bool:
     return typing.get_origin(first) in (list, tuple)
 
 
-def annotation(field: Field, default: Any, panel: str | None) -> Any:
+def annotation(field: Field, default: Any, panel: str | None, prefix: str = "") -> Any:
     """The option as typer takes it; None where it is not given."""
     alternatives = _alternatives(field)
     kind = alternatives[0]
-    declaration = option_name(field)
-    short = ["-n"] if field.name == "scenes" else []
+    declaration = option_name(field, prefix)
+    short = ["-n"] if field.name == "scenes" and not prefix else []
     extra: dict[str, Any] = {}
     if field.name == "seed":
         extra = dict(SEED_RANGE)
@@ -136,18 +143,19 @@ def annotation(field: Field, default: Any, panel: str | None) -> Any:
     return Annotated[kind | None, option]
 
 
-def as_declared(field: Field, value: Any) -> Any:
+def as_declared(field: Field, value: Any, prefix: str = "") -> Any:
     """The given value, in the field's type.
 
     Raises:
         RelViTError: a number that is not finite, or larger than anything that can be done.
     """
     values = value if isinstance(value, list) else [value]
+    name = option_name(field, prefix)
     for each in values:
         if isinstance(each, float):
-            check_finite(option_name(field), each)
+            check_finite(name, each)
         elif isinstance(each, int) and field.name != "seed":
-            check_count(option_name(field), each)
+            check_count(name, each)
     wants_tuple = _plain(_alternatives(field)[0]) is tuple
     return tuple(values) if wants_tuple else value
 

@@ -19,6 +19,13 @@ study = Commands(help="Everything from stimuli to report.")
 
 @options("work", "study.plan:StudyConfig", make=dict)
 @options(
+    "analyses",
+    "study.plan:CausalConfig",
+    make=dict,
+    prefix="causal",
+    panel="Analyses, of the grid unless given",
+)
+@options(
     "settings",
     "training.config:TrainConfig",
     make=dict,
@@ -30,13 +37,14 @@ def planned(
         typer.Argument(help="A preset (quick, quick-rmts, small, b16, b14, b32) or a grid.yaml."),
     ],
     work: dict,
+    analyses: dict,
     settings: dict,
     config: ConfigFile = None,
 ) -> Study:
     """The parameters of a command about a study, and the study that they plan."""
     from ..study.plan import plan
 
-    return plan(study, file=config, **work, **settings)
+    return plan(study, file=config, analyses=analyses, **work, **settings)
 
 
 @study.command("run")

@@ -149,7 +149,13 @@ class Study:
         return list(found.values())
 
 
-def plan(target: str, *, file: Path | None = None, **settings: Any) -> Study:
+def plan(
+    target: str,
+    *,
+    file: Path | None = None,
+    analyses: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Study:
     """The runs of a preset, or of a grid.
 
     A grid is a YAML file: a ``preset`` and any settings of it, ``grid`` (setting -> list of values, or mapping of
@@ -164,6 +170,7 @@ def plan(target: str, *, file: Path | None = None, **settings: Any) -> Study:
     Args:
         target: name of a preset, or path of a grid.
         file: YAML file of further settings.
+        analyses: fields of CausalConfig that override those of the files.
         settings: fields of StudyConfig and TrainConfig that override the files; None is none.
 
     Raises:
@@ -181,10 +188,15 @@ def plan(target: str, *, file: Path | None = None, **settings: Any) -> Study:
     _check_grid(grid)
     given = {name: value for name, value in settings.items() if value is not None}
     in_file = _take_study_config(values)
-    causal = _causal(in_file.pop("causal", {}))
+    causal = _causal(in_file.pop("causal", {}), analyses or {})
     config = StudyConfig(**{**in_file, **_take_study_config(given)})
     if not config.causal:
         causal = None
+    if analyses and causal is None:
+        raise RelViTError(
+            f"causal {', '.join(analyses)} of a study without analyses: leave out --no-causal and the grid's causal: "
+            "false, or these settings"
+        )
     points = math.prod(len(choices) for choices in grid.values())
     _check_runs(points * config.seeds, config)
     runs = []
@@ -321,7 +333,8 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _causal(settings: Any) -> CausalConfig | None:
+def _causal(settings: Any, given: Mapping[str, Any]) -> CausalConfig | None:
+    """The analyses of a grid, with the fields that are given instead of its own; None for none."""
     if settings is False:
         return None
     if not isinstance(settings, dict):
@@ -332,7 +345,7 @@ def _causal(settings: Any) -> CausalConfig | None:
     for key in settings:
         if key not in known:
             raise unknown_key(f"causal {key}", known)
-    return CausalConfig(**settings)
+    return CausalConfig(**{**settings, **given})
 
 
 def _photorealistic(folder: Any) -> PhotoSet | None:

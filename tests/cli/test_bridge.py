@@ -77,6 +77,14 @@ def test_every_field_is_an_option(command, source, decided):
     assert wanted <= taken
 
 
+@pytest.mark.parametrize("command", [("study", "run"), ("study", "plan")])
+def test_every_field_of_the_analyses_of_a_study_is_an_option(command):
+    taken = {name: each for each in COMMANDS[command].params for name in each.opts}
+    for field in read_fields("study.plan:CausalConfig"):
+        option = taken[option_name(field, "causal")]
+        assert field.help and option.help == field.help
+
+
 MODULE = """
 from typing import Literal
 from .words import Shape as Form, SIZES

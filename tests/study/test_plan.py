@@ -232,3 +232,31 @@ def test_options_of_a_study_leave_what_the_grid_chose(tmp_path):
     assert plan(grid(tmp_path, text), causal=True).causal.pairs == 8
     assert plan(grid(tmp_path, text), causal=False).causal is None
     assert plan(grid(tmp_path, "causal: false"), causal=True).causal is None
+
+
+def test_the_analyses_of_a_study_can_be_given_beside_its_grid(tmp_path):
+    given = {"pairs": 16, "layers": [0], "settings": {"probes": {"epochs": 3}}}
+    study = plan(grid(tmp_path, "causal: {pairs: 8, epochs: 2}"), analyses=given)
+    assert study.causal == CausalConfig(epochs=2, **given)
+    assert plan("quick", analyses={"method": "closed_form"}).causal.method == "closed_form"
+
+
+@pytest.mark.parametrize("text", ["causal: false", "{causal: {pairs: 8}}"])
+def test_settings_of_analyses_that_are_not_made_are_refused(tmp_path, text):
+    with pytest.raises(RelViTError, match="causal pairs of a study without analyses: leave out"):
+        plan(grid(tmp_path, text), analyses={"pairs": 16}, causal=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"pairs": 0}, "causal pairs 0: expected at least 1"),
+        ({"layers": [9]}, "causal layers .9.: expected 0 to 5"),
+        ({"analyses": ["dass"]}, "unknown causal analysis 'dass'"),
+        ({"settings": "probes"}, "causal settings 'probes': Expected a mapping"),
+    ],
+)
+def test_bad_settings_of_analyses_are_one_line(given, message):
+    with pytest.raises(RelViTError, match=message) as error:
+        plan("quick", analyses=given)
+    assert "\n" not in str(error.value)
