@@ -48,6 +48,19 @@ def test_the_badge_of_a_notebook_opens_this_very_notebook(file):
     assert f"git clone --quiet https://github.com/{REPOSITORY}\n" in cells[1]
 
 
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_beginning_of_a_notebook_runs(file, monkeypatch):
+    """Its first cells open what the others work with; `make notebooks` runs them all."""
+    monkeypatch.chdir(file.parent)
+    cells = [cell for cell in json.loads(file.read_text())["cells"] if cell["cell_type"] == "code"]
+    names: dict = {}
+    for cell in cells[:2]:
+        lines = [line for line in cell["source"] if not line.lstrip().startswith("%")]
+        code = "".join(lines).replace(":  # on Colab", ": pass")
+        exec(compile(code, file.name, "exec"), names)
+    assert {"checkpoint", "scenes"} & names.keys()
+
+
 def test_every_public_object_must_have_an_entry(site):
     everything = site.pages.missing_objects(set())
     assert {"hf_relvit.Checkpoint", "hf_relvit.align", "hf_relvit.GEOMETRIES"} <= set(everything)
