@@ -76,7 +76,7 @@ class Clock:
     """Wall and processor seconds, without the time that is spent paused."""
 
     def __init__(self):
-        self.paused = np.zeros(2)
+        self.paused = np.zeros(2)  # of both kinds
         self.start = self._now()
 
     def read(self) -> dict[str, float]:
@@ -138,16 +138,20 @@ class Bench:
             held_out = replace_train(data, self.options.held_out)
             watch(self.fit(held_out, DASConfig("closed_form")))
         else:
-            config = replace(
-                SEARCHES[method],
-                epochs=self.options.warm if "closed" in method else self.options.cold,
-                batch_size=self.options.batch,
-                lr_rotation=rate,
-                lr_mask=10 * rate,
-            )
-            self.fit(data, config, watch)
+            self.fit(data, self.search(method, rate), watch)
         rows[-1]["wrong_object"] = self.accuracy(moments[-1], data.test, "wrong_object")
         return rows
+
+    def search(self, method: str, rate: float) -> DASConfig:
+        """Settings of one of our searches."""
+        options = self.options
+        return replace(
+            SEARCHES[method],
+            epochs=options.warm if "closed" in method else options.cold,
+            batch_size=options.batch,
+            lr_rotation=rate,
+            lr_mask=10 * rate,
+        )
 
     def fit(self, data: Data, config: DASConfig, watch=None) -> Alignment:
         config = replace(config, bf16=self.options.bf16)
@@ -208,12 +212,14 @@ class Bench:
         labeled = "closed" in method
         pairs = len(data.train.pairs) if searched else self.options.held_out
         batches = -(-pairs // self.options.batch)
+        seconds = labeled * data.seconds_of_scenes
+        if method in SEARCHES:
+            seconds += data.seconds_of_pairs
         row = {
             "steps": searched * (epoch + 1) * batches,
             "images": 2 * pairs + labeled * len(data.objects.scenes),
             **clock.read(),
-            "seconds_of_capture": (method not in (CLOSED, PYVENE)) * data.seconds_of_pairs
-            + labeled * data.seconds_of_scenes,
+            "seconds_of_capture": seconds,
             "size": alignment.size,
             "validation": self.accuracy(alignment, data.validation),
             "test": self.accuracy(alignment, data.test),

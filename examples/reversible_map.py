@@ -64,20 +64,29 @@ class ReversibleMap(nn.Module):
         depth: number of couplings.
     """
 
+    mean: torch.Tensor
+    whitener: torch.Tensor
+    restorer: torch.Tensor
+
     def __init__(self, states: torch.Tensor, width: int = 256, depth: int = 6):
         super().__init__()
         hidden = states.shape[1]
-        variances, axes = torch.linalg.eigh(torch.cov(states.T.double()))
+        covariance = torch.cov(states.T.double())
+        variances, axes = torch.linalg.eigh(covariance)
         spread = variances.clamp(min=FLOOR * variances[-1]).sqrt()
-        turn = torch.linalg.qr(torch.randn(hidden, hidden).double()).Q
+        drawn = torch.randn(hidden, hidden).double()
+        turn = torch.linalg.qr(drawn).Q
+        whitener = axes / spread @ turn
+        restorer = turn.T @ (axes * spread).T
         self.register_buffer("mean", states.mean(0))
-        self.register_buffer("whitener", (axes / spread @ turn).float())
-        self.register_buffer("restorer", (turn.T @ (axes * spread).T).float())
+        self.register_buffer("whitener", whitener.float())
+        self.register_buffer("restorer", restorer.float())
         self.couplings = nn.ModuleList([coupling(hidden // 2, width) for _ in range(depth)])
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Codes of states, both ``(..., hidden)``."""
-        left, right = ((states - self.mean) @ self.whitener).chunk(2, -1)
+        white = (states - self.mean) @ self.whitener
+        left, right = white.chunk(2, -1)
         for net in self.couplings:
             left, right = right, left + net(right)
         return torch.cat([left, right], -1)
@@ -87,13 +96,15 @@ class ReversibleMap(nn.Module):
         left, right = codes.chunk(2, -1)
         for net in reversed(self.couplings):
             left, right = right - net(left), left
-        return torch.cat([left, right], -1) @ self.restorer + self.mean
+        white = torch.cat([left, right], -1)
+        return white @ self.restorer + self.mean
 
     def swap(self, base: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         """``base`` with the first half of the source's code; all ``(..., hidden)``."""
         given, _ = self(source).chunk(2, -1)
         _, kept = self(base).chunk(2, -1)
-        return self.inverse(torch.cat([given, kept], -1))
+        mixed = torch.cat([given, kept], -1)
+        return self.inverse(mixed)
 
 
 def coupling(half: int, width: int) -> nn.Sequential:
@@ -144,16 +155,20 @@ def captured(pairs: int, test_pairs: int) -> Data:
         for split, count in (("train", pairs), ("test", test_pairs))
     ]
     labeled = scenes.sample("train", pairs)
-    return Data(network, train, test, capture_object_states(network, labeled, [SITE.layer]))
+    states = capture_object_states(network, labeled, [SITE.layer])
+    return Data(network, train, test, states)
 
 
 def answers(data: Data, pairs: PairResiduals, swap: Swap, rows, control=None) -> torch.Tensor:
     """Logits ``(rows, 2)`` after a swap in some of the pairs."""
     tokens, source = pairs.operands(SITE, control)
     base = pairs.base[SITE][rows]
-    edited = swap(at_tokens(base, tokens[rows]), source[rows])
-    where = tokens[rows][..., None].expand_as(edited)
-    return forward_from(data.network.model, SITE, base.scatter(1, where, edited))
+    where = tokens[rows]
+    states = at_tokens(base, where)
+    written = swap(states, source[rows])
+    index = where[..., None].expand_as(written)
+    edited = base.scatter(1, index, written)
+    return forward_from(data.network.model, SITE, edited)
 
 
 def learned(data: Data, steps: int, rate: float = 1e-3) -> ReversibleMap:
@@ -165,7 +180,8 @@ def learned(data: Data, steps: int, rate: float = 1e-3) -> ReversibleMap:
     label = torch.from_numpy(data.train.pairs.label).long()
     for _ in range(steps):
         rows = torch.randint(len(label), (BATCH,))
-        loss = cross_entropy(answers(data, data.train, found.swap, rows), label[rows])
+        logits = answers(data, data.train, found.swap, rows)
+        loss = cross_entropy(logits, label[rows])
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -197,9 +213,18 @@ def scored(data: Data, name: str, swap: Swap) -> list[dict]:
     for control in CONTROLS:
         logits = answers(data, data.test, swap, slice(None), control)
         right = logits.argmax(-1).numpy() == data.test.pairs.label
-        low, high = [float(bound) for bound in wilson(int(right.sum()), len(right))]
-        score = {"accuracy": right.mean(), "n": len(right), "ci_low": low, "ci_high": high}
-        rows.append({"method": name, "control": control or "none", **score})
+        hits = int(right.sum())
+        low, high = wilson(hits, len(right))
+        rows.append(
+            {
+                "method": name,
+                "control": control or "none",
+                "accuracy": right.mean(),
+                "n": len(right),
+                "ci_low": float(low),
+                "ci_high": float(high),
+            }
+        )
     return rows
 
 
@@ -209,7 +234,10 @@ def measured(pairs: int = 4096, test_pairs: int = 1000, steps: int = 1200) -> pd
     swaps: dict[str, Swap] = {"no swap": lambda base, source: base}
     swaps |= linear(data, steps)
     swaps["reversible map"] = learned(data, steps).swap
-    return pd.DataFrame([row for name, swap in swaps.items() for row in scored(data, name, swap)])
+    rows = []
+    for name, swap in swaps.items():
+        rows += scored(data, name, swap)
+    return pd.DataFrame(rows)
 
 
 def draw(table: pd.DataFrame, file: Path) -> None:
@@ -219,9 +247,11 @@ def draw(table: pd.DataFrame, file: Path) -> None:
     methods = list(dict.fromkeys(table.method))
     for place, (control, words) in enumerate((("none", "swap"), ("wrong_object", "wrong object"))):
         rows = table[table.control == control]
-        spread = [rows.accuracy - rows.ci_low, rows.ci_high - rows.accuracy]
-        at = [index + 0.4 * (place - 0.5) for index in range(len(methods))]
-        axis.bar(at, rows.accuracy, 0.38, yerr=spread, label=words)
+        below = rows.accuracy - rows.ci_low
+        above = rows.ci_high - rows.accuracy
+        shift = 0.4 * (place - 0.5)
+        at = [index + shift for index in range(len(methods))]
+        axis.bar(at, rows.accuracy, 0.38, yerr=[below, above], label=words)
     axis.set_xticks(range(len(methods)), methods, fontsize=8)
     axis.set(ylabel="share of pairs with the new answer", ylim=(0, 1.02))
     axis.set_title("color in a ViT with random weights")

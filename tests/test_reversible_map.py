@@ -25,7 +25,7 @@ def test_the_map_is_undone_and_swaps_nothing_with_itself(example):
     found = example.ReversibleMap(states)
     for net in found.couplings:
         torch.nn.init.normal_(net[-1].weight, std=0.1)
-    size = states.abs().max()
+    size = states.abs().max().item()
     assert not torch.allclose(found.inverse(found(states) + 1), states, atol=0.1 * size)
     assert torch.allclose(found.inverse(found(states)), states, atol=1e-3 * size)
     assert torch.allclose(found.swap(states, states), states, atol=1e-3 * size)
