@@ -148,10 +148,10 @@ def large(folder: Path, count: int) -> list[dict]:
 
 
 def main() -> None:
-    from hf_relvit.spaces.interventions.app import MODELS
+    from hf_relvit.spaces.interventions.app import RELEASED
 
     named = len(sys.argv) > 1
-    folder = Path(sys.argv[1] if named else MODELS / "quick")
+    folder = Path(sys.argv[1] if named else RELEASED / "scratch-discrimination")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

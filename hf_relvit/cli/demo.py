@@ -27,7 +27,7 @@ def demo(
 ):
     """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
 
-    Without --run it serves the released models and the small ones. A run of yours is prepared first, once: its
+    Without --run it serves the released models. A run of yours is prepared first, once: its
     missing measurements are made, which takes a minute or two for a small model.
 
     Example: relvit demo --run runs/quick/seed0

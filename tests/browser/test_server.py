@@ -43,11 +43,12 @@ SCENE = [
     {"shape": "star", "color": "pink", "row": 1, "column": 1},
     {"shape": "star", "color": "light blue", "row": 5, "column": 5},
 ]
+SMALL = "scratch-discrimination"
 CALLS = {
-    "scene": {"objects": SCENE, "model": "quick"},
-    "swap": {"objects": SCENE, "property": "shape", "layer": 1, "model": "quick"},
-    "push": {"objects": SCENE, "alpha": 2.0, "layer": 1, "model": "quick"},
-    "score": {"action": "inject", "property": "shape", "method": "sampled", "model": "quick"},
+    "scene": {"objects": SCENE, "model": SMALL},
+    "swap": {"objects": SCENE, "property": "shape", "layer": 1, "model": SMALL},
+    "push": {"objects": SCENE, "alpha": 2.0, "layer": 1, "model": SMALL},
+    "score": {"action": "inject", "property": "shape", "method": "sampled", "model": SMALL},
 }
 """An example of each endpoint."""
 FAULTS = {

@@ -15,7 +15,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.spaces.interventions import app, text
-from hf_relvit.spaces.interventions.app import MODELS, models, start
+from hf_relvit.spaces.interventions.app import RELEASED, models, start
 from hf_relvit.spaces.interventions.assets import build_assets
 from hf_relvit.spaces.interventions.engine import react
 from hf_relvit.spaces.interventions.moves import first_state
@@ -158,8 +158,7 @@ def test_nothing_to_serve():
 
 
 def test_models_ship():
-    assert SHIPPED, f"no model in {MODELS}"
-    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) < 20e6
+    assert RELEASED / "scratch-discrimination" in SHIPPED
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=[folder.name for folder in SHIPPED])

@@ -186,9 +186,9 @@ def test_one_scene_claims_nothing(served, state):
         assert "effect is claimed" in html or any(claim in html for claim in CLAIMS)
 
 
-@pytest.mark.parametrize("model", ["quick", "disentangled", "rmts"])
-def test_the_card_of_the_space_claims_what_was_counted(model):
-    about = json.loads((app.MODELS / model / "about.json").read_text())
+@pytest.mark.parametrize("folder", app.models(), ids=lambda folder: folder.name)
+def test_the_card_of_the_space_claims_what_was_counted(folder):
+    about = json.loads((folder / "about.json").read_text())
     swaps = {}
     for row in about["measured"]:
         if row["action"] == "swap":

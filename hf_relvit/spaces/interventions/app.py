@@ -17,10 +17,8 @@ from typing import Any
 import hf_relvit.spaces.interventions as package
 from hf_relvit.errors import RelViTError
 
-MODELS = Path(package.__file__).parent / "models"
-"""Small networks from scratch, which need nothing else."""
 RELEASED = Path(package.__file__).parents[3] / "released"
-"""Fine-tuned adapters, beside the package in a clone and in the Space; their backbones come from the Hub."""
+"""Runs, beside the package in a clone and in the Space; the backbones of adapters come from the Hub."""
 BASE = "RELVIT_BASE"
 """Variable of the environment: folder of the adapters' backbone, to serve them without the Hub."""
 
@@ -67,7 +65,7 @@ def start(
 
     if not folders:
         raise RelViTError(
-            f"no models to serve in {MODELS} (installed packages come without them): name a run with "
+            f"no models to serve in {RELEASED} (installed packages come without them): name a run with "
             "relvit demo --run, or start the demo from a clone of the repository"
         )
     items = _opened(folders, base or _base_of_environment())
@@ -178,10 +176,9 @@ def _ended_by_signal() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def models(*places: Path) -> list[Path]:
-    """The allow-list: folders of models that are complete, the released ones first."""
-    found = [sorted(place.glob("*/about.json")) for place in places or (RELEASED, MODELS)]
-    return [file.parent for files in found for file in files]
+def models(place: Path | None = None) -> list[Path]:
+    """The allow-list: folders of models that are complete; the released ones by default."""
+    return [file.parent for file in sorted((place or RELEASED).glob("*/about.json"))]
 
 
 def _zero_gpu() -> Callable | None:

@@ -1,6 +1,6 @@
 """From a run to the demo's files: checkpoint, alignments, probes, and how often interventions work.
 
-python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 spaces/interventions/models/quick
+python -m hf_relvit.spaces.interventions.assets runs/quick/seed0 runs/demo
 python -m hf_relvit.spaces.interventions.assets released/clip-discrimination
 """
 
@@ -28,7 +28,7 @@ from hf_relvit.tables import select
 
 from .counting import count_interventions
 from .examples import find_examples
-from .served import ABOUT, JUDGEMENT, open_model, open_served
+from .served import ABOUT, JUDGEMENT, is_large, open_model, open_served
 
 _CHECKPOINT = (
     "config.json",
@@ -40,6 +40,8 @@ _CHECKPOINT = (
 """Files of a checkpoint; it has the weights of the model or those of an adapter."""
 PAIRS = 200
 """Pairs and scenes that interventions are counted on."""
+PAIRS_OF_LARGE = 64
+"""Likewise for a model of CLIP's size: a quarter of an hour on two cores."""
 PROBE_SCENES = 4000
 """As in the paper."""
 
@@ -70,7 +72,8 @@ def build_assets(
         raise RelViTError(
             f"{source} does not say what it was trained on: train it with relvit train"
         )
-    test = checkpoint.distribution().sample("test", PAIRS)
+    pairs = PAIRS_OF_LARGE if is_large(checkpoint) else PAIRS
+    test = checkpoint.distribution().sample("test", pairs)
     if folder.resolve() != trained.path.resolve():
         folder.mkdir(parents=True, exist_ok=True)
         withdraw(folder / ABOUT)
@@ -117,7 +120,7 @@ def _about(
         "combinations": distribution.combinations,
         "accuracy": _accuracy(run),
         "measured": count_interventions(run, checkpoint, alignments, probes, test),
-        "provenance": provenance(pairs=PAIRS, probe_scenes=PROBE_SCENES),
+        "provenance": provenance(pairs=len(test), probe_scenes=PROBE_SCENES),
     }
 
 

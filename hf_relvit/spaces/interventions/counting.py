@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,6 @@ from hf_relvit.analysis.align import AlignConfig, PairCaptures, score
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.novel import NovelConfig, inject_novel
 from hf_relvit.analysis.probes import Probes
-from hf_relvit.analysis.steering import PAIRS as PAIR_NAMES
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.folder import RunFolder
@@ -57,12 +55,16 @@ def count_interventions(
         probes: of the judgement.
         scenes: of the test split, to push where the run has no steering; as many pairs are drawn to swap.
     """
-    made = _of_steering(run) or _steering(checkpoint, probes, scenes)
+    measured = bool(run.table_files("steering"))
+    steering = run.table("steering") if measured else _steering(checkpoint, probes, scenes)
+    made = _of_steering(steering)
     for prop in PROPERTIES:
         chosen = [alignment for alignment in alignments if alignment.property == prop]
         if not chosen:
             continue
-        made += _of_alignments(run, prop) or _swaps(checkpoint, chosen, len(scenes))
+        measured = _of_alignments(run, prop)
+        made += measured
+        made += _swaps(checkpoint, chosen, len(scenes), only_random=bool(measured))
         made += _of_novel(run, prop) or _novel(checkpoint, chosen, len(scenes))
     return made
 
@@ -129,11 +131,8 @@ def _of_novel(run: RunFolder, prop: str) -> list[Row]:
     return counts
 
 
-def _of_steering(run: RunFolder) -> list[Row]:
-    """A study does not tell pairs that were different from those that were same."""
-    if not run.table_files("steering"):
-        return []
-    table = run.table("steering")
+def _of_steering(table: pd.DataFrame) -> list[Row]:
+    """It does not tell pairs that were different from those that were same."""
     counts: list[Row] = []
     for (pair, alpha), rows in table.groupby(["pair", "alpha"], sort=False):
         what = f"{pair} {alpha:g}"
@@ -149,14 +148,23 @@ def _of_steering(run: RunFolder) -> list[Row]:
     return counts
 
 
-def _swaps(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> list[Row]:
-    """The alignments of one property with two controls, by the recipe that scores those of a study."""
+def _steering(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> pd.DataFrame:
+    """Pushes along the probe and along its control."""
+    return steer(checkpoint, probes, scenes, SteeringConfig(ALPHAS), progress=True).to_frame()
+
+
+def _swaps(
+    checkpoint: Checkpoint, alignments: list[Alignment], pairs: int, *, only_random: bool
+) -> list[Row]:
+    """The alignments of one property with two controls, by the recipe that scores those of a study.
+
+    A study does not swap in random directions: that control is counted here for every run.
+    """
     prop: Any = alignments[0].property
     layers = [alignment.site.layer for alignment in alignments]
-    distribution = checkpoint.distribution()
     captures = PairCaptures(
         checkpoint,
-        distribution,
+        checkpoint.distribution(),
         layers,
         pairs=pairs,
         test_pairs=pairs,
@@ -166,20 +174,21 @@ def _swaps(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> l
         splits=("test",),
         scored_controls=("wrong_object",),
         replacements=None,
+        unmapped=None,
         isolate=False,
     )
     alone = replace(config, scored_controls=None)
     counts = []
     for alignment in alignments:
-        scores = score(alignment, captures, config)
-        random = score(alignment.random_directions(), captures, alone)
-        for condition, table, control in (
-            ("edit", scores, "none"),
-            ("other", scores, "wrong_object"),
-            ("random", random, "none"),
-        ):
+        random = score(alignment.random_directions(), captures, alone, progress=True)
+        tables = {"random": random}
+        if not only_random:
+            scores = score(alignment, captures, config, progress=True)
+            tables["edit"] = select(scores, control="none")
+            tables["other"] = select(scores, control="wrong_object")
+        for condition, table in tables.items():
             counts += _counts(
-                select(table, control=control),
+                table,
                 "swap",
                 prop,
                 condition,
@@ -194,7 +203,8 @@ def _novel(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> l
     random = [alignment.random_directions() for alignment in alignments]
     counts = []
     for condition, subspaces in (("edit", alignments), ("random", random)):
-        table = inject_novel(checkpoint, subspaces, distribution, config).to_frame()
+        injected = inject_novel(checkpoint, subspaces, distribution, config, progress=True)
+        table = injected.to_frame()
         for method in table.method.unique():
             what = f"{alignments[0].property} {method}"
             counts += _counts(
@@ -202,31 +212,5 @@ def _novel(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> l
                 "inject",
                 what,
                 condition,
-            )
-    return counts
-
-
-def _steering(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> list[Row]:
-    """Pushes along the probe and along its control, apart for pairs that were different and same."""
-    config = SteeringConfig(ALPHAS)
-    pairs = PAIR_NAMES[: scenes.relation.shape[1]]
-    counts: list[Row] = []
-    for (number, pair), (relation, before) in product(enumerate(pairs), enumerate(LABELS)):
-        chosen = scenes[scenes.relation[:, number] == relation]
-        table = steer(checkpoint, probes, chosen, config).to_frame()
-        for (push, condition), alpha in product(_PUSHES.items(), ALPHAS):
-            rows = select(
-                table,
-                pair=pair,
-                condition=push,
-                alpha=alpha,
-            )
-            what = f"{pair} {alpha:g}"
-            counts += _rows(
-                rows,
-                before,
-                action="steer",
-                what=what,
-                condition=condition,
             )
     return counts

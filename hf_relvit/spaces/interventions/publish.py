@@ -10,7 +10,6 @@ from . import app
 
 MARK = "relvit-space"
 """Tag of the card that says that a Space is ours."""
-_MODELS = Path(__file__).parent / "models"
 _AT_ROOT = ("app.py", "README.md", "requirements.txt")
 _KINDS = (".py", ".css", ".html", ".json", ".safetensors", ".parquet")
 _LEFT_OUT = ("dataset_builders", "model_cards", "cli", "__pycache__")
@@ -24,9 +23,10 @@ def space_files() -> dict[str, Path]:
     """
     from hf_relvit.errors import RelViTError
 
-    if not any(_MODELS.glob("*/about.json")):
+    released = app.models()
+    if not released:
         raise RelViTError(
-            f"no models in {_MODELS} (installed packages come without them): publish the Space from a "
+            f"no models in {app.RELEASED} (installed packages come without them): publish the Space from a "
             "clone of the repository"
         )
     package = Path(str(files("hf_relvit")))
@@ -34,7 +34,6 @@ def space_files() -> dict[str, Path]:
     here = Path(__file__).parent
     found = {name: here / name for name in _AT_ROOT}
     places = [(package, "hf_relvit"), (spaces, "hf_relvit/spaces")]
-    released = app.models(app.RELEASED)
     places += [(folder, f"{app.RELEASED.name}/{folder.name}") for folder in released]
     for root, prefix in places:
         for path in _allowed(root):

@@ -34,7 +34,7 @@ BANK = 64
 """Scenes whose objects give the vectors that are injected."""
 _BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 _LARGE = 20e6
-"""Parameters from which a pass takes more than a few hundredths of a second on two cores."""
+"""Parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Served:
 
     @cached_property
     def parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return count_parameters(self.checkpoint)
 
     @property
     def on_cpu(self) -> bool:
@@ -92,8 +92,8 @@ class Served:
 
         Twice as fast for ViT-B/16. The residual stream and every edit stay in float32.
         """
-        large = self.parameters >= _LARGE
-        return large and self.on_cpu and any(_asks_processor(name) for name in _BF16)
+        large_on_cpu = self.parameters >= _LARGE and self.on_cpu
+        return large_on_cpu and any(_asks_processor(name) for name in _BF16)
 
     def precision(self) -> AbstractContextManager[Any]:
         """The context in which the model runs."""
@@ -140,6 +140,15 @@ class Served:
         )
         values = getattr(scenes, prop)[giver].astype(int)
         return values, {site: state.cpu() for site, state in states.items()}
+
+
+def is_large(checkpoint: Checkpoint) -> bool:
+    """Whether a pass takes more than a few hundredths of a second on two cores."""
+    return count_parameters(checkpoint) >= _LARGE
+
+
+def count_parameters(checkpoint: Checkpoint) -> int:
+    return sum(parameter.numel() for parameter in checkpoint.model.parameters())
 
 
 def _asks_processor(name: str) -> bool:
