@@ -168,7 +168,7 @@ def test_shipped_examples_do_what_their_labels_say(folder):
         prediction, outcome = react(served, state)
         assert prediction.answer == prediction.truth or "never showed" in label, label
         flipped = (outcome.same["edit"][state.layer] > 0.5) != prediction.answer
-        if label.endswith("it flips"):
+        if label.endswith(("it flips", "moves it, too")):
             assert flipped, label
         elif label.endswith("it stays"):
             assert not flipped, label

@@ -48,8 +48,7 @@ def find_examples(served: Served) -> list[dict[str, str]]:
         dataclasses.replace(state, action="steer", alpha=2.0)
         for state in _pairs(served, PROPERTIES[0])
     ]
-    best, gain = _best(served, pushed)
-    examples.append(_example(served, "steer", best, gain))
+    examples.append(_example(served, "steer", _best(served, pushed)))
     examples.append(_new_shapes(first_state(served.limits)))
     return examples
 
@@ -58,11 +57,11 @@ def _examples_of(served: Served, prop: str) -> list[dict[str, str]]:
     """The clearest swap and the clearest injection of a property."""
     states = list(_pairs(served, prop))
     swaps = [dataclasses.replace(state, action="swap") for state in states]
-    best, gain = _best(served, swaps)
-    examples = [_example(served, f"swap {prop}", best, gain)]
+    best = _best(served, swaps)
+    examples = [_example(served, f"swap {prop}", best)]
     if prop == "color":
         last = served.limits.layers - 1
-        later = dataclasses.replace(best, layer=last)
+        later = dataclasses.replace(best.state, layer=last)
         examples.append({"label": "The same swap after the last layer", "query": to_query(later)})
     injections = [
         dataclasses.replace(
@@ -73,8 +72,7 @@ def _examples_of(served: Served, prop: str) -> list[dict[str, str]]:
         )
         for draw, (state, method) in enumerate(zip(states, cycle(_INJECTED)))
     ]
-    best, gain = _best(served, injections)
-    examples.append(_example(served, f"inject {prop}", best, gain))
+    examples.append(_example(served, f"inject {prop}", _best(served, injections)))
     return examples
 
 
@@ -87,9 +85,20 @@ def _new_shapes(start: State) -> dict[str, str]:
     return {"label": "Two shapes that training never showed", "query": to_query(unseen)}
 
 
-def _example(served: Served, kind: str, state: State, gain: float) -> dict[str, str]:
-    ending = "it flips" if gain > 0.5 else "it stays"
-    query = to_query(check(state, served.limits))
+@dataclasses.dataclass(frozen=True)
+class Tried:
+    """A state, how far the edit moves its answer beyond every control, and whether it flips."""
+
+    state: State
+    gain: float
+    flips: bool
+
+
+def _example(served: Served, kind: str, best: Tried) -> dict[str, str]:
+    ending = "it stays"
+    if best.flips:
+        ending = "it flips" if best.gain > 0.5 else "it flips, but a control moves it, too"
+    query = to_query(check(best.state, served.limits))
     return {"label": f"{_LABELS[kind]}: {ending}", "query": query}
 
 
@@ -128,10 +137,9 @@ def _placed(scenes: SceneTable, row: int) -> list[PlacedObject]:
     return [PlacedObject(*placed) for placed in numbers.tolist()]
 
 
-def _best(served: Served, states: list[State]) -> tuple[State, float]:
+def _best(served: Served, states: list[State]) -> Tried:
     """The state, at its best layer, with the largest gain; above 0.5 the answer flips and that of no control does."""
-    best = states[0]
-    most = -np.inf
+    best = Tried(states[0], -np.inf, False)
     for state in states:
         prediction, result = react(served, state)
         right = prediction.answer == prediction.truth
@@ -139,10 +147,11 @@ def _best(served: Served, states: list[State]) -> tuple[State, float]:
             continue
         gain = _gain(result)
         layer = int(gain.argmax())
-        if gain[layer] > most:
-            best = dataclasses.replace(state, layer=layer)
-            most = float(gain[layer])
-    return best, most
+        if gain[layer] > best.gain:
+            flips = (result.same["edit"][layer] > 0.5) != prediction.answer
+            at_layer = dataclasses.replace(state, layer=layer)
+            best = Tried(at_layer, float(gain[layer]), bool(flips))
+    return best
 
 
 def _gain(result: InterventionCurve) -> np.ndarray:
