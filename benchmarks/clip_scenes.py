@@ -18,6 +18,7 @@ import pandas as pd
 from hf_relvit.analysis.activations import ObjectStates, capture_object_states
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.interchange import Control
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
@@ -25,7 +26,7 @@ from hf_relvit.stimuli.counterfactuals import PROPERTIES
 SCENES = (256, 512, 1024, 2048, 4096, 8192)
 SCALE = 1.3
 """Of all fits: the choice of the default search in layer 2, so that only the number of scenes differs."""
-CONTROLS = (None, "wrong_object")
+CONTROLS: tuple[Control | None, ...] = (None, "wrong_object")
 
 
 def first(objects: ObjectStates, count: int) -> ObjectStates:
@@ -47,7 +48,7 @@ def fit(
 
 
 def row(
-    checkpoint: Checkpoint, alignment: Alignment, pairs, control: str | None, **known
+    checkpoint: Checkpoint, alignment: Alignment, pairs, control: Control | None, **known
 ) -> dict[str, object]:
     table = score_alignment(checkpoint, alignment, pairs, control, bf16=True)
     whole = table[table.condition == "all"].iloc[0]
