@@ -258,6 +258,43 @@ def test_an_upload_is_no_file_and_no_address_of_the_server(space, address):
     assert asked == []
 
 
+WARM_UP = 150
+VISITS = 500
+MOST_MIB = 25
+"""Growth over ``VISITS`` sessions: 1.6 was seen, and 70 without a bound on the sessions that are kept."""
+
+
+def resident_mib(process: subprocess.Popen) -> float:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.timeout(900)
+def test_memory_does_not_grow_with_visits(tmp_path):
+    """Each visit is a session of its own that changes the page's state, then goes."""
+    with serving(tmp_path) as (url, process, _), httpx.Client(timeout=120) as client:
+        functions = client.get(f"{url}/config").json()["dependencies"]
+        (started,) = [each["id"] for each in functions if each["api_name"] == "uploaded"]
+
+        def visit(number: int) -> None:
+            name = f"visit{number}"
+            call = {"data": ["", None], "fn_index": started, "session_hash": name}
+            client.post(f"{url}/gradio_api/queue/join", json=call).raise_for_status()
+            said = client.get(f"{url}/gradio_api/queue/data", params={"session_hash": name})
+            assert "process_completed" in said.text
+
+        for number in range(WARM_UP):
+            visit(number)
+        before = resident_mib(process)
+        for number in range(VISITS):
+            visit(WARM_UP + number)
+        grown = resident_mib(process) - before
+        print(f"{grown:.1f} MiB more after {VISITS} visits")
+        assert grown < MOST_MIB
+
+
 def test_uploads_are_gone_after_sigterm(tmp_path):
     """And the log of calls with wrong values has no traceback."""
     with serving(tmp_path, HTTP_PROXY="http://127.0.0.1:9", HF_TOKEN="hf_" + "owner" * 7) as (

@@ -180,7 +180,7 @@ def test_own_pictures(visit, tmp_path):
         page.get_by_text(message).wait_for()
 
 
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("width", [390, 1440, 1920])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_is_cut_off(visit, width, theme):
     page = visit(f"__theme={theme}", width)
