@@ -44,24 +44,28 @@ def checked(function: Callable) -> Callable:
         except TypeError as error:
             raise TypeError(f"{function.__name__}(): {error}") from None
         for name, value in given.items():
+            parameter = signature.parameters[name]
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                continue
             hint = hints().get(name, Any)
-            if signature.parameters[name].kind is not inspect.Parameter.VAR_KEYWORD:
-                _check(f"{function.__name__}(): {name}", value, hint)
+            _check(f"{function.__name__}(): {name}", value, hint)
         return function(*args, **kwargs)
 
     return door
 
 
 def _annotations(function: Callable) -> list[tuple[str, Any]]:
-    inner = inspect.unwrap(function)
-    return [(name, hint) for name, hint in inner.__annotations__.items() if name != "return"]
+    annotations = dict(inspect.unwrap(function).__annotations__)
+    annotations.pop("return", None)
+    return list(annotations.items())
 
 
 def _evaluated(function: Callable, hint: Any) -> Any:
     """An annotation as a type; Any where it names a type that only type checkers import."""
     if not isinstance(hint, str):
         return hint
-    namespace = vars(inspect.getmodule(inspect.unwrap(function)))
+    module = inspect.getmodule(inspect.unwrap(function))
+    namespace = vars(module)
     try:
         return eval(hint, namespace, _Public())  # the package's own source
     except NameError:
@@ -79,11 +83,14 @@ class _Public(dict):
 
 
 def _check(name: str, value: Any, hint: Any) -> None:
-    if not _fits(value, hint):
-        shown = " ".join(repr(value).split())[:60]
-        expected = getattr(hint, "__name__", None) or str(hint)
-        expected = expected.replace("typing.", "").replace("hf_relvit.", "")
-        raise RelViTError(f"{name} is {shown}, a {type(value).__name__}: expected {expected}")
+    if _fits(value, hint):
+        return
+    words = repr(value).split()
+    shown = " ".join(words)[:60]
+    expected = getattr(hint, "__name__", None) or str(hint)
+    for package in ("typing.", "hf_relvit."):
+        expected = expected.replace(package, "")
+    raise RelViTError(f"{name} is {shown}, a {type(value).__name__}: expected {expected}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -100,8 +107,17 @@ def _fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool) and kind in (int, float):
         return False
     if kind in (list, tuple, collections.abc.Sequence):
-        is_list = isinstance(value, collections.abc.Iterable) and not isinstance(value, str | bytes)
-        elements = typing.get_args(hint)[:1]
-        listed = value if isinstance(value, list | tuple) else ()
-        return is_list and all(_fits(each, kind) for each in listed for kind in elements)
-    return isinstance(value, (kind, *_WIDER.get(kind, ())))
+        return _fits_list(value, typing.get_args(hint))
+    wider = _WIDER.get(kind, ())
+    return isinstance(value, (kind, *wider))
+
+
+def _fits_list(value: Any, elements: tuple[Any, ...]) -> bool:
+    """Whether a value can be gone through, and those in a list are of the first of the types, if there is one."""
+    if isinstance(value, str | bytes):
+        return False
+    if not isinstance(value, collections.abc.Iterable):
+        return False
+    if not elements or not isinstance(value, list | tuple):
+        return True
+    return all(_fits(each, elements[0]) for each in value)

@@ -26,7 +26,8 @@ class _AfterAuto(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
-            self._loader, spec.loader = spec.loader, self
+            self._loader = spec.loader
+            spec.loader = self
         return spec
 
     def create_module(self, spec):

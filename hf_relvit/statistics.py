@@ -75,7 +75,8 @@ def cluster_bootstrap(
         RelViTError: lengths that differ, fewer than 2 clusters, values that are not finite, a level outside (0, 1).
     """
     _check_level(level)
-    values, clusters = np.asarray(values), np.asarray(clusters)
+    values = np.asarray(values)
+    clusters = np.asarray(clusters)
     if clusters.shape != values.shape[:1]:
         raise RelViTError(
             f"clusters {clusters.shape} for values {values.shape}: expected one label a row"
@@ -84,7 +85,8 @@ def cluster_bootstrap(
         raise RelViTError(
             f"{draws} bootstrap draws: expected at least 1 (2000 for a stable 95 % interval)"
         )
-    if missing := int((~np.isfinite(values)).sum()):
+    missing = np.count_nonzero(~np.isfinite(values))
+    if missing:
         raise RelViTError(
             f"{missing} of {values.size} values are not finite: drop or repair them first"
         )
@@ -96,9 +98,13 @@ def cluster_bootstrap(
         )
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(k, np.full(k, 1 / k), draws)
-    sampled = np.array([statistic(np.repeat(values, count[member], axis=0)) for count in counts])
-    tail = special.ndtr(np.sqrt(k / (k - 1)) * special.stdtrit(k - 1, (1 - level) / 2))
-    low, high = np.quantile(sampled, [tail, 1 - tail], axis=0)
+    sampled = []
+    for count in counts:
+        drawn = np.repeat(values, count[member], axis=0)
+        sampled.append(statistic(drawn))
+    quantile = special.stdtrit(k - 1, (1 - level) / 2)
+    tail = special.ndtr(np.sqrt(k / (k - 1)) * quantile)
+    low, high = np.quantile(np.array(sampled), [tail, 1 - tail], axis=0)
     return low, high
 
 

@@ -27,18 +27,41 @@ class Range(NamedTuple):
 
 TEXT = "texts"
 SHARE = Range("numbers from 0 to 1", 0, 1)
+DIFFERENCE = Range("numbers from -1 to 1", -1, 1)
+# Normal intervals of a share may reach a little beyond 0 and 1, and differences lie from -1.
+END = Range("numbers from -1.25 to 1.25", -1.25, 1.25)
 COUNT = Range("whole numbers from 0", 0, whole=True)
 LAYER = Range("whole numbers from -1", -1, whole=True)  # -1: the embeddings
 COLUMNS: dict[str, Range | str] = {
-    **dict.fromkeys(("property", "split", "score", "control", "condition", "weights"), TEXT),
-    **dict.fromkeys(("baseline", "method", "target", "form", "kind", "pair"), TEXT),
-    **dict.fromkeys(("heads", "replacement"), TEXT),
-    **dict.fromkeys(("lost", "lost_low", "lost_high"), Range("numbers from -1 to 1", -1, 1)),
-    **dict.fromkeys(("accuracy", "base_accuracy", "train_accuracy", "floor", "auc"), SHARE),
-    # Normal intervals of a share may reach a little beyond 0 and 1, and differences lie from -1.
-    **dict.fromkeys(("ci_low", "ci_high"), Range("numbers from -1.25 to 1.25", -1.25, 1.25)),
+    "property": TEXT,
+    "split": TEXT,
+    "score": TEXT,
+    "control": TEXT,
+    "condition": TEXT,
+    "weights": TEXT,
+    "baseline": TEXT,
+    "method": TEXT,
+    "target": TEXT,
+    "form": TEXT,
+    "kind": TEXT,
+    "pair": TEXT,
+    "heads": TEXT,
+    "replacement": TEXT,
+    "lost": DIFFERENCE,
+    "lost_low": DIFFERENCE,
+    "lost_high": DIFFERENCE,
+    "accuracy": SHARE,
+    "base_accuracy": SHARE,
+    "train_accuracy": SHARE,
+    "floor": SHARE,
+    "auc": SHARE,
+    "ci_low": END,
+    "ci_high": END,
     "alpha": Range("numbers", -np.inf),
-    **dict.fromkeys(("head", "n", "draws", "size"), COUNT),
+    "head": COUNT,
+    "n": COUNT,
+    "draws": COUNT,
+    "size": COUNT,
     "layer": LAYER,
 }
 """Content of the columns that readings look up, by name: a name means the same in all of our tables."""

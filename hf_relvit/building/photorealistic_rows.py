@@ -34,7 +34,8 @@ _QUALITY = 85
 
 def features(names: list[str]) -> Features:
     """The columns; ``names`` of the objects."""
-    number, share = Value("int64"), Value("float64")
+    number = Value("int64")
+    share = Value("float64")
     kind = ClassLabel(names=list(DIFFERENCES))
     return Features(
         image=Image(),

@@ -49,15 +49,16 @@ def features(objects: ObjectSet) -> Features:
 
 def rows(table: SceneTable) -> Iterator[tuple[int, dict]]:
     """Scenes as (key, row of ``features``)."""
-    columns = {name: getattr(table, name).tolist() for name in _FROM_TABLE} | {
-        "patches": table.patches().tolist()
-    }
+    columns = {name: getattr(table, name).tolist() for name in _FROM_TABLE}
+    columns["patches"] = table.patches().tolist()
     for i, picture in enumerate(table.pixels()):
-        row = {name: values[i] for name, values in columns.items()}
-        yield (
-            row["index"],
-            {"image": {"bytes": encode_png(picture), "path": None}, "seed": table.seed, **row},
-        )
+        row = {
+            "image": {"bytes": encode_png(picture), "path": None},
+            "seed": table.seed,
+        }
+        for name, values in columns.items():
+            row[name] = values[i]
+        yield row["index"], row
 
 
 def sources() -> list[Path]:

@@ -33,10 +33,11 @@ class Shard:
             RelViTError: something else, or a number beyond its total.
         """
         match = re.fullmatch(r"(\d+)/(\d+)", text)
-        number, total = map(int, match.groups()) if match else (0, 0)
-        if not 1 <= number <= total:
-            raise RelViTError(f"shard {text!r}: expected I/K with I from 1 to K, such as 2/8")
-        return cls(number, total)
+        if match is not None:
+            number, total = map(int, match.groups())
+            if 1 <= number <= total:
+                return cls(number, total)
+        raise RelViTError(f"shard {text!r}: expected I/K with I from 1 to K, such as 2/8")
 
     def bounds(self, n: int) -> tuple[int, int]:
         """First index of the part and the one after its last, of n."""
@@ -88,25 +89,30 @@ class Sharded(GeneratorBasedBuilder):
         return range(*self.shard.bounds(self._number(split)))
 
     def _number(self, split: str) -> int:
-        return (self.config.n_train if split == "train" else self.config.n_eval) // self.together
+        config = self.config
+        rows = config.n_train if split == "train" else config.n_eval
+        return rows // self.together
 
     def _split_generators(self, dl_manager) -> list[SplitGenerator]:
         generators = []
         for split in self.splits:
             wanted = self.indices(split)
-            pieces = max(min(len(wanted), _RANGES), 1)
-            ends = [wanted.start + len(wanted) * i // pieces for i in range(pieces + 1)]
-            ranges = list(pairwise(ends))
-            n = self._number(split)
-            generator = SplitGenerator(split, {"split": split, "n": n, "ranges": ranges})
-            generator.split_info.num_examples = len(wanted) * self.together  # for the progress bar
+            given = {
+                "split": split,
+                "n": self._number(split),
+                "ranges": _ranges(wanted),
+            }
+            generator = SplitGenerator(split, given)
+            rows = len(wanted) * self.together
+            generator.split_info.num_examples = rows  # for the progress bar
             generators.append(generator)
         return generators
 
     def download_and_prepare(self, *arguments, num_proc: int | None = None, **options) -> None:
         """As in ``datasets``, with its arguments; its processes are forked, ours are spawned (see ``workers``)."""
-        with Workers(num_proc or 1) as workers:
-            self._workers = workers if (num_proc or 1) > 1 else None
+        processes = num_proc or 1
+        with Workers(processes) as workers:
+            self._workers = workers if processes > 1 else None
             super().download_and_prepare(*arguments, **options)
 
     def __getstate__(self) -> dict:
@@ -128,16 +134,22 @@ class Sharded(GeneratorBasedBuilder):
         parts = _shared(gen_kwargs["ranges"], self._workers.count)
         jobs = []
         for number, part in enumerate(parts):
-            own = {**gen_kwargs, "ranges": part}
-            job = {**options, "gen_kwargs": own, "fpath": fpath, "job_id": number}
+            job = {
+                **options,
+                "gen_kwargs": {**gen_kwargs, "ranges": part},
+                "fpath": fpath,
+                "job_id": number,
+            }
             jobs.append((self, job))
         results = [None] * len(jobs)
-        for number, (_, done, content) in self._workers.run(_prepare, jobs):
+        for number, progress in self._workers.run(_prepare, jobs):
+            _, done, content = progress
             if done:
                 results[number] = content
             else:
                 yield job_id, False, content
-        yield job_id, True, self._follow_each_other(fpath, results)
+        whole_result = self._follow_each_other(fpath, results)
+        yield job_id, True, whole_result
 
     def _follow_each_other(self, fpath: str, results: list) -> tuple:
         """Number the files of all jobs as if one job had written them; returns the files of that job."""
@@ -145,7 +157,9 @@ class Sharded(GeneratorBasedBuilder):
         before = 0
         for job, count in enumerate(files):
             for file in range(count):
-                self._rename(_numbered(fpath, job, file), _numbered(fpath, 0, before + file))
+                made = _numbered(fpath, job, file)
+                final = _numbered(fpath, 0, before + file)
+                self._rename(made, final)
             before += count
         return (
             sum(rows),
@@ -168,9 +182,18 @@ class Sharded(GeneratorBasedBuilder):
             yield from enumerate(_stored_rows(files, start, stop), start)
 
 
+def _ranges(wanted: range) -> list[tuple[int, int]]:
+    """Some indices in pieces that follow each other: the first of each and the one after its last."""
+    count = len(wanted)
+    pieces = max(min(count, _RANGES), 1)
+    ends = [wanted.start + count * i // pieces for i in range(pieces + 1)]
+    return list(pairwise(ends))
+
+
 def _numbered(fpath: str, job: int, file: int) -> str:
     """The name that ``datasets`` gives to a file of a job."""
-    return fpath.replace("JJJJJ", f"{job:05d}").replace("SSSSS", f"{file:05d}")
+    of_job = fpath.replace("JJJJJ", f"{job:05d}")
+    return of_job.replace("SSSSS", f"{file:05d}")
 
 
 def _prepare(builder: Sharded, options: dict) -> Iterator[tuple[int, bool, Any]]:
@@ -189,10 +212,12 @@ def _stored_rows(files: list[Path], start: int, stop: int) -> Iterator[dict]:
     first = 0
     for file in map(pq.ParquetFile, files):
         for group in range(file.num_row_groups):
-            last = first + file.metadata.row_group(group).num_rows
+            rows = file.metadata.row_group(group).num_rows
+            last = first + rows
             low = max(start, first)
             high = min(stop, last)
             if low < high:
-                rows = file.read_row_group(group)
-                yield from rows.slice(low - first, high - low).to_pylist()
+                table = file.read_row_group(group)
+                wanted = table.slice(low - first, high - low)
+                yield from wanted.to_pylist()
             first = last

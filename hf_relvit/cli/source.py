@@ -54,22 +54,28 @@ def read_fields(source: str) -> list[Field]:
 def _fields_of(definition: ast.ClassDef, module: str) -> Iterator[Field]:
     for base in definition.bases:
         if isinstance(base, ast.Name):
-            yield from _fields_of(*_class(base.id, module))
+            parent, home = _class(base.id, module)
+            yield from _fields_of(parent, home)
     following = [*definition.body[1:], None]
     for statement, after in zip(definition.body, following):
-        if not isinstance(statement, ast.AnnAssign):
-            continue
-        name = ast.unparse(statement.target)
-        annotation = _evaluate(statement.annotation, module)
-        default = _default(statement.value, module)
-        yield Field(name, annotation, default, _docstring(after))
+        if isinstance(statement, ast.AnnAssign):
+            yield Field(
+                name=ast.unparse(statement.target),
+                type=_evaluate(statement.annotation, module),
+                default=_default(statement.value, module),
+                help=_docstring(after),
+            )
 
 
 def _docstring(statement: ast.stmt | None) -> str:
     """The text of a statement that is nothing but a text, as one line."""
-    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Constant):
+    if not isinstance(statement, ast.Expr):
         return ""
-    return " ".join(str(statement.value.value).split())
+    content = statement.value
+    if not isinstance(content, ast.Constant):
+        return ""
+    words = str(content.value).split()
+    return " ".join(words)
 
 
 def _default(value: ast.expr | None, module: str) -> Any:
@@ -80,35 +86,40 @@ def _default(value: ast.expr | None, module: str) -> Any:
 
 def _evaluate(expression: ast.expr, module: str) -> Any:
     """The value of an expression of constants and of names that stand for constants or types."""
-    parts = ast.walk(expression)
-    names = {part.id for part in parts if isinstance(part, ast.Name)}
-    namespace = {name: _lookup(name, module) for name in names}
+    namespace: dict[str, Any] = {}
+    for part in ast.walk(expression):
+        if isinstance(part, ast.Name):
+            namespace[part.id] = _lookup(part.id, module)
     code = compile(ast.Expression(expression), module, "eval")
-    return eval(code, {"__builtins__": {}}, namespace)  # the package's own source
+    no_builtins = {"__builtins__": {}}
+    return eval(code, no_builtins, namespace)  # the package's own source
 
 
 def _lookup(name: str, module: str) -> Any:
     """The value of a name at the top of a module."""
-    for statement in _tree(module).body:
-        if isinstance(statement, ast.ImportFrom) and name in _imported(statement):
+    statements: list[Any] = _tree(module).body
+    for statement in statements:
+        if name in _imported(statement):
             return _import(statement, name, module)
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and name in _assigned(statement):
-            assert statement.value is not None
+        if name in _assigned(statement):
             return _evaluate(statement.value, module)
     if hasattr(builtins, name):
         return getattr(builtins, name)
     raise LookupError(f"{module}: {name} is no constant and no type that options can be made of")
 
 
-def _import(statement: ast.ImportFrom, name: str, module: str) -> Any:
+def _import(statement: Any, name: str, module: str) -> Any:
     """A name that a module imports, from the package by its source or from the standard library."""
     original = _imported(statement)[name]
     if statement.level > 0:
-        return _lookup(original, _imported_module(statement, module))
+        home = _imported_module(statement, module)
+        return _lookup(original, home)
     package = str(statement.module)
-    if package.split(".")[0] not in sys.stdlib_module_names:
+    top, _, _ = package.partition(".")
+    if top not in sys.stdlib_module_names:
         raise LookupError(f"{module}: {name} of {package} would have to be imported")
-    return getattr(importlib.import_module(package), original)
+    imported = importlib.import_module(package)
+    return getattr(imported, original)
 
 
 def _class(name: str, module: str) -> tuple[ast.ClassDef, str]:
@@ -116,37 +127,51 @@ def _class(name: str, module: str) -> tuple[ast.ClassDef, str]:
     for statement in _tree(module).body:
         if isinstance(statement, ast.ClassDef) and statement.name == name:
             return statement, module
-        if isinstance(statement, ast.ImportFrom) and name in _imported(statement):
-            original = _imported(statement)[name]
-            return _class(original, _imported_module(statement, module))
+        imported = _imported(statement)
+        if name in imported:
+            home = _imported_module(statement, module)
+            return _class(imported[name], home)
     raise LookupError(f"{module} has no class {name}")
 
 
-def _imported(statement: ast.ImportFrom) -> dict[str, str]:
-    """Name here -> name there."""
+def _imported(statement: ast.stmt) -> dict[str, str]:
+    """Name here -> name there, of ``from ... import``; of other statements nothing."""
+    if not isinstance(statement, ast.ImportFrom):
+        return {}
     return {alias.asname or alias.name: alias.name for alias in statement.names}
 
 
-def _assigned(statement: ast.Assign | ast.AnnAssign) -> list[str]:
-    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+def _assigned(statement: ast.stmt) -> list[str]:
+    """The names that a statement assigns."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _imported_module(statement: ast.ImportFrom, module: str) -> str:
+def _imported_module(statement: Any, module: str) -> str:
     """The module within the package that a relative import of ``module`` names."""
     folders = module.split(".")
     if _file(module).name != "__init__.py":
         folders.pop()
     depth = len(folders) - statement.level + 1
-    names = [*folders[:depth], str(statement.module or "")]
-    return ".".join(name for name in names if name)
+    names = folders[:depth]
+    if statement.module:
+        names.append(statement.module)
+    return ".".join(names)
 
 
 @functools.cache
 def _tree(module: str) -> ast.Module:
-    return ast.parse(_file(module).read_text(encoding="utf-8"))
+    source = _file(module).read_text(encoding="utf-8")
+    return ast.parse(source)
 
 
 def _file(module: str) -> Path:
-    path = PACKAGE.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    steps = module.split(".")
+    path = PACKAGE.joinpath(*steps)
+    if path.is_dir():
+        return path / "__init__.py"
+    return path.with_suffix(".py")

@@ -91,7 +91,8 @@ def _over_runs(folders: list[RunFolder]) -> dict[str, pd.DataFrame]:
             if analysis in found:
                 parts[run] = found[analysis]
         if parts:
-            tables[analysis] = over_seeds(_stacked(parts), (*section.keys, "task"))
+            keys = (*section.keys, "task")
+            tables[analysis] = over_seeds(_stacked(parts), keys)
     return tables
 
 

@@ -71,7 +71,8 @@ def write_tour(out: Path, guests: Mapping[str, Guest]) -> Path:
     main = guests["main"]
     contrast = guests.get("contrast")
     stimuli = folder.figures / "stimuli.png"
-    sheet = contact_sheet(main.distribution.sample("test", 8)[:_SHOWN], columns=3)
+    scenes = main.distribution.sample("test", 8)
+    sheet = contact_sheet(scenes[:_SHOWN], columns=3)
     with atomic_write(stimuli) as temporary:
         sheet.save(temporary, format="PNG", optimize=True)
     task = task_of(main.distribution.task)
@@ -113,13 +114,16 @@ def _cards(guest: Guest) -> list[tuple[str, str]]:
     """The numbers at the head of the page."""
     cards = []
     for reading in guest.readings("alignment"):
-        others = ", ".join(f"{each.value:.0%}" for each in reading.measured_controls())
-        words = f"of answers follow a swap of {reading.subject} (controls {others}; n = {reading.effect.n})"
-        cards.append((f"{reading.effect.value:.0%}", words))
+        effect = reading.effect
+        shares = [f"{control.value:.0%}" for control in reading.measured_controls()]
+        others = ", ".join(shares)
+        words = f"of answers follow a swap of {reading.subject} (controls {others}; n = {effect.n})"
+        cards.append((f"{effect.value:.0%}", words))
     for reading in guest.readings("steering"):
-        control = f"shuffled probe {reading.share('shuffled')}; n = {reading.effect.n}"
+        effect = reading.effect
+        control = f"shuffled probe {reading.share('shuffled')}; n = {effect.n}"
         words = f"of answers flip after a push ({control})"
-        cards.append((f"{reading.effect.value:.0%}", words))
+        cards.append((f"{effect.value:.0%}", words))
     return cards
 
 
@@ -128,37 +132,48 @@ def _chapters(guest: Guest, figures: Path) -> dict[str, dict[str, str]]:
     stages = guest.fresh.stages
     drawn: dict[str, Figure] = {"attention": attention_figure(stages.frame)}
     words = {"attention": attention_words(stages)}
-    if swaps := guest.readings("alignment"):
-        drawn["swap"], words["swap"] = _swap(guest, swaps)
+    swaps = guest.readings("alignment")
+    if swaps:
+        figure, told = _swap(guest, swaps)
+        drawn["swap"] = figure
+        words["swap"] = told
         words["alignment"] = guest.tell("alignment")
         table = guest.run.table("alignment")
         if table.layer.nunique() > 1:
-            drawn["alignment"] = alignment_figure(select(table, split="test"))
+            on_iid = select(table, split="test")
+            drawn["alignment"] = alignment_figure(on_iid)
     for name, effect in _EFFECTS.items():
-        if readings := guest.readings(name):
+        readings = guest.readings(name)
+        if readings:
             drawn[name] = shares_figure(readings, effect)
             words[name] = guest.tell(name)
     if guest.readings("steering"):
-        judged = select(guest.run.table("probes"), target="judgement")
+        probes = guest.run.table("probes")
+        judged = select(probes, target="judgement")
         drawn["probes"] = probe_figure(judged)
         words["probes"] = SECTIONS["probes"].tell(judged)
-    images = {
-        name: embedded(save_figures(figure, figures / name)) for name, figure in drawn.items()
-    }
+    images = {}
+    for name, figure in drawn.items():
+        file = save_figures(figure, figures / name)
+        images[name] = embedded(file)
     return {"images": images, "words": words}
 
 
 def _swap(guest: Guest, readings: list[Reading]) -> tuple[Figure, str]:
     """The pair that was picked, drawn and told."""
-    known = read_as(guest.fresh.cell(EXAMPLE) / EXAMPLE_FILE, TourExample)
-    pairs = guest.distribution.pairs(known["property"], "test", known["tried"])
-    row = known["row"]
-    (reading,) = [each for each in readings if each.subject == known["property"]]
-    scenes = [pairs.base[row : row + 1], pairs.source[row : row + 1]]
-    shown = [pairs.edited[row], pairs.source_object[row]]
+    file = guest.fresh.cell(EXAMPLE) / EXAMPLE_FILE
+    known = read_as(file, TourExample)
+    prop = known["property"]
+    pairs = guest.distribution.pairs(prop, "test", known["tried"])
+    pair = pairs[known["row"]]
+    (reading,) = [each for each in readings if each.subject == prop]
+    (picture,) = pair.base.pixels()
+    (source_picture,) = pair.source.pixels()
+    edited = pair.base.patches()[0, pair.edited[0]]
+    giver = pair.source.patches()[0, pair.source_object[0]]
     figure = swap_figure(
-        [scene.pixels()[0] for scene in scenes],
-        [scene.patches()[0, number] for scene, number in zip(scenes, shown)],
+        [picture, source_picture],
+        [edited, giver],
         guest.distribution.geometry,
         known["same"],
         reading,
@@ -168,15 +183,18 @@ def _swap(guest: Guest, readings: list[Reading]) -> tuple[Figure, str]:
 
 def _example_words(known: Mapping[str, Any]) -> str:
     """The outcome for the pair; it was picked, and the words say so."""
-    same = known["same"]
-    before, swapped = (same[way] > 0.5 for way in ("before", "swap"))
-    others = [way for way in ("wrong_object", "random_directions") if (same[way] > 0.5) != before]
-    answer = "same" if before else "different"
-    found = f"Of {known['tried']} pairs the clearest was picked. The model says “{answer}”."
-    if swapped == before:
+    answers = {}
+    for way, probability in known["same"].items():
+        answers[way] = "same" if probability > 0.5 else "different"
+    before = answers["before"]
+    now = answers["swap"]
+    controls = {answers["wrong_object"], answers["random_directions"]}
+    found = f"Of {known['tried']} pairs the clearest was picked. The model says “{before}”."
+    if now == before:
         return f"{found} Even there a swap of {known['property']} changes nothing."
-    now = "same" if swapped else "different"
-    beside = "; so it does after a control" if others else ", and after none of the controls"
+    beside = ", and after none of the controls"
+    if controls != {before}:
+        beside = "; so it does after a control"
     return f"{found} After the swap of {known['property']} in layer {known['layer']} it says “{now}”{beside}."
 
 

@@ -37,7 +37,8 @@ def read_pictures(
     Raises:
         RelViTError: no such column; something that is no picture, or one of another size.
     """
-    for number, picture in enumerate(open_pictures(data, column, first), first):
+    pictures = open_pictures(data, column, first)
+    for number, picture in enumerate(pictures, first):
         yield _decoded(picture, f"{column} of row {number}", side)
 
 
@@ -55,7 +56,8 @@ def read_picture(value: Any, name: str, side: int | None = None) -> np.ndarray:
     Raises:
         RelViTError: as above.
     """
-    return _decoded(_opened(value, name), name, side)
+    picture = _opened(value, name)
+    return _decoded(picture, name, side)
 
 
 def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Image]:
@@ -64,16 +66,19 @@ def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Imag
     if columns is None or column not in columns:
         listed = ", ".join(columns or [type(data).__name__])
         raise RelViTError(f"a data set of {listed}: expected a column {column!r} of pictures")
-    for number, value in enumerate(undecoded(data, column)[column], first):
+    values = undecoded(data, column)[column]
+    for number, value in enumerate(values, first):
         yield _opened(value, f"{column} of row {number}")
 
 
 def undecoded(data: Any, column: str) -> Any:
     """The data set with the pictures of a column as they are stored."""
-    feature: Any = (getattr(data, "features", None) or {}).get(column)
+    features = getattr(data, "features", None) or {}
+    feature: Any = features.get(column)
     if not getattr(feature, "decode", False):
         return data
-    return data.cast_column(column, dataclasses.replace(feature, decode=False))
+    stored = dataclasses.replace(feature, decode=False)
+    return data.cast_column(column, stored)
 
 
 def _opened(value: Any, name: str) -> Image.Image:
@@ -92,7 +97,9 @@ def _opened(value: Any, name: str) -> Image.Image:
 
 def _read_header(value: dict, name: str) -> Image.Image:
     content = value.get("bytes")
-    source: Any = value.get("path") if content is None else io.BytesIO(content)
+    source: Any = value.get("path")
+    if content is not None:
+        source = io.BytesIO(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is far lower
@@ -105,12 +112,15 @@ def _read_header(value: dict, name: str) -> Image.Image:
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
     whole = array.dtype.kind in "iu" and array.size > 0
-    layout = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not (whole and layout) or array.min() < 0 or array.max() > 255:
+    gray = array.ndim == 2
+    in_color = array.ndim == 3 and array.shape[2] in (3, 4)
+    fits = whole and (gray or in_color)
+    if not fits or array.min() < 0 or array.max() > 255:
         raise RelViTError(
             f"{name} is an array {array.dtype} {array.shape}: expected (height, width, 3) of 0 to 255"
         )
-    return Image.fromarray(array.astype(np.uint8))
+    pixels = array.astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _decoded(picture: Image.Image, name: str, side: int | None) -> np.ndarray:
@@ -123,8 +133,9 @@ def _decoded(picture: Image.Image, name: str, side: int | None) -> np.ndarray:
 
 
 def _on_white(picture: Image.Image, name: str) -> np.ndarray:
+    mode = "RGB" if picture.mode == "RGB" else "RGBA"
     try:
-        picture = picture.convert("RGB" if picture.mode == "RGB" else "RGBA")
+        picture = picture.convert(mode)
     except (OSError, SyntaxError, ValueError) as error:  # cut off behind its header
         raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
     if picture.mode == "RGBA":

@@ -51,7 +51,8 @@ def run_on_ray(
     out = Path(out).resolve()
     _check(ray.cluster_resources(), cpus, gpus)
     open_place(study, out)
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)(_do)
+    work = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=retries)
+    remote = work(_do)
     names: dict[Any, tuple[str, str]] = {}
     for run in study.runs:
         references: dict[str, Any] = {}

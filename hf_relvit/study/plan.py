@@ -55,10 +55,11 @@ class CausalConfig(Sizes):
                 raise RelViTError(f"causal {name} {getattr(self, name)}: expected at least 1")
         for name in self.analyses:
             _check_recipe(name)
-            if missing := [need for need in RECIPES[name].needs if need not in self.analyses]:
-                raise RelViTError(
-                    f"causal analysis {name!r} builds on {missing[0]!r}: add it to analyses"
-                )
+            for needed in RECIPES[name].needs:
+                if needed not in self.analyses:
+                    raise RelViTError(
+                        f"causal analysis {name!r} builds on {needed!r}: add it to analyses"
+                    )
         if self.layers is not None and not self.layers:
             raise RelViTError("causal layers []: name at least one, or leave them out for all")
         checked = {name: _recipe_settings(name, given) for name, given in self.settings.items()}
@@ -145,7 +146,8 @@ class Study:
         """The settings of the runs, one of those that differ only in the seed."""
         found = {}
         for run in self.runs:
-            found.setdefault(_hashable(vars(run.config) | {"seed": 0}), run.config)
+            without_seed = {**vars(run.config), "seed": 0}
+            found.setdefault(_hashable(without_seed), run.config)
         return list(found.values())
 
 
@@ -180,7 +182,7 @@ def plan(
     is_grid = target not in PRESETS and Path(target).suffix in (".yaml", ".yml")
     values = read_yaml(Path(target)) if is_grid else {}
     if file is not None:
-        values |= read_yaml(file)
+        values.update(read_yaml(file))
     preset = values.pop("preset", "quick") if is_grid else target
     if not isinstance(preset, str):
         raise RelViTError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
@@ -266,7 +268,8 @@ def _check_sizes(config: TrainConfig, causal: CausalConfig | None) -> None:
             raise RelViTError(f"eval_splits {split}: expected some of {expected}")
     sizes = {"n_eval": config.n_eval}
     if causal is not None:
-        sizes |= {"causal scenes": causal.scenes, "causal test_scenes": causal.test_scenes}
+        sizes["causal scenes"] = causal.scenes
+        sizes["causal test_scenes"] = causal.test_scenes
         _check_layers(causal, config)
     for name, size in sizes.items():
         try:
@@ -365,5 +368,6 @@ def _word(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, dict):
-        value = "-".join(f"{k}{v}" for k, v in value.items())
-    return re.sub(r"[^A-Za-z0-9]+", "_", str(value)).strip("_") or "none"
+        value = "-".join(f"{key}{each}" for key, each in value.items())
+    letters = re.sub(r"[^A-Za-z0-9]+", "_", str(value))
+    return letters.strip("_") or "none"

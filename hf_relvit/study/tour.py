@@ -90,21 +90,29 @@ class Stop:
         """Of each property, the one that the run found to work best on the IID test."""
         if not self.run.table_files("alignment"):
             return {}
-        best = best_layers(self.run.table("alignment"))
-        return {prop: self.run.alignment(prop, layer) for prop, layer in best.items()}
+        table = self.run.table("alignment")
+        best = best_layers(table).items()
+        return {prop: self.run.alignment(prop, layer) for prop, layer in best}
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All that the results depend on."""
-        found = {prop: alignment.site.layer for prop, alignment in self.alignments.items()}
-        weights = fingerprint(self.checkpoint.model)
-        return {**asdict(self.config), "weights": weights, "alignments": found}
+        alignments = self.alignments.items()
+        return {
+            **asdict(self.config),
+            "weights": fingerprint(self.checkpoint.model),
+            "alignments": {prop: each.site.layer for prop, each in alignments},
+        }
 
     def captures(self, prop: str, pairs: int) -> PairCaptures:
         """Residual streams of fresh pairs at the layer of the property's alignment."""
         layer = self.alignments[prop].site.layer
         return PairCaptures(
-            self.checkpoint, self.distribution, [layer], pairs=pairs, test_pairs=pairs
+            self.checkpoint,
+            self.distribution,
+            [layer],
+            pairs=pairs,
+            test_pairs=pairs,
         )
 
     def cells(self) -> Iterator[tuple[str, Callable[[Path], object]]]:
@@ -121,7 +129,8 @@ class Stop:
 
     def _attention(self, folder: Path) -> None:
         scenes = self.distribution.sample("test", self.config.scenes)
-        measure_attention(self.checkpoint, scenes, progress=True).save(folder)
+        stages = measure_attention(self.checkpoint, scenes, progress=True)
+        stages.save(folder)
 
     def _swaps(self, prop: Any, folder: Path) -> None:
         config = AlignConfig(
@@ -144,36 +153,55 @@ class Stop:
             pairs=count,
             bf16=computes_bf16(),
         )
-        alignment = self.alignments[prop]
-        inject_novel(self.checkpoint, [alignment], self.distribution, config, progress=True).save(
-            folder
+        novel = inject_novel(
+            self.checkpoint,
+            [self.alignments[prop]],
+            self.distribution,
+            config,
+            progress=True,
         )
+        novel.save(folder)
 
     def _steering(self, folder: Path) -> None:
-        (best,) = SECTIONS["steering"].read(self.run.table("steering"))
-        probes = self.run.probes().at(best.layer)
+        table = self.run.table("steering")
+        (best,) = SECTIONS["steering"].read(table)
         config = SteeringConfig(
-            alphas=(best.strength,), scenes=self.config.scenes, bf16=computes_bf16()
+            alphas=(best.strength,),
+            scenes=self.config.scenes,
+            bf16=computes_bf16(),
         )
-        steer(self.checkpoint, probes, self.distribution, config, progress=True).save(folder)
+        steering = steer(
+            self.checkpoint,
+            self.run.probes().at(best.layer),
+            self.distribution,
+            config,
+            progress=True,
+        )
+        steering.save(folder)
 
     def _example(self, folder: Path) -> None:
         """One pair whose answer the swap flips, of the property whose swap the run found to work best."""
         table = own_alignments(self.run.table("alignment"))
         prop = str(largest(table).property)
-        data = self.captures(prop, TRIED).get(prop, "test")
+        captures = self.captures(prop, TRIED)
+        data = captures.get(prop, "test")
         alignment = self.alignments[prop]
-        ways: dict[str, tuple[Alignment, Control | None]] = {
-            "swap": (alignment, None),
-            "wrong_object": (alignment, "wrong_object"),
-            "random_directions": (alignment.random_directions(), None),
-        }
-        pixels = self.checkpoint.pixel_values(data.pairs.base)
-        same = {"before": _same(self.checkpoint.model(pixel_values=pixels).logits)}
-        for name, (subspace, control) in ways.items():
+
+        def swapped(subspace: Alignment, control: Control | None = None) -> np.ndarray:
             swaps = swaps_of(self.checkpoint, subspace, data, control)
-            same[name] = _same(torch.cat([swap.logits for swap in swaps]))
-        row = clearest(same, data.pairs.base.label, data.pairs.judgement)
+            logits = torch.cat([swap.logits for swap in swaps])
+            return _same(logits)
+
+        base = data.pairs.base
+        pixels = self.checkpoint.pixel_values(base)
+        before = self.checkpoint.model(pixel_values=pixels)
+        same = {
+            "before": _same(before.logits),
+            "swap": swapped(alignment),
+            "wrong_object": swapped(alignment, "wrong_object"),
+            "random_directions": swapped(alignment.random_directions()),
+        }
+        row = clearest(same, base.label, data.pairs.judgement)
         facts = {
             "property": prop,
             "layer": alignment.site.layer,
@@ -186,7 +214,8 @@ class Stop:
 
 def _same(logits: torch.Tensor) -> np.ndarray:
     """Probability of "same", ``(n,)``."""
-    return logits.float().softmax(-1)[:, 1].cpu().numpy()
+    probabilities = logits.float().softmax(-1)
+    return probabilities[:, 1].cpu().numpy()
 
 
 def clearest(same: dict[str, np.ndarray], label: np.ndarray, judgement: np.ndarray) -> int:
@@ -200,9 +229,11 @@ def clearest(same: dict[str, np.ndarray], label: np.ndarray, judgement: np.ndarr
         label: the right answers, ``(n,)``, 1 same.
         judgement: the relation of the edited pairs, likewise.
     """
-    toward = {name: np.where(label == 0, values, 1 - values) for name, values in same.items()}
+    different = label == 0
+    toward = {name: np.where(different, values, 1 - values) for name, values in same.items()}
     swap = toward.pop("swap")
-    controls = np.max(list(toward.values()), axis=0)
+    others = list(toward.values())
+    controls = np.max(others, axis=0)
     flips = (swap > 0.5) & (controls < 0.5)
     becomes_same = flips & (judgement == 0)
     order = swap - controls + 2 * flips + 2 * becomes_same
@@ -241,21 +272,24 @@ def tour(
     for stop in stops.values():
         _check_base(stop)
     claim_reports(out, [StudyFolder(out).report])
+    guests = {}
     for name, stop in stops.items():
-        cells = list(stop.cells())
-        for number, (cell, work) in enumerate(cells, 1):
-            heading = f"[{stop.run.name}, {number}/{len(cells)}] {cell}"
-            done = run_cell(
-                out / name / cell, stop.settings, partial(_measured, stop, work, heading, say)
-            )
-            if not done:
-                say(f"{heading}: finished before")
+        fresh = RunFolder(out / name)
+        _measure(stop, fresh, say)
+        guests[name] = Guest(stop.run, fresh, stop.distribution)
     say("report ...")
-    guests = {
-        name: Guest(stop.run, RunFolder(out / name), stop.distribution)
-        for name, stop in stops.items()
-    }
     return write_tour(out, guests)
+
+
+def _measure(stop: Stop, fresh: RunFolder, say: Callable[[str], object]) -> None:
+    """The cells of a run that are not measured yet."""
+    cells = list(stop.cells())
+    for number, (cell, work) in enumerate(cells, 1):
+        heading = f"[{stop.run.name}, {number}/{len(cells)}] {cell}"
+        measured = partial(_measured, stop, work, heading, say)
+        done = run_cell(fresh.cell(cell), stop.settings, measured)
+        if not done:
+            say(f"{heading}: finished before")
 
 
 def _measured(
@@ -272,5 +306,6 @@ def _measured(
 
 def _check_base(stop: Stop) -> None:
     """RelViTError for a base where there is no adapter."""
-    if stop.base is not None and not (stop.run.training.model / FOLDER).is_dir():
+    adapter = stop.run.training.model / FOLDER
+    if stop.base is not None and not adapter.is_dir():
         raise RelViTError(f"--base {stop.base}: {stop.run.path} holds no adapter; leave --base out")

@@ -75,7 +75,7 @@ class Counterfactuals(SceneBuilder):
             raise RelViTError(
                 f"config {name!r}: expected TASK-GEOMETRY-COMBINATIONS, such as rmts-b16-32"
             )
-        return {"task": task} | super()._parse(rest)
+        return {"task": task, **super()._parse(rest)}
 
     def _check(self) -> None:
         for split in self.splits:
