@@ -185,16 +185,21 @@ def push(
     )
     if dry_run:
         list_files(publication, public=public, say=say)
-        for reference in references(collected.results, repo):
-            say(f"the card names {_named(reference)}, if it is on the Hub then")
-        if collected.left_out:
-            say(f"these stay here: {', '.join(collected.left_out)}")
+        _say_the_rest(collected, repo, say)
         return repo
     published = publish(publication, public=public)
     done = "published" if published.changed else "nothing has changed"
     visible = "private" if published.private else "public"
     say(f"{done}: {published.address} ({published.files} files, {visible})")
     return published.address
+
+
+def _say_the_rest(collected: RunFiles, repo: str, say: Callable[[str], object]) -> None:
+    """Of a dry run: the links of the card, and the files that are not sent."""
+    for reference in references(collected.results, repo):
+        say(f"the card names {_named(reference)}, if it is on the Hub then")
+    if collected.left_out:
+        say(f"these stay here: {', '.join(collected.left_out)}")
 
 
 def _absent(
