@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,8 @@ def test_a_link_to_nothing_stays_a_link_and_so_fails_the_build(site, tmp_path):
 def test_the_pages_made_from_code_name_what_is_in_the_code(site):
     commands = site.pages.commands_page()
     assert all(f"`relvit {name}`" in commands for name in ("train", "analyze das", "study run"))
+    summaries = re.findall(r"^\* `[\w-]+`: (.*)$", commands, re.MULTILINE)
+    assert summaries and all(each.rstrip().endswith((".", "?")) for each in summaries)
     data_sets = site.pages.datasets_page()
     assert all(f"| `{name}` |" in data_sets for name in ("b16", "mini", "judgement", "occlusion"))
     assert "## PublishedRun" in site.pages.records_page()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Collection
@@ -145,10 +146,11 @@ def commands_page() -> str:
 
 
 def whole_summaries(command: Any) -> None:
-    """Let lists of commands show the first line of each help, which is cut after 45 letters otherwise."""
+    """Let lists of commands show the first sentence of each help, which is cut after 45 letters otherwise."""
     for child in getattr(command, "commands", {}).values():
-        first_line = inspect.cleandoc(child.help or "").partition("\n")[0]
-        child.short_help = first_line or child.short_help
+        paragraph = " ".join(inspect.cleandoc(child.help or "").partition("\n\n")[0].split())
+        sentence = re.match(r".*?[.?](?= |$)", paragraph)
+        child.short_help = sentence[0] if sentence else child.short_help
         whole_summaries(child)
 
 

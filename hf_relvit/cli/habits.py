@@ -95,13 +95,20 @@ class Commands(typer.Typer):
 
     def command(self, name: str | None = None, *, numbers: bool = False, **settings: Any) -> Any:
         """As ``typer.Typer.command``; ``numbers`` for a command that prints some."""
-        register = super().command(name, **settings)
+        register = super().command
 
         def decorate(function: Callable) -> Callable:
-            register(with_habits(function, numbers))
+            told = settings | {"help": paragraphs(function.__doc__ or "")}
+            register(name, **told)(with_habits(function, numbers))
             return function
 
         return decorate
+
+
+def paragraphs(text: str) -> str:
+    """A docstring with a line per paragraph: the terminal breaks them to its own width."""
+    found = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in found)
 
 
 def with_habits(function: Callable, numbers: bool) -> Callable:

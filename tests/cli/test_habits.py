@@ -157,3 +157,10 @@ def test_a_bar_of_unknown_length_is_no_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert list(progress.progress_bar(iter("abc"))) == ["a", "b", "c"]
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=" ".join)
+def test_help_breaks_lines_where_the_terminal_does(path):
+    """The breaks of the source stood in the midst of sentences."""
+    paragraphs = (COMMANDS[path].help or "").split("\n\n")
+    assert paragraphs[0] and not any("\n" in each for each in paragraphs)
