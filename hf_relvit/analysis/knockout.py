@@ -198,27 +198,34 @@ def _strongest(grid: np.ndarray, count: int) -> list[Head]:
     """The heads with the largest shares, of no layer more than half."""
     layers, heads = grid.shape
     limit = heads // 2
-    if count > layers * limit:
+    most = layers * limit
+    if count > most:
         raise RelViTError(
             f"heads {count}: at most half of each layer are knocked out, and the model has {layers} layers of {heads} "
-            f"heads; expected 1 to {layers * limit}"
+            f"heads; expected 1 to {most}"
         )
     chosen: list[Head] = []
     taken = np.zeros(layers, int)
-    for place in np.argsort(-grid, axis=None, kind="stable"):
-        layer, head = divmod(int(place), heads)
+    strongest_first = np.argsort(-grid, axis=None, kind="stable")
+    for place in strongest_first.tolist():
+        layer, head = divmod(place, heads)
         if len(chosen) < count and taken[layer] < limit:
             chosen.append((layer, head))
             taken[layer] += 1
     return sorted(chosen)
 
 
-def _others(strongest: list[Head], heads: int, rng: np.random.Generator) -> Iterator[Head]:
+def _others(
+    strongest: list[Head],
+    heads: int,
+    rng: np.random.Generator,
+) -> Iterator[Head]:
     """As many random other heads of the same layers."""
     layers = [layer for layer, _ in strongest]
     for layer in sorted(set(layers)):
         left = [head for head in range(heads) if (layer, head) not in strongest]
-        drawn = rng.choice(left, layers.count(layer), replace=False)
+        count = layers.count(layer)
+        drawn = rng.choice(left, count, replace=False)
         for head in sorted(drawn.tolist()):
             yield layer, head
 
@@ -236,11 +243,13 @@ class _Bench:
         self.checkpoint = checkpoint
         self.scenes = scenes
         self.config = config
-        starts = range(0, len(scenes), config.batch_size)
+        n = len(scenes)
+        starts = range(0, n, config.batch_size)
         self.batches = [slice(start, start + config.batch_size) for start in starts]
-        self.outputs = self._read(sorted({head for each in sets for head in each.heads}))
+        needed = {head for each in sets for head in each.heads}
+        self.outputs = self._read(sorted(needed))
         rng = np.random.default_rng(config.seed)
-        circle = rng.permutation(len(scenes))
+        circle = rng.permutation(n)
         self.other = np.empty_like(circle)
         self.other[circle] = np.roll(circle, 1)  # nobody is their own neighbor
 
@@ -279,7 +288,8 @@ class _Bench:
             own = {head: written[batch] for head, written in values.items()}
             with edit_heads(model, _Written(own)):
                 logits = model(pixel_values=pixels).logits
-            answers.append(logits.argmax(-1).cpu().numpy())
+            given = logits.argmax(-1)
+            answers.append(given.cpu().numpy())
         return np.concatenate(answers) == self.scenes.label
 
 
@@ -290,13 +300,13 @@ class _Written:
         self.values = values
 
     def __call__(self, layer: int, output: torch.Tensor) -> torch.Tensor:
-        heads = {head: value for (where, head), value in self.values.items() if where == layer}
-        if not heads:
-            return output
-        output = output.clone()
-        for head, value in heads.items():
-            output[:, :, head] = value
-        return output
+        written = output
+        for (where, head), value in self.values.items():
+            if where == layer:
+                if written is output:
+                    written = output.clone()
+                written[:, :, head] = value
+        return written
 
 
 def _rows(
@@ -307,27 +317,36 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The rows of one set of heads and one replacement; see ``Knockout.frame``."""
     conditions = {"all": np.ones(len(right), bool), **scenes.conditions()}
-    lost = own.astype(float) - right
     rows = []
     for condition, which in conditions.items():
-        n = int(which.sum())
-        if n < 2:
-            continue
-        low, high = wilson(int(right[which].sum()), n)
-        clusters = scenes.clusters[which]
-        lost_low, lost_high = (np.nan, np.nan)
-        if len(set(clusters)) > 1:
-            lost_low, lost_high = cluster_bootstrap(lost[which], clusters, draws=1000, seed=seed)
-        row = {
-            "condition": condition,
-            "accuracy": right[which].mean(),
-            "n": n,
-            "ci_low": float(low),
-            "ci_high": float(high),
-            "base_accuracy": own[which].mean(),
-            "lost": lost[which].mean(),
-            "lost_low": float(lost_low),
-            "lost_high": float(lost_high),
-        }
-        rows.append(row)
+        if which.sum() >= 2:
+            clusters = scenes.clusters[which]
+            row = _row(own[which], right[which], clusters, seed)
+            rows.append({"condition": condition, **row})
     return rows
+
+
+def _row(
+    own: np.ndarray,
+    right: np.ndarray,
+    clusters: np.ndarray,
+    seed: int,
+) -> dict[str, Any]:
+    """A condition: which answers are right of the model as it is, and without the heads, bool ``(n,)``."""
+    n = len(right)
+    low, high = wilson(int(right.sum()), n)
+    lost = own.astype(float) - right
+    interval = (np.nan, np.nan)
+    if len(set(clusters)) > 1:
+        interval = cluster_bootstrap(lost, clusters, draws=1000, seed=seed)
+    lost_low, lost_high = interval
+    return {
+        "accuracy": right.mean(),
+        "n": n,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "base_accuracy": own.mean(),
+        "lost": lost.mean(),
+        "lost_low": float(lost_low),
+        "lost_high": float(lost_high),
+    }

@@ -8,6 +8,7 @@ alone, fail where they must, and do more than the same procedure does with rando
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +62,41 @@ _PARTS = {
     "other_image": {"control": "other_image", "weights": "trained"},
 }
 """Column of the table -> rows of the scores that it is read from."""
+_CONTROLS = (
+    "wrong_object",
+    "random_tokens",
+    "shuffled_labels",
+    "random_weights",
+    "mean",
+    "replaced_by_noise",
+    "other_image",
+)
+"""Columns that the cause must exceed."""
+_NEEDED = ("wrong_object", "random_weights", "isolate")
+"""Columns without which there is no verdict."""
+_MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
+"""Column of the scores -> ending of the table's columns."""
+_PLACES = {
+    "position": [],
+    "exchanged": [],
+    "mirrored": [1],
+    "flipped": [0],
+    "turned": [0, 1],
+}
+"""Changes of places -> axes that are mirrored."""
+_OFFSETS = {
+    "no_jitter": [],
+    "jitter": [0, 1],
+    "jitter_rows": [0],
+    "jitter_columns": [1],
+}
+"""Changes of offsets -> axes that are those of the next pair."""
+_VALUES: dict[str, Sequence[str]] = {
+    "other_shape": ["shape"],
+    "other_color": ["color"],
+    "other_object": PROPERTIES,
+}
+"""Changes of the other object -> its properties that change."""
 Verdict = Literal["carries", "in part", "no", "not measured"]
 UNNATURAL = 10.0
 """Mahalanobis distance of edited states, in that of unedited ones, from which on an alignment may be an illusion: it
@@ -105,26 +141,28 @@ def unmapped_pairs(
 
 def changes_something(pairs: CounterfactualTable) -> bool:
     """Whether any source differs from its base: scenes without jitter have none to change."""
-    names = ("corner", "jitter", "index", "shape", "color")
-    return any(
-        not np.array_equal(getattr(pairs.base, name), getattr(pairs.source, name)) for name in names
-    )
+    for name in ("corner", "jitter", "index", "shape", "color"):
+        before = getattr(pairs.base, name)
+        after = getattr(pairs.source, name)
+        if not np.array_equal(before, after):
+            return True
+    return False
 
 
 def _changed(pairs: CounterfactualTable, variable: Unmapped) -> dict[str, Any]:
     """Columns of the changed scenes."""
     base = pairs.base
-    if variable in ("position", "mirrored", "flipped", "turned", "exchanged"):
+    if variable in _PLACES:
         return {"corner": _moved(base, variable)}
-    if "jitter" in variable:
+    if variable in _OFFSETS:
         return {"jitter": _jittered(base, variable)}
     if variable == "noise":
         return {"index": pairs.source.index}
     if variable == "other_property":
-        other = PROPERTIES[1 - PROPERTIES.index(pairs.property)]
+        (other,) = set(PROPERTIES) - {pairs.property}
         return _other_values(pairs, [other], pairs.edited, pairs.source_object)
-    if variable != "everything":
-        names = {"other_shape": ["shape"], "other_color": ["color"]}.get(variable, [*PROPERTIES])
+    if variable in _VALUES:
+        names = _VALUES[variable]
         return _other_values(pairs, names, pairs.fixed, pairs.other_source)
     changed: dict[str, Any] = {}
     parts: tuple[Unmapped, ...] = ("position", "jitter", "noise", "other_object")
@@ -141,7 +179,7 @@ def _moved(base: SceneTable, variable: str) -> np.ndarray:
         count = base.corner.shape[1]
         partner = np.arange(count) ^ 1
         return base.corner[:, partner]
-    axes = {"mirrored": [1], "flipped": [0], "turned": [0, 1]}[variable]
+    axes = _PLACES[variable]
     corner = base.corner.copy()
     last = base.geometry.grid - base.geometry.object_patches
     corner[..., axes] = last - corner[..., axes]
@@ -152,21 +190,27 @@ def _jittered(base: SceneTable, variable: str) -> np.ndarray:
     """Other offsets, ``(n, k, 2)``."""
     if variable == "no_jitter":
         return np.zeros_like(base.jitter)
-    axes = {"jitter": [0, 1], "jitter_rows": [0], "jitter_columns": [1]}[variable]
+    axes = _OFFSETS[variable]
+    next_jitter = np.roll(base.jitter, 1, axis=0)
     jitter = base.jitter.copy()
-    jitter[..., axes] = np.roll(base.jitter, 1, axis=0)[..., axes]
+    jitter[..., axes] = next_jitter[..., axes]
     return jitter
 
 
 def _other_values(
-    pairs: CounterfactualTable, names: Sequence[str], objects: np.ndarray, givers: np.ndarray
+    pairs: CounterfactualTable,
+    names: Sequence[str],
+    objects: np.ndarray,
+    givers: np.ndarray,
 ) -> dict[str, Any]:
     """Shapes or colors ``(n, k)`` where objects of the base have those of objects of the source."""
     rows = np.arange(len(pairs))
     changed = {}
     for name in names:
-        values = getattr(pairs.base, name).copy()
-        values[rows, objects] = getattr(pairs.source, name)[rows, givers]
+        own = getattr(pairs.base, name)
+        given = getattr(pairs.source, name)
+        values = own.copy()
+        values[rows, objects] = given[rows, givers]
         changed[name] = values
     return changed
 
@@ -193,22 +237,34 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, every in scores.groupby(keys, sort=False):
         group = select(every, condition="all")
+        own = select(group, **_PARTS["cause"])
         row: dict[str, Any] = dict(zip(keys, key))
         for name, columns in _PARTS.items():
-            chosen = select(group, **columns)
-            for column, suffix in _MEASURED.items():
-                row[f"{name}{suffix}"] = chosen[column].iloc[0] if len(chosen) else np.nan
-        own = select(group, **_PARTS["cause"])
+            part = select(group, **columns)
+            row.update(_measured(name, part))
         for column in ("size", "divergence", "emd", "emd_unedited"):
-            known = column in own and len(own)  # tables of the first version have no emd
-            row[column] = own[column].iloc[0] if known else np.nan
+            row[column] = _first(own, column)
         row["disentangle"] = (row["cause"] + row["isolate"]) / 2
-        row |= _faithfulness(group)
-        row |= _excess(row, "random", "random_weights")
-        row |= _excess(row, "shuffled", "shuffled_labels")
+        row.update(_faithfulness(group))
+        row.update(_excess(row, "random", "random_weights"))
+        row.update(_excess(row, "shuffled", "shuffled_labels"))
         row["verdict"] = verdict(pd.DataFrame(every))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _measured(name: str, rows: pd.DataFrame) -> dict[str, Any]:
+    """A share with its interval and number, by the names of the table; NaN where it was not measured."""
+    measured = {}
+    for column, suffix in _MEASURED.items():
+        measured[f"{name}{suffix}"] = _first(rows, column)
+    return measured
+
+
+def _first(rows: pd.DataFrame, column: str) -> Any:
+    """A value of the first row; NaN where there is none, as of the EMD in tables of the first version."""
+    known = column in rows and len(rows)
+    return rows[column].iloc[0] if known else np.nan
 
 
 def verdict(scores: pd.DataFrame) -> Verdict:
@@ -225,45 +281,43 @@ def verdict(scores: pd.DataFrame) -> Verdict:
         scores: of ``align``, of one alignment on one split.
     """
     whole = select(scores, condition="all")
-    effect = select(whole, **_PARTS["cause"])
-    replaced = ("mean", "replaced_by_noise", "other_image")
-    names = ("wrong_object", "random_tokens", "shuffled_labels", "random_weights", *replaced)
-    controls = pd.concat([select(whole, **_PARTS[name]) for name in names])
-    needed = ("wrong_object", "random_weights", "isolate")
-    if not all(len(select(whole, **_PARTS[name])) for name in needed):
+    parts = {name: select(whole, **columns) for name, columns in _PARTS.items()}
+    if any(parts[name].empty for name in _NEEDED):
         return "not measured"
+    effect = parts["cause"]
+    controls = pd.concat([parts[name] for name in _CONTROLS])
     measured = [Measurement.from_row(row, "") for _, row in effect.iterrows()]
     limits = [Measurement.from_row(row, "") for _, row in controls.iterrows()]
     if not measured or not exceeds_controls(measured[0], limits):
         return "no"
-    either = select(scores[scores.condition != "all"], **_PARTS["cause"])
-    kept = pd.concat([select(whole, score=name) for name in ("isolate", "unmapped")])
-    follows = (either.ci_low > 0.5).all()
-    stays = (kept.ci_low > kept.floor / 2).all()
-    natural = (effect.divergence < UNNATURAL).all()
-    return "carries" if follows and stays and natural else "in part"
-
-
-_MEASURED = {"accuracy": "", "ci_low": "_low", "ci_high": "_high", "n": "_n"}
+    by_direction = scores[scores.condition != "all"]
+    either = select(by_direction, **_PARTS["cause"])
+    kept = whole[whole.score.isin(["isolate", "unmapped"])]
+    follows = either.ci_low > 0.5
+    stays = kept.ci_low > kept.floor / 2
+    natural = effect.divergence < UNNATURAL
+    carries = follows.all() and stays.all() and natural.all()
+    return "carries" if carries else "in part"
 
 
 def _faithfulness(scores: pd.DataFrame) -> dict[str, Any]:
     """The change of an unmapped variable after which the fewest answers stay."""
     changes = select(scores, score="unmapped")
-    found: dict[str, Any] = {"unmapped_variables": len(changes), "unmapped_worst": ""}
     worst = changes.nsmallest(1, "accuracy")
-    for column, suffix in _MEASURED.items():
-        found[f"unmapped{suffix}"] = worst[column].iloc[0] if len(worst) else np.nan
-    if len(worst):
-        found["unmapped_worst"] = worst["control"].iloc[0]
-    return found
+    return {
+        "unmapped_variables": len(changes),
+        "unmapped_worst": worst["control"].iloc[0] if len(worst) else "",
+        **_measured("unmapped", worst),
+    }
 
 
 def _excess(row: dict[str, Any], name: str, control: str) -> dict[str, float]:
     """The cause less a control, with Newcombe's interval of a difference of two shares."""
-    difference = row["cause"] - row[control]
-    below = np.hypot(row["cause"] - row["cause_low"], row[f"{control}_high"] - row[control])
-    above = np.hypot(row["cause_high"] - row["cause"], row[control] - row[f"{control}_low"])
+    cause = row["cause"]
+    other = row[control]
+    difference = cause - other
+    below = np.hypot(cause - row["cause_low"], row[f"{control}_high"] - other)
+    above = np.hypot(row["cause_high"] - cause, other - row[f"{control}_low"])
     return {
         f"excess_{name}": difference,
         f"excess_{name}_low": difference - below,
@@ -292,9 +346,16 @@ def read_write_angles(alignment: Alignment) -> Float[np.ndarray, " angles"]:
 
 def _angles(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
     """Between the spans of rows."""
-    bases = [torch.linalg.qr(rows.double().T).Q for rows in (first, second)]
-    cosines = torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(max=1)
-    return torch.rad2deg(torch.acos(cosines)).numpy()
+    one = _orthonormal(first)
+    other = _orthonormal(second)
+    cosines = torch.linalg.svdvals(one.T @ other)
+    angles = torch.acos(cosines.clamp(max=1))
+    return torch.rad2deg(angles).numpy()
+
+
+def _orthonormal(rows: torch.Tensor) -> torch.Tensor:
+    """Orthonormal columns that span the rows, float64 ``(hidden, size)``."""
+    return torch.linalg.qr(rows.double().T).Q
 
 
 def agreement(alignments: Sequence[Alignment]) -> pd.DataFrame:
@@ -309,23 +370,20 @@ def agreement(alignments: Sequence[Alignment]) -> pd.DataFrame:
     """
     groups: dict[tuple[str, int], list[Alignment]] = {}
     for each in alignments:
-        groups.setdefault((each.property, each.site.layer), []).append(each)
+        group = groups.setdefault((each.property, each.site.layer), [])
+        group.append(each)
     rows = []
     for (prop, layer), group in groups.items():
-        angles = [
-            principal_angles(one, other)
-            for index, one in enumerate(group)
-            for other in group[index + 1 :]
-        ]
-        if angles:
-            rows.append(
-                {
-                    "property": prop,
-                    "layer": layer,
-                    "seeds": len(group),
-                    "smallest": np.mean([each[0] for each in angles]),
-                    "mean": np.mean([each.mean() for each in angles]),
-                    "largest": np.mean([each[-1] for each in angles]),
-                }
-            )
+        angles = [principal_angles(*pair) for pair in itertools.combinations(group, 2)]
+        if not angles:
+            continue
+        row = {
+            "property": prop,
+            "layer": layer,
+            "seeds": len(group),
+            "smallest": np.mean([each[0] for each in angles]),
+            "mean": np.mean([each.mean() for each in angles]),
+            "largest": np.mean([each[-1] for each in angles]),
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
