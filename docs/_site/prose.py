@@ -25,7 +25,7 @@ COUNTED = (
     "samples|points|threads|processes|px|ms|GB|MB|GFLOP"
 )
 NO_NOUN = "as|at|for|in|is|of|on|or|to|and|with|like|than|from|by|per|gives|needs|has|holds|"
-NO_NOUN += "makes|into|but|if|about|leaves"
+NO_NOUN += "makes|into|but|if|about|leaves|where|when"
 ASKING = "say|says|said|know|knows|tell|tells|told|ask|asks|asked|see|decide|decides|explain|explains|show|shows"
 
 

@@ -98,7 +98,7 @@ class Commands(typer.Typer):
         register = super().command
 
         def decorate(function: Callable) -> Callable:
-            told = settings | {"help": paragraphs(function.__doc__ or "")}
+            told: dict[str, Any] = settings | {"help": paragraphs(function.__doc__ or "")}
             register(name, **told)(with_habits(function, numbers))
             return function
 
