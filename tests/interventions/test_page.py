@@ -15,7 +15,7 @@ import pytest
 
 from hf_relvit.analysis.novel import METHODS
 from hf_relvit.measurements import Measurement, exceeds_controls
-from hf_relvit.spaces.interventions import app, counts, drawing, page, text
+from hf_relvit.spaces.interventions import app, counts, drawing, page, style, text
 from hf_relvit.spaces.interventions import served as served_module
 from hf_relvit.spaces.interventions.engine import InterventionCurve, Prediction
 from hf_relvit.spaces.interventions.moves import first_state
@@ -262,3 +262,8 @@ def test_a_chart_without_points_is_whole():
 def test_own_picture(served):
     html = page.own_picture(served, np.full((64, 64, 3), 200, np.uint8))
     assert "as the model sees it" in html and "your picture" in html
+
+
+@pytest.mark.parametrize("condition", ["edit", *counts.CONDITION_NAMES])
+def test_every_condition_has_a_line_of_its_own_color(condition):
+    assert f".line.{condition}" in style.css()
