@@ -21,11 +21,11 @@ from .style import (
     chart,
     grid_of,
     guessing,
-    interval_errors,
     legend_below,
     panels,
     show_splits,
     styled,
+    whiskers,
 )
 
 _SHADES = (GRAY, BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#000000")
@@ -79,15 +79,7 @@ def _bars(
         alpha=0.55,
         label=label,
     )
-    axis.errorbar(
-        places,
-        rows.accuracy,
-        interval_errors(rows),
-        fmt="none",
-        color="black",
-        capsize=3,
-        lw=1.1,
-    )
+    whiskers(axis, places, rows, cap=3, width=1.1)
 
 
 def _dots(

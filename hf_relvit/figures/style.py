@@ -98,6 +98,25 @@ def interval_errors(rows: pd.DataFrame) -> np.ndarray:
     return np.abs(np.stack([below, above]))
 
 
+def whiskers(
+    axis: Axes,
+    places: Iterable[float],
+    rows: pd.DataFrame,
+    cap: float,
+    width: float,
+) -> None:
+    """The intervals of accuracies as black bars; length of their ends and width in points."""
+    axis.errorbar(
+        places,
+        rows.accuracy,
+        interval_errors(rows),
+        fmt="none",
+        color="black",
+        capsize=cap,
+        lw=width,
+    )
+
+
 def guessing(axis: Axes, accuracy: float, **options: Any) -> None:
     """A dotted line at the accuracy of guessing; ``options`` of the line, such as its label."""
     axis.axhline(accuracy, color="black", ls=":", lw=1.2, **options)

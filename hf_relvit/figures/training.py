@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tables import select
-from .style import BLUE, GREEN, QUARTERS, chart, guessing, interval_errors, show_splits, styled
+from .style import BLUE, GREEN, QUARTERS, chart, guessing, show_splits, styled, whiskers
 
 _LOSSES = {
     "task_loss": "task loss",
@@ -30,15 +30,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
         color=BLUE,
         label="trained model, 95 % interval",
     )
-    axis.errorbar(
-        places,
-        rows.accuracy,
-        interval_errors(rows),
-        fmt="none",
-        color="black",
-        capsize=4,
-        lw=1.2,
-    )
+    whiskers(axis, places, rows, cap=4, width=1.2)
     axis.plot(
         places,
         rows.base_accuracy,

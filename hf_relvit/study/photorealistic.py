@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ..analysis.attention import measure_attention
@@ -89,63 +88,56 @@ def photorealistic_cells(config: TrainConfig, photos: PhotoSet, run: Path) -> li
     if config.task != "discrimination":
         return []
     settings = {**config.to_dict(), "photorealistic": photos.checksum}
-    folder = RunFolder(run)
     needs = (TRAINING,)
-    cells = []
-    for name, work in _WORKS.items():
-        bound = partial(work, config, photos, folder)
-        cells.append(Cell(CELL.format(name), bound, needs, settings))
-    return cells
+    test = _Test(config, photos, RunFolder(run))
+    works = {
+        "accuracy": test.accuracy,
+        "frozen": test.frozen,
+        "attention": test.attention,
+    }
+    return [Cell(CELL.format(name), work, needs, settings) for name, work in works.items()]
 
 
-def _opened(photos: PhotoSet, run: RunFolder) -> tuple[Checkpoint, PhotoPairs]:
-    checkpoint = run.checkpoint()
-    return checkpoint, photos.pairs(checkpoint.geometry)
+@dataclass(frozen=True)
+class _Test:
+    """A run that is tested on a set; each cell opens both anew."""
 
+    config: TrainConfig
+    photos: PhotoSet
+    run: RunFolder
 
-def _accuracy(
-    config: TrainConfig,
-    photos: PhotoSet,
-    run: RunFolder,
-    folder: Path,
-) -> None:
-    checkpoint, pairs = _opened(photos, run)
-    with training_autocast(config):
-        table = evaluate(checkpoint, {PHOTOREALISTIC: pairs}, progress=True)
-    data = {"config": photos.config, "checksum": photos.checksum}
-    processor = checkpoint.processor.fingerprint
-    write_accuracy(folder, table, seed=pairs.seed, processor=processor, data=data)
+    def _opened(self) -> tuple[Checkpoint, PhotoPairs]:
+        checkpoint = self.run.checkpoint()
+        pairs = self.photos.pairs(checkpoint.geometry)
+        return checkpoint, pairs
 
+    def accuracy(self, folder: Path) -> None:
+        checkpoint, pairs = self._opened()
+        with training_autocast(self.config):
+            table = evaluate(checkpoint, {PHOTOREALISTIC: pairs}, progress=True)
+        write_accuracy(
+            folder,
+            table,
+            seed=pairs.seed,
+            processor=checkpoint.processor.fingerprint,
+            data={"config": self.photos.config, "checksum": self.photos.checksum},
+        )
 
-def _frozen(
-    config: TrainConfig,
-    photos: PhotoSet,
-    run: RunFolder,
-    folder: Path,
-) -> None:
-    """Of the checkpoint, of a pretrained backbone as it was before training, and of random weights."""
-    checkpoint, pairs = _opened(photos, run)
-    models = {"checkpoint": checkpoint}
-    if isinstance(config.backbone, str):
-        base = build_model(config)
-        model = base.model.to(checkpoint.device)
-        models["base"] = Checkpoint(model, base.processor)
-    models["random weights"] = checkpoint.randomly_initialized()
-    with training_autocast(config):
-        similarity = measure_similarity(models, pairs, progress=True)
-    similarity.save(folder)
+    def frozen(self, folder: Path) -> None:
+        """Of the checkpoint, of a pretrained backbone as it was before training, and of random weights."""
+        checkpoint, pairs = self._opened()
+        models = {"checkpoint": checkpoint}
+        if isinstance(self.config.backbone, str):
+            base = build_model(self.config)
+            model = base.model.to(checkpoint.device)
+            models["base"] = Checkpoint(model, base.processor)
+        models["random weights"] = checkpoint.randomly_initialized()
+        with training_autocast(self.config):
+            similarity = measure_similarity(models, pairs, progress=True)
+        similarity.save(folder)
 
-
-def _attention(
-    config: TrainConfig,
-    photos: PhotoSet,
-    run: RunFolder,
-    folder: Path,
-) -> None:
-    checkpoint, pairs = _opened(photos, run)
-    with training_autocast(config):
-        stages = measure_attention(checkpoint, pairs[:SCENES], progress=True)
-    stages.save(folder)
-
-
-_WORKS = {"accuracy": _accuracy, "frozen": _frozen, "attention": _attention}
+    def attention(self, folder: Path) -> None:
+        checkpoint, pairs = self._opened()
+        with training_autocast(self.config):
+            stages = measure_attention(checkpoint, pairs[:SCENES], progress=True)
+        stages.save(folder)
