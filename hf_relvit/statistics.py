@@ -98,14 +98,16 @@ def cluster_bootstrap(
         )
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(k, np.full(k, 1 / k), draws)
-    sampled = []
-    for count in counts:
-        drawn = np.repeat(values, count[member], axis=0)
-        sampled.append(statistic(drawn))
-    quantile = special.stdtrit(k - 1, (1 - level) / 2)
-    tail = special.ndtr(np.sqrt(k / (k - 1)) * quantile)
+    sampled = [statistic(np.repeat(values, count[member], axis=0)) for count in counts]
+    tail = _expanded_tail(k, level)
     low, high = np.quantile(np.array(sampled), [tail, 1 - tail], axis=0)
     return low, high
+
+
+def _expanded_tail(k: int, level: float) -> float:
+    """Share of the bootstrap samples beyond either end of the expanded percentile interval of ``k`` clusters."""
+    quantile = special.stdtrit(k - 1, (1 - level) / 2)
+    return special.ndtr(np.sqrt(k / (k - 1)) * quantile)
 
 
 def _check_level(level: float) -> None:

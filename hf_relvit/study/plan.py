@@ -179,15 +179,7 @@ def plan(
         RelViTError: unknown preset, key or value; no seeds; a grid without values or with the same run twice; more
             work than is done without ``large``; a folder without photorealistic scenes.
     """
-    is_grid = target not in PRESETS and Path(target).suffix in (".yaml", ".yml")
-    values = read_yaml(Path(target)) if is_grid else {}
-    if file is not None:
-        values.update(read_yaml(file))
-    preset = values.pop("preset", "quick") if is_grid else target
-    if not isinstance(preset, str):
-        raise RelViTError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
-    grid = values.pop("grid", {}) if is_grid else {}
-    _check_grid(grid)
+    preset, grid, values = _read(target, file)
     given = {name: value for name, value in settings.items() if value is not None}
     in_file = _take_study_config(values)
     causal = _causal(in_file.pop("causal", {}), analyses or {})
@@ -203,15 +195,35 @@ def plan(
     _check_runs(points * config.seeds, config)
     runs = []
     for words, point in _points(grid):
-        base = resolve(preset, values | point, **given)
+        base = resolve(preset, {**values, **point}, **given)
         _check_sizes(base, causal)
         runs += _seeded(base, words, config.seeds)
     _check_distinct(runs)
-    photorealistic = _photorealistic(config.photorealistic)
-    study = Study(Path(target).stem, tuple(runs), causal, photorealistic)
+    study = Study(
+        name=Path(target).stem,
+        runs=tuple(runs),
+        causal=causal,
+        photorealistic=_photorealistic(config.photorealistic),
+    )
     if study.images > UNASKED_IMAGES and not config.large:
         raise _too_large(study.work, study.images)
     return study
+
+
+def _read(target: str, file: Path | None) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Preset, grid and further settings that the files name."""
+    is_grid = target not in PRESETS and Path(target).suffix in (".yaml", ".yml")
+    values = read_yaml(Path(target)) if is_grid else {}
+    if file is not None:
+        values.update(read_yaml(file))
+    if not is_grid:
+        return target, {}, values
+    preset = values.pop("preset", "quick")
+    if not isinstance(preset, str):
+        raise RelViTError(f"preset {preset!r}: expected one of {', '.join(PRESETS)}")
+    grid = values.pop("grid", {})
+    _check_grid(grid)
+    return preset, grid, values
 
 
 def _take_study_config(settings: dict[str, Any]) -> dict[str, Any]:
