@@ -203,7 +203,7 @@ def _note(path: Path) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename a file of ours; RelViTError if the new name is taken."""
+    """Rename a file or folder of ours; RelViTError if the new name is taken."""
     if os.path.lexists(target):
         raise RelViTError(f"{target} is there already: move it away, or choose another --out")
     os.replace(source, target)

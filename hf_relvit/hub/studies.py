@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 
 from .. import __version__
 from ..errors import RelViTError
-from ..owned import MANIFEST, RECORD, STARTED, partial_folder, results_in
+from ..owned import MANIFEST, RECORD, STARTED, move, partial_folder, results_in
 from ..report.folder import DATA
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .publish import Files, Publication, publish
@@ -55,10 +55,9 @@ def fetch_study(repo: str, out: Path, *, say: Callable[[str], object] = print) -
     with partial_folder(out) as partial:
         with hub_errors(repo):
             cached = snapshot_download(repo, repo_type=_KIND, revision=head)
-        shutil.copytree(cached, partial, dirs_exist_ok=True)
-        for name in _NOT_OF_THE_STUDY:
-            (partial / name).unlink(missing_ok=True)
-        partial.rename(out)
+        of_the_hub = shutil.ignore_patterns(*_NOT_OF_THE_STUDY)
+        shutil.copytree(cached, partial, dirs_exist_ok=True, ignore=of_the_hub)
+        move(partial, out)
     say(f"{repo}: {len(results_in(out))} files fetched")
 
 
