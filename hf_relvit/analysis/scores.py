@@ -23,14 +23,8 @@ from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import Site, at_tokens, forward_from
 from .alignment import Alignment
-from .interchange import (
-    Control,
-    PairResiduals,
-    capture_pair_residuals,
-    earth_movers_distance,
-    intervene,
-    mahalanobis_divergence,
-)
+from .interchange import Control, PairResiduals, capture_pair_residuals, intervene
+from .naturalness import earth_movers_distance, mahalanobis_divergence
 
 
 def residuals_of(

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, at_tokens
-from hf_relvit.analysis.interchange import capture_pair_residuals, intervene, mahalanobis_divergence
+from hf_relvit.analysis.interchange import capture_pair_residuals, intervene
+from hf_relvit.analysis.naturalness import mahalanobis_divergence
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
