@@ -158,7 +158,7 @@ SENTENCES = [
         f"{HERE}::test_rows_are_the_same_for_any_number_of_processes",
         "dataset_builders/test_build::test_processes_change_the_files_but_not_the_rows",
     ]),
-    ("hf_relvit/building/build.py", "joins them into what a single machine writes, file by file", [
+    ("hf_relvit/building/build.py", "joins them into the folder of a single machine, file by file", [
         "dataset_builders/test_shards::test_shards_in_any_order_join_to_what_one_machine_writes",
         "dataset_builders/test_photorealistic::"
         "test_shards_go_on_where_they_were_and_join_to_what_one_machine_renders",
@@ -167,7 +167,7 @@ SENTENCES = [
         "dataset_builders/test_common::test_number_of_processes_does_not_change_the_rows",
         "dataset_builders/test_counterfactuals::test_any_number_of_processes_makes_the_same_rows",
     ]),
-    ("hf_relvit/building/shards.py", "for any number of processes, machines or both", [
+    ("hf_relvit/building/shards.py", "for any number of processes or machines", [
         f"{HERE}::test_rows_are_the_same_for_any_number_of_processes",
         "dataset_builders/test_shards::test_shards_in_any_order_join_to_what_one_machine_writes",
     ]),
@@ -272,7 +272,7 @@ SENTENCES = [
     ("hf_relvit/training/device_rendering.py", "bit for bit as ``stimuli.rendering`` makes them", [
         "training/test_device_rendering::test_the_same_pixels_to_the_bit",
     ]),
-    ("hf_relvit/training/run.py", "what else does not change the trained weights", [
+    ("hf_relvit/training/run.py", "others that do not change the trained weights", [
         "training/test_surroundings::test_settings_that_change_no_weights_may_change_in_the_folder",
         "training/test_trainer::test_gradient_checkpointing_changes_nothing",
     ]),
