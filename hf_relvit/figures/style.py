@@ -100,7 +100,7 @@ def interval_errors(rows: pd.DataFrame) -> np.ndarray:
 
 def whiskers(
     axis: Axes,
-    places: Iterable[float],
+    places: np.ndarray | range,
     rows: pd.DataFrame,
     cap: float,
     width: float,
