@@ -211,7 +211,6 @@ def capture_residuals(
     model = checkpoint.model
     checkpoint.check(scenes)
     check_count("batch_size", batch_size, least=1)
-    check_finite("cache_gb", cache_gb, 0)
     length = checkpoint.geometry.sequence_length if tokens is None else tokens.shape[1]
     shape = (len(scenes), length, model.config.hidden_size)
     cache = _allocated(model, sites, shape, cache_gb, folder)
@@ -245,6 +244,7 @@ def _allocated(
     folder: str | os.PathLike | None,
 ) -> dict[Site, torch.Tensor]:
     """Room for states: in memory as long as there is some, then on disk."""
+    check_finite("cache_gb", cache_gb, 0)
     first = next(model.parameters())
     budget = cache_gb * 1e9
     if first.is_cuda:

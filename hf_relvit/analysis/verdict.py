@@ -160,8 +160,7 @@ def judge(
     mixed = False
     untrained = False
     for split in splits:
-        evidence = _evidence(split, accuracy, probes, alignments, steering)
-        found = {criterion.key: criterion for criterion in evidence}
+        found = {c.key: c for c in _evidence(split, accuracy, probes, alignments, steering)}
         criteria += found.values()
         failing, why, unsure = _stages(found, split)
         if split == "test":
