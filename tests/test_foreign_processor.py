@@ -86,6 +86,7 @@ CALLS = {
     "evaluation.evaluate": lambda w, c: evaluate(c, {"test": SCENES}),
 }
 READS_NO_PIXELS = {
+    "align.AlignConfig.captures",  # none before a pair is asked for, by what stands above
     "alignment.Alignment.rounded",  # weights
     "precision.checkpoint_autocast",  # a context
     "probes.Probes.rounded",

@@ -216,6 +216,7 @@ def capture_residuals(
     cache = _allocated(model, sites, shape, cache_gb, folder)
     device = checkpoint.device
     deepest = max(sites, default=None)
+    finite = torch.ones((), dtype=torch.bool, device=device)
     model.eval()
     starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
@@ -228,11 +229,14 @@ def capture_residuals(
             if tokens is not None:
                 wanted = to_device(tokens[rows], device)
                 hidden = at_tokens(hidden, wanted)
-            if site == deepest and not hidden.isfinite().all():  # later blocks keep what is not
-                raise RelViTError(
-                    f"states at {site} that are not finite: expected numbers; check the weights"
-                )
+            if site == deepest:  # later blocks keep what is not finite
+                finite = finite & hidden.isfinite().all()
             cache[site][rows] = hidden
+    # once, so that the host does not wait for every batch of an accelerator
+    if not finite.item():
+        raise RelViTError(
+            f"states at {deepest} that are not finite: expected numbers; check the weights"
+        )
     return cache
 
 

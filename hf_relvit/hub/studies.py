@@ -55,7 +55,11 @@ def fetch_study(repo: str, out: Path, *, say: Callable[[str], object] = print) -
     with partial_folder(out) as partial:
         with hub_errors(repo):
             cached = snapshot_download(repo, repo_type=_KIND, revision=head)
-        of_the_hub = shutil.ignore_patterns(*_NOT_OF_THE_STUDY)
+
+        def of_the_hub(folder: str, names: list[str]) -> tuple[str, ...]:
+            """In the root only: models have cards, too."""
+            return _NOT_OF_THE_STUDY if folder == cached else ()
+
         shutil.copytree(cached, partial, dirs_exist_ok=True, ignore=of_the_hub)
         move(partial, out)
     say(f"{repo}: {len(results_in(out))} files fetched")
