@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import RelViTError
+from .errors import RelViTError, nearest
 
 _WIDER: dict[Any, tuple[type, ...]] = {
     int: (numbers.Integral,),
@@ -49,6 +49,7 @@ def checked(function: Callable) -> Callable:
                 continue
             hint = hints().get(name, Any)
             _check(f"{function.__name__}(): {name}", value, hint)
+            check_choice(name, value, hint)
         return function(*args, **kwargs)
 
     return door
@@ -80,6 +81,32 @@ class _Public(dict):
         if name not in package.__all__:
             raise KeyError(name)
         return getattr(package, name)
+
+
+def check_choice(name: str, value: Any, hint: Any) -> None:
+    """Raise RelViTError for a value, or one in a list, that the Literals of a type do not name."""
+    choices = choices_of(hint)
+    words = [choice for choice in choices if choice is not None]
+    if not words:
+        return
+    expected = ", ".join(map(str, choices))
+    if isinstance(value, tuple | list) and not value:
+        raise RelViTError(f"{name} {value}: expected some of {expected}")
+    for given in value if isinstance(value, tuple | list) else [value]:
+        known = isinstance(given, str | bool | int | None) and given in choices
+        if not known:
+            near = nearest(given, map(str, words))
+            raise RelViTError(f"unknown {name} {given!r}: expected one of {expected}{near}")
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """All that the Literals in a type allow, None included."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    if hint is type(None):
+        return (None,)
+    parts = typing.get_args(hint)
+    return tuple([choice for part in parts for choice in choices_of(part)])
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

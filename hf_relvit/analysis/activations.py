@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..limits import check_count, check_finite
 from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..modeling.processing import to_device
 from ..progress import progress_bar
 from ..stimuli.distribution import SceneDistribution
@@ -216,7 +218,7 @@ def capture_residuals(
     cache = _allocated(model, sites, shape, cache_gb, folder)
     device = checkpoint.device
     deepest = max(sites, default=None)
-    finite = torch.ones((), dtype=torch.bool, device=device)
+    watch = FiniteWatch(f"states at {deepest}")
     model.eval()
     starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
@@ -230,13 +232,9 @@ def capture_residuals(
                 wanted = to_device(tokens[rows], device)
                 hidden = at_tokens(hidden, wanted)
             if site == deepest:  # later blocks keep what is not finite
-                finite = finite & hidden.isfinite().all()
+                watch.see(hidden)
             cache[site][rows] = hidden
-    # once, so that the host does not wait for every batch of an accelerator
-    if not finite.item():
-        raise RelViTError(
-            f"states at {deepest} that are not finite: expected numbers; check the weights"
-        )
+    watch.check()
     return cache
 
 
@@ -361,10 +359,7 @@ def capture_object_states(
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, an unknown compat.
     """
-    if compat not in get_args(Compat):
-        raise RelViTError(
-            f"unknown compat {compat!r}: expected one of {', '.join(get_args(Compat))}"
-        )
+    check_choice("compat", compat, Compat)
     parts = checkpoint.blocks
     geometry = checkpoint.geometry
     layers = list(range(len(parts))) if layers is None else layers

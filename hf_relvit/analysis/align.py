@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import pandas as pd
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..limits import check_memory
 from ..modeling.checkpoints import Checkpoint
@@ -191,6 +192,7 @@ class PairCaptures:
 
     def network(self, weights: Weights) -> Checkpoint:
         """The checkpoint with these weights."""
+        check_choice("weights", weights, Weights)
         return self.checkpoint if weights == "trained" else self.random
 
     def get(

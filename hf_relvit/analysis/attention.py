@@ -32,6 +32,7 @@ from ..figures.attention import attention_figure, attention_grid
 from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
@@ -130,7 +131,8 @@ def measure_attention(
         progress: show a bar.
 
     Raises:
-        RelViTError: scenes of another geometry than the model's; a model that records no attention.
+        RelViTError: scenes of another geometry than the model's; a model that records no attention; attention that is
+            not finite.
     """
     config = config or AttentionConfig()
     checkpoint.check(None if isinstance(scenes, SceneDistribution) else scenes)
@@ -138,6 +140,7 @@ def measure_attention(
         scenes = scenes.sample(config.split, config.scenes)
     geometry = checkpoint.geometry
     checkpoint.model.eval()
+    watch = FiniteWatch("attention shares")
     measured: list[torch.Tensor] = []
     even: list[np.ndarray] = []
     starts = range(0, len(scenes), config.batch_size)
@@ -146,10 +149,13 @@ def measure_attention(
         patches = batch.patches()
         masses = _recorded(checkpoint, batch, patches)
         layers = [attention_shares(mass, config.compat) for mass in masses]
-        measured.append(torch.stack(layers, 1))
+        shared = torch.stack(layers, 1)
+        watch.see(shared)
+        measured.append(shared)
         even_mass = _even(patches, geometry)
         even_shares = attention_shares(even_mass, config.compat)
         even.append(even_shares[:, 0].numpy())
+    watch.check()
     shares = torch.cat(measured).cpu().numpy()  # (images, layers, heads, kinds)
     objects = scenes.patches().shape[1]
     frame = _tidy(shares, between=objects > 2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..stimuli.counterfactuals import CounterfactualTable
@@ -23,7 +24,6 @@ Replacement = Literal["mean", "noise", "other_image"]
 """Replacements of the source object's state, so that nothing of its value is left."""
 REPLACEMENTS: tuple[str, ...] = get_args(Replacement)
 Control = Literal["wrong_object", "random_tokens", "mean", "noise", "other_image"]
-CONTROLS = (None, *get_args(Control))
 _ENOUGH_STATES = 4096
 
 
@@ -58,9 +58,7 @@ class PairResiduals:
             RelViTError: a site that was not captured, or an unknown control.
         """
         self.check(site)
-        if control not in CONTROLS:
-            expected = ", ".join(map(str, CONTROLS))
-            raise RelViTError(f"unknown control {control!r}: expected one of {expected}")
+        check_choice("control", control, Control | None)
         source = self.source[site]
         if control == "random_tokens":
             background = self.base_tokens[:, -1]
@@ -108,6 +106,7 @@ class PairResiduals:
         self, site: Site, control: str | None = None
     ) -> Float[torch.Tensor, "states hidden"]:
         """States of objects that an intervention neither reads nor writes: ``(N, hidden)``, at most about 4096."""
+        check_choice("control", control, Control | None)
         source = self.source_objects(site)
         base = self.base_objects(site)
         idle_in_source = self._all_but(self._givers(control))

@@ -15,7 +15,7 @@ common in circuit analysis; which heads, how many and the random draws are our c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ import torch
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..modeling.head_outputs import edit_heads, read_heads
 from ..progress import progress_bar
 from ..provenance import provenance
@@ -137,7 +138,8 @@ def knock_out_heads(
 
     Raises:
         RelViTError: scenes of another geometry, fewer than 2 scenes, a kind of attention that the task does not have,
-            more heads than half of each layer, a model whose heads cannot be reached.
+            more heads than half of each layer, a model whose heads cannot be reached, attention or answers that are
+            not finite.
     """
     config = config or KnockoutConfig()
     if isinstance(scenes, SceneDistribution):
@@ -147,11 +149,12 @@ def knock_out_heads(
     settings = AttentionConfig(batch_size=config.batch_size)
     stages = measure_attention(checkpoint, scenes, settings, progress=progress)
     sets = choose_heads(stages, config)
-    bench = _Bench(checkpoint, scenes, config, sets)
-    own = bench.right({})
     rows: list[dict[str, Any]] = []
-    total = len(sets) * len(config.replacements)
+    passes = 2 + len(sets) * len(config.replacements)  # to read heads, and of the model as it is
+    total = passes * -(-len(scenes) // config.batch_size)
     with progress_bar(total=total, desc="knock-out", disable=not progress, leave=False) as bar:
+        bench = _Bench(checkpoint, scenes, config, sets, bar.update)
+        own = bench.right({})
         for each in sets:
             for replacement in config.replacements:
                 values = {head: bench.replaced(head, replacement) for head in each.heads}
@@ -159,7 +162,7 @@ def knock_out_heads(
                 named = {"kind": each.kind, "heads": each.name, "draw": each.draw}
                 found = _rows(own, right, scenes, config.seed)
                 rows += [{**named, "replacement": replacement, **row} for row in found]
-                bar.update()
+    bench.watch.check()
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
         "config": asdict(used),
@@ -231,7 +234,7 @@ def _others(
 
 
 class _Bench:
-    """A model, scenes, and the outputs of its heads on them."""
+    """A model, scenes, and the outputs of its heads on them; ``done`` is called after each batch of each pass."""
 
     def __init__(
         self,
@@ -239,7 +242,10 @@ class _Bench:
         scenes: SceneTable,
         config: KnockoutConfig,
         sets: list[HeadSet],
+        done: Callable[[], object],
     ):
+        self.done = done
+        self.watch = FiniteWatch("answers without some heads")
         self.checkpoint = checkpoint
         self.scenes = scenes
         self.config = config
@@ -261,6 +267,7 @@ class _Bench:
             found = read_heads(self.checkpoint.model, pixels, heads)
             for head, output in found.items():
                 parts[head].append(output)
+            self.done()
         return {head: torch.cat(outputs) for head, outputs in parts.items()}
 
     def replaced(self, head: Head, replacement: str) -> torch.Tensor:
@@ -288,8 +295,10 @@ class _Bench:
             own = {head: written[batch] for head, written in values.items()}
             with edit_heads(model, _Written(own)):
                 logits = model(pixel_values=pixels).logits
+            self.watch.see(logits)
             given = logits.argmax(-1)
             answers.append(given.cpu().numpy())
+            self.done()
         return np.concatenate(answers) == self.scenes.label
 
 

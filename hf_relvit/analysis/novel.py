@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -23,6 +23,7 @@ import torch
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
@@ -184,15 +185,20 @@ def inject_into_pairs(
 
     Raises:
         RelViTError: no alignments, alignments of another model or property, tables about another property, of another
-            geometry, or empty, a bank with fewer than 4 values of the property (corrected draws only).
+            geometry, or empty, a bank with fewer than 4 values of the property (corrected draws only), states or
+            answers that are not finite.
     """
     config = config or NovelConfig()
     _check(checkpoint, alignments, bank, pairs)
     checkpoint.model.eval()
     injections = _Injections(checkpoint, alignments, bank, pairs, config, progress)
     starts = range(0, len(pairs), config.batch_size)
-    for start in progress_bar(starts, desc="novel", disable=not progress, leave=False):
-        injections.add(slice(start, start + config.batch_size))
+    total = len(starts) * len(injections.answers)
+    with progress_bar(total=total, desc="novel", disable=not progress, leave=False) as bar:
+        for start in starts:
+            for _ in injections.add(slice(start, start + config.batch_size)):
+                bar.update()
+    injections.watch.check()
     facts = {
         "config": asdict(config),
         "task": pairs.base.task,
@@ -293,6 +299,7 @@ class _Injections:
         keys = list(itertools.product(numbers, config.methods))
         self.answers: dict[Any, list[torch.Tensor]] = {key: [] for key in keys}
         self.unedited: list[torch.Tensor] = []
+        self.watch = FiniteWatch("answers to injected vectors")
 
     def _noise(self) -> torch.Tensor:
         """Standard Gaussians, float32 ``(draws, 2 vectors, hidden)``."""
@@ -301,8 +308,8 @@ class _Injections:
         draws = int(self.draw[-1]) + 1
         return torch.randn(draws, 2, model.config.hidden_size, generator=generator)
 
-    def add(self, batch: slice) -> None:
-        """Inject all vectors into the pairs of a batch, at all places."""
+    def add(self, batch: slice) -> Iterator[None]:
+        """Inject all vectors into the pairs of a batch, at all places, and tell after each, for a bar."""
         model = self.checkpoint.model
         views = self._captured(batch)
         first = self.sites[0]
@@ -321,7 +328,9 @@ class _Injections:
             edited = place.edited(residual, self.where[batch], vectors)
             with torch.autocast(edited.device.type, torch.bfloat16, enabled=self.config.bf16):
                 logits = forward_from(model, place.site, edited)
+            self.watch.see(logits)
             answers.append(logits.argmax(-1))
+            yield
 
     def _captured(
         self,

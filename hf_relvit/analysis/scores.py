@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..progress import progress_bar
 from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
@@ -79,7 +80,8 @@ def score_alignment(
         their measure, see ``earth_movers_distance``, ``emd_unedited`` that of the same tokens before the edit.
 
     Raises:
-        RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control.
+        RelViTError: an alignment of another model or property, pairs of another geometry, an unknown control, states
+            or answers that are not finite.
     """
     alignment.check(checkpoint.model)
     table = pairs.pairs if isinstance(pairs, PairResiduals) else pairs
@@ -199,12 +201,17 @@ def swaps_of(
     bf16: bool = False,
     progress: bool = False,
 ) -> Iterator[Swap]:
-    """Swap the subspace in every pair and run the blocks after the site."""
+    """Swap the subspace in every pair and run the blocks after the site.
+
+    Raises:
+        RelViTError: after the last pair, if an answer is not finite.
+    """
     site = alignment.site
     device = checkpoint.device
     model = checkpoint.model.eval()
     operator = alignment.operator(device)
     tokens, source = data.operands(site, control)
+    watch = FiniteWatch(f"answers after swaps at {site}")
     starts = range(0, len(data.pairs), batch_size)
     for start in progress_bar(starts, desc="score", disable=not progress, leave=False):
         rows = slice(start, start + batch_size)
@@ -214,9 +221,11 @@ def swaps_of(
         edited = intervene(residual, where, given, *operator)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logits = forward_from(model, site, edited)
+        watch.see(logits)
         before = at_tokens(residual, where)
         after = at_tokens(edited, where)
         yield Swap(logits, before, after)
+    watch.check()
 
 
 def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:

@@ -189,7 +189,7 @@ class Search:
             mean_loss = torch.stack(losses).mean().item()
             if not np.isfinite(mean_loss):
                 raise RelViTError(
-                    f"the loss of epoch {epoch + 1} is {mean_loss}: lower lr_rotation or lr_mask"
+                    f"the loss of epoch {epoch + 1} is {mean_loss}: lower lr_rotation or lr_mask, or check the weights"
                 )
             soft_size = size.item()
             bar.set_postfix(loss=f"{mean_loss:.3f}", mask=f"{soft_size:.0f}")

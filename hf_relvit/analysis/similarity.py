@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
@@ -138,11 +139,12 @@ def object_similarity(
         progress: show a bar.
 
     Raises:
-        RelViTError: scenes of another geometry.
+        RelViTError: scenes of another geometry, or states that are not finite.
     """
     model = checkpoint.model
     checkpoint.check(pairs)
     model.eval()
+    watch = FiniteWatch("likenesses of objects")
     parts = []
     starts = range(0, len(pairs), batch_size)
     for start in progress_bar(starts, desc="similarity", disable=not progress, leave=False):
@@ -156,7 +158,9 @@ def object_similarity(
             by_layer = [object_mean(layer, objects[:, number]) for layer in states]
             means.append(torch.stack(by_layer, 1))
         likeness = cosine_similarity(*means, dim=-1)
+        watch.see(likeness)
         parts.append(likeness.float().cpu().numpy())
+    watch.check()
     return np.concatenate(parts)
 
 

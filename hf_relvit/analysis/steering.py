@@ -14,6 +14,7 @@ later). Success means that the model uses the direction, not only that it is the
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +24,7 @@ import torch
 
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.finite import FiniteWatch
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..statistics import wilson
@@ -121,7 +123,8 @@ def steer(
         progress: show a bar.
 
     Raises:
-        RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes.
+        RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes;
+            answers that are not finite.
     """
     config = config or SteeringConfig()
     if not isinstance(scenes, SceneTable):
@@ -130,8 +133,12 @@ def steer(
     checkpoint.model.eval()
     pushed = _PushedScenes(checkpoint, scenes, probes, config)
     starts = range(0, len(scenes), config.batch_size)
-    for start in progress_bar(starts, desc="steering", disable=not progress, leave=False):
-        pushed.add(slice(start, start + config.batch_size))
+    total = len(starts) * len(pushed.flipped)
+    with progress_bar(total=total, desc="steering", disable=not progress, leave=False) as bar:
+        for start in starts:
+            for _ in pushed.add(slice(start, start + config.batch_size)):
+                bar.update()
+    pushed.watch.check()
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
         "config": asdict(used),
@@ -177,9 +184,10 @@ class _PushedScenes:
         places = itertools.product(directions, self.pairs)
         self.norms = dict.fromkeys(places, zero.double())
         self.right = zero
+        self.watch = FiniteWatch("answers after pushes")
 
-    def add(self, batch: slice) -> None:
-        """Push the scenes of a batch in all ways."""
+    def add(self, batch: slice) -> Iterator[None]:
+        """Push the scenes of a batch in all ways, and tell after each, for a bar."""
         model = self.checkpoint.model
         pixels = self.checkpoint.pixel_values(self.scenes[batch])
         goal = 1 - self.label[batch]
@@ -198,7 +206,7 @@ class _PushedScenes:
                 key = site.layer, pair
                 self.norms[key] = self.norms[key] + norms.sum()
                 relation = self.relation[batch, number]
-                self._push(site, pair, residual, where, relation, goal)
+                yield from self._push(site, pair, residual, where, relation, goal)
 
     def _push(
         self,
@@ -208,7 +216,7 @@ class _PushedScenes:
         where: torch.Tensor,
         relation: torch.Tensor,
         goal: torch.Tensor,
-    ) -> None:
+    ) -> Iterator[None]:
         """Push one pair of each scene at one site: along all directions, with all strengths."""
         model = self.checkpoint.model
         mixed = {"dtype": torch.bfloat16, "enabled": self.config.bf16}
@@ -220,9 +228,11 @@ class _PushedScenes:
                 pushed = residual.scatter_add(1, where, alpha * push)
                 with torch.autocast(pushed.device.type, **mixed):
                     logits = forward_from(model, site, pushed)
+                self.watch.see(logits)
                 flipped = logits.argmax(-1) == goal
                 key = site.layer, alpha, pair, condition
                 self.flipped[key] = self.flipped[key] + flipped.sum()
+                yield
 
     def table(self) -> pd.DataFrame:
         """See ``Steering.frame``."""

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..measurements import Measurement, exceeds_controls
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
@@ -126,7 +127,12 @@ def unmapped_pairs(
         pairs: about any property.
         variable: that changes.
         swapped: "edited", or "fixed", the other object of the judged pair.
+
+    Raises:
+        RelViTError: another variable or object.
     """
+    check_choice("variable", variable, Unmapped)
+    check_choice("swapped", swapped, Swapped)
     if swapped == "fixed":
         pairs = dataclasses.replace(pairs, edited=pairs.fixed, fixed=pairs.edited)
     source = dataclasses.replace(pairs.base, **_changed(pairs, variable))

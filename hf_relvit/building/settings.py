@@ -6,9 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..limits import check_count
 
+Variant = Literal["scalar", "llvm"]
 PHOTOREALISTIC = "photorealistic"
 _OPTIONS = ("full_rotation", "color_share", "size")
 
@@ -35,7 +37,7 @@ class BuildConfig:
     """Folder of your own mask PNGs (black is object), or 3D objects."""
     palette: str | None = None
     """JSON file of your own colors."""
-    variant: Literal["scalar", "llvm"] | None = None
+    variant: Variant | None = None
     """Photorealistic: the renderer; scalar by default."""
     full_rotation: bool = False
     """Photorealistic: turn objects in all directions, not upright."""
@@ -45,6 +47,7 @@ class BuildConfig:
     """Photorealistic: side of the images, px."""
 
     def __post_init__(self):
+        check_choice("variant", self.variant, Variant | None)
         for name in ("n_train", "n_eval"):
             check_count(name, getattr(self, name) or 0)
         given = self.given()

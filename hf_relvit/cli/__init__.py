@@ -70,7 +70,7 @@ def _relvit(
 
 @app.command(numbers=True)
 def env():
-    """Versions, extras, device and threads, for bug reports: no token, no path.
+    """Versions, extras, accelerator and threads, for bug reports: no token, no path.
 
     Example: relvit env
     """
@@ -87,12 +87,26 @@ def env():
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
+    accelerator = _accelerator()
     device = torch.accelerator.current_accelerator()
-    facts |= {"device": str(device or "cpu"), "threads": torch.get_num_threads()}
+    facts |= {"accelerator": accelerator, "device": str(device or "cpu")}
+    facts["threads"] = torch.get_num_threads()
     for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
         facts[name] = os.environ.get(name, "not set")
     facts["HF_TOKEN"] = "set, not shown" if os.environ.get("HF_TOKEN") else "not set"
     show("env", {**versions, **facts})
+
+
+def _accelerator() -> str:
+    """Number and name of the accelerators that this torch can use."""
+    import torch
+
+    device = torch.accelerator.current_accelerator()
+    if device is None or not torch.accelerator.is_available():
+        return "none (CPU only)"
+    count = torch.accelerator.device_count()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    return f"{count} x {name}"
 
 
 _usual_warning = warnings.formatwarning

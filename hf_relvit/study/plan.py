@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..limits import MOST_RUNS, check_count, check_finite, check_seed
 from ..recipes.recipe import Sizes
@@ -45,6 +46,7 @@ class CausalConfig(Sizes):
     def __post_init__(self):
         for name, kind in typing.get_type_hints(type(self)).items():
             value = getattr(self, name)
+            check_choice(f"causal {name}", value, kind)
             check_shape(value, kind, f"causal {name} {value!r}", "correct the setting")
         check_finite("causal cache_gb", self.cache_gb, 0)
         if self.layers is not None and len({*self.layers}) < len(self.layers):

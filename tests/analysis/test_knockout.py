@@ -100,7 +100,9 @@ def test_a_head_is_its_part_of_the_projections_input():
 def test_replacements_are_what_they_are_called():
     checkpoint = opened()
     head = (1, 3)
-    bench = _Bench(checkpoint, SCENES, SMALL, [HeadSet("within_pair", "strongest", 0, [head])])
+    bench = _Bench(
+        checkpoint, SCENES, SMALL, [HeadSet("within_pair", "strongest", 0, [head])], list
+    )
     with torch.no_grad():
         pixels = checkpoint.pixel_values(SCENES)
         own = read_heads(checkpoint.model, pixels, [head])[head]
@@ -114,7 +116,9 @@ def test_replacements_are_what_they_are_called():
     spread = own.std(0, correction=0)
     standard = ((noise - mean) / spread.clamp_min(1e-9))[:, spread.amin(-1) > 1e-6]
     assert abs(standard.mean()) < 0.05 and abs(standard.std() - 1) < 0.05
-    again = _Bench(checkpoint, SCENES, SMALL, [HeadSet("within_pair", "strongest", 0, [head])])
+    again = _Bench(
+        checkpoint, SCENES, SMALL, [HeadSet("within_pair", "strongest", 0, [head])], list
+    )
     assert again.replaced(head, "noise").equal(noise)
 
 

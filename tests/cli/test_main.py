@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import load_dataset
 from PIL import Image
 
@@ -280,6 +281,18 @@ def test_env_names_versions(capsys):
     assert code == 0
     named = {line.split()[0] for line in out.splitlines()}
     assert {"torch", "accelerate", "huggingface_hub", "machine", "device"} <= named
+    lines = [line for line in out.splitlines() if line.startswith("accelerator ")]
+    assert len(lines) == 1
+    assert lines[0].endswith("none (CPU only)") == (not torch.accelerator.is_available())
+
+
+def test_env_names_the_accelerator_that_is_there(capsys, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    _, out, _ = run("env", capsys=capsys)
+    assert ["accelerator", "2 x NVIDIA H200"] in [line.split(None, 1) for line in out.splitlines()]
 
 
 @pytest.mark.parametrize(
