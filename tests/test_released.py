@@ -9,7 +9,7 @@ import torch
 from hf_relvit.cli.tour import CONTRAST, RELEASED
 from hf_relvit.cli.tour import RUN as MAIN
 from hf_relvit.manifest import check_manifest
-from hf_relvit.modeling.adapters import FOLDER, WEIGHTS_FILE
+from hf_relvit.modeling.adapters import WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.folder import RunFolder
 
@@ -45,7 +45,7 @@ def test_a_released_run_is_a_run_with_a_card(path):
 def opened(path: Path) -> Checkpoint:
     """Its model; skipped where the base of an adapter was not built."""
     model = RunFolder.open(path).training.model
-    if not (model / FOLDER / WEIGHTS_FILE).is_file():
+    if not (model / WEIGHTS_FILE).is_file():
         return Checkpoint.open(model)
     base = ROOT / json.loads((model / "config.json").read_text())["adapter"]["id"]
     if not base.is_dir():

@@ -5,9 +5,10 @@
 3. Per layer fit an alignment (``das.fit_alignment``): a rotation ``R (hidden, hidden)`` and a mask ``m (hidden,)``.
 4. Per split score it: the share of pairs with the counterfactual answer after ``R^T[(1 - m) R b + m R s]``.
 5. Score controls the same way, which should come out at the floor: the source's other object, random background
-   tokens; pairs whose answer must *not* change (the isolate score); an alignment fitted in the same architecture
-   with random weights, and one fitted to shuffled labels. Untrained baselines ("pca", "full_swap", ...) are further
-   ``method`` values of the same recipe; "closed_form" fits labeled scenes instead of pairs (``closed_form``).
+   tokens, as many random directions; pairs whose answer must *not* change (the isolate score); an alignment fitted in
+   the same architecture with random weights, and one fitted to shuffled labels.
+   Untrained baselines ("pca", "full_swap", ...) are further ``method`` values of the same recipe; "closed_form" fits
+   labeled scenes instead of pairs (``closed_form``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ from .alignment import Alignment
 from .closed_form import HELD_OUT
 from .das import fit_alignment
 from .das_config import LABELED, DASConfig
-from .interchange import Control, PairResiduals, Replacement, capture_pair_residuals
+from .interchange import PairResiduals, Replacement, capture_pair_residuals
 from .result import Contents, Result
 from .scores import score_alignment
 from .validity import Swapped, Unmapped, changes_something, unmapped_pairs, validity_table
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Weights = Literal["trained", "random"]
+ScoredControl = Literal["wrong_object", "random_tokens", "random_directions"]
+SCORED_CONTROLS = get_args(ScoredControl)
 KEPT = 5
 """Captures that one property needs: training pairs, and on two splits those of the cause and of the isolate score."""
 
@@ -67,11 +70,9 @@ class AlignConfig(DASConfig):
     """Pairs to score it on, per split."""
     splits: tuple[Split, ...] | None = None
     """Splits to score on; by default IID pairs and, where combinations are held out, unseen ones."""
-    scored_controls: tuple[Literal["wrong_object", "random_tokens"], ...] | None = (
-        "wrong_object",
-        "random_tokens",
-    )
-    """Scored besides the object that gives the property; None for none."""
+    scored_controls: tuple[ScoredControl, ...] | None = SCORED_CONTROLS
+    """Scored besides the object that gives the property: the other object of its pair, background tokens, as many
+    random directions; None for none."""
     isolate: bool = True
     """Also score pairs whose answer a swap of this property must not change."""
     replacements: tuple[Replacement, ...] | None = ("mean", "noise", "other_image")
@@ -438,16 +439,15 @@ def score(
     network = captures.network(weights)
     options: Any = {"bf16": config.bf16, "progress": progress}
     trained = weights == "trained"
-    controls: list[Control | None] = [config.control]
+    controls: list[str | None] = [config.control]
     if trained:
         scored = [*(config.scored_controls or ()), *(config.replacements or ())]
-        others = [control for control in scored if control != config.control]
-        controls += cast("list[Control]", others)
+        controls += [control for control in scored if control != config.control]
     frames = []
     for split in splits:
         pairs = captures.get(alignment.property, split, weights=weights)
         for control in controls:
-            scores = score_alignment(network, alignment, pairs, control, **options)
+            scores = _control_scores(network, alignment, pairs, control, options)
             frames.append(scores)
         if trained and config.isolate:
             kept = captures.get(alignment.property, split, isolate=True)
@@ -455,6 +455,21 @@ def score(
         if trained:
             frames += _unmapped_scores(alignment, captures, split, config, options)
     return pd.concat(frames, ignore_index=True).assign(weights=weights)
+
+
+def _control_scores(
+    network: Checkpoint,
+    alignment: Alignment,
+    pairs: PairResiduals,
+    control: Any,
+    options: dict[str, Any],
+) -> pd.DataFrame:
+    """Scores with one control; None is the alignment itself."""
+    if control != "random_directions":
+        return score_alignment(network, alignment, pairs, control, **options)
+    random = alignment.random_directions()
+    scores = score_alignment(network, random, pairs, **options)
+    return scores.assign(control=control, method=alignment.method)
 
 
 def _unmapped_scores(

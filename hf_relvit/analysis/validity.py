@@ -52,6 +52,7 @@ _PARTS = {
     "isolate": {"score": "isolate", "control": "none", "weights": "trained"},
     "wrong_object": {"control": "wrong_object", "weights": "trained"},
     "random_tokens": {"control": "random_tokens", "weights": "trained"},
+    "random_directions": {"control": "random_directions", "weights": "trained"},
     "shuffled_labels": {"control": "shuffled_labels", "weights": "trained"},
     "random_weights": {"score": "cause", "control": "none", "weights": "random"},
     "position": {"score": "unmapped", "control": "position"},
@@ -66,6 +67,7 @@ _PARTS = {
 _CONTROLS = (
     "wrong_object",
     "random_tokens",
+    "random_directions",
     "shuffled_labels",
     "random_weights",
     "mean",
@@ -230,11 +232,11 @@ def validity_table(scores: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``property, method, layer, split, size``; shares of answers, each with ``_low``, ``_high`` (Wilson, 95 %) and
         ``_n``: ``cause`` (follow the swap), ``isolate`` (stay when the other property changes), ``wrong_object,
-        random_tokens, shuffled_labels, random_weights`` (controls of the cause), and ``position, jitter, noise,
-        other_object`` (stay when that changes); ``mean, replaced_by_noise, other_image`` (follow where the source's
-        state is replaced, see ``interchange.replaced``); ``unmapped``, the smallest share of answers that stay among
-        all changes that were measured, ``unmapped_variables`` of them, with the variable ``unmapped_worst``;
-        ``disentangle``, the mean of cause and isolate; ``excess_random`` and
+        random_tokens, random_directions, shuffled_labels, random_weights`` (controls of the cause), and ``position,
+        jitter, noise, other_object`` (stay when that changes); ``mean, replaced_by_noise, other_image`` (follow where
+        the source's state is replaced, see ``interchange.replaced``); ``unmapped``, the smallest share of answers that
+        stay among all changes that were measured, ``unmapped_variables`` of them, with ``unmapped_worst``, its
+        variable; ``disentangle``, the mean of cause and isolate; ``excess_random`` and
         ``excess_shuffled``, the cause less those controls, with the interval of the difference (Newcombe, 1998);
         ``divergence`` (Mahalanobis), ``emd`` and ``emd_unedited``, see ``score_alignment``; NaN where not measured;
         and the ``verdict``.

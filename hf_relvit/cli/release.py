@@ -127,9 +127,9 @@ def _base_id(owner: str, folder: Path) -> str:
 
 
 def _models(owner: str, folder: Path, base: Path | None) -> Iterator[Part]:
-    from ..hub.bases import is_adapter
     from ..hub.release import Part
     from ..hub.runs import push
+    from ..modeling.adapters import is_adapter
     from ..report.card import MARK
     from ..report.folder import RunFolder
 

@@ -67,6 +67,12 @@ _ALIGNMENT = (
         "wrong object's",
     ),
     Curve(
+        "control == 'random_directions' and weights == 'trained'",
+        GRAY,
+        "x--",
+        "random directions",
+    ),
+    Curve(
         "score == 'isolate' and weights == 'trained'",
         GREEN,
         "^:",

@@ -29,6 +29,7 @@ _PARTS = {
     "same": "same to different",
     "wrong_object": "wrong object's",
     "random_tokens": "random tokens",
+    "random_directions": "random directions",
     "random_weights": "random weights",
     "shuffled_labels": "shuffled labels",
     "added": "two added",

@@ -15,11 +15,11 @@ from typing import Any
 from huggingface_hub import HfApi, ModelCard
 
 from ..errors import RelViTError
-from ..modeling import adapters
+from ..modeling.adapters import CONFIG_FILE
 from ..modeling.checkpoints import Checkpoint
-from .client import hub_errors
+from .client import check_id, hub_errors
 from .outgoing import checked_files, model_file
-from .publish import Files, Publication, list_files, publish
+from .publish import Files, Publication, Remote, publish_or_list
 
 MARK = "relvit-base"
 """Tag of the card by which we know such a repository as ours."""
@@ -73,11 +73,7 @@ def push_base(
         "Publish the backbone of adapters",
         replaced=model_file,
     )
-    if dry_run:
-        list_files(publication, public=public, say=say)
-        return
-    published = publish(publication, public=public)
-    say(f"{published.files} files: {published.address} at {published.commit[:12]}")
+    publish_or_list(publication, public=public, dry_run=dry_run, say=say)
 
 
 def _check_card(folder: Path) -> None:
@@ -91,23 +87,31 @@ def _check_card(folder: Path) -> None:
         raise RelViTError(f"{card} has tags {tags}: {cure}")
 
 
-def newest(api: HfApi, repo: str) -> Base:
-    """A published backbone at its last commit.
+def named_base(repo: str, *, dry_run: bool) -> Base:
+    """A published backbone at its last commit; in a dry run, which needs no network, without the commit.
 
     Raises:
-        RelViTError: it is not on the Hub.
+        RelViTError: a name that the Hub refuses, or the backbone is not there.
     """
+    check_id(repo)
+    if dry_run:
+        return Base(repo)
     with hub_errors(repo):
-        return Base(repo, api.repo_info(repo).sha)
+        return Base(repo, HfApi(library_name="hf_relvit").repo_info(repo).sha)
 
 
-def check_base(model: Path, base: str) -> None:
-    """Raise RelViTError unless an adapter was trained on the weights of a published backbone."""
-    Checkpoint.open(model, base=base)
+def check_base(model: Path, base: Base, remote: Remote) -> None:
+    """Raise RelViTError unless an adapter was trained on the weights of a published backbone.
+
+    They are fetched for that, but for a repository whose adapter is on this commit of the backbone already.
+    """
+    named = _name_in_adapter(_read(model / CONFIG_FILE), base)
+    if CONFIG_FILE not in remote.files or _read(remote.fetch(CONFIG_FILE)) != named:
+        Checkpoint.open(model, base=base.id)
 
 
-def is_adapter(model: Path) -> bool:
-    return (model / adapters.FOLDER / adapters.CONFIG_FILE).is_file()
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes())
 
 
 def on_base(files: Files, base: Base) -> Files:
@@ -118,11 +122,10 @@ def on_base(files: Files, base: Base) -> Files:
         base: of all adapters among them.
     """
     renamed: Files = dict(files)
-    inside = f"{adapters.FOLDER}/{adapters.CONFIG_FILE}"
     for name in files:
-        if name != inside and not name.endswith(f"/{inside}"):
+        if name != CONFIG_FILE and not name.endswith(f"/{CONFIG_FILE}"):
             continue
-        root = name.removesuffix(inside)
+        root = name.removesuffix(CONFIG_FILE)
         config = f"{root}config.json"
         renamed[name] = _edited(files[name], _name_in_adapter, base)
         renamed[config] = _edited(files[config], _name_in_config, base)
@@ -130,19 +133,17 @@ def on_base(files: Files, base: Base) -> Files:
 
 
 def _edited(
-    content: Path | bytes, edit: Callable[[dict[str, Any], Base], None], base: Base
+    content: Path | bytes, edit: Callable[[dict[str, Any], Base], dict[str, Any]], base: Base
 ) -> bytes:
     text = content if isinstance(content, bytes) else content.read_bytes()
-    values = json.loads(text)
-    edit(values, base)
+    values = edit(json.loads(text), base)
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _name_in_adapter(values: dict[str, Any], base: Base) -> None:
-    values["base_model_name_or_path"] = base.id
-    values["revision"] = base.revision
+def _name_in_adapter(values: dict[str, Any], base: Base) -> dict[str, Any]:
+    return {**values, "base_model_name_or_path": base.id, "revision": base.revision}
 
 
-def _name_in_config(values: dict[str, Any], base: Base) -> None:
-    values["adapter"]["id"] = base.id
-    values["adapter"]["revision"] = base.revision
+def _name_in_config(values: dict[str, Any], base: Base) -> dict[str, Any]:
+    adapter = {**values["adapter"], "id": base.id, "revision": base.revision}
+    return {**values, "adapter": adapter}

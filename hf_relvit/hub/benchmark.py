@@ -20,7 +20,7 @@ from ..stimuli.tasks import task_of
 from ..words import split_name
 from .leaderboard import Leaderboard, compare, save
 from .outgoing import checked_files, checked_text
-from .publish import Files, Publication, list_files, publish
+from .publish import Files, Publication, publish_or_list
 
 MARK = "relvit-benchmark"
 """Tag of the card by which we know the repository as ours."""
@@ -84,11 +84,7 @@ def push_benchmark(
         publication = Publication(
             repo, "dataset", MARK, files, f"benchmark (hf_relvit {__version__})"
         )
-        if dry_run:
-            list_files(publication, public=public, say=say)
-            return
-        published = publish(publication, public=public)
-    say(f"published: {published.address} ({published.files} files)")
+        publish_or_list(publication, public=public, dry_run=dry_run, say=say)
 
 
 def _card(boards: Sequence[Leaderboard]) -> DatasetCard:

@@ -156,11 +156,7 @@ def _fetch_facts(remote: Remote, repo: str, folder: Path, manifests: dict[str, d
         config, _, name = path.partition("/")
         if name not in _FACTS or not re.fullmatch(r"\w[\w-]*", config):
             continue
-        with hub_errors(repo):
-            fetched = remote.api.hf_hub_download(
-                repo, path, repo_type="dataset", revision=remote.head
-            )
-        local = Path(fetched)
+        local = remote.fetch(path)
         if config not in manifests:
             (folder / config).mkdir(exist_ok=True)
             (folder / config / name).write_bytes(local.read_bytes())

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from ..errors import RelViTError
 from ..manifest import MANIFEST
 from ..modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
-from ..modeling.adapters import FOLDER as ADAPTER
 from ..modeling.configuration_relvit import CODE_FILES
 from ..report.folder import DATA, TRAINING, is_of_random_weights
 from ..report.redaction import without_paths
@@ -20,8 +19,8 @@ MODEL_FILES = frozenset(
         "preprocessor_config.json",
         "model.safetensors",
         "model.safetensors.index.json",
-        f"{ADAPTER}/{CONFIG_FILE}",
-        f"{ADAPTER}/{WEIGHTS_FILE}",
+        CONFIG_FILE,
+        WEIGHTS_FILE,
     }
 )
 

@@ -30,13 +30,25 @@ class Remote:
 
     Attributes:
         api: of the user who is signed in.
+        repo: "owner/name".
+        repo_type: "model", "dataset" or "space".
         head: its last commit; None if it does not exist.
         files: that are there.
     """
 
     api: HfApi
+    repo: str
+    repo_type: str
     head: str | None
     files: tuple[str, ...]
+
+    def fetch(self, name: str) -> Path:
+        """A copy of one of the files."""
+        with hub_errors(self.repo):
+            path = self.api.hf_hub_download(
+                self.repo, name, repo_type=self.repo_type, revision=self.head
+            )
+        return Path(path)
 
 
 def _same(files: Files, remote: Remote) -> Files:
@@ -114,7 +126,7 @@ def publish(publication: Publication, *, public: bool = False) -> Published:
     if head is not None:
         with hub_errors(repo):
             present = api.list_repo_files(repo, repo_type=kind, revision=head)
-    files = publication.complete(publication.files, Remote(api, head, tuple(present)))
+    files = publication.complete(publication.files, Remote(api, repo, kind, head, tuple(present)))
     gone = [name for name in present if publication.replaced(name) and name not in files]
     check_links(files, set(present) - set(gone))
     create(api, repo, kind, public, **publication.options)
@@ -134,6 +146,31 @@ def publish(publication: Publication, *, public: bool = False) -> Published:
         files=len(files),
         address=f"{api.endpoint}/{folder}{repo}",
     )
+
+
+def publish_or_list(
+    publication: Publication,
+    *,
+    public: bool,
+    dry_run: bool,
+    say: Callable[[str], object],
+) -> Published | None:
+    """Publish and say where, or in a dry run list the files and send nothing.
+
+    Returns:
+        None for a dry run.
+
+    Raises:
+        RelViTError: see :func:`publish` and :func:`list_files`.
+    """
+    if dry_run:
+        list_files(publication, public=public, say=say)
+        return None
+    published = publish(publication, public=public)
+    done = "published" if published.changed else "nothing has changed"
+    visible = "private" if published.private else "public"
+    say(f"{done}: {published.address} ({published.files} files, {visible})")
+    return published
 
 
 def list_files(

@@ -18,15 +18,16 @@ from .. import __version__
 from ..analysis.result import Result
 from ..errors import RelViTError
 from ..manifest import MANIFEST, check_manifest
+from ..modeling.adapters import is_adapter
 from ..modeling.configuration_relvit import CODE_FILES, remote_code
 from ..owned import results_in
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
 from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
 from ..report.results import RESULTS_FILE, RunResults, collect_results
-from .bases import Base, check_base, is_adapter, newest, on_base
+from .bases import Base, check_base, named_base, on_base
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .outgoing import cell_file, check_size, checked_files, checked_text, model_file
-from .publish import Files, Publication, Remote, list_files, publish
+from .publish import Files, Publication, Remote, publish_or_list
 
 EVAL_RESULTS = ".eval_results/relvit.yaml"
 RESULT_MARK = "relvit"
@@ -50,17 +51,17 @@ class RunFiles:
     notes: list[str]
 
 
-def collect_files(path: Path, repo: str, base: str | None = None) -> RunFiles:
+def collect_files(path: Path, repo: str, base: Base | None = None) -> RunFiles:
     """Choose, check and clean the files of a run; nothing is copied or sent.
 
     Args:
         path: a run of a study (``runs/quick/seed0``), a study with one run, or the folder of ``relvit train``.
         repo: name of the repository, for the card.
-        base: Hub id of an adapter's backbone, to be named in place of a folder of this machine.
+        base: an adapter's backbone on the Hub, to be named in place of a folder of this machine.
 
     Raises:
-        RelViTError: no such run, a base for a model that is no adapter, not finished, files that changed since they
-            were made, a token in a file, links that lead out of the run, or a file above the limit of size.
+        RelViTError: no such run, not finished, files that changed since they were made, a token in a file, links that
+            lead out of the run, or a file above the limit of size.
     """
     run = RunFolder.open(path)
     cells = _finished_cells(run)
@@ -88,9 +89,8 @@ def collect_files(path: Path, repo: str, base: str | None = None) -> RunFiles:
             notes.append(f"{name}: paths of this machine cut to their last part")
     results = collect_results(run)
     if base is not None:
-        _check_adapter(run.training.model, base)
-        published = on_base(published, Base(base))
-        results = replace(results, config={**results.config, "backbone": base})
+        published = on_base(published, base)
+        results = replace(results, config={**results.config, "backbone": base.id})
     backbone = results.config["backbone"]
     if results.config.get("lora") and base_model(results.config) is None:
         notes.append(
@@ -107,10 +107,12 @@ def _lacking_code(published: Collection[str]) -> dict[str, bytes]:
     return {name: text.encode() for name, text in remote_code().items()}
 
 
-def _check_adapter(model: Path, base: str) -> None:
-    check_id(base)
+def _named_base(run: Path, base: str, dry_run: bool) -> Base:
+    """The backbone of a run, which must be an adapter."""
+    model = RunFolder.open(run).training.model
     if not is_adapter(model):
         raise RelViTError(f"{model} is no adapter, so it needs no base: leave out {base}")
+    return named_base(base, dry_run=dry_run)
 
 
 def _generated(
@@ -155,13 +157,12 @@ def push(
         The address of the repository; in a dry run its name.
 
     Raises:
-        RelViTError: as in :func:`collect_files`; a base with other weights; no token or one that is not accepted; a
-            repository that is not ours.
+        RelViTError: as in :func:`collect_files`; a base for a model that is no adapter, or with other weights; no
+            token or one that is not accepted; a repository that is not ours.
     """
     check_id(repo)
-    collected = collect_files(run, repo, base)
-    if base is not None and not dry_run:
-        check_base(RunFolder.open(run).training.model, base)
+    backbone = None if base is None else _named_base(run, base, dry_run)
+    collected = collect_files(run, repo, backbone)
     for note in collected.notes:
         say(note)
     config = collected.results.config
@@ -170,8 +171,8 @@ def push(
     def complete(files: Files, remote: Remote) -> Files:
         absent = _absent(remote.api, collected.results, repo, say)
         kept = {name: content for name, content in files.items() if name != EVAL_RESULTS}
-        if base is not None:
-            kept = on_base(kept, newest(remote.api, base))
+        if backbone is not None:
+            check_base(RunFolder.open(run).training.model, backbone, remote)
         return {**kept, **_generated(collected.results, repo, files, absent)}
 
     publication = Publication(
@@ -183,14 +184,10 @@ def push(
         complete=complete,
         replaced=is_run_file,
     )
-    if dry_run:
-        list_files(publication, public=public, say=say)
+    published = publish_or_list(publication, public=public, dry_run=dry_run, say=say)
+    if published is None:
         _say_the_rest(collected, repo, say)
         return repo
-    published = publish(publication, public=public)
-    done = "published" if published.changed else "nothing has changed"
-    visible = "private" if published.private else "public"
-    say(f"{done}: {published.address} ({published.files} files, {visible})")
     return published.address
 
 
@@ -275,12 +272,8 @@ def push_result(
             f"{place} (hf_relvit {__version__})",
             complete=_with_card,
         )
-        if dry_run:
-            list_files(publication, public=public, say=say)
-            return repo
-        published = publish(publication, public=public)
-    say(f"published: {published.address} ({place})")
-    return published.address
+        published = publish_or_list(publication, public=public, dry_run=dry_run, say=say)
+    return repo if published is None else published.address
 
 
 def _with_card(files: Files, remote: Remote) -> Files:

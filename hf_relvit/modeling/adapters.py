@@ -28,12 +28,17 @@ from .blocks import blocks
 
 FOLDER = "adapter"
 """In a saved checkpoint. Not its root: there transformers' Auto classes would open the base in place of our model."""
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = f"{FOLDER}/adapter_config.json"
+WEIGHTS_FILE = f"{FOLDER}/adapter_model.safetensors"
 HEADS = ("classifier", "disentanglement")
 _PREFIX = "base_model.model."
 ALPHA = 2
 """alpha / r; our choice, as most recipes for LoRA."""
+
+
+def is_adapter(checkpoint: Path) -> bool:
+    """Whether a saved checkpoint is an adapter, which opens on its base only."""
+    return (checkpoint / CONFIG_FILE).is_file()
 
 
 def adapted_layers(model: nn.Module) -> list[str]:
@@ -142,7 +147,7 @@ def save_adapter(adapted: Any, folder: Path, base: Mapping[str, Any]) -> None:
     settings.save_pretrained(folder / FOLDER)
     weights = peft.get_peft_model_state_dict(adapted)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_file(contiguous, folder / FOLDER / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(contiguous, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     config = copy.deepcopy(adapted.get_base_model().config)
     config.adapter = {**base, "rank": settings.r, "alpha": settings.lora_alpha}
     config.save_pretrained(folder)
@@ -177,9 +182,9 @@ def merged(
     Raises:
         RelViTError: no adapter, tensors that lack or that no layer takes, or of other shapes.
     """
-    file = cached_file(path_or_id, f"{FOLDER}/{WEIGHTS_FILE}", **hub)
+    file = cached_file(path_or_id, WEIGHTS_FILE, **hub)
     if file is None:
-        raise RelViTError(f"{path_or_id} has no {FOLDER}/{WEIGHTS_FILE}: save or download it again")
+        raise RelViTError(f"{path_or_id} has no {WEIGHTS_FILE}: save or download it again")
     saved = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(file).items()}
     scale = adapter["alpha"] / adapter["rank"]
     for layer in layers:

@@ -96,6 +96,10 @@ _MEASURED = {
     "effect": ("answer follows the swap", {"score": "cause", "control": "none"}),
     "wrong_object": ("control, the other object", {"score": "cause", "control": "wrong_object"}),
     "random_tokens": ("control, random tokens", {"score": "cause", "control": "random_tokens"}),
+    "random_directions": (
+        "control, random directions",
+        {"score": "cause", "control": "random_directions"},
+    ),
     "shuffled_labels": (
         "control, shuffled labels",
         {"score": "cause", "control": "shuffled_labels"},
@@ -105,7 +109,13 @@ _MEASURED = {
         {"score": "isolate", "control": "none"},
     ),
 }
-_CONTROLS = ("wrong_object", "random_tokens", "random_weights", "shuffled_labels")
+_CONTROLS = (
+    "wrong_object",
+    "random_tokens",
+    "random_directions",
+    "random_weights",
+    "shuffled_labels",
+)
 
 
 def read(table: pd.DataFrame) -> list[Reading]:
@@ -163,10 +173,11 @@ def sentence(readings: Sequence[Reading]) -> str:
 
 
 _CAPTION = (
-    "For each property and layer, a subspace of the object's tokens was learned whose swap from another picture "
-    "should change that property alone (distributed alignment search). Blue: how often the model then gives the "
-    "answer that the changed object calls for. Orange: the same with the wrong object of the other picture, which "
-    "should fail. Green: how often the answer stays where the other property was changed in the source instead. "
+    "For each property and layer, a subspace of the object's tokens was found whose swap from another picture "
+    "should change that property alone (by distributed alignment search, unless the tables name another method). "
+    "Blue: how often the model then gives the answer that the changed object calls for. Orange: the same with the "
+    "wrong object of the other picture, which should fail. Crosses: the same with as many random directions, which "
+    "should fail, too. Green: how often the answer stays where the other property was changed in the source instead. "
     "Pink: the same search in this network with random weights, which gives one answer to all pictures, so read "
     "it against its own dots. Gray and black dots: doing nothing, judged by the picture's own answer and by the "
     "new one."

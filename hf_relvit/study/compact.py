@@ -27,7 +27,7 @@ from ..errors import RelViTError
 from ..files import atomic_write, write_json, write_text
 from ..manifest import MANIFEST, check_manifest, manifest_settings, write_manifest
 from ..modeling import RelViTForImageClassification
-from ..modeling.adapters import FOLDER, WEIGHTS_FILE, as_adapter
+from ..modeling.adapters import WEIGHTS_FILE, as_adapter, is_adapter
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.configuration_relvit import CODE_FILES
 from ..owned import remove_ours
@@ -71,7 +71,7 @@ def compact(
             that rounding changes too much, or files of somebody else in ``out``.
     """
     run = RunFolder.open(path)
-    adapted = (run.training.model / FOLDER).is_dir()
+    adapted = is_adapter(run.training.model)
     backbone = base or run.config["backbone"]
     if lora is not None and (adapted or not isinstance(backbone, str)):
         kind = "an adapter already" if adapted else "a model from scratch"
@@ -142,7 +142,7 @@ def _write_training(
         facts["extracted"] = _apart(whole, answers)
     for file in (before.config_file, before.history_file):
         shutil.copy(file, after.path)
-    weights = after.model / FOLDER / WEIGHTS_FILE
+    weights = after.model / WEIGHTS_FILE
     _round(weights if weights.is_file() else after.weights)
     remove_ours(after.model, CODE_FILES)
     rounded = Checkpoint.open(after.model, base=backbone)

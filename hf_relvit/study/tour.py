@@ -28,7 +28,7 @@ from ..analysis.scores import swaps_of
 from ..analysis.steering import SteeringConfig, steer
 from ..errors import RelViTError
 from ..files import write_json, write_table
-from ..modeling.adapters import FOLDER
+from ..modeling.adapters import is_adapter
 from ..modeling.checkpoints import Checkpoint
 from ..recipes.alignment import SCORES, alignment_cell, best_layers, own_alignments
 from ..recipes.novel import novel_cell
@@ -306,6 +306,5 @@ def _measured(
 
 def _check_base(stop: Stop) -> None:
     """RelViTError for a base where there is no adapter."""
-    adapter = stop.run.training.model / FOLDER
-    if stop.base is not None and not adapter.is_dir():
+    if stop.base is not None and not is_adapter(stop.run.training.model):
         raise RelViTError(f"--base {stop.base}: {stop.run.path} holds no adapter; leave --base out")

@@ -5,7 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from hf_relvit.analysis.align import AlignConfig, PairCaptures, align
+from hf_relvit.analysis.align import SCORED_CONTROLS, AlignConfig, PairCaptures, align
 from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, SIZED
@@ -41,6 +41,7 @@ def test_every_control_of_a_study_is_scored_on_every_split(result):
             ("random", split, "cause", "none"),
             ("trained", split, "cause", "none"),
             ("trained", split, "cause", "random_tokens"),
+            ("trained", split, "cause", "random_directions"),
             *[("trained", split, "cause", each) for each in REPLACED],
             ("trained", split, "cause", "wrong_object"),
             ("trained", split, "isolate", "none"),
@@ -95,16 +96,14 @@ def test_baselines_go_through_the_same_recipe(checkpoint, method):
     assert set(found.frame.method) == {method} and found.random == ()
     assert all(len(each.facts["history"]) == 0 for each in found.alignments)
     shuffled = {"shuffled_labels"} if method == "mean_difference" else set()
-    assert (
-        set(found.frame.control) == {"none", "wrong_object", "random_tokens", *REPLACED} | shuffled
-    )
+    assert set(found.frame.control) == {"none", *SCORED_CONTROLS, *REPLACED} | shuffled
 
 
 def test_closed_forms_go_through_the_same_recipe_with_every_control(checkpoint):
     config = dataclasses.replace(SMALL, method="closed_form", scenes=64)
     found = align(checkpoint, SCENES, config)
     rows = found.frame[(found.frame.condition == "all") & (found.frame.layer == 1)]
-    controls = ["none", "wrong_object", "random_tokens", *REPLACED, "none"]
+    controls = ["none", *SCORED_CONTROLS, *REPLACED, "none"]
     controls += ["shuffled_labels", "none"]
     assert rows[rows.split == "test"].control.tolist() == controls
     for trained, random in zip(found.alignments, found.random):

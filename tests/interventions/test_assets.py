@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from hf_relvit.analysis.align import SCORED_CONTROLS
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
@@ -96,7 +97,7 @@ def test_numbers_that_a_run_has_are_not_counted_again(tmp_path, assets, served):
         known = {"property": "color", "baseline": "subspace", "method": method}
         tables["novel/color/novel"].append(row | known)
     scored = {"property": "color", "split": "test", "score": "cause", "weights": "trained"}
-    controls = ("none", "wrong_object", "random_tokens", "shuffled_labels")
+    controls = ("none", *SCORED_CONTROLS, "shuffled_labels")
     tables["das/color-1/scores"] = [
         row | scored | {"control": control} for control, row in product(controls, alike)
     ]

@@ -22,7 +22,6 @@ from hf_relvit.training.config import TrainConfig, resolve, vit
 from hf_relvit.training.run import build_model, train
 
 PIXELS = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-WEIGHTS = f"{FOLDER}/{WEIGHTS_FILE}"
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def test_it_opens_in_each_way_to_the_same_logits(trained, base):
         wrapped = peft.PeftModel.from_pretrained(backbone, str(trained.model), subfolder=FOLDER)
     assert torch.allclose(logits(wrapped), expected, atol=1e-5)
     assert torch.allclose(logits(ours.model.to_plain()), expected, atol=1e-5)
-    assert len(load_file(trained.model / WEIGHTS)) == 2 * 12 + 2 + 4, (
+    assert len(load_file(trained.model / WEIGHTS_FILE)) == 2 * 12 + 2 + 4, (
         "adapters, head, disentanglement heads"
     )
 
@@ -139,9 +138,9 @@ def _other_base(folder, base):
 
 def _edit(change):
     def damage(folder, base):
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(folder / WEIGHTS_FILE)
         change(weights)
-        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         return base
 
     return damage
@@ -161,7 +160,7 @@ def _misshapen(weights):
 
 
 def _no_file(folder, base):
-    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS_FILE).unlink()
     return base
 
 

@@ -12,7 +12,7 @@ from tiny import SMALL_CAUSAL, TINY
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.manifest import check_manifest
-from hf_relvit.modeling.adapters import FOLDER, WEIGHTS_FILE
+from hf_relvit.modeling.adapters import WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.recipes.alignment import alignment_cell
 from hf_relvit.report.folder import RunFolder
@@ -121,7 +121,7 @@ def test_a_whole_model_becomes_the_nearest_adapter(runs, tmp_path):
         facts = json.loads((small.path / FACTS).read_text())
         assert facts["lora"] == rank and facts["extracted"]["scenes"] == 32
     assert apart[32] < 0.1 * apart[2]
-    saved = load_file(small.training.model / FOLDER / WEIGHTS_FILE)
+    saved = load_file(small.training.model / WEIGHTS_FILE)
     assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
 
 

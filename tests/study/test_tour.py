@@ -53,7 +53,7 @@ def test_every_number_has_its_n_its_interval_and_its_controls(runs, taken):
         assert (table.ci_low <= table.accuracy).all() and (table.accuracy <= table.ci_high).all()
         assert table.n.max() == 8
     controls = set(fresh.table("alignment").control)
-    assert controls == {"none", "wrong_object", "random_tokens"}
+    assert controls == {"none", "wrong_object", "random_tokens", "random_directions"}
     assert "no effect is claimed" in text or "more often than in all controls" in text
     assert "At a glance" in text and "alone" in text
 

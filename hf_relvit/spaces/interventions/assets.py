@@ -17,7 +17,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import fit_probes
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import atomic_write, write_json
-from hf_relvit.modeling import adapters
+from hf_relvit.modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.owned import withdraw
 from hf_relvit.provenance import provenance
@@ -34,8 +34,8 @@ _CHECKPOINT = (
     "config.json",
     "preprocessor_config.json",
     "model.safetensors",
-    f"{adapters.FOLDER}/{adapters.CONFIG_FILE}",
-    f"{adapters.FOLDER}/{adapters.WEIGHTS_FILE}",
+    CONFIG_FILE,
+    WEIGHTS_FILE,
 )
 """Files of a checkpoint; it has the weights of the model or those of an adapter."""
 PAIRS = 200

@@ -7,7 +7,6 @@ run without these tables is counted here, with the controls that the page shows 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -32,6 +31,7 @@ _SWAPS = {
     "edit": ("cause", "none"),
     "other": ("cause", "wrong_object"),
     "tokens": ("cause", "random_tokens"),
+    "random": ("cause", "random_directions"),
     "labels": ("cause", "shuffled_labels"),
 }
 """Condition -> score and control in the table of alignments."""
@@ -62,9 +62,7 @@ def count_interventions(
         chosen = [alignment for alignment in alignments if alignment.property == prop]
         if not chosen:
             continue
-        measured = _of_alignments(run, prop)
-        made += measured
-        made += _swaps(checkpoint, chosen, len(scenes), only_random=bool(measured))
+        made += _of_alignments(run, prop) or _swaps(checkpoint, chosen, len(scenes))
         made += _of_novel(run, prop) or _novel(checkpoint, chosen, len(scenes))
     return made
 
@@ -105,11 +103,7 @@ def _of_alignments(run: RunFolder, prop: str) -> list[Row]:
         split="test",
         weights="trained",
     )
-    counts = []
-    for condition, (kind, control) in _SWAPS.items():
-        chosen = select(table, score=kind, control=control)
-        counts += _counts(chosen, "swap", prop, condition)
-    return counts
+    return _swap_counts(table, prop)
 
 
 def _of_novel(run: RunFolder, prop: str) -> list[Row]:
@@ -153,13 +147,8 @@ def _steering(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> pd.
     return steer(checkpoint, probes, scenes, SteeringConfig(ALPHAS), progress=True).to_frame()
 
 
-def _swaps(
-    checkpoint: Checkpoint, alignments: list[Alignment], pairs: int, *, only_random: bool
-) -> list[Row]:
-    """The alignments of one property with two controls, by the recipe that scores those of a study.
-
-    A study does not swap in random directions: that control is counted here for every run.
-    """
+def _swaps(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> list[Row]:
+    """The alignments of one property with two controls, by the recipe that scores those of a study."""
     prop: Any = alignments[0].property
     layers = [alignment.site.layer for alignment in alignments]
     captures = PairCaptures(
@@ -172,27 +161,20 @@ def _swaps(
     config = AlignConfig(
         property=prop,
         splits=("test",),
-        scored_controls=("wrong_object",),
+        scored_controls=("wrong_object", "random_directions"),
         replacements=None,
         unmapped=None,
         isolate=False,
     )
-    alone = replace(config, scored_controls=None)
-    counts = []
-    for alignment in alignments:
-        random = score(alignment.random_directions(), captures, alone, progress=True)
-        tables = {"random": random}
-        if not only_random:
-            scores = score(alignment, captures, config, progress=True)
-            tables["edit"] = select(scores, control="none")
-            tables["other"] = select(scores, control="wrong_object")
-        for condition, table in tables.items():
-            counts += _counts(
-                table,
-                "swap",
-                prop,
-                condition,
-            )
+    tables = [score(alignment, captures, config, progress=True) for alignment in alignments]
+    return _swap_counts(pd.concat(tables), prop)
+
+
+def _swap_counts(table: pd.DataFrame, prop: str) -> list[Row]:
+    counts: list[Row] = []
+    for condition, (kind, control) in _SWAPS.items():
+        chosen = select(table, score=kind, control=control)
+        counts += _counts(chosen, "swap", prop, condition)
     return counts
 
 

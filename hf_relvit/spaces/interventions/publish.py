@@ -70,30 +70,21 @@ def push_space(
     Raises:
         RelViTError: no token, no right to write there, a Space of another project, no connection.
     """
-    from hf_relvit.hub.bases import Base, newest, on_base
+    from hf_relvit.hub.bases import named_base, on_base
     from hf_relvit.hub.outgoing import checked
-    from hf_relvit.hub.publish import Files, Publication, Remote, list_files, publish
+    from hf_relvit.hub.publish import Publication, publish_or_list
 
     sources = space_files()
     chosen = {name: checked(name, path, path.parent) for name, path in sources.items()}
     if base is not None:
-        chosen = on_base(chosen, Base(base))
-
-    def complete(files: Files, remote: Remote) -> Files:
-        return files if base is None else on_base(files, newest(remote.api, base))
-
+        chosen = on_base(chosen, named_base(base, dry_run=dry_run))
     publication = Publication(
         repo,
         "space",
         MARK,
         chosen,
         "Publish the Space",
-        complete=complete,
         replaced=lambda name: name != ".gitattributes",
         options={"space_sdk": "gradio"},
     )
-    if dry_run:
-        list_files(publication, public=public, say=say)
-        return
-    published = publish(publication, public=public)
-    say(f"{published.files} files: {published.address} at {published.commit[:12]}")
+    publish_or_list(publication, public=public, dry_run=dry_run, say=say)

@@ -16,7 +16,7 @@ from hf_relvit.analysis.activations import Site, capture_residuals
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.geometry import geometry
-from hf_relvit.modeling import adapters
+from hf_relvit.modeling.adapters import is_adapter
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.folder import RunFolder
 from hf_relvit.schemas import SpaceFacts, read_as
@@ -191,7 +191,6 @@ def open_served(
 
 def open_model(folder: Path, base: str | os.PathLike | None = None) -> Checkpoint:
     """Ready to record attention. Only an adapter takes a base."""
-    adapted = (folder / adapters.FOLDER).is_dir()
-    checkpoint = Checkpoint.open(folder, base=base if adapted else None)
+    checkpoint = Checkpoint.open(folder, base=base if is_adapter(folder) else None)
     checkpoint.model.set_attn_implementation("relvit")
     return checkpoint
