@@ -25,6 +25,10 @@ except ImportError:  # Windows
     fcntl = None
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TORCH_WRITER = ("PytorchStreamWriter failed", "inline_container.cc")
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, *, owned: bool = False) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` only if the block ends well.
@@ -45,20 +49,48 @@ def atomic_write(path: Path, *, owned: bool = False) -> Iterator[Path]:
     clear_partials(path.parent, path.name)
     temporary = partial_path(path)
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)
-        put_in_place(temporary, path, owned=owned)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+        with full_disk_told(path):
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)
+            put_in_place(temporary, path, owned=owned)
+    finally:
+        release(temporary)
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """Raise RelViTError for a write that the disk has no room for inside the block, whichever library wrote."""
+    try:
+        yield
+    except RelViTError:
+        raise
+    except Exception as error:
+        if any(is_full_disk(each) for each in causes(error)):
             raise RelViTError(
                 f"the disk is full while writing {path}: free some space and run again",
                 page="disk-full",
             ) from error
         raise
-    finally:
-        release(temporary)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the quota, has no room left.
+
+    Libraries of other languages have only text for it, and torch names no reason: its writer of files ends early.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    text = str(error)
+    return any(words in text for words in (*map(os.strerror, _FULL), *_TORCH_WRITER))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

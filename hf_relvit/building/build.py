@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from ..dataset_builders.counterfactuals.builder import Counterfactuals
 from ..dataset_builders.photorealistic.builder import Photorealistic
 from ..dataset_builders.scenes.builder import Scenes
 from ..errors import RelViTError
-from ..files import file_lock, write_json
+from ..files import causes, file_lock, is_full_disk, write_json
 from ..limits import check_disk
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..schemas import DataManifest, read_as
@@ -319,8 +317,8 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        for cause in _causes(error):
-            if os.strerror(errno.ENOSPC) in str(cause):
+        for cause in causes(error):
+            if is_full_disk(cause):
                 state = f"the disk is full while writing {folder}, nothing half-written is left"
                 raise RelViTError(f"{state}: free some space and run again") from error
             if not isinstance(cause, Exception):
@@ -330,9 +328,3 @@ def _one_line_errors(folder: Path) -> Iterator[None]:
                 f"{folder} cannot be written ({error}): choose another --out"
             ) from error
         raise
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

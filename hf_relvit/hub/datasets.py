@@ -15,14 +15,15 @@ from ..building.folder import check_folder
 from ..building.sheet import SHEET
 from ..errors import RelViTError
 from ..report.results import version_tag
-from ..schemas import DataManifest, read_as
+from ..schemas import DataManifest, DatasetFacts, read_as
 from .client import check_id, hub_errors
 from .outgoing import checked_files, checked_text
 from .publish import Files, Publication, Remote, list_files, publish
 
 _CARD = "README.md"
 _BENCHMARK = "eval.yaml"
-_FACTS = ("manifest.json", "dataset_info.json")  # of each config: what the card is made of
+_INFO = "dataset_info.json"
+_FACTS = ("manifest.json", _INFO)  # of each config: what the card is made of
 
 
 def push_dataset(
@@ -139,6 +140,7 @@ def _checked(data: Path, task: str) -> dict[str, dict]:
         )
     manifests = {config: check_folder(data, config) for config in configs}
     for config, manifest in manifests.items():
+        read_as(data / config / _INFO, DatasetFacts)  # here, as its copies have other names
         if manifest["task"] != task:
             raise RelViTError(
                 f"{data}/{config} is a dataset of {manifest['task']}, not {task}: name its own task"

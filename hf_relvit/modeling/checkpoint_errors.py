@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from ..errors import RelViTError
 from .config_values import check_values
@@ -71,9 +71,16 @@ def open_config(path_or_id: str | os.PathLike, revision: str | None = None) -> A
         RelViTError: a model type that transformers does not know, or values that ``config_values`` refuses. A file
             that is missing or broken raises the errors of the library.
     """
-    values, _ = PreTrainedConfig.get_config_dict(
-        path_or_id, revision=revision, trust_remote_code=False
-    )
+    try:
+        values, _ = PreTrainedConfig.get_config_dict(
+            path_or_id, revision=revision, trust_remote_code=False
+        )
+    except (AttributeError, TypeError):  # transformers takes a mapping for granted
+        values = None
+    if not isinstance(values, dict):
+        raise RelViTError(
+            f"the {CONFIG_NAME} of {path_or_id} holds no mapping: expected the one that was saved with the weights"
+        )
     check_values(values)
     kind = values.get("model_type")
     if kind is not None and kind not in list(CONFIG_MAPPING):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..files import file_lock, write_json
+from ..files import file_lock, full_disk_told, write_json
 from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
 from ..owned import STARTED, check_empty, clear_partials, release
 from ..schemas import read_as
@@ -60,7 +60,7 @@ def run_cell(
     folder = Path(folder)
     if _is_finished(folder, settings):
         return False
-    with file_lock(folder, patience):
+    with full_disk_told(folder), file_lock(folder, patience):
         if _is_finished(folder, settings):  # in the meantime, by another process
             return False
         started = folder / STARTED

@@ -3,7 +3,8 @@
 1. The weights of the adapter, or of a small model as a whole, are rounded to bfloat16. A model that was fine-tuned as
    a whole is made an adapter first, if asked (``adapters.as_adapter``).
 2. Rounded weights are others: on SCENES test scenes no logit may move by more than TOLERANCE (our choices). Then
-   alignments and probes are rounded, too, and take the fingerprint of the rounded model that they are for.
+   alignments and probes are rounded, too, and take the fingerprint of the rounded model that they are for. Accuracy is
+   measured again, on the same scenes: published are the numbers of the published weights.
 3. Kept are all tables; of an alignment the rows of its subspace, of the probes those of the judgement, which steering
    needs; of the scenes the manifest, from which they can be drawn again. Figures are drawn from the tables. The code
    that opens a model without this package is left out: ``relvit push`` adds it.
@@ -34,9 +35,18 @@ from ..owned import remove_ours
 from ..places import check_out
 from ..recipes.probes import probe_cell
 from ..report.card import run_card
-from ..report.folder import DATA, TRAINING, RunFolder, is_of_random_weights
+from ..report.folder import (
+    DATA,
+    EVALUATION,
+    TRAINING,
+    RunFolder,
+    is_of_random_weights,
+    write_accuracy,
+)
 from ..report.results import collect_results
 from ..stimuli.scenes import SceneTable
+from ..training.evaluation import evaluate, sample_splits
+from ..training.precision import checkpoint_autocast
 from .cells import run_cell
 
 SCENES = 32
@@ -99,7 +109,8 @@ def _write(
             name = run.in_run(cell)
             if name not in (DATA, TRAINING):
                 check_manifest(cell)
-                _write_cell(cell, small.cell(name), name, checkpoint)
+                write = _measure_again if name == EVALUATION else _write_cell
+                write(run, small, name, checkpoint)
         _write_data(run, small)
     write_json(folder / FACTS, facts)
     note = _NOTE.format(**facts["rounded"])
@@ -109,8 +120,9 @@ def _write(
 
 
 _NOTE = """## A small copy
-Weights, alignments and probes were rounded to bfloat16 after everything had been measured. On {scenes} test scenes the
-largest change of a logit is {largest:.3g}, and {changed} answers changed.
+Weights, alignments and probes were rounded to bfloat16. On {scenes} test scenes the largest change of a logit is
+{largest:.3g}, and {changed} answers changed. Accuracy on the splits is that of the rounded weights; the rest was
+measured before they were rounded.
 """
 _EXTRACTED = """
 The model was fine-tuned as a whole. This is the adapter of rank {rank} that is nearest to its change of the weights
@@ -193,12 +205,14 @@ def _apart(first: torch.Tensor, second: torch.Tensor) -> dict[str, Any]:
 
 
 def _write_cell(
-    cell: Path,
-    folder: Path,
+    run: RunFolder,
+    small: RunFolder,
     name: str,
     checkpoint: Checkpoint,
 ) -> None:
     """The tables of a cell; its alignment or its probes rounded, if later analyses need them."""
+    cell = run.cell(name)
+    folder = small.cell(name)
     folder.mkdir(parents=True, exist_ok=True)
     with_tensors = any(cell.glob("*.safetensors"))
     for file in cell.iterdir():
@@ -210,6 +224,29 @@ def _write_cell(
     elif (cell / f"{Alignment.STEM}.json").is_file() and not is_of_random_weights(name):
         Alignment.load(cell).rounded(checkpoint).save(folder)
     write_manifest(folder, manifest_settings(cell))
+
+
+def _measure_again(
+    run: RunFolder,
+    small: RunFolder,
+    name: str,
+    checkpoint: Checkpoint,
+) -> None:
+    """Write the accuracy of the rounded model on the scenes of a run, as ``relvit evaluate`` gives it."""
+    before = run.table("accuracy")
+    splits = tuple(dict.fromkeys(before.split))
+    distribution = run.training.settings().distribution()
+    scenes = sample_splits(distribution, run.config["n_eval"], splits)
+    with checkpoint_autocast(checkpoint):
+        table = evaluate(checkpoint, scenes, progress=True)
+    cell = small.cell(name)
+    write_accuracy(
+        cell,
+        table,
+        seed=distribution.seed,
+        processor=checkpoint.processor.fingerprint,
+    )
+    write_manifest(cell, manifest_settings(run.cell(name)))
 
 
 def _write_data(run: RunFolder, small: RunFolder) -> None:

@@ -10,7 +10,7 @@ from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
-from ..files import file_lock, write_json
+from ..files import file_lock, full_disk_told, write_json
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
@@ -75,7 +75,7 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
 
     Raises:
         RelViTError: ``out`` belongs to a run of another config, or another process trains in it, or it holds files of
-            somebody else under the names of ours; bad config; a loss that is not a number.
+            somebody else under the names of ours; bad config; a loss that is not a number; a full disk.
     """
     folder = TrainingFolder(check_out(out))
     if not folder.config_file.exists():
@@ -87,7 +87,7 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
     training_arguments(config, folder.checkpoints)  # refuses what Trainer would
     # The other processes of one training come with the first.
     lock = file_lock(folder.checkpoints) if is_main_process() else contextlib.nullcontext()
-    with lock:
+    with lock, full_disk_told(folder.path):
         _train(config, checkpoint, folder, progress)
     return folder
 

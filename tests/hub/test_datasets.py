@@ -369,7 +369,9 @@ def test_no_hub_or_another_kind(hub, built, monkeypatch):
         push(built)
 
 
-@pytest.mark.parametrize("harm", ["nothing there", "another task", "damaged", "two versions"])
+@pytest.mark.parametrize(
+    "harm", ["nothing there", "another task", "damaged", "facts", "two versions"]
+)
 def test_a_folder_that_cannot_be_published(hub, built, tmp_path, harm):
     data = tmp_path / "data"
     if harm != "nothing there":
@@ -381,6 +383,10 @@ def test_a_folder_that_cannot_be_published(hub, built, tmp_path, harm):
     if harm == "damaged":
         (data / "quick-32" / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
         message = "is damaged: make it again with `relvit data build rmts --config quick-32"
+    if harm == "facts":
+        path = data / "quick-32" / "dataset_info.json"
+        path.write_text("[]")
+        message = f"{path} has changed its shape"
     if harm == "two versions":
         path = data / "quick-32" / "manifest.json"
         path.write_text(path.read_text().replace('"1.0.0"', '"0.9.0"'))

@@ -194,6 +194,14 @@ def test_adapters_beside_weights_lead_nowhere_else(kind, folders, tmp_path):
     assert "adapter_config.json" in refused(kind, folder)
 
 
+@pytest.mark.parametrize("text", ["[]", "null", "5", '"x"'])
+@pytest.mark.parametrize("kind", OPENS)
+def test_a_configuration_of_another_shape_says_so(kind, text, folders, tmp_path):
+    folder = shutil.copytree(folders / kind, tmp_path / "edited")
+    (folder / "config.json").write_text(text)
+    assert "holds no mapping" in refused(kind, folder)
+
+
 @pytest.mark.parametrize("text", ["[]", "{", "3", '{"max_length": "x"}'])
 def test_settings_of_generation_are_not_read(text, folders, tmp_path):
     folder = shutil.copytree(folders / "ours", tmp_path / "edited")

@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 from tiny import SMALL_CAUSAL, TINY
 
+from hf_relvit import cli
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError
 from hf_relvit.manifest import check_manifest
@@ -70,7 +72,7 @@ def stored(folder):
 
 def test_a_small_run_is_a_run(runs, small):
     run = RunFolder.open(runs["adapter"])
-    for name in ("accuracy", "attention", "alignment", "probes"):
+    for name in ("attention", "alignment", "probes"):
         assert small.table(name).equals(run.table(name)), name
     for cell in small.finished_cells():
         check_manifest(cell)
@@ -80,6 +82,20 @@ def test_a_small_run_is_a_run(runs, small):
     assert "answers changed" in text and "interval" in text
     assert stored(small.path) < 0.6 * stored(run.path)
     assert compact(run.path, small.path, say=str) == small.path
+
+
+def test_its_accuracy_is_that_of_the_rounded_weights(runs, small, tmp_path, capsys):
+    """The command that the card names gives the numbers that it names."""
+    out = tmp_path / "again.parquet"
+    command = ["evaluate", str(small.training.model), "-n", str(TINY["n_eval"]), "--out", str(out)]
+    with pytest.raises(SystemExit) as end:
+        cli.main(command)
+    assert end.value.code == 0, capsys.readouterr().err
+    published = small.table("accuracy")
+    again = pd.read_parquet(out)
+    pd.testing.assert_frame_equal(published, again[published.columns])
+    keys = ["split", "condition", "n", "base_accuracy"]
+    assert published[keys].equals(RunFolder.open(runs["adapter"]).table("accuracy")[keys])
 
 
 def test_a_small_model_is_rounded_as_a_whole(runs, tmp_path):
