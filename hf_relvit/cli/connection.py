@@ -11,11 +11,12 @@ PATIENCE = 10
 """Seconds until the Hub counts as out of reach."""
 
 
-def check_reachable(path_or_id: str) -> None:
+def check_reachable(path_or_id: str, revision: str | None = None) -> None:
     """Go on with the cache where the Hub of a checkpoint is out of reach.
 
     Args:
         path_or_id: folder, for which nobody is asked, or Hub id.
+        revision: on the Hub; None for the newest.
 
     Raises:
         RelViTError: the Hub is out of reach, and the cache does not have the checkpoint.
@@ -26,7 +27,7 @@ def check_reachable(path_or_id: str) -> None:
     if Path(path_or_id).exists() or constants.HF_HUB_OFFLINE:
         return
     try:
-        cached = try_to_load_from_cache(path_or_id, "config.json")
+        cached = try_to_load_from_cache(path_or_id, "config.json", revision=revision)
     except HFValidationError:
         return  # no id either: opening it says so
     trouble = _trouble(constants.ENDPOINT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import RelViTError
 from ..limits import MOST_ROWS
 from ..places import check_out
 from .bridge import SEED_RANGE
@@ -80,6 +81,12 @@ Base = Annotated[
     str | None,
     typer.Option(help="Folder or Hub id of an adapter's backbone, if it is not where it says."),
 ]
+Revision = Annotated[
+    str | None, typer.Option(help="Commit, tag or branch of a Hub id; the newest by default.")
+]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1 ...; by default the GPU if there is one.")
+]
 PhotorealisticSet = Annotated[
     Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
 ]
@@ -96,6 +103,8 @@ class Subject:
         seed: of the scenes; None for 0.
         labels: of an ordinary classifier; None where it names them itself.
         base: of an adapter, where its backbone is not where it says.
+        revision: of a Hub id; None for the newest.
+        device: of the model; "auto" for the GPU if there is one.
     """
 
     checkpoint: str
@@ -104,20 +113,31 @@ class Subject:
     seed: int | None = None
     labels: tuple[str, ...] | None = None
     base: str | None = None
+    revision: str | None = None
+    device: str = "auto"
 
     def __post_init__(self):
+        if self.revision is not None and Path(self.checkpoint).exists():
+            raise RelViTError(
+                f"--revision {self.revision} with the folder {self.checkpoint}: expected a Hub id, or leave it out"
+            )
         if self.task is not None:
             from ..stimuli.tasks import task_of
 
             task_of(self.task)
 
     def open(self) -> Checkpoint:
-        """The checkpoint, on the GPU if there is one."""
-        check_reachable(self.checkpoint)
+        """The checkpoint, on its device."""
+        check_reachable(self.checkpoint, self.revision)
         from ..modeling.checkpoints import Checkpoint
 
-        options: dict[str, Any] = {"labels": self.labels, "base": self.base}
-        return Checkpoint.open(self.checkpoint, device="auto", **options)
+        return Checkpoint.open(
+            self.checkpoint,
+            revision=self.revision,
+            labels=self.labels,
+            base=self.base,
+            device=self.device,
+        )
 
     def distribution(self, checkpoint: Checkpoint) -> SceneDistribution:
         """Where the scenes come from."""
@@ -133,7 +153,9 @@ def subject(
     ] = None,
     labels: Labels = None,
     base: Base = None,
+    revision: Revision = None,
+    device: Device = "auto",
 ) -> Subject:
     """The parameters of a command that measures a checkpoint."""
     classes = tuple(labels.split(",")) if labels else None
-    return Subject(checkpoint, task, config, seed, classes, base)
+    return Subject(checkpoint, task, config, seed, classes, base, revision, device)

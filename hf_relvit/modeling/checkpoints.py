@@ -122,8 +122,9 @@ class Checkpoint:
 
         Raises:
             RelViTError: missing, truncated or incomplete files, other labels, or a processor other than the one that
-                the weights were trained with.
+                the weights were trained with; a device that is not there.
         """
+        _check_device(device)
         model: Any = _open_model(path_or_id, revision, labels, base)
         processor = load_processor(path_or_id, revision=revision)
         expected = model.config.processor_fingerprint
@@ -354,6 +355,18 @@ def randomly_initialized(model: Any, seed: int = RANDOM_SEED) -> Any:
         torch.manual_seed(seed)
         fresh = type(model)(copy.deepcopy(model.config))
     return fresh.to(device)
+
+
+def _check_device(device: torch.device | str) -> None:
+    """Raise RelViTError for a device that this torch cannot compute on; opening weights takes longer."""
+    if device == "auto":
+        return
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # each backend raises its own
+        raise RelViTError(
+            f"device {str(device)!r} cannot be used here: expected auto, cpu or a GPU that is there, such as cuda:0"
+        ) from error
 
 
 def _open_model(

@@ -362,3 +362,18 @@ def test_a_checkpoint_that_does_not_know_its_scenes_asks_for_them(tiny, capsys, 
     code, _, err = run("evaluate", str(tmp_path / "model"), capsys=capsys)
     assert code == 2
     assert "name it with --task and --config" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--device", "gpu"], "device 'gpu' cannot be used here: expected auto, cpu or a GPU"),
+        (["--device", "cuda:99"], "device 'cuda:99' cannot be used here"),
+        (["--device", ""], "device '' cannot be used here"),
+        (["--revision", "main"], "expected a Hub id, or leave it out"),
+    ],
+)
+def test_a_device_or_a_revision_that_is_not_there_is_one_line(options, told, capsys, tmp_path):
+    code, _, err = run("evaluate", str(tmp_path), *options, capsys=capsys)
+    assert code == 2
+    assert told in err and err.count("\n") == 1

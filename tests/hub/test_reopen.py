@@ -5,10 +5,12 @@ import json
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from huggingface_hub import HfApi
 from safetensors.torch import load_file, save_file
+from tiny import TINY
 from transformers import ViTConfig, ViTForImageClassification
 
 from hf_relvit import cli
@@ -23,6 +25,8 @@ from hf_relvit.report.folder import RunFolder
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.study.compact import compact
+from hf_relvit.training.config import TrainConfig
+from hf_relvit.training.run import build_model
 
 WITH_PACKAGE = """
 import sys
@@ -321,3 +325,26 @@ def test_alignments_of_a_run_are_named_by_their_subfolder(study, hub):
         Alignment.from_pretrained("relvit/tiny")
     with pytest.raises(RelViTError, match=r"subfolder '\.\./secret' leads out of relvit/tiny"):
         Alignment.from_pretrained("relvit/tiny", subfolder="../secret")
+
+
+def test_a_command_measures_the_revision_that_it_is_told(hub, tmp_path):
+    api = HfApi(hub.url)
+    api.create_repo("relvit/two")
+    commits = []
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        build_model(TrainConfig(**TINY, seed=seed)).save(folder)
+        commits.append(api.upload_folder(repo_id="relvit/two", folder_path=folder).oid)
+
+    def measured(*words):
+        out = tmp_path / "table.parquet"
+        sizes = ["-n", "32", "--split", "test", "--device", "cpu", "--out", str(out)]
+        with pytest.raises(SystemExit) as end:
+            cli.main(["evaluate", *words, *sizes])
+        assert end.value.code == 0
+        return pd.read_parquet(out)
+
+    first, second = (measured(str(tmp_path / str(seed))) for seed in (0, 1))
+    assert not first.equals(second)
+    assert measured("relvit/two", "--revision", commits[0]).equals(first)
+    assert measured("relvit/two").equals(second)
