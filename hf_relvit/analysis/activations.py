@@ -1,5 +1,14 @@
 """Named places in a vision transformer: read them, edit them, and run the model from there on.
 
+Symbols: b block of ``depth``; h_b ``(n, tokens, hidden)``, the residual stream after it; L logits.
+
+1. A ``Site`` names h before or after a block.
+2. ``capture_residuals`` runs scenes once and keeps h at the asked sites and tokens, in memory or on disk; blocks after
+   the last site are not run.
+3. ``patch`` edits h at a site while the model runs: L of a full pass with the edit.
+4. ``forward_from`` starts at a site with a given h: L without the blocks before. So n edits of one scene cost one full
+   pass and n partial ones, with the same answers.
+
 Nothing here knows a model family. Blocks are the ``ModuleList`` that is as long as the configuration says the model is
 deep, and hooks do the rest, so our classifiers and ordinary transformers models are treated alike. Hooks belong to the
 model: do not run one model from two threads inside these functions.

@@ -1,4 +1,13 @@
-"""A subspace that carries a property: swap it, attach it to any transformers model, save it and open it again."""
+"""A subspace that carries a property: swap it, attach it to any transformers model, save it and open it again.
+
+Symbols: x ``(..., hidden)``, states at a site; R ``(k, hidden)``, rows that are read; W ``(k, hidden)``, rows that are
+written, by default R; m ``(k,)``, which rows count; c, the scale.
+
+1. Read: the coordinates ``m R x``, ``(..., size)``.
+2. Swap: ``b + c W^T[m R (s - b)]`` gives the base b the coordinates of the source s and leaves the rest of b alone.
+3. Attach: the same write inside a model while it runs, at the tokens of objects.
+4. Save with the fingerprint of the model; opened again, it refuses every other model.
+"""
 
 from __future__ import annotations
 

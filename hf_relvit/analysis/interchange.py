@@ -1,4 +1,13 @@
-"""The parts of interventions on pairs of scenes: residual streams and controls."""
+"""Interchange interventions on pairs of scenes: whose states are read, and where they are written.
+
+Symbols: n pairs of a base and a source, each with k objects of p tokens; h ``(n, tokens, hidden)`` at a site.
+
+1. Capture h of all bases, and of the sources only the tokens of the objects and as many of the background.
+2. ``operands``: the places of the edited object in the base, ``(n, p)``, and the states to read, ``(n, p, hidden)``:
+   those of the object that gives the property or, for a control, of its pair's other object or of the background.
+3. A replacement reads no object at all: the mean state, noise, or another image's state (``replaced``).
+4. Write the operands, through a subspace, into h of the bases, and run the later blocks: n new answers.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """Subspaces to intervene on: learned ones (DAS and its relatives) and baselines that nobody trains.
 
-A subspace is a pair ``(rotation, mask)``: orthonormal rows ``(k, hidden)``, and which of them count ``(k,)``.
+A subspace is a rotation R, orthonormal rows ``(k, hidden)``, and a mask m ``(k,)``: which of the rows count.
+
+1. ``interchange`` swaps it: ``b + R^T[m R (s - b)]``.
+2. ``LearnedSubspace`` holds what a search learns. R = Q C: Q is random or a start, C the Cayley transform of a
+   skew-symmetric matrix; m is the sigmoid of logits over a temperature, at the end 0 or 1.
+3. ``baseline_subspace`` learns nothing: principal directions of the states, differences of means, random directions,
+   or all of them (the full swap).
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
 """Side effects of an alignment: one row for each property, layer and split.
 
-Interchange accuracy alone does not show that the model uses the subspace: swaps must also leave everything else
-alone, fail where they must, and do more than the same procedure does with random weights or shuffled labels
-(arXiv 2402.17700, 2507.08802, 2607.00267). The names of the columns say what is compared.
+Interchange accuracy alone does not show that the model uses the subspace (arXiv 2402.17700, 2507.08802, 2607.00267):
+
+1. Cause: the share of answers that follow the swap. It must exceed all of its controls: another object, background,
+   random directions, states without a value, shuffled labels and random weights.
+2. Isolate: the share that stays when the *other* property of the source is another one.
+3. Unmapped: pairs whose source is the base with one thing changed that the property does not depend on
+   (``unmapped_pairs``); every answer must stay.
+4. Divergence: how far edited states are from natural ones.
+5. ``verdict`` weighs these by one rule; ``agreement`` says how alike the subspaces of several seeds are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,13 @@
-"""From measurements to a verdict: which stage fails, by which evidence, and which loss the paper prescribes for it."""
+"""From measurements to a verdict: which stage fails, by which evidence, and which loss the paper prescribes for it.
+
+1. Turn tables into criteria, split by split: a value of the best layer, its interval (Bonferroni over the layers), a
+   threshold and controls, read as "yes", "no", "unclear" or "silent".
+2. Perceptual: can shape and color be read from an object's tokens, and does the answer follow when they are swapped?
+3. Relational: can "same" be read from a pair's tokens, and does the answer follow a push along it?
+4. Per split name the stages that fail; "undetermined" where intervals hold their thresholds. The whole verdict is that
+   of all splits together.
+5. Losses by stage (paper, Table 1): disentanglement for the perceptual one, pipeline for the relational one.
+"""
 
 from __future__ import annotations
 
