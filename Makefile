@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -82,8 +82,16 @@ build/clip-vit-b16/model.safetensors: $(READY)
 tour: build/clip-vit-b16/model.safetensors  ## the paper's story on the released CLIP; 5 minutes on 2 cores
 	@$(BIN)/relvit tour --base build/clip-vit-b16 --out runs/tour
 
-replicate-clip: build/clip-vit-b16/model.safetensors  ## fine-tune real CLIP, measure it; an hour on 2 cores, resumable
+replicate-clip-quick: build/clip-vit-b16/model.safetensors  ## real CLIP: fine-tune and measure one run; half an hour on 2 cores
+	@$(BIN)/relvit study run examples/clip_quick.yaml --out runs/clip-quick
+
+replicate-clip: build/clip-vit-b16/model.safetensors  ## every CLIP figure of docs/replication.md; a day on 2 cores, resumable
 	@$(BIN)/relvit study run examples/replicate_clip.yaml --out runs/replicate-clip
+	@for task in discrimination rmts; do \
+		$(BIN)/relvit study run examples/clip_$$task.yaml --out runs/clip-$$task && \
+		$(BIN)/python examples/keep_results.py runs/clip-$$task docs/results/clip_$$task && \
+		$(BIN)/python examples/compare_published.py docs/results/clip_$$task $$task || exit 1; \
+	done
 
 bench-gpu: $(READY)  ## training and analyses on one GPU against their targets; without a GPU at a reduced size
 	@$(BIN)/python benchmarks/bench_gpu_training.py

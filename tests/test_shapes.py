@@ -13,9 +13,9 @@ import torch
 
 import hf_relvit
 from hf_relvit.analysis.activations import at_tokens
-from hf_relvit.analysis.attention import attention_shares
 from hf_relvit.analysis.similarity import object_mean
 from hf_relvit.analysis.subspaces import interchange
+from hf_relvit.modeling.stages import attention_shares
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -77,7 +77,7 @@ def test_the_functions_of_the_analyses_are_checked():
         "analysis.activations.capture",
         "analysis.activations.forward_from",
         "analysis.interchange.intervene",
-        "analysis.attention.attention_shares",
+        "modeling.stages.attention_shares",
         "modeling.losses.pipeline_loss",
         "modeling.modeling_relvit.RelViTForImageClassification.forward",
         "modeling.checkpoints.Checkpoint.pixel_values",

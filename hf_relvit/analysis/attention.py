@@ -33,6 +33,7 @@ from ..geometry import PatchGeometry
 from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
+from ..modeling.stages import KINDS, attention_shares
 from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float32
     from matplotlib.figure import Figure
 
-KINDS = ("within_object", "within_pair", "between_pair", "background", "cls", "registers")
 _Z = 1.959963984540054
 
 
@@ -207,35 +207,6 @@ def _even(
     mass = torch.from_numpy(counts / geometry.sequence_length)
     objects = sizes.shape[1]
     return mass[:, None, None].expand(-1, 1, objects, -1)
-
-
-def attention_shares(
-    mass: Float[torch.Tensor, "batch heads objects objects+3"], compat: str
-) -> Float[torch.Tensor, "batch heads 6"]:
-    """Set-to-set mass ``(batch, heads, k, k + 3)`` to shares ``(batch, heads, 6)`` in the order of KINDS."""
-    objects = mass.shape[2]
-    pair = mass[:, :, :2]
-    cls = pair[..., objects].mean(-1)
-    registers = pair[..., objects + 1].mean(-1)
-    background = pair[..., objects + 2]
-    crossed = mass[..., [0, 1], [1, 0]]
-    to_display = pair[..., 2:objects]
-    between = to_display.sum(-1).mean(-1)
-    if compat == "official":
-        within_pair = crossed.amax(-1)
-        background = background.amax(-1)
-        if objects > 2:
-            from_display = mass[:, :, 2:, :2]
-            returned = from_display.sum(-1).mean(-1)
-            between = torch.maximum(between, returned)
-        within_object = 1 - within_pair - background
-    else:
-        within_pair = crossed.mean(-1)
-        background = background.mean(-1)
-        own = mass[..., [0, 1], [0, 1]]
-        within_object = own.mean(-1)
-    kinds = [within_object, within_pair, between, background, cls, registers]
-    return torch.stack(kinds, -1)
 
 
 def _tidy(

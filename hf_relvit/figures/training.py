@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..tables import select
-from .style import BLUE, GREEN, QUARTERS, chart, guessing, show_splits, styled, whiskers
+from .attention import NAMES
+from .style import BLUE, GREEN, QUARTERS, chart, guessing, panels, show_splits, styled, whiskers
 
 _LOSSES = {
     "task_loss": "task loss",
@@ -52,6 +55,34 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
         ncols=2,
         fontsize=10,
     )
+    return figure
+
+
+@styled()
+def stages_figure(stages: pd.DataFrame) -> Figure:
+    """Attention stages while the model trains: a panel per kind, a line per layer, dark to light.
+
+    Args:
+        stages: of ``training_stages``: ``kind, layer, images, share``.
+    """
+    kinds = list(stages.kind.unique())
+    figure, axes = panels((2.7 * len(kinds) + 0.9, 2.7), 1, len(kinds), sharey=True)
+    depth = int(stages.layer.max()) + 1
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.92, depth))
+    for axis, kind in zip(axes[0], kinds):
+        for layer, rows in select(stages, kind=kind).groupby("layer"):
+            axis.plot(
+                rows.images,
+                rows.share,
+                ".-",
+                color=colors[int(str(layer))],
+                lw=1.3,
+                label=f"layer {layer}",
+            )
+        axis.set(title=NAMES[kind], xlabel="training images", ylim=(0, 1.02))
+        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+    axes[0, 0].set(ylabel="strongest head's share")
+    axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
     return figure
 
 

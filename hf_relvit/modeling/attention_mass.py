@@ -37,15 +37,27 @@ class ObjectAttention:
             other prefix tokens (registers, distillation) and the background patches. A row sums to 1, or is 0
             for an object without tokens; it exceeds 1 only if the caller lets objects share tokens.
             Differentiable. Attention dropout does not apply to it.
+        entropy: likewise, if it was asked for, ``(batch, heads, k)``: of the attention of an object's tokens over all
+            tokens, their mean, in nats.
     """
 
-    def __init__(self, tokens: torch.Tensor, prefix_tokens: int, layers: Iterable[int] | None):
+    def __init__(
+        self,
+        tokens: torch.Tensor,
+        prefix_tokens: int,
+        layers: Iterable[int] | None,
+        targets: torch.Tensor | None = None,
+        entropy: bool = False,
+    ):
         if tokens.dim() != 3:
             raise RelViTError(
                 f"object tokens of shape {tuple(tokens.shape)}: expected (batch, objects, tokens)"
             )
         self.mass: list[torch.Tensor | None] = []
+        self.entropy: list[torch.Tensor | None] = []
         self._tokens = tokens
+        self._targets = tokens if targets is None else targets
+        self._wants_entropy = entropy
         self._prefix = prefix_tokens
         self._layers = None if layers is None else frozenset(layers)
         self._order: dict[nn.Module, int] = {}
@@ -56,12 +68,16 @@ class ObjectAttention:
         layer = self._order.setdefault(module, len(self._order))
         if layer == len(self.mass):
             self.mass.append(None)
+            self.entropy.append(None)
         if self._layers is None or layer in self._layers:
-            mass = self._measure(query, key, mask, scaling)
+            mass, entropy = self._measure(query, key, mask, scaling)
             if keep:
                 self.mass[layer] = mass
+                self.entropy[layer] = entropy
 
-    def _measure(self, query, key, mask, scaling: float) -> torch.Tensor:
+    def _measure(
+        self, query, key, mask, scaling: float
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch, heads, length, dim = query.shape
         objects, size = self._tokens.shape[1:]
         if self._sets is None:
@@ -80,20 +96,28 @@ class ObjectAttention:
             attention = torch.softmax(scores, -1, dtype=dtype)
             members = sets.members.to(dtype)
             mass = attention.flatten(1, 2) @ members  # one product per image for all sets
+            weight = sets.weight.to(dtype)
             by_token = mass.view(batch, heads, objects, size, -1)
-            return (by_token * sets.weight.to(dtype)).sum(3)
+            by_object = (by_token * weight).sum(3)
+            if not self._wants_entropy:
+                return by_object, None
+            smallest = torch.finfo(dtype).tiny
+            nats = -(attention * attention.clamp(min=smallest).log()).sum(-1)
+            entropy = nats.view(batch, heads, objects, size) * weight[..., 0]
+            return by_object, entropy.sum(3)
 
     def _make_sets(self, batch: int, length: int, device: torch.device) -> _Sets:
         self._check(batch, length)
         tokens = self._tokens.to(device)
-        objects, size = tokens.shape[1:]
+        objects = tokens.shape[1]
         valid = tokens >= 0
         count = valid.sum(-1, keepdim=True)
         weight = valid / count.clamp(min=1)
         # Padding goes to a row past the end, which is cut off.
-        rows = torch.where(valid, tokens, length).flatten(1)
+        targets = self._targets.to(device)
+        rows = torch.where(targets >= 0, targets, length).flatten(1)
         numbers = torch.arange(objects, device=device)
-        columns = numbers.repeat_interleave(size).expand_as(rows)
+        columns = numbers.repeat_interleave(targets.shape[2]).expand_as(rows)
         images = torch.arange(batch, device=device)[:, None]
         members = torch.zeros(batch, length + 1, objects + 3, device=device)
         members[images, rows, columns] = 1
@@ -162,30 +186,47 @@ def record_object_attention(
     tokens: Int[torch.Tensor, "batch objects tokens"],
     prefix_tokens: int,
     layers: Iterable[int] | None = None,
+    targets: Int[torch.Tensor, "batch objects targets"] | None = None,
+    entropy: bool = False,
 ) -> Iterator[ObjectAttention]:
     """Record the attention of object tokens during one forward pass of any model that runs ``"relvit"`` attention.
 
     A context variable carries the objects, not forward arguments, which some models drop (SigLIP); so threads do not
-    mix. A second forward pass in the same context replaces the first one's values.
+    mix. A second forward pass in the same context replaces the first one's values. Contexts nest: each records.
 
     Args:
         tokens: int64 ``(batch, k, p)``, sequence indices (prefix included) of the tokens of k objects; -1 pads
             objects of fewer than p tokens.
         prefix_tokens: tokens before the patches, see ``PatchGeometry``.
         layers: indices of the layers to measure, all by default.
+        targets: tokens that count as those of the objects where attention goes to, likewise; by default ``tokens``.
+        entropy: measure it, too.
 
     Raises:
         RelViTError: the model did not use this attention function, or the tokens do not fit its sequence.
     """
-    recorder = ObjectAttention(tokens, prefix_tokens, layers)
+    recorder = ObjectAttention(tokens, prefix_tokens, layers, targets, entropy)
     _register()
-    with _Activate((recorder, True)):
+    outer = _active.get()
+    active: Any = recorder if outer is None else _Both(outer[0], recorder)
+    with _Activate((active, True)):
         yield recorder
     if not recorder.mass:
         raise RelViTError(
             "no attention was recorded: expected a model with attention implementation 'relvit'; "
             "call model.set_attn_implementation('relvit') first"
         )
+
+
+class _Both(NamedTuple):
+    """Two recorders of one forward pass, such as that of an evaluation and that of the model's own loss."""
+
+    outer: Any
+    inner: ObjectAttention
+
+    def record(self, *args, **kwargs) -> None:
+        self.outer.record(*args, **kwargs)
+        self.inner.record(*args, **kwargs)
 
 
 class _Activate:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from ..errors import RelViTError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class FiniteWatch:
@@ -25,7 +30,7 @@ class FiniteWatch:
         self.name = name
         self._finite: torch.Tensor | None = None
 
-    def see(self, numbers: torch.Tensor) -> None:
+    def see(self, numbers: Float[torch.Tensor, " ..."]) -> None:
         """Look at some numbers, of any shape, all on one device."""
         finite = numbers.isfinite().all()
         before = self._finite

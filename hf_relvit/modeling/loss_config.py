@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from transformers import PreTrainedConfig
@@ -13,6 +13,8 @@ from transformers import PreTrainedConfig
 from ..errors import RelViTError
 
 STAGES = ("within_object", "within_pair", "between_pair")
+Target = Literal["objects", "random_tokens", "sharp"]
+TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Pipeline:
             all mass.
         start_epoch: stage -> epoch from which it counts, 0 by default.
         stop_epoch: stage -> epoch from which it no longer counts, never by default.
+        target: "objects", the paper's. Controls of ours: "random_tokens" forces the attention to as many tokens of the
+            background in place of each object, see ``losses.background_targets``; "sharp" wants low entropy in all
+            blocks of the stages, wherever the attention goes.
     """
 
     within_object: tuple[int, ...] = ()
@@ -72,6 +77,7 @@ class Pipeline:
     exclude_prefix: bool = True
     start_epoch: Mapping[str, float] = field(default_factory=dict)
     stop_epoch: Mapping[str, float] = field(default_factory=dict)
+    target: Target = "objects"
 
     def check(self, backbone: PreTrainedConfig) -> None:
         for stage in STAGES:
@@ -94,6 +100,12 @@ class Pipeline:
                     raise RelViTError(
                         f"pipeline.{name} names stage {stage!r}: expected one of {', '.join(STAGES)}"
                     )
+        for stage, stop in self.stop_epoch.items():
+            start = self.start_epoch.get(stage, 0)
+            if stop <= start:
+                raise RelViTError(
+                    f"pipeline.stop_epoch {stop:g} of {stage}, which starts at epoch {start:g}: expected a later one"
+                )
 
     @property
     def staged(self) -> bool:
@@ -170,6 +182,7 @@ _TYPES = {
         lambda value: value is None or _is_list(value),
         "a list of integers",
     ),
+    "Target": (lambda value: value in TARGETS, f"one of {', '.join(TARGETS)}"),
     "Mapping[str, float]": (_is_schedule, "an epoch for a stage, e.g. {within_pair: 2}"),
 }
 """Annotation of a field -> whether a value fits it, and its words. By hand, as saved models carry this file."""

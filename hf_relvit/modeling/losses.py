@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
+_MIXER = 40_503
+_MODULUS = 65_521
+"""Of a hash of places; 65,521 is a prime."""
+
+
 class DisentanglementHeads(nn.Module):
     """Linear probes that are trained with the model, so that object tokens hold shape and color in separate halves.
 
@@ -132,6 +137,66 @@ def pipeline_loss(
     return -torch.cat(scores).log().mean()
 
 
+def sharpness_loss(
+    entropy: list[Float[torch.Tensor, "batch heads objects"] | None],
+    spec: Pipeline,
+    epoch: float | None = None,
+) -> Float[torch.Tensor, ""]:
+    """Mean entropy of the attention of object tokens, in nats; a control of ours for ``pipeline_loss``.
+
+    It wants attention as sharp as the pipeline makes it, and leaves open to which tokens it goes.
+
+    Args:
+        entropy: per block, float ``(batch, heads, k)`` from ``record_object_attention``.
+        spec: its blocks of all stages count alike; heads and epochs.
+        epoch: see ``pipeline_loss``.
+
+    Returns:
+        A scalar.
+    """
+    blocks = {block for layers in spec.stages(epoch).values() for block in layers}
+    wanted: list[Any] = [entropy[block] for block in sorted(blocks)]
+    return _of_heads(torch.stack(wanted), spec).mean()
+
+
+def background_targets(
+    tokens: Int[torch.Tensor, "batch objects tokens"],
+    length: int,
+    prefix_tokens: int,
+) -> Int[torch.Tensor, "batch objects tokens"]:
+    """As many tokens of the background in place of those of each object, drawn per image; a control of ours.
+
+    Images with objects in the same places have the same targets, at each step and in each process: they follow from
+    the places alone. Different objects of an image have different targets.
+
+    Args:
+        tokens: int64 ``(batch, k, p)``, sequence indices; -1 is padding, and stays.
+        length: tokens of the sequence.
+        prefix_tokens: the first of them, which are no patches.
+
+    Raises:
+        RelViTError: fewer background tokens than object tokens.
+    """
+    batch, objects, size = tokens.shape
+    wanted = objects * size
+    if length - prefix_tokens < 2 * wanted:
+        raise RelViTError(
+            f"pipeline.target random_tokens: {length - prefix_tokens} patches with {wanted} of objects leave too few "
+            "of the background; choose smaller objects or a finer grid"
+        )
+    flat = tokens.flatten(1)
+    places = torch.arange(length, device=tokens.device)
+    powers = _MIXER * torch.arange(1, wanted + 1, device=tokens.device)
+    image = (flat * powers).sum(1, keepdim=True) % _MODULUS
+    mixed = image + places * _MIXER
+    for _ in range(2):
+        mixed = (mixed * mixed + places) % _MODULUS
+    mixed[:, :prefix_tokens] = _MODULUS
+    order = mixed.scatter(1, flat.clamp(min=0), _MODULUS)  # padding names the first token
+    drawn = order.sort(dim=1, stable=True).indices[:, :wanted]
+    return torch.where(flat >= 0, drawn, -1).view(batch, objects, size)
+
+
 def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
     """Share of attention on target, ``(blocks, batch, heads)``, from ``(blocks, batch, heads, k, k + 3)``."""
     objects = mass.shape[-2]
@@ -140,9 +205,7 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
             f"pipeline.between_pair with {objects} objects per image: expected two pairs; train it on the rmts task, "
             "or leave between_pair empty"
         )
-    if spec.heads is not None:  # a list as index would be copied each step
-        chosen = [mass[:, :, head] for head in spec.heads]
-        mass = torch.stack(chosen, 2)
+    mass = _of_heads(mass, spec)
     target = _targets(objects, mass.device)[stage]
     to_objects = mass[..., :objects]
     hit = (to_objects * target).sum(-1)  # (blocks, batch, heads, k)
@@ -157,6 +220,16 @@ def _score(mass: torch.Tensor, stage: str, spec: Pipeline) -> torch.Tensor:
     count = seen.sum(-1).clamp(min=1)
     mean = (share * seen).sum(-1) / count
     return mean.clamp(min=smallest)
+
+
+def _of_heads(values: torch.Tensor, spec: Pipeline) -> torch.Tensor:
+    """Those of the heads that the loss acts on, of ``(blocks, batch, heads, ...)``."""
+    if spec.heads is None:
+        return values
+    chosen = [
+        values[:, :, head] for head in spec.heads
+    ]  # a list as index would be copied each step
+    return torch.stack(chosen, 2)
 
 
 def _targets(objects: int, device: torch.device) -> dict[str, torch.Tensor]:

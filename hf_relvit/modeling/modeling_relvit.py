@@ -21,7 +21,12 @@ from transformers.utils import CONFIG_NAME, ModelOutput, cached_file, can_return
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
 from .adapters import adapted_layers, check_base, merged
-from .attention_mass import ATTENTION, RecordingCheckpoint, record_object_attention
+from .attention_mass import (
+    ATTENTION,
+    ObjectAttention,
+    RecordingCheckpoint,
+    record_object_attention,
+)
 from .checkpoint_errors import (
     as_relvit_error,
     check_weights,
@@ -30,7 +35,7 @@ from .checkpoint_errors import (
 )
 from .configuration_relvit import LABELS, RelViTConfig, check_labels
 from .loss_config import Disentanglement, Pipeline
-from .losses import DisentanglementHeads, pipeline_loss
+from .losses import DisentanglementHeads, background_targets, pipeline_loss, sharpness_loss
 from .plain import from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -293,6 +298,14 @@ def _asked(argument: bool | None, configured: bool | None) -> bool:
     return bool(configured if argument is None else argument)
 
 
+def _attention_loss(
+    attention: ObjectAttention, spec: Pipeline, epoch: float | None
+) -> torch.Tensor:
+    if spec.target == "sharp":
+        return sharpness_loss(attention.entropy, spec, epoch)
+    return pipeline_loss(attention.mass, spec, epoch)
+
+
 def _task_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the labels, in float32 at least."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -416,8 +429,8 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
             terms["disentanglement_loss"] = probes(hidden, tokens, shape, color)
         if auxiliary and self.pipeline is not None:
             none = torch.zeros_like(terms["task_loss"])
-            mass = attention.mass if attention else None
-            terms["pipeline_loss"] = pipeline_loss(mass, self.pipeline, epoch) if mass else none
+            pipeline = _attention_loss(attention, self.pipeline, epoch) if attention else none
+            terms["pipeline_loss"] = pipeline
         return RelViTOutput(
             loss=self._weighted_sum(terms),
             logits=logits,
@@ -428,11 +441,18 @@ class RelViTForImageClassification(RelViTPreTrainedModel):
 
     def _recording(self, tokens: Any, epoch: float | None, auxiliary: bool) -> Any:
         """A context that records the attention of the pipeline's stages; of nothing where none of them counts."""
-        stages = self.pipeline.stages(epoch) if auxiliary and self.pipeline is not None else {}
-        if not stages:
+        spec = self.pipeline
+        stages = spec.stages(epoch) if auxiliary and spec is not None else {}
+        if spec is None or not stages:
             return nullcontext()
         layers = {layer for blocks in stages.values() for layer in blocks}
-        return record_object_attention(tokens, self.geometry.prefix_tokens, layers)
+        prefix = self.geometry.prefix_tokens
+        targets = None
+        if spec.target == "random_tokens":
+            targets = background_targets(tokens, self.geometry.sequence_length, prefix)
+        return record_object_attention(
+            tokens, prefix, layers, targets, entropy=spec.target == "sharp"
+        )
 
     def _weighted_sum(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """The loss of its terms, None without any."""

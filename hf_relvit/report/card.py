@@ -46,6 +46,7 @@ FIGURES = {
     **{figure_path(name): (name, each.figure_title) for name, each in SECTIONS.items()},
     figure_path("stimuli"): (None, "Example scenes with their answers"),
     figure_path("history"): (None, "Loss and validation accuracy in training"),
+    figure_path("stages"): (None, "Attention stages in training"),
 }
 """Figures of a run -> the analysis beside whose numbers they stand, and their content."""
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..analysis.attention import AttentionStages
 from ..figures.attention import attention_figure, head_reach
-from ..figures.training import accuracy_figure, history_figure
+from ..figures.training import accuracy_figure, history_figure, stages_figure
 from ..files import atomic_write
 from ..measurements import Measurement
 from ..recipes.recipes import RECIPES, SECTIONS, fits
@@ -23,6 +23,7 @@ from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .readings import accuracy_rows, seed_rows, whole_splits
 from .seeds import compare, save_causal
+from .tables import training_stages
 
 
 def write_report(
@@ -152,6 +153,9 @@ def _draw(
         "accuracy": accuracy_figure(table),
         "attention": attention_figure(stages.frame),
     }
+    course = training_stages(run.history)
+    if len(course):
+        drawn["stages"] = stages_figure(course)
     saved = {name: save_figures(figure, run.figures / name) for name, figure in drawn.items()}
     reach = head_reach(stages.frame).mean(1)
     return {

@@ -14,6 +14,7 @@ from ..recipes.recipe import Section
 from ..statistics import wilson
 from .readings import accuracy_rows
 
+_STAGE = re.compile(r"eval_validation_(within_object|within_pair|between_pair)_(\d+)")
 MEANS = ("base_accuracy", "floor", "divergence", "relative_norm")
 
 
@@ -33,6 +34,25 @@ def curves(history: dict) -> pd.DataFrame:
                 rows[split, images] = value  # the last one of a step
     columns = ["split", "images", "accuracy"]
     return pd.DataFrame([(*key, value) for key, value in rows.items()], columns=columns)
+
+
+def training_stages(history: dict) -> pd.DataFrame:
+    """Attention stages over training, from ``history.json`` of a run; no rows where they were not recorded.
+
+    Returns:
+        One row per evaluation, kind and layer: ``kind, layer, images`` (seen so far), ``share`` (of the strongest
+        head).
+    """
+    batch = history["provenance"]["config"]["batch_size"]
+    rows = {}
+    for entry in history["log"]:
+        for key, share in entry.items():
+            match = _STAGE.fullmatch(key)
+            if match:
+                kind, layer = match.groups()
+                rows[kind, int(layer), entry["step"] * batch] = share  # the last one of a step
+    columns = ["kind", "layer", "images", "share"]
+    return pd.DataFrame([(*key, share) for key, share in rows.items()], columns=columns)
 
 
 def _evaluated_split(key: str) -> str:

@@ -105,7 +105,9 @@ class TrainConfig:
     disentanglement: dict | None = None
     """Arguments of the disentanglement loss; none by default."""
     pipeline: dict | None = None
-    """Arguments of the pipeline loss; none by default."""
+    """Arguments of the pipeline loss; none by default. {shuffled: true}: the seed deals its blocks to its stages."""
+    pipeline_share: float | None = None
+    """Share of the pipeline loss in the norms of the gradients, at each step anew; its weight decides by default."""
     images: int = 64_000
     """Images seen in training, a multiple of the batch size after rounding up."""
     fresh: bool = True
@@ -167,7 +169,25 @@ class TrainConfig:
             )
         if self.trainer is not None:
             check_extra(self.trainer)
+        self._check_pipeline()
         check_scenes(self.task, geometry(self.geometry), self.n_eval, self.seed)
+
+    def _check_pipeline(self) -> None:
+        share = self.pipeline_share
+        if share is not None and self.pipeline is None:
+            raise RelViTError(f"pipeline_share {share} without a pipeline: leave it out")
+        if share is not None and not 0 < share < 1:
+            raise RelViTError(
+                f"pipeline_share {share}: expected a share between 0 and 1, such as 0.5"
+            )
+        epochs = self.images / self.n_train
+        starts = (self.pipeline or {}).get("start_epoch") or {}
+        for stage, start in starts.items():
+            if isinstance(start, int | float) and start >= epochs:
+                raise RelViTError(
+                    f"pipeline.start_epoch {start:g} of {stage}: expected less than {epochs:g}, the epochs of "
+                    f"{self.n_train:,} images of this training"
+                )
 
     def open_objects(self) -> ObjectSet:
         """The shapes and colors that the settings name."""
@@ -198,7 +218,7 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON; an option that runs of older versions lack stands there only if it is used."""
         values = dataclasses.asdict(self)
-        for name in ("compile", "trainer", "lora"):
+        for name in ("compile", "trainer", "lora", "pipeline_share"):
             if not values[name]:
                 del values[name]
         return values

@@ -6,15 +6,20 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..errors import RelViTError
 from ..geometry import SceneGeometry, geometry
 from ..modeling import RelViTConfig
 from ..modeling.checkpoint_errors import open_backbone_config
+from ..modeling.loss_config import STAGES
 from .arguments import unknown_key
 from .config import TrainConfig
 from .precision import trains_in_bf16
+
+_DEAL = 0x6465616C
+"""Of the blocks of the pipeline loss: a stream of random numbers of its own."""
 
 
 def scratch_backbone(settings: Mapping[str, Any], scenes: SceneGeometry) -> PreTrainedConfig:
@@ -63,7 +68,34 @@ def head_settings(config: TrainConfig) -> dict[str, Any]:
         objects = config.open_objects()
         classes = {"n_shapes": objects.n_shapes, "n_colors": objects.n_colors}
         disentanglement = {**classes, **disentanglement}
-    return dict(readout=config.readout, disentanglement=disentanglement, pipeline=config.pipeline)
+    pipeline = None if config.pipeline is None else _dealt(config.pipeline, config.seed)
+    return dict(readout=config.readout, disentanglement=disentanglement, pipeline=pipeline)
+
+
+def _dealt(pipeline: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Settings of the pipeline loss; with ``shuffled`` its blocks are dealt anew to the stages, by the seed.
+
+    Raises:
+        RelViTError: a block in several stages, so that there is nothing to deal.
+    """
+    settings = dict(pipeline)
+    shuffled = settings.pop("shuffled", False)
+    if not isinstance(shuffled, bool):
+        raise RelViTError(f"pipeline.shuffled is {shuffled!r}: expected true or false")
+    if not shuffled:
+        return settings
+    blocks = [block for stage in STAGES for block in settings.get(stage) or ()]
+    if len(set(blocks)) < len(blocks):
+        raise RelViTError(
+            f"pipeline.shuffled with blocks {blocks}: expected each block in one stage only"
+        )
+    rng = np.random.default_rng([seed, _DEAL])
+    dealt = [blocks[place] for place in rng.permutation(len(blocks))]
+    for stage in STAGES:
+        count = len(settings.get(stage) or ())
+        settings[stage] = sorted(dealt[:count])
+        dealt = dealt[count:]
+    return settings
 
 
 def check_model(config: TrainConfig) -> None:

@@ -69,6 +69,7 @@ def make_trainer(
         processing_class=processor,
         compute_metrics=_accuracy,
         exponential=config.lr_scheduler_type == "exponential",
+        pipeline_share=config.pipeline_share,
         # The learning rate, not the data, decides how long an epoch is: the paper's 6,400 images also for fresh ones.
         epoch_steps=max(config.n_train // config.batch_size, 1),
     )

@@ -18,31 +18,39 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, has_length
 
 from ..errors import RelViTError
 from ..limits import duration
+from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import check_loaded, unwrapped
 from ..progress import progress_bar
 from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
 from .data import RelViTCollator, check_label_order, with_stored_pictures
 from .rotation import TidyTrainer
+from .stages import StageSums, records_attention
 
-TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss")
+TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss", "pipeline_weight")
+_STAGED = ("eval", "eval_validation")
+"""Evaluations whose stages of attention are logged."""
 EXPONENTIAL_DECAY = 0.95  # per epoch; the official sweep's
 
 
 class RelViTTrainer(TidyTrainer):
     """Trainer for RelViTForImageClassification.
 
-    Adds: the terms of the loss in the log; an error as soon as a logged loss is not a number; smaller pieces of a
-    batch where memory does not suffice (``FrugalTrainer``); rotation that spares the checkpoints of others
-    (``TidyTrainer``); the exponential schedule of the official sweep; and the weights of the best or the last
-    checkpoint loaded completely (transformers up to 5.23 silently skips the renamed ones: huggingface/transformers
-    issues 43701 and 48805). ``label_smoothing_factor`` acts on the task loss alone.
+    Adds: the terms of the loss in the log; the stages of attention in that of the validation (``stages``); an error
+    as soon as a logged loss is not a number; smaller pieces of a batch where memory does not suffice
+    (``FrugalTrainer``); rotation that spares the checkpoints of others (``TidyTrainer``); the exponential schedule of
+    the official sweep; and the weights of the best or the last checkpoint loaded completely (transformers up to 5.23
+    silently skips the renamed ones: huggingface/transformers issues 43701 and 48805). ``label_smoothing_factor`` acts
+    on the task loss alone.
     Arguments that it cannot honor are refused when it is made: docs/trainer_arguments.md.
 
     Args:
         epoch_steps: steps in an epoch, the unit of the losses' start and stop and of the exponential schedule.
             Fresh images have no epochs of their own: a run gives the paper's, 6,400 images.
         exponential: multiply the learning rate by 0.95 per epoch, whatever ``lr_scheduler_type`` says.
+        pipeline_share: scale the pipeline loss at each step so that its gradient has this share of the norms of both
+            gradients, its own and that of the other losses; by default its weight decides. Our choice, to compare
+            pipelines of equal strength. Costs two further backward passes.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class RelViTTrainer(TidyTrainer):
         *rest,
         epoch_steps: int,
         exponential: bool = False,
+        pipeline_share: float | None = None,
         **kwargs,
     ):
         if args is not None:
@@ -77,6 +86,8 @@ class RelViTTrainer(TidyTrainer):
             self.args.dataloader_pin_memory = self.args.dataloader_pin_memory and on_host
         self.epoch_steps = epoch_steps
         self.exponential = exponential
+        self.pipeline_share = pipeline_share
+        self._stages = StageSums()
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         if not self.args.disable_tqdm:
@@ -102,6 +113,8 @@ class RelViTTrainer(TidyTrainer):
         outputs = model(**inputs)
         if self.args.label_smoothing_factor:
             self._smooth(outputs, inputs["labels"])
+        if model.training and self.pipeline_share is not None:
+            self._balance(model, outputs)
         if model.training:
             share = 1 / self.current_gradient_accumulation_steps  # of the step's batch
             for name in TERMS:
@@ -110,6 +123,46 @@ class RelViTTrainer(TidyTrainer):
                     self._terms[name] = self._terms.get(name, 0) + term.detach().mean() * share
             self._terms_steps += share
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _balance(self, model: Any, outputs: Any) -> None:
+        """Weigh the pipeline loss by the norms of the gradients; where no stage counts, it has none."""
+        pipeline = outputs.pipeline_loss
+        if not pipeline.requires_grad:
+            return
+        share: Any = self.pipeline_share
+        others = outputs.loss - unwrapped(model).pipeline.weight * pipeline
+        weight = share / (1 - share) * self._norm(others) / self._norm(pipeline)
+        outputs.loss = others + weight * pipeline
+        outputs.pipeline_weight = weight
+
+    def _norm(self, loss: torch.Tensor) -> torch.Tensor:
+        """Norm of the gradient of a loss, the mean over the processes."""
+        model: Any = self.model
+        trained = [each for each in model.parameters() if each.requires_grad]
+        gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
+        norms = [each.float().norm() for each in gradients if each is not None]
+        reduce: Any = self.accelerator.reduce
+        return reduce(torch.stack(norms).norm(), "mean")
+
+    def prediction_step(self, model, inputs, *args, **kwargs):
+        if not ("patches" in inputs and records_attention(model)):
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        geometry = unwrapped(model).geometry
+        tokens = geometry.tokens(inputs["patches"])
+        with record_object_attention(tokens, geometry.prefix_tokens) as recorder:
+            predicted = super().prediction_step(model, inputs, *args, **kwargs)
+        self._stages.add(recorder.mass)
+        return predicted
+
+    def evaluation_loop(self, *args, **kwargs):
+        """As Trainer's; of the validation scenes also the stages of attention."""
+        self._stages = StageSums()
+        output: Any = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        if prefix in _STAGED and output.metrics is not None:
+            named = self._stages.strongest(self.accelerator.reduce)
+            output.metrics.update({f"{prefix}_{name}": share for name, share in named})
+        return output
 
     def _smooth(self, outputs: Any, labels: torch.Tensor) -> None:
         """Smooth the labels of the task loss; Trainer's own way would drop the auxiliary losses."""

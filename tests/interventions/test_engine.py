@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from hf_relvit.analysis.activations import Site, patch
-from hf_relvit.analysis.attention import KINDS, attention_maps, measure_attention
+from hf_relvit.analysis.attention import attention_maps, measure_attention
 from hf_relvit.geometry import geometry
+from hf_relvit.modeling.stages import KINDS
 from hf_relvit.spaces.interventions import edits, engine, passes
 from hf_relvit.spaces.interventions import served as served_module
 from hf_relvit.spaces.interventions.engine import answer, attention_on_patches, react, swapped

@@ -3,9 +3,12 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers import ViTConfig
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import Disentanglement, DisentanglementHeads, Pipeline, pipeline_loss
+from hf_relvit.modeling.loss_config import parse_loss
+from hf_relvit.modeling.losses import background_targets, sharpness_loss
 
 
 def masses(rows, heads=1):
@@ -163,3 +166,53 @@ def test_halves_receive_their_own_gradients_only():
     heads(hidden, tokens, shape, torch.full_like(color, 9)).backward()
     assert hidden.grad[..., :4].any() and not hidden.grad[..., 4:].any()
     assert not hidden.grad[0, [0, 3, 4, 7, 8, 9]].any()
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 5])
+def test_background_targets_are_other_tokens_of_the_same_numbers(prefix):
+    patches = torch.tensor([[[0, 1], [8, 9]], [[14, 15], [20, -1]], [[0, 1], [8, 9]]])
+    tokens = torch.where(patches >= 0, patches + prefix, -1)
+    targets = background_targets(tokens, 36 + prefix, prefix)
+    assert torch.equal(targets >= 0, tokens >= 0)
+    for own, drawn in zip(tokens, targets):
+        kept = drawn[drawn >= 0]
+        assert len(kept.unique()) == len(kept) and kept.min() >= prefix
+        assert not torch.isin(kept, own).any()
+    assert torch.equal(targets[0], targets[2])  # objects in the same places
+    assert torch.equal(targets[:1], background_targets(tokens[:1], 36 + prefix, prefix))
+
+
+def test_background_targets_are_spread_over_the_background():
+    places = torch.stack([torch.randperm(196)[:8] for _ in range(2_000)]).view(2_000, 2, 4)
+    drawn = background_targets(places + 1, 197, 1) - 1
+    counts = torch.bincount(drawn.flatten(), minlength=196)
+    assert counts.min() > 40 and counts.max() < 130  # 82 on average
+
+
+def test_too_few_background_tokens_are_an_error():
+    tokens = torch.arange(10).view(1, 2, 5)
+    with pytest.raises(RelViTError, match="16 patches with 10 of objects leave too few"):
+        background_targets(tokens, 16, 0)
+
+
+def test_sharpness_is_the_mean_entropy_over_all_listed_blocks():
+    entropy = [torch.rand(2, 3, 4) for _ in range(4)]
+    spec = Pipeline(within_object=(0, 2), within_pair=(2,), heads=(1,), target="sharp")
+    wanted = torch.stack([entropy[0][:, 1], entropy[2][:, 1]]).mean()
+    torch.testing.assert_close(sharpness_loss(entropy, spec), wanted)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": "anything"}, "pipeline.target is 'anything': expected one of objects, random"),
+        (
+            {"start_epoch": {"within_object": 3}, "stop_epoch": {"within_object": 2}},
+            "pipeline.stop_epoch 2 of within_object, which starts at epoch 3: expected a later one",
+        ),
+    ],
+)
+def test_settings_that_mean_nothing_are_errors(settings, message):
+    backbone = ViTConfig(num_hidden_layers=4)
+    with pytest.raises(RelViTError, match=message):
+        parse_loss(Pipeline, {"within_object": [0], **settings}, "pipeline", backbone)

@@ -193,8 +193,8 @@ def trained(folder, kind, settings, losses=LOSSES, keyword=None):
 
 def steady(row):
     """A row of the log without the amounts of memory, which no two runs share, and without our further terms."""
-    ours = ("task_loss", "disentanglement_loss")
-    return {key: 0 if "_mem_" in key else row[key] for key in row if key not in ours}
+    ours = re.compile("task_loss|disentanglement_loss|eval_(within|between)_.*")
+    return {key: 0 if "_mem_" in key else row[key] for key in row if not ours.fullmatch(key)}
 
 
 BASELINES = {}

@@ -60,7 +60,7 @@ def test_without_smoothing_they_are_part_of_the_loss(tmp_path):
 @pytest.mark.parametrize("key", ["start_epoch", "stop_epoch"])
 def test_stages_that_start_or_stop_need_the_epoch(tmp_path, key):
     """Trainer tells no model its epoch: all stages would count all the time."""
-    checkpoint = tiny_checkpoint(pipeline={**PIPELINE, key: {"within_object": 1}})
+    checkpoint = tiny_checkpoint(pipeline={**PIPELINE, key: {"within_object": 0.01}})
     with pytest.raises(RelViTError, match="a training step without epoch"):
         trained(tmp_path, checkpoint)
 

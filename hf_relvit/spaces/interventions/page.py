@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_relvit.analysis.attention import KINDS
+from hf_relvit.modeling.stages import KINDS
 
 from . import drawing, text
 from .counts import measured

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from hf_relvit.analysis.activations import Site, capture, forward_from, replaced_forward
-from hf_relvit.analysis.attention import attention_shares
 from hf_relvit.modeling.attention_mass import record_object_attention
+from hf_relvit.modeling.stages import attention_shares
 from hf_relvit.stimuli.scenes import SceneTable
 
 from .served import Served
