@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from ..analysis.attention import AttentionStages
 from ..figures.attention import attention_figure, head_reach
 from ..figures.training import accuracy_figure, history_figure, stages_figure
 from ..files import atomic_write
+from ..manifest import MANIFEST
 from ..measurements import Measurement
 from ..recipes.recipes import RECIPES, SECTIONS, fits
 from ..stimuli.preview import contact_sheet
@@ -24,6 +27,11 @@ from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .readings import accuracy_rows, seed_rows, whole_splits
 from .seeds import compare, save_causal
 from .tables import training_stages
+
+PACKAGE = Path(__file__).parents[1]
+_ALWAYS_DRAWN = ("stimuli", "history", "accuracy", "attention")
+_HEAD = 2_000
+"""Characters of a page that hold the digest."""
 
 
 def write_report(
@@ -82,7 +90,10 @@ def _run_page(
     photorealistic: bool,
     analyses: Sequence[str],
 ) -> Path:
-    """The page of one run, and its figures in the run's folder."""
+    """The page of one run, and its figures in the run's folder; drawn again only if something in them changed."""
+    sources = drawn_from(run, [study, config.to_dict(), photorealistic, list(analyses)])
+    if _is_drawn(path, run, sources):
+        return path
     table = run.table("accuracy")
     stages = run.stages
     causal = run.causal_tables()
@@ -95,6 +106,7 @@ def _run_page(
     return write_page(
         path,
         "report.html",
+        drawn_from=sources,
         title=task.question,
         rule=task.rule,
         preset=study,
@@ -122,6 +134,35 @@ def _run_page(
         ],
         details=json.dumps(settings, indent=1),
     )
+
+
+def drawn_from(run: RunFolder, settings: list) -> str:
+    """A digest of all that the page of a run is drawn from: its finished cells, settings, and our code of pages."""
+    digest = hashlib.sha256(_drawing_code())
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for cell in run.finished_cells():
+        digest.update(run.in_run(cell).encode())
+        digest.update((cell / MANIFEST).read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _drawing_code() -> bytes:
+    digest = hashlib.sha256()
+    for name in ("figures", "report"):
+        for file in sorted((PACKAGE / name).iterdir()):
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _is_drawn(path: Path, run: RunFolder, sources: str) -> bool:
+    """Whether the page and the figures of a run are those of these sources."""
+    if not path.is_file() or not all(run.figure(name).is_file() for name in _ALWAYS_DRAWN):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as page:
+        head = page.read(_HEAD)
+    return f'content="{sources}"' in head
 
 
 def _left_out(task: str, analyses: Sequence[str]) -> str:

@@ -117,6 +117,25 @@ def test_seeds_are_compared_on_one_page(settings, tmp_path):
     assert steering.accuracy.tolist() == pytest.approx(
         ((seeds[0].accuracy + seeds[1].accuracy) / 2).tolist()
     )
+    _pages_are_drawn_once(out, [*study(settings, out), "--seeds", "2"])
+
+
+def _pages_are_drawn_once(out, command):
+    """A study of a hundred runs drew all of its pages again at each call."""
+    pages = [out / f"seed{seed}" / "report.html" for seed in (0, 1)]
+
+    def drawn_again():
+        before = [page.stat().st_mtime_ns for page in pages]
+        assert run(command) == 0
+        return [page.stat().st_mtime_ns != old for page, old in zip(pages, before)]
+
+    assert drawn_again() == [False, False]
+    figure = out / "seed1" / "figures" / "accuracy.png"
+    figure.unlink()
+    assert drawn_again() == [False, True]
+    assert figure.is_file()
+    pages[0].write_text(pages[0].read_text().replace('name="drawn-from" content="', "", 1))
+    assert drawn_again() == [True, False]
 
 
 def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
