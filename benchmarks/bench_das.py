@@ -28,10 +28,10 @@ from torch.nn.utils import parametrize
 from transformers import ViTConfig, get_linear_schedule_with_warmup
 
 from hf_relvit.analysis.activations import Site, forward_from
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
+from hf_relvit.analysis.das_rotation import LearnedSubspace
 from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
-from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint

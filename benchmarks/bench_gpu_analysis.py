@@ -11,11 +11,11 @@ from torch import Generator, autocast, bfloat16, inference_mode
 from torch.nn.functional import cross_entropy
 
 from hf_relvit.analysis.activations import Site, forward_from
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.attention import measure_attention
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.das_rotation import LearnedSubspace
 from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
-from hf_relvit.analysis.subspaces import LearnedSubspace
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling import record_object_attention
 from hf_relvit.modeling.checkpoints import Checkpoint

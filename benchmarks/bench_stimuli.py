@@ -16,7 +16,7 @@ from PIL import Image
 
 from hf_relvit.building import rows as dataset_rows
 from hf_relvit.building.build import build
-from hf_relvit.building.folder import check_folder
+from hf_relvit.building.dataset_folder import check_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.dataset_builders.scenes.builder import Scenes
 from hf_relvit.geometry import GEOMETRIES

@@ -35,7 +35,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from hf_relvit.analysis.activations import ObjectStates, Site, capture_object_states
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import PairResiduals, capture_pair_residuals
 from hf_relvit.analysis.scores import swaps_of
 from hf_relvit.files import write_table

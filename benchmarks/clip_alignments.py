@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from hf_relvit.analysis.align import PairCaptures, Weights
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import Control, PairResiduals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.validity import read_write_angles, validity_table

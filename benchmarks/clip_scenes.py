@@ -17,7 +17,7 @@ import pandas as pd
 
 from hf_relvit.analysis.activations import ObjectStates, capture_object_states
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import Control
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.modeling.checkpoints import Checkpoint

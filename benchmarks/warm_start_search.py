@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from hf_relvit.analysis.activations import ObjectStates, Site, capture_object_states
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import PairResiduals, capture_pair_residuals
 from hf_relvit.analysis.scores import swaps_of
 from hf_relvit.modeling.checkpoints import Checkpoint

@@ -33,8 +33,9 @@ from pathlib import Path
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.studies import fetch_study, send_study
-from hf_relvit.study.plan import IMAGES_PER_SECOND, Study, plan
-from hf_relvit.study.run import cells_of, run_single, run_study
+from hf_relvit.study.cells import cells_of
+from hf_relvit.study.grid import IMAGES_PER_SECOND, Study, plan
+from hf_relvit.study.run import run_single, run_study
 from hf_relvit.training.config import vit
 
 HERE = Path(__file__).resolve().parents[1]

@@ -13,8 +13,8 @@ import pandas as pd
 
 from hf_relvit.files import write_json
 from hf_relvit.provenance import provenance
-from hf_relvit.report.folder import StudyFolder
 from hf_relvit.report.photorealistic_page import PhotoResults
+from hf_relvit.report.run_folder import StudyFolder
 
 
 def keep(study: Path, out: Path) -> None:

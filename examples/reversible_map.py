@@ -32,7 +32,7 @@ from hf_relvit.analysis.activations import (
     capture_object_states,
     forward_from,
 )
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import PairResiduals, capture_pair_residuals
 from hf_relvit.geometry import SceneGeometry
 from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification

@@ -31,7 +31,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         "stimuli.photorealistic.pairs": ("PhotoPairs",),
         "building.build": ("build",),
         "building.settings": ("BuildConfig",),
-        "building.folder": ("open_folder",),
+        "building.dataset_folder": ("open_folder",),
         "modeling": ("RelViTConfig", "RelViTForImageClassification", "RelViTModel"),
         "modeling.checkpoints": ("Checkpoint",),
         "training": ("RelViTTrainer", "TrainConfig", "evaluate", "sample_splits", "train"),
@@ -73,7 +73,7 @@ __all__, __getattr__, __dir__ = lazy_names(
         ),
         "report": ("RunFolder", "StudyFolder"),
         "report.collect": ("collect",),
-        "study.plan": ("plan",),
+        "study.grid": ("plan",),
         "study": ("run_study",),
     },
 )

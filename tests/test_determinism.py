@@ -15,7 +15,7 @@ from hf_relvit import BuildConfig, build, cli
 from hf_relvit.building import farm
 from hf_relvit.building.card import rebuild_command
 from hf_relvit.building.checksum import rows_checksum
-from hf_relvit.building.folder import check_folder, open_folder
+from hf_relvit.building.dataset_folder import check_folder, open_folder
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.stimuli import png
 from hf_relvit.stimuli.photorealistic.masks import patch_cover
@@ -282,7 +282,7 @@ SENTENCES = [
     ("hf_relvit/training/evaluation.py", "oes not change the result beyond rounding", [
         "training/test_evaluation::test_batch_1_equals_batch_64",
     ]),
-    ("hf_relvit/study/run.py", "does not change the rows", [
+    ("hf_relvit/study/cells.py", "does not change the rows", [
         f"{HERE}::test_rows_are_the_same_for_any_number_of_processes",
     ]),
     ("hf_relvit/recipes/recipe.py", "goes to disk. Does not change the result.", [
@@ -291,7 +291,7 @@ SENTENCES = [
     ("hf_relvit/analysis/probes.py", "is on disk. Does not change the result.", [
         "analysis/test_activations::test_residuals_are_the_same_in_memory_on_disk_and_in_parts",
     ]),
-    ("hf_relvit/analysis/das.py", "Deterministic by seed on the CPU, to the bit", [
+    ("hf_relvit/analysis/alignment_methods.py", "Deterministic by seed on the CPU, to the bit", [
         "analysis/test_das::test_a_seed_gives_the_same_bits_and_another_one_does_not",
     ]),
     ("hf_relvit/analysis/activations.py", "does not change the result beyond rounding", [

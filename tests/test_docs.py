@@ -15,8 +15,8 @@ from hf_relvit import cli
 from hf_relvit.building.build import build
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.cli import options
-from hf_relvit.report.folder import RunFolder
-from hf_relvit.study.plan import CausalConfig, Run, Study
+from hf_relvit.report.run_folder import RunFolder
+from hf_relvit.study.grid import CausalConfig, Run, Study
 from hf_relvit.study.run import run_study
 
 ROOT = Path(__file__).parents[1]

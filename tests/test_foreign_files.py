@@ -24,7 +24,7 @@ from hf_relvit.modeling import RelViTConfig, RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import default_processor
 from hf_relvit.owned import RECORD, partial_folder, remove_ours, replace_folder
-from hf_relvit.study.cells import run_cell
+from hf_relvit.study.cell import run_cell
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.run import train
 

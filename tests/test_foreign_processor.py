@@ -16,8 +16,8 @@ import hf_relvit.training
 from hf_relvit.analysis.activations import Site, capture_object_states, capture_residuals
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
+from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
-from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.knockout import knock_out_heads
@@ -26,7 +26,7 @@ from hf_relvit.analysis.probes import ProbeConfig, fit_probes, probe
 from hf_relvit.analysis.scores import residuals_of, score_alignment
 from hf_relvit.analysis.similarity import measure_similarity, object_similarity
 from hf_relvit.analysis.steering import steer
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES

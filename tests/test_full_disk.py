@@ -13,7 +13,7 @@ from tiny import TINY
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import atomic_write, full_disk_told
-from hf_relvit.study.cells import is_finished, run_cell
+from hf_relvit.study.cell import is_finished, run_cell
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import train
 

@@ -28,6 +28,7 @@ FLOORS = (
         "tables",
         "manifest",
         "measurements",
+        "claims",
         "provenance",
     ),
     ("stimuli",),

@@ -12,7 +12,7 @@ import pytest
 import hf_relvit
 from hf_relvit.errors import RelViTError
 from hf_relvit.study.causal import study_layers
-from hf_relvit.study.plan import CausalConfig
+from hf_relvit.study.grid import CausalConfig
 from hf_relvit.training.config import TrainConfig
 
 ROOT = Path(hf_relvit.__file__).parent

@@ -13,14 +13,14 @@ from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.steering import Steering
 from hf_relvit.building.build import build
 from hf_relvit.building.card import render_card
+from hf_relvit.building.dataset_folder import check_folder
 from hf_relvit.building.farm import Farm, Job, pair_file
-from hf_relvit.building.folder import check_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling.checkpoint_errors import check_weights
 from hf_relvit.report.collect import collect
-from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.results import RunResults
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.stimuli.objects import open_objects
 from hf_relvit.stimuli.photorealistic.scenes import SceneOptions
 from hf_relvit.tables import COLUMNS, TEXT, read_rows, read_table

@@ -11,7 +11,7 @@ from hf_relvit.cli.tour import RUN as MAIN
 from hf_relvit.manifest import check_manifest
 from hf_relvit.modeling.adapters import WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 RUNS = sorted(path for path in RELEASED.iterdir() if path.is_dir())

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from hf_relvit.building.build import build
-from hf_relvit.building.folder import check_folder
+from hf_relvit.building.dataset_folder import check_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.limits import check_count, check_disk, check_finite, check_memory, check_seed
 from hf_relvit.manifest import check_manifest, manifest_settings
 from hf_relvit.schemas import RESULTS, FinishedCell, History, SpaceFacts, read_as
-from hf_relvit.study.cells import run_cell
-from hf_relvit.study.plan import plan
-from hf_relvit.training.folder import TrainingFolder
+from hf_relvit.study.cell import run_cell
+from hf_relvit.study.grid import plan
+from hf_relvit.training.training_folder import TrainingFolder
 
 SHAPES = [
     "[]",

@@ -30,7 +30,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "correlate",
             "disentanglement",
         ),
-        "das": ("fit_alignment",),
+        "alignment_methods": ("fit_alignment",),
         "das_config": ("DASConfig",),
         "diagnosis": (
             "Diagnosis",
@@ -76,7 +76,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "unmapped_pairs",
             "validity_table",
         ),
-        "verdict": (
+        "failing_stage": (
             "Criterion",
             "Verdict",
             "judge",

@@ -2,7 +2,7 @@
 
 1. Draw counterfactual pairs: a base and a source scene, and the label after one object took over the property.
 2. Capture the residual streams of both, ``(n, tokens, hidden)``, at all layers in one pass (``PairCaptures``).
-3. Per layer fit an alignment (``das.fit_alignment``): a rotation ``R (hidden, hidden)`` and a mask ``m (hidden,)``.
+3. Per layer fit an alignment (``alignment_methods``): a rotation ``R (hidden, hidden)`` and a mask ``m (hidden,)``.
 4. Per split score it: the share of pairs with the counterfactual answer after ``R^T[(1 - m) R b + m R s]``.
 5. Score controls the same way, which should come out at the floor: the source's other object, random background
    tokens, as many random directions; pairs whose answer must *not* change (the isolate score); an alignment fitted in
@@ -32,8 +32,8 @@ from ..stimuli.scenes import SCENE_BYTES
 from ..stimuli.splits import Split
 from .activations import ObjectStates, Site, capture_object_states
 from .alignment import Alignment
+from .alignment_methods import fit_alignment
 from .closed_form import HELD_OUT
-from .das import fit_alignment
 from .das_config import LABELED, DASConfig
 from .interchange import PairResiduals, Replacement, capture_pair_residuals
 from .result import Contents, Result

@@ -6,7 +6,7 @@
 4. Steering along the judgement, at the first three layers from where it is as readable as ever.
 5. Per property swaps at a few layers: alignments by a short search and by class means, the best of them on all splits;
    controls are the wrong object and random weights, an upper bound the object's own tokens from the target picture.
-6. ``verdict.judge`` weighs the tables, criterion by criterion, and names the losses that the paper prescribes.
+6. ``failing_stage.judge`` weighs the tables, criterion by criterion, and names the losses that the paper prescribes.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from ..training.precision import computes_bf16
 from .activations import Site, capture_object_states
 from .align import PairCaptures
 from .alignment import Alignment
+from .alignment_methods import fit_alignment
 from .attention import AttentionStages, measure_attention
 from .choices import check_counts
-from .das import fit_alignment
 from .das_config import DASConfig
+from .failing_stage import Criterion, Verdict, judge
 from .interchange import Control, PairResiduals, capture_pair_residuals
 from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
 from .scores import score_alignment
 from .steering import SteeringConfig, steer
-from .verdict import Criterion, Verdict, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,8 +89,8 @@ class Diagnosis(Result):
     """The verdict with everything behind it.
 
     Attributes:
-        verdict: see ``verdict.Verdict``.
-        tables: "accuracy" (of ``evaluate``), "probes", "alignments", "steering": see ``verdict.judge``.
+        verdict: see ``failing_stage.Verdict``.
+        tables: "accuracy" (of ``evaluate``), "probes", "alignments", "steering": see ``failing_stage.judge``.
         stages: attention stages; None where the model records no attention.
         facts: config, task, geometry, settings for training with the losses that the verdict prescribes, provenance.
     """

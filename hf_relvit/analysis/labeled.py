@@ -21,8 +21,8 @@ from .alignment import Alignment
 from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, Oblique, fit_oblique
 from .das_config import OBLIQUE
 from .dictionary import WORTH, Dictionary, sizes
-from .fit import Fit
 from .interchange import PairResiduals
+from .method_input import Fit
 
 
 def fit_closed_form(fit: Fit) -> Alignment:

@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..claims import exceeds_controls
 from ..doors import check_choice
 from ..errors import RelViTError
-from ..measurements import Measurement, exceeds_controls
+from ..measurements import Measurement
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
 from ..stimuli.scenes import SceneTable
 from ..tables import select
@@ -285,7 +286,7 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     """The verdict on an alignment, by one rule; our choice.
 
     "not measured": no wrong object, no random weights or no isolate score. "no": the cause is not above all of its
-    controls and doing nothing (``measurements.exceeds_controls``). "carries": it is, and more than half of the answers
+    controls and doing nothing (``claims.exceeds_controls``). "carries": it is, and more than half of the answers
     follow in either direction, more than half of those that doing nothing gives right stay when the other property or
     an unmapped variable changes, and edited states are less than UNNATURAL times as far from natural ones as unedited
     ones. "in part": anything between.

@@ -5,7 +5,7 @@ from ..lazy import lazy_names
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "folder": (
+        "dataset_folder": (
             "check_folder",
             "open_folder",
         ),

@@ -31,8 +31,8 @@ from ..schemas import DataManifest, read_as
 from ..stimuli.tasks import TASKS
 from .card import check_card, rebuild_command, write_card
 from .checksum import rows_checksum
+from .dataset_folder import MANIFEST, dataset_files, find_damage, sha256
 from .farm import STASH_FILES
-from .folder import MANIFEST, dataset_files, find_damage, sha256
 from .settings import BuildConfig
 from .shards import Shard, shards_folder
 

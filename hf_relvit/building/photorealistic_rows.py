@@ -22,7 +22,7 @@ from ..stimuli.photorealistic.masks import mask_patches
 from ..stimuli.photorealistic.scenes import DIFFERENCES, TINTS
 from ..stimuli.png import encode_photo, encode_png
 from ..stimuli.scenes import LABELS
-from .folder import check_folder
+from .dataset_folder import check_folder
 
 if TYPE_CHECKING:
     from .farm import Pair

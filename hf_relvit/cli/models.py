@@ -120,7 +120,7 @@ def conditions_text(table) -> str:
 
 def _built_splits(data: Path, config: str) -> dict:
     """The splits of a built dataset that test something."""
-    from ..building.folder import open_folder
+    from ..building.dataset_folder import open_folder
 
     splits = open_folder(data, config)
     return {name: rows for name, rows in splits.items() if name != "train"}

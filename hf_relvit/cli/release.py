@@ -131,7 +131,7 @@ def _models(owner: str, folder: Path, base: Path | None) -> Iterator[Part]:
     from ..hub.runs import push
     from ..modeling.adapters import is_adapter
     from ..report.card import MARK
-    from ..report.folder import RunFolder
+    from ..report.run_folder import RunFolder
 
     runs = _runs(folder)
     for run in runs:

@@ -12,15 +12,15 @@ from .habits import Commands, say, show
 from .options import Base, ConfigFile, Out
 
 if TYPE_CHECKING:
-    from ..study.plan import Study
+    from ..study.grid import Study
 
 study = Commands(help="Everything from stimuli to report.")
 
 
-@options("work", "study.plan:StudyConfig", make=dict)
+@options("work", "study.grid:StudyConfig", make=dict)
 @options(
     "analyses",
-    "study.plan:CausalConfig",
+    "study.grid:CausalConfig",
     make=dict,
     prefix="causal",
     panel="Analyses, of the grid unless given",
@@ -42,7 +42,7 @@ def planned(
     config: ConfigFile = None,
 ) -> Study:
     """The parameters of a command about a study, and the study that they plan."""
-    from ..study.plan import plan
+    from ..study.grid import plan
 
     return plan(study, file=config, analyses=analyses, **work, **settings)
 
@@ -93,7 +93,7 @@ def study_plan(
     import pandas as pd
 
     from ..manifest import is_finished
-    from ..study.run import cells_of
+    from ..study.cells import cells_of
 
     rows = []
     lines = []

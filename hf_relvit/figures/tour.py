@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..claims import Reading
 from ..geometry import SceneGeometry
-from ..measurements import Reading
 from .attention import object_frame
 from .style import BLUE, GRAY, VERMILION, grid_of, panels, styled
 

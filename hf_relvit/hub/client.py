@@ -1,9 +1,8 @@
-"""The one way to the Hub: a client whose user is known, one commit a push, and errors that say what to do.
+"""The one way to the Hub: a client whose user is known, and errors that say what to do.
 
     api = signed_in("relvit/rmts")  # no token, expired token, somebody else's namespace: RelViTError
     head = check_ours(api, "relvit/rmts", "dataset", mark="relvit-scenes")  # another project's: RelViTError
     create(api, "relvit/rmts", "dataset", public=False)
-    commit = send(api, "relvit/rmts", "dataset", {"README.md": b"...", "a.png": Path("a.png")}, "why", head=head)
 
 Wrap any other call of ``api`` in ``hub_errors(repo)``. Tokens stay where ``huggingface_hub`` keeps them
 (``hf auth login`` or HF_TOKEN): no function of ours takes one, and no message shows one.
@@ -13,10 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub import HfApi, RepoCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -117,39 +115,6 @@ def create(api: HfApi, repo: str, repo_type: str, public: bool, **options) -> No
         api.create_repo(repo, repo_type=repo_type, private=not public, exist_ok=True, **options)
         if public and api.repo_info(repo, repo_type=repo_type).private:
             api.update_repo_settings(repo, repo_type=repo_type, private=False)
-
-
-def send(
-    api: HfApi,
-    repo: str,
-    repo_type: str,
-    files: dict[str, Path | bytes],
-    message: str,
-    *,
-    delete: Iterable[str] = (),
-    head: str | None = None,
-) -> str:
-    """One commit with these files; those that are there already are not sent again, as after an interruption.
-
-    Args:
-        files: path in the repository -> the file or its content.
-        delete: files of the repository to remove.
-        head: the commit that the caller looked at; if somebody pushed since, nothing changes.
-
-    Returns:
-        The commit: the last one, if nothing changed.
-
-    Raises:
-        RelViTError: the Hub or the network refused; the commit is then not made, and may be tried again.
-    """
-    operations: list = [
-        CommitOperationAdd(path, content) for path, content in sorted(files.items())
-    ]
-    operations += [CommitOperationDelete(path) for path in sorted(delete)]
-    with hub_errors(repo):
-        return api.create_commit(
-            repo, operations, commit_message=message, repo_type=repo_type, parent_commit=head
-        ).oid
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ..building.card import MARK, default_config, render_benchmark, render_card, write_sheet_of
-from ..building.folder import check_folder
+from ..building.dataset_folder import check_folder
 from ..building.sheet import SHEET
 from ..errors import RelViTError
 from ..report.results import version_tag
@@ -122,6 +122,7 @@ def _collect_files(data: Path, manifests: dict[str, dict], facts: Path) -> Files
     }
     files = checked_files(chosen, data)
     for config in manifests:
+        read_as(data / config / _INFO, DatasetFacts)  # here, as its copies have other names
         (facts / config).mkdir()
         for name in _FACTS:
             content = files[f"{config}/{name}"]
@@ -140,7 +141,6 @@ def _checked(data: Path, task: str) -> dict[str, dict]:
         )
     manifests = {config: check_folder(data, config) for config in configs}
     for config, manifest in manifests.items():
-        read_as(data / config / _INFO, DatasetFacts)  # here, as its copies have other names
         if manifest["task"] != task:
             raise RelViTError(
                 f"{data}/{config} is a dataset of {manifest['task']}, not {task}: name its own task"

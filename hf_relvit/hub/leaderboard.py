@@ -16,10 +16,10 @@ from ..errors import RelViTError
 from ..files import write_table
 from ..measurements import Measurement
 from ..recipes.alignment import own_alignments
-from ..report.folder import RunFolder
 from ..report.pages import embedded, write_page
 from ..report.readings import accuracy_rows
 from ..report.results import RESULTS_FILE, RunResults, collect_results
+from ..report.run_folder import RunFolder
 from ..stimuli.tasks import task_of
 from ..words import split_name
 from .client import check_id, hub_errors

@@ -10,8 +10,8 @@ from ..errors import RelViTError
 from ..manifest import MANIFEST
 from ..modeling.adapters import CONFIG_FILE, WEIGHTS_FILE
 from ..modeling.configuration_relvit import CODE_FILES
-from ..report.folder import DATA, TRAINING, is_of_random_weights
 from ..report.redaction import without_paths
+from ..report.run_folder import DATA, TRAINING, is_of_random_weights
 
 MODEL_FILES = frozenset(
     {

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from ..errors import RelViTError
-from .client import check_id, check_ours, create, hub_errors, send, signed_in
+from .client import check_id, check_ours, create, hub_errors, signed_in
 
 Files = dict[str, Path | bytes]
 """Path in the repository -> the file or its content."""
@@ -146,6 +146,39 @@ def publish(publication: Publication, *, public: bool = False) -> Published:
         files=len(files),
         address=f"{api.endpoint}/{folder}{repo}",
     )
+
+
+def send(
+    api: HfApi,
+    repo: str,
+    repo_type: str,
+    files: dict[str, Path | bytes],
+    message: str,
+    *,
+    delete: Iterable[str] = (),
+    head: str | None = None,
+) -> str:
+    """One commit with these files; those that are there already are not sent again, as after an interruption.
+
+    Args:
+        files: path in the repository -> the file or its content.
+        delete: files of the repository to remove.
+        head: the commit that the caller looked at; if somebody pushed since, nothing changes.
+
+    Returns:
+        The commit: the last one, if nothing changed.
+
+    Raises:
+        RelViTError: the Hub or the network refused; the commit is then not made, and may be tried again.
+    """
+    operations: list = [
+        CommitOperationAdd(path, content) for path, content in sorted(files.items())
+    ]
+    operations += [CommitOperationDelete(path) for path in sorted(delete)]
+    with hub_errors(repo):
+        return api.create_commit(
+            repo, operations, commit_message=message, repo_type=repo_type, parent_commit=head
+        ).oid
 
 
 def publish_or_list(

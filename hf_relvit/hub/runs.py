@@ -22,8 +22,8 @@ from ..modeling.adapters import is_adapter
 from ..modeling.configuration_relvit import CODE_FILES, remote_code
 from ..owned import results_in
 from ..report.card import MARK, Reference, base_model, eval_results, references, run_card
-from ..report.folder import DATA, TRAINING, RunFolder, StudyFolder
 from ..report.results import RESULTS_FILE, RunResults, collect_results
+from ..report.run_folder import DATA, TRAINING, RunFolder, StudyFolder
 from .bases import Base, check_base, named_base, on_base
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .outgoing import cell_file, check_size, checked_files, checked_text, model_file

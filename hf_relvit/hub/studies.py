@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from .. import __version__
 from ..errors import RelViTError
 from ..owned import MANIFEST, RECORD, STARTED, move, partial_folder, results_in
-from ..report.folder import DATA
+from ..report.run_folder import DATA
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .publish import Files, Publication, publish
 

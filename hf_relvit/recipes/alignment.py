@@ -12,9 +12,10 @@ import pandas as pd
 
 from ..analysis.align import AlignConfig, Weights, align
 from ..analysis.alignment import Alignment
+from ..claims import Reading
 from ..figures.causal import alignment_figure
 from ..files import write_table
-from ..measurements import Measurement, Reading
+from ..measurements import Measurement
 from ..stimuli.counterfactuals import PROPERTIES
 from ..tables import records, select
 from ..words import split_name

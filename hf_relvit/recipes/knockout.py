@@ -11,8 +11,9 @@ from functools import partial
 import pandas as pd
 
 from ..analysis.knockout import Knockout, KnockoutConfig, knock_out_heads
+from ..claims import Reading
 from ..figures.knockout import knockout_figure
-from ..measurements import Measurement, Reading
+from ..measurements import Measurement
 from ..tables import records
 from ..words import KIND_NAMES, REPLACEMENT_NAMES, condition_name
 from .recipe import Part, Recipe, Section, Subject, interval

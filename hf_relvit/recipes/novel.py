@@ -9,8 +9,9 @@ import pandas as pd
 
 from ..analysis.alignment import Alignment
 from ..analysis.novel import Novel, NovelConfig, inject_novel
+from ..claims import Reading, exceeds_controls
 from ..figures.causal import novel_figure
-from ..measurements import Measurement, Reading, exceeds_controls
+from ..measurements import Measurement
 from ..stimuli.counterfactuals import PROPERTIES
 from ..tables import largest, records, select
 from .alignment import alignment_cell

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.probes import Form, ProbeConfig, Probes, probe
+from ..claims import Reading
 from ..figures.causal import probe_figure
-from ..measurements import Measurement, Reading
+from ..measurements import Measurement
 from ..stimuli.tasks import target_name
 from ..tables import largest, records, select
 from .recipe import Part, Recipe, Section, Subject, layer_and_interval

@@ -20,7 +20,8 @@ from ..analysis.activations import SceneCaptures
 from ..analysis.align import PairCaptures, fit_pairs
 from ..analysis.das_config import LABELED
 from ..analysis.result import Result
-from ..measurements import Measurement, Reading
+from ..claims import Reading
+from ..measurements import Measurement
 from ..modeling.checkpoints import Checkpoint
 from ..stimuli.distribution import SceneDistribution
 from ..training.precision import computes_bf16

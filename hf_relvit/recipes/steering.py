@@ -9,8 +9,9 @@ import pandas as pd
 
 from ..analysis.probes import Probes
 from ..analysis.steering import Steering, SteeringConfig, steer
+from ..claims import Reading
 from ..figures.causal import steering_figure
-from ..measurements import Measurement, Reading
+from ..measurements import Measurement
 from ..tables import largest, records, select
 from .probes import probe_cell
 from .recipe import Part, Recipe, Section, Subject, interval

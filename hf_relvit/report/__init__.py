@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "diagnosis_page": ("write_diagnosis",),
-        "folder": (
+        "run_folder": (
             "RunFolder",
             "StudyFolder",
         ),

@@ -30,10 +30,10 @@ from ..recipes.alignment import read as read_alignment
 from ..recipes.recipes import SECTIONS
 from ..stimuli.tasks import task_of
 from ..training.config import upgrade
-from ..training.folder import TrainingFolder
+from ..training.training_folder import TrainingFolder
 from . import readings
-from .folder import VIEWER, figure_path
 from .results import RunResults, of_training, version_tag
+from .run_folder import VIEWER, figure_path
 
 MARK = "relvit-run"
 """The tag by which we know a repository as a published run."""

@@ -10,7 +10,7 @@ from ..analysis.correlation import disentanglement
 from ..errors import RelViTError
 from ..recipes.alignment import own_alignments
 from ..tables import read_table
-from .folder import RunFolder
+from .run_folder import RunFolder
 from .tables import setting_of
 
 

@@ -10,7 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from ..analysis.diagnosis import Diagnosis
-from ..analysis.verdict import Criterion
+from ..analysis.failing_stage import Criterion
 from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure

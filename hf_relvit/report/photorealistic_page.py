@@ -10,13 +10,14 @@ import pandas as pd
 
 from ..analysis.attention import AttentionStages
 from ..analysis.similarity import Similarity
+from ..claims import exceeds_controls
 from ..figures.attention import attention_figure
 from ..figures.photorealistic import photorealistic_figure
-from ..measurements import Measurement, exceeds_controls, random_weights
+from ..measurements import Measurement, random_weights
 from . import readings
-from .folder import PHOTOREALISTIC, RunFolder
 from .pages import embedded, save_figures
 from .readings import accuracy_rows
+from .run_folder import PHOTOREALISTIC, RunFolder
 
 ONE_PAIR = (
     "Photorealistic scenes show one pair of objects and ask whether these are the same: they test models of that "

@@ -1,7 +1,7 @@
 """Readings of accuracies, attention, similarity and correlation; those of the other analyses stand in their recipes.
 
 Reports, cards, the leaderboard and the Space format these readings and look nothing up themselves, so they cannot
-disagree. Claims are decided by ``measurements.exceeds_controls``.
+disagree. Claims are decided by ``claims.exceeds_controls``.
 """
 
 from __future__ import annotations

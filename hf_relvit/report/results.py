@@ -16,9 +16,9 @@ from ..recipes.recipes import SECTIONS
 from ..schemas import PublishedRun, check_shape
 from ..stimuli.tasks import TASKS
 from ..tables import records
-from ..training.folder import TrainingFolder
-from .folder import RunFolder
+from ..training.training_folder import TrainingFolder
 from .redaction import without_local
+from .run_folder import RunFolder
 
 RESULTS_FILE = "results.json"
 FORMAT_VERSION = 1

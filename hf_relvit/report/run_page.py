@@ -21,10 +21,10 @@ from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
 from ..training.config import TrainConfig
 from . import sentences
-from .folder import DATA, RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .readings import accuracy_rows, seed_rows, whole_splits
+from .run_folder import DATA, RunFolder, StudyFolder
 from .seeds import compare, save_causal
 from .tables import training_stages
 

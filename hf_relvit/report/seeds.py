@@ -15,9 +15,9 @@ from ..figures.training import accuracy_figure
 from ..files import write_table
 from ..recipes.recipes import SECTIONS
 from .collect import collect
-from .folder import RunFolder, StudyFolder
 from .pages import save_figures
 from .photorealistic_page import PhotoResults
+from .run_folder import RunFolder, StudyFolder
 from .tables import curves, over_seeds, setting_of
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..analysis.attention import AttentionStages
-from ..measurements import Measurement, exceeds_controls, random_weights
+from ..claims import exceeds_controls
+from ..measurements import Measurement, random_weights
 from ..tables import largest, select
 from ..training.config import TrainConfig
 

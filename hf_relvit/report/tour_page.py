@@ -10,19 +10,20 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ..analysis.attention import AttentionStages
+from ..claims import Reading, exceeds_controls
 from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure
 from ..figures.tour import shares_figure, swap_figure
 from ..files import atomic_write
-from ..measurements import Measurement, Reading, exceeds_controls
+from ..measurements import Measurement
 from ..recipes.recipes import SECTIONS
 from ..schemas import TourExample, read_as
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
 from ..tables import largest, select
-from .folder import RunFolder, StudyFolder
 from .pages import embedded, save_figures, write_page
+from .run_folder import RunFolder, StudyFolder
 
 EXAMPLE = "example"
 """The cell of the pair that is drawn."""

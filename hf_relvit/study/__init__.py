@@ -5,7 +5,7 @@ from ..lazy import lazy_names
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "plan": (
+        "grid": (
             "CausalConfig",
             "Run",
             "Study",

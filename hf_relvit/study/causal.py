@@ -11,11 +11,11 @@ from ..analysis.align import check_layers
 from ..modeling.checkpoint_errors import open_backbone_config
 from ..recipes.recipe import Part, Recipe, Subject
 from ..recipes.recipes import RECIPES, fits
-from ..report.folder import TRAINING, RunFolder
+from ..report.run_folder import TRAINING, RunFolder
 from ..training.config import TrainConfig
 from ..training.resolved import scratch_backbone
-from .cells import Cell
-from .plan import CausalConfig
+from .cell import Cell
+from .grid import CausalConfig
 
 
 def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[Cell]:

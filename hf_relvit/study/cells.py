@@ -1,96 +1,95 @@
-"""A cell of a study: a folder that is either finished, by its manifest, or to be done (again)."""
+"""Which cells a run has, in the order of their needs, and the work of the first four."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import dataclasses
+import os
+from functools import partial
 from pathlib import Path
 
-from ..errors import RelViTError
-from ..files import file_lock, full_disk_told, write_json
-from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
-from ..owned import STARTED, check_empty, clear_partials, release
-from ..schemas import read_as
-from ..training.config import comparable
+from ..report.run_folder import (
+    ATTENTION,
+    DATA,
+    EVALUATION,
+    TRAINING,
+    RunFolder,
+    write_accuracy,
+)
+from ..training.config import TrainConfig
+from .cell import Cell
+from .grid import Run, Study
+
+ATTENTION_SCENES = 500  # the paper's: 250 same, 250 different
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One piece of a run's work.
+def cells_of(plan: Run, study: Study, folder: Path) -> list[Cell]:
+    """The cells of a run in the order of their needs; ``folder`` is the run's."""
+    config = plan.config
+    run = RunFolder(folder)
+    cells = [
+        Cell(DATA, partial(_data, config)),
+        Cell(TRAINING, partial(_training, config)),
+        Cell(EVALUATION, partial(_evaluation, config, run), (DATA, TRAINING)),
+        Cell(ATTENTION, partial(_attention, config, run), (TRAINING,)),
+    ]
+    cells = [dataclasses.replace(cell, settings=config.to_dict()) for cell in cells]
+    if study.photorealistic is not None:
+        from .photorealistic import photorealistic_cells
 
-    Attributes:
-        name: its folder in the run's, such as "das/color-0".
-        work: writes the cell's files into the folder that it is given.
-        needs: names of the cells of the same run that it reads.
-        settings: all that the result depends on, as JSON.
-    """
+        cells += photorealistic_cells(config, study.photorealistic, folder)
+    if study.causal is not None:
+        from .causal import causal_cells
 
-    name: str
-    work: Callable[[Path], object]
-    needs: tuple[str, ...] = ()
-    settings: dict = field(default_factory=dict)
-
-
-def run_cell(
-    folder: Path,
-    settings: dict,
-    work: Callable[[Path], object],
-    *,
-    patience: float = 0,
-) -> bool:
-    """Do ``work(folder)`` unless it is done already.
-
-    The manifest is written last and names every file with its checksum, so a process killed at any moment leaves a
-    cell that counts as not done, and a file changed afterwards is noticed. ``work`` may use the files
-    of an earlier, killed attempt with the same settings (training resumes), or write them again.
-
-    Args:
-        folder: of the cell.
-        settings: all that the result depends on, as JSON.
-        work: writes the cell's files.
-        patience: seconds to wait for another process that is at this cell.
-
-    Returns:
-        Whether there was anything to do.
-
-    Raises:
-        RelViTError: a cell of other settings, or a finished one whose files changed: results are never mixed; a
-            folder with files that are not of this cell; or another process is at it.
-    """
-    folder = Path(folder)
-    if _is_finished(folder, settings):
-        return False
-    with full_disk_told(folder), file_lock(folder, patience):
-        if _is_finished(folder, settings):  # in the meantime, by another process
-            return False
-        started = folder / STARTED
-        if started.exists():
-            _check_settings(folder, read_as(started), settings)
-        else:
-            check_empty(folder)
-        clear_partials(folder, locked=True)
-        write_json(started, settings, owned=True)
-        work(folder)
-        write_manifest(folder, settings)
-        release(started)
-    return True
+        cells += causal_cells(config, study.causal, folder)
+    return cells
 
 
-def _is_finished(folder: Path, settings: dict) -> bool:
-    if not is_finished(folder):
-        return False
-    _check_settings(folder, manifest_settings(folder), settings)
-    check_manifest(folder)
-    return True
+def _data(config: TrainConfig, folder: Path) -> None:
+    from ..building.build import build
+    from ..building.settings import BuildConfig
+
+    cores = os.cpu_count() or 1
+    processes = min(cores // 2, config.n_eval // 500)  # does not change the rows
+    settings = BuildConfig(
+        config.task,
+        f"{config.geometry}-{config.combinations}",
+        n_train=config.n_eval if config.fresh else config.n_train,
+        n_eval=config.n_eval,
+        seed=config.seed,
+        masks=config.objects,
+        palette=config.palette,
+    )
+    build(settings, folder, processes=max(processes, 1))
 
 
-def _check_settings(folder: Path, before: dict, settings: dict) -> None:
-    earlier = comparable(before)
-    wanted = comparable(settings)
-    if earlier != wanted:
-        names = {*wanted, *earlier}
-        changed = sorted(key for key in names if wanted.get(key) != earlier.get(key))
-        raise RelViTError(
-            f"{folder} was made with another {', '.join(changed)}: name another folder with --out, or remove it",
-            page="other-settings",
-        )
+def _training(config: TrainConfig, folder: Path) -> None:
+    from ..report.card import write_training_card
+    from ..training.run import train
+
+    write_training_card(train(config, folder))
+
+
+def _evaluation(config: TrainConfig, run: RunFolder, folder: Path) -> None:
+    from ..building.dataset_folder import open_folder
+    from ..training.evaluation import evaluate
+    from ..training.precision import training_autocast
+
+    checkpoint = run.checkpoint()
+    splits = open_folder(run.cell(DATA), f"{config.geometry}-{config.combinations}")
+    tests = {split: scenes for split, scenes in splits.items() if split != "train"}
+    with training_autocast(config):
+        table = evaluate(checkpoint, tests, progress=True)
+    write_accuracy(folder, table, seed=config.seed, processor=checkpoint.processor.fingerprint)
+
+
+def _attention(config: TrainConfig, run: RunFolder, folder: Path) -> None:
+    from ..analysis.attention import measure_attention, save_viewer
+    from ..training.precision import training_autocast
+
+    checkpoint = run.checkpoint()
+    scenes = config.distribution().sample("test", ATTENTION_SCENES)
+    with training_autocast(config):
+        stages = measure_attention(checkpoint, scenes, progress=True)
+    stages.save(folder)
+    stages.plot(folder / "attention")
+    save_viewer(checkpoint, scenes, stages, folder / run.viewer.name)

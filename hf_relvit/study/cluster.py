@@ -9,9 +9,10 @@ from typing import Any
 
 from ..errors import RelViTError
 from ..extras import need
-from .cells import Cell, run_cell
-from .plan import Study
-from .run import cells_of, open_place, report_study
+from .cell import Cell, run_cell
+from .cells import cells_of
+from .grid import Study
+from .run import open_place, report_study
 
 _PATIENCE = 180  # seconds: a shared disk keeps a lost machine's lock for a while (NFS: 90)
 _here: dict[
@@ -34,7 +35,7 @@ def run_on_ray(
     (training resumes); a finished cell is never done twice. Errors of one cell do not stop the others.
 
     Args:
-        study: of ``plan.plan``.
+        study: of ``grid.plan``.
         out: folder of the study, the same on all machines.
         cpus, gpus: that a cell asks for.
         retries: of a cell whose worker dies.

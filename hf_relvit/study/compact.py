@@ -35,7 +35,8 @@ from ..owned import remove_ours
 from ..places import check_out
 from ..recipes.probes import probe_cell
 from ..report.card import run_card
-from ..report.folder import (
+from ..report.results import collect_results
+from ..report.run_folder import (
     DATA,
     EVALUATION,
     TRAINING,
@@ -43,11 +44,10 @@ from ..report.folder import (
     is_of_random_weights,
     write_accuracy,
 )
-from ..report.results import collect_results
 from ..stimuli.scenes import SceneTable
 from ..training.evaluation import evaluate, sample_splits
 from ..training.precision import checkpoint_autocast
-from .cells import run_cell
+from .cell import run_cell
 
 SCENES = 32
 TOLERANCE = 0.1

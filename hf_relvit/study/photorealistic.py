@@ -11,15 +11,15 @@ from ..errors import RelViTError
 from ..geometry import PatchGeometry
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import dataset_checksum
-from ..report.folder import PHOTOREALISTIC as CELL
-from ..report.folder import TRAINING, RunFolder, write_accuracy
+from ..report.run_folder import PHOTOREALISTIC as CELL
+from ..report.run_folder import TRAINING, RunFolder, write_accuracy
 from ..schemas import DataManifest, read_as
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
 from ..training.evaluation import PHOTOREALISTIC, evaluate
 from ..training.precision import training_autocast
 from ..training.run import build_model
-from .cells import Cell
+from .cell import Cell
 
 SCENES = 500
 """For the attention stages, twins together: as many as of flat scenes (the paper's number)."""
@@ -45,7 +45,7 @@ class PhotoSet:
         Raises:
             RelViTError: a file is missing or damaged.
         """
-        from ..building.folder import open_folder
+        from ..building.dataset_folder import open_folder
 
         splits = open_folder(self.folder, self.config)
         return PhotoPairs.from_dataset(splits["test"], geometry)

@@ -34,12 +34,12 @@ from ..recipes.alignment import SCORES, alignment_cell, best_layers, own_alignme
 from ..recipes.novel import novel_cell
 from ..recipes.recipes import SECTIONS
 from ..recipes.steering import CELL as STEERING
-from ..report.folder import ATTENTION, RunFolder, StudyFolder
+from ..report.run_folder import ATTENTION, RunFolder, StudyFolder
 from ..report.tour_page import EXAMPLE, EXAMPLE_FILE, Guest, write_tour
 from ..stimuli.distribution import SceneDistribution
 from ..tables import largest
 from ..training.precision import checkpoint_autocast, computes_bf16
-from .cells import run_cell
+from .cell import run_cell
 from .run import claim_reports
 
 TRIED = 16

@@ -21,7 +21,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "predict",
             "sample_splits",
         ),
-        "folder": ("TrainingFolder",),
+        "training_folder": ("TrainingFolder",),
         "metrics": (
             "accuracy_table",
             "condition_table",

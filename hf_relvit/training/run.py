@@ -19,12 +19,12 @@ from ..places import check_out
 from ..progress import library_bars
 from ..provenance import provenance
 from .config import TrainConfig, comparable
-from .folder import TrainingFolder
 from .launcher import is_main_process
 from .precision import BF16, FLOAT32, trains_in_bf16
 from .resolved import head_settings, resolved, scratch_backbone
 from .setup import make_trainer, training_arguments
 from .trainer import last_complete_checkpoint
+from .training_folder import TrainingFolder
 
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
 STIMULUS_MEAN = (0.97,) * 3

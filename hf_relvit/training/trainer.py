@@ -24,7 +24,7 @@ from ..progress import progress_bar
 from ..schemas import TrainerProgress, read_as
 from .arguments import KEYWORDS, check_arguments
 from .data import RelViTCollator, check_label_order, with_stored_pictures
-from .rotation import TidyTrainer
+from .old_checkpoints import TidyTrainer
 from .stages import StageSums, records_attention
 
 TERMS = ("task_loss", "disentanglement_loss", "pipeline_loss", "pipeline_weight")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hf_relvit.analysis.align import SCORED_CONTROLS, AlignConfig, PairCaptures, align
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, SIZED
 from hf_relvit.errors import RelViTError

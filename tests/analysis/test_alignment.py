@@ -7,7 +7,7 @@ import torch
 
 from hf_relvit.analysis.activations import Site, forward_from, patch
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import capture_pair_residuals, intervene
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError

@@ -10,8 +10,8 @@ from tiny import TINY
 
 from hf_relvit import progress
 from hf_relvit.analysis.activations import Site, capture_residuals
+from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
-from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.das_config import DASConfig
 from hf_relvit.analysis.knockout import KnockoutConfig, knock_out_heads
 from hf_relvit.analysis.novel import NovelConfig, inject_novel
@@ -19,7 +19,7 @@ from hf_relvit.analysis.probes import ProbeConfig, probe
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.similarity import object_similarity
 from hf_relvit.analysis.steering import SteeringConfig, steer
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.stimuli.photorealistic.pairs import PhotoPairs
 from hf_relvit.training.config import TrainConfig

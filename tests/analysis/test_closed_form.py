@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment, fingerprint
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.closed_form import LabeledStates, effects_of, fit_oblique
-from hf_relvit.analysis.das import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import capture_pair_residuals
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.errors import RelViTError

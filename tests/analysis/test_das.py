@@ -6,13 +6,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_relvit.analysis.activations import Site, at_tokens, capture_residuals
-from hf_relvit.analysis.das import fit_alignment
+from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.das_config import DASConfig
-from hf_relvit.analysis.fit import Fit
+from hf_relvit.analysis.das_rotation import LearnedSubspace
+from hf_relvit.analysis.das_search import latent_distance
 from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
+from hf_relvit.analysis.method_input import Fit
 from hf_relvit.analysis.scores import score_alignment
-from hf_relvit.analysis.search import latent_distance
-from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED, LearnedSubspace
+from hf_relvit.analysis.subspaces import BASELINES, LEARNED, METHODS, SIZED
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized

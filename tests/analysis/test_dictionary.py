@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.dictionary import Dictionary, sizes
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.cli import main

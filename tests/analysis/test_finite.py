@@ -10,8 +10,8 @@ import torch
 from tiny import TINY
 
 from hf_relvit.analysis.align import AlignConfig, align
+from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import measure_attention
-from hf_relvit.analysis.das import fit_alignment
 from hf_relvit.analysis.das_config import DASConfig
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.knockout import KnockoutConfig, knock_out_heads
@@ -20,7 +20,7 @@ from hf_relvit.analysis.probes import ProbeConfig, probe
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.similarity import object_similarity
 from hf_relvit.analysis.steering import SteeringConfig, steer
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling.finite import FiniteWatch

@@ -10,14 +10,15 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
 from hf_relvit.analysis.das_config import DASConfig
-from hf_relvit.analysis.fit import Fit
+from hf_relvit.analysis.das_rotation import LearnedSubspace
+from hf_relvit.analysis.das_search import Search
 from hf_relvit.analysis.interchange import capture_pair_residuals
+from hf_relvit.analysis.method_input import Fit
 from hf_relvit.analysis.novel import NovelConfig, inject_into_pairs
 from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.analysis.scores import score_alignment
-from hf_relvit.analysis.search import Search
 from hf_relvit.analysis.steering import SteeringConfig, steer
-from hf_relvit.analysis.subspaces import LearnedSubspace, random_rotation
+from hf_relvit.analysis.subspaces import random_rotation
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.stimuli.counterfactuals import sample_counterfactuals

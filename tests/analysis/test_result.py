@@ -18,6 +18,7 @@ from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionStages
 from hf_relvit.analysis.correlation import Correlation
 from hf_relvit.analysis.diagnosis import Diagnosis
+from hf_relvit.analysis.failing_stage import Criterion, Verdict
 from hf_relvit.analysis.knockout import Knockout
 from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.probes import Probes
@@ -25,7 +26,6 @@ from hf_relvit.analysis.result import Result
 from hf_relvit.analysis.results import open_result
 from hf_relvit.analysis.similarity import Similarity
 from hf_relvit.analysis.steering import Steering
-from hf_relvit.analysis.verdict import Criterion, Verdict
 from hf_relvit.errors import RelViTError
 
 FACTS = {"config": {"seed": 1}}

@@ -9,7 +9,7 @@ from hf_relvit.analysis.similarity import (
     object_mean,
     object_similarity,
 )
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.figures.photorealistic import photorealistic_figure

@@ -11,7 +11,7 @@ import torch
 from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
-from hf_relvit.analysis.das import DASConfig, fit_alignment
+from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.interchange import Replacement, capture_pair_residuals, replaced
 from hf_relvit.analysis.naturalness import earth_movers_distance
 from hf_relvit.analysis.scores import score_alignment

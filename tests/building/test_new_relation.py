@@ -8,7 +8,7 @@ from datasets import load_dataset
 
 from hf_relvit import BuildConfig, build
 from hf_relvit.building.card import render_card
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.hub.datasets import push_dataset

@@ -80,7 +80,7 @@ def test_every_field_is_an_option(command, source, decided):
 @pytest.mark.parametrize("command", [("study", "run"), ("study", "plan")])
 def test_every_field_of_the_analyses_of_a_study_is_an_option(command):
     taken = {name: each for each in COMMANDS[command].params for name in each.opts}
-    for field in read_fields("study.plan:CausalConfig"):
+    for field in read_fields("study.grid:CausalConfig"):
         option = taken[option_name(field, "causal")]
         assert field.help and option.help == field.help
 

@@ -20,7 +20,7 @@ from PIL import Image
 from hf_relvit.building import build as module
 from hf_relvit.building.build import build
 from hf_relvit.building.checksum import rows_checksum
-from hf_relvit.building.folder import check_folder, open_folder
+from hf_relvit.building.dataset_folder import check_folder, open_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hf_relvit.building import farm
 from hf_relvit.building.build import build
-from hf_relvit.building.folder import check_folder, open_folder
+from hf_relvit.building.dataset_folder import check_folder, open_folder
 from hf_relvit.building.montage import montage, outlined
 from hf_relvit.building.photorealistic_rows import PATCH, rows
 from hf_relvit.building.settings import BuildConfig

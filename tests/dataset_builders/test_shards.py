@@ -14,7 +14,7 @@ import pytest
 
 from hf_relvit import cli
 from hf_relvit.building.build import build
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.files import file_lock

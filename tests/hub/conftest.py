@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from tiny import TINY
 
-from hf_relvit.study.plan import CausalConfig, Run, Study
+from hf_relvit.study.grid import CausalConfig, Run, Study
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import TrainConfig
 

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from hf_relvit.hub.runs import collect_files
 from hf_relvit.manifest import write_manifest
 from hf_relvit.report.card import MARK, base_model, run_card
-from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.results import RunResults, collect_results
+from hf_relvit.report.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError
 
 from hf_relvit.errors import RelViTError
-from hf_relvit.hub.client import check_id, check_ours, create, hub_errors, send, signed_in
+from hf_relvit.hub.client import check_id, check_ours, create, hub_errors, signed_in
+from hf_relvit.hub.publish import send
 
 REPO = "relvit/m"
 

@@ -15,7 +15,7 @@ from huggingface_hub import DatasetCard, HfApi, constants
 
 from hf_relvit import cli
 from hf_relvit.building.build import build
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
 from hf_relvit.hub.datasets import push_dataset

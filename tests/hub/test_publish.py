@@ -22,7 +22,7 @@ from hf_relvit.hub.datasets import push_dataset
 from hf_relvit.hub.outgoing import checked, checked_text
 from hf_relvit.hub.publish import Publication, check_links, list_files
 from hf_relvit.hub.runs import push, push_result
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 
 TOKEN = "hf_" + "aB3" * 12
 REFUSED = [

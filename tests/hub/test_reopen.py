@@ -21,7 +21,7 @@ from hf_relvit.hub.runs import push
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.configuration_relvit import CODE_FILES
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.stimuli.rendering import render
 from hf_relvit.stimuli.scenes import sample
 from hf_relvit.study.compact import compact

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from hf_relvit.analysis.novel import METHODS
-from hf_relvit.measurements import Measurement, exceeds_controls
+from hf_relvit.claims import exceeds_controls
+from hf_relvit.measurements import Measurement
 from hf_relvit.spaces.interventions import app, counts, drawing, page, style, text
 from hf_relvit.spaces.interventions import served as served_module
 from hf_relvit.spaces.interventions.engine import InterventionCurve, Prediction

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from hf_relvit.claims import exceeds_controls
 from hf_relvit.figures.causal import probe_figure
-from hf_relvit.measurements import Measurement, exceeds_controls
+from hf_relvit.measurements import Measurement
 from hf_relvit.recipes.recipes import SECTIONS
 from hf_relvit.report import run_page
 from hf_relvit.report.card import run_card, sections

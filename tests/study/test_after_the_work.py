@@ -11,12 +11,12 @@ from hf_relvit import cli
 from hf_relvit.errors import RelViTError
 from hf_relvit.report import card
 from hf_relvit.report.card import run_card, write_training_card
-from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.results import RunResults
-from hf_relvit.study.plan import Run, Study
+from hf_relvit.report.run_folder import RunFolder
+from hf_relvit.study.grid import Run, Study
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import TrainConfig
-from hf_relvit.training.folder import TrainingFolder
+from hf_relvit.training.training_folder import TrainingFolder
 
 
 @pytest.fixture

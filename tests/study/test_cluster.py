@@ -18,7 +18,7 @@ pytest.importorskip("ray", reason="needs the extra cluster: make test-cluster")
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.study.cluster import run_on_ray
-from hf_relvit.study.plan import plan
+from hf_relvit.study.grid import plan
 from hf_relvit.study.run import run_study
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine a cluster takes minutes to start

@@ -17,9 +17,9 @@ from hf_relvit.manifest import check_manifest
 from hf_relvit.modeling.adapters import WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.recipes.alignment import alignment_cell
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.study.compact import FACTS, compact
-from hf_relvit.study.plan import plan
+from hf_relvit.study.grid import plan
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import build_model, train

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from hf_relvit.study.plan import Study, plan
+from hf_relvit.study.grid import Study, plan
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import vit
 from hf_relvit.training.run import build_model

@@ -22,11 +22,11 @@ from hf_relvit.measurements import Measurement
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import default_processor
 from hf_relvit.report import photorealistic_page as page
-from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.photorealistic_page import ONE_PAIR, PhotoResults
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.report.tables import over_seeds
+from hf_relvit.study.grid import plan
 from hf_relvit.study.photorealistic import open_set, photorealistic_cells
-from hf_relvit.study.plan import plan
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.evaluation import PHOTOREALISTIC, evaluate
 from hf_relvit.training.run import build_model

@@ -5,14 +5,15 @@ import pytest
 import yaml
 from tiny import SMALL_CAUSAL, TINY
 
+from hf_relvit.claims import Reading
 from hf_relvit.errors import RelViTError
 from hf_relvit.figures.tour import shares_figure, swap_figure
 from hf_relvit.geometry import geometry
-from hf_relvit.measurements import Measurement, Reading
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.measurements import Measurement
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.report.tour_page import attention_words
 from hf_relvit.stimuli.distribution import SceneDistribution
-from hf_relvit.study.plan import plan
+from hf_relvit.study.grid import plan
 from hf_relvit.study.run import run_study
 from hf_relvit.study.tour import TourConfig, clearest, tour
 from hf_relvit.training.config import TrainConfig

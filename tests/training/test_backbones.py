@@ -10,7 +10,7 @@ import transformers
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.card import run_card
 from hf_relvit.report.results import of_training
-from hf_relvit.study.plan import plan
+from hf_relvit.study.grid import plan
 from hf_relvit.training.run import train
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -20,10 +20,10 @@ from hf_relvit.training.config import (
     resolve,
     upgrade,
 )
-from hf_relvit.training.folder import TrainingFolder
 from hf_relvit.training.resolved import resolved
 from hf_relvit.training.run import train
 from hf_relvit.training.trainer import _Progress
+from hf_relvit.training.training_folder import TrainingFolder
 
 OLD = Path(__file__).parent / "old_run"
 

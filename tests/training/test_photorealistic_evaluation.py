@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized

@@ -13,8 +13,8 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.card import write_training_card
-from hf_relvit.training.folder import TrainingFolder
 from hf_relvit.training.run import build_model, train
+from hf_relvit.training.training_folder import TrainingFolder
 
 
 @pytest.fixture

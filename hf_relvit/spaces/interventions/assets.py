@@ -22,7 +22,7 @@ from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.owned import withdraw
 from hf_relvit.provenance import provenance
 from hf_relvit.recipes.probes import probe_cell
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.stimuli.scenes import SceneTable
 from hf_relvit.tables import select
 

@@ -17,7 +17,7 @@ from hf_relvit.analysis.novel import NovelConfig, inject_novel
 from hf_relvit.analysis.probes import Probes
 from hf_relvit.analysis.steering import SteeringConfig, steer
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
 from hf_relvit.stimuli.scenes import LABELS, SceneTable
 from hf_relvit.tables import select

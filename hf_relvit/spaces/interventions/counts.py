@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_relvit.measurements import Measurement, Reading
+from hf_relvit.claims import Reading
+from hf_relvit.measurements import Measurement
 from hf_relvit.stimuli.scenes import LABELS
 
 from .state import State

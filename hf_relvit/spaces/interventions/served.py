@@ -18,7 +18,7 @@ from hf_relvit.analysis.probes import Probes
 from hf_relvit.geometry import geometry
 from hf_relvit.modeling.adapters import is_adapter
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.report.folder import RunFolder
+from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.schemas import SpaceFacts, read_as
 from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.objects import ObjectSet

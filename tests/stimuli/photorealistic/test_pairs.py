@@ -6,7 +6,7 @@ from datasets import Dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from hf_relvit.building.folder import open_folder
+from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import PatchGeometry

@@ -12,12 +12,12 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.files import write_json
 from hf_relvit.recipes.alignment import alignment_cell
 from hf_relvit.recipes.recipes import SECTIONS
-from hf_relvit.report.folder import (
+from hf_relvit.report.run_folder import (
     RunFolder,
     StudyFolder,
     layout_page,
 )
-from hf_relvit.training.folder import TrainingFolder
+from hf_relvit.training.training_folder import TrainingFolder
 
 PACKAGE = Path(hf_relvit.__file__).parent
 ROOT = PACKAGE.parent

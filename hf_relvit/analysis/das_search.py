@@ -25,9 +25,9 @@ from ..progress import progress_bar
 from .activations import at_tokens, forward_from
 from .alignment import Alignment
 from .closed_form import HELD_OUT
-from .fit import Fit
+from .das_rotation import LearnedSubspace
 from .interchange import PairResiduals, counterfactual_states, intervene
-from .subspaces import LearnedSubspace
+from .method_input import Fit
 
 if TYPE_CHECKING:
     from jaxtyping import Float

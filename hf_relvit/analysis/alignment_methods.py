@@ -2,8 +2,8 @@
 
 1. Capture pairs at the site, unless they were before: states ``(n, tokens, hidden)`` of bases, and of the sources'
    objects ``(n, k + 1, p, hidden)``. The model is frozen.
-2. Find rows to read, rows to write and a mask, by the method: a search (``search``: "das", "low_rank", ...), labeled
-   objects (``labeled``: "closed_form", "dictionary"), or no training at all (``subspaces``: "pca", "full_swap", ...).
+2. Find rows to read, rows to write and a mask, by the method: a search (``das_search``: "das", "low_rank", ...),
+   labeled objects (``labeled``: "closed_form", "dictionary"), or no training (``subspaces``: "pca", "full_swap", ...).
 3. A control deals the labels anew before step 2, and must find nothing.
 4. Write down the settings, the history and where all came from. ``scores`` says how often test pairs follow.
 """
@@ -22,11 +22,11 @@ from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import ObjectStates, Site
 from .alignment import Alignment
 from .das_config import DASConfig
-from .fit import Fit
+from .das_search import fit_by_search
 from .interchange import PairResiduals
 from .labeled import fit_closed_form, fit_features
+from .method_input import Fit
 from .scores import residuals_of
-from .search import fit_by_search
 from .subspaces import BASELINES, baseline_subspace
 
 

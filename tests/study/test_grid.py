@@ -9,8 +9,8 @@ from hf_relvit.recipes.recipe import Subject
 from hf_relvit.recipes.recipes import RECIPES, fits
 from hf_relvit.stimuli.discrimination import DISCRIMINATION
 from hf_relvit.stimuli.tasks import TASKS
-from hf_relvit.study.plan import CausalConfig, Run, plan
-from hf_relvit.study.run import cells_of
+from hf_relvit.study.cells import cells_of
+from hf_relvit.study.grid import CausalConfig, Run, plan
 from hf_relvit.training.config import PRESETS, TrainConfig
 
 
@@ -199,7 +199,7 @@ TEN_VALUES = [f"setting{number}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" for number in 
 def test_absurd_sizes_are_asked_about_before_any_run_is_made(tmp_path, monkeypatch, text, message):
     made = []
     monkeypatch.setattr(
-        "hf_relvit.study.plan.Run", lambda *fields: made.append(fields) or Run(*fields)
+        "hf_relvit.study.grid.Run", lambda *fields: made.append(fields) or Run(*fields)
     )
     with pytest.raises(RelViTError, match=message) as error:
         plan(grid(tmp_path, text))

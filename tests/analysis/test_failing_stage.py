@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hf_relvit.analysis.verdict import judge
+from hf_relvit.analysis.failing_stage import judge
 from hf_relvit.statistics import wilson
 
 N = 400

@@ -7,7 +7,7 @@ import pytest
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.manifest import MANIFEST
-from hf_relvit.study.cells import run_cell
+from hf_relvit.study.cell import run_cell
 
 
 def write(text):
@@ -62,7 +62,7 @@ def test_a_half_written_cell_of_other_settings_is_not_gone_on_with(tmp_path):
 
 def test_two_processes_do_not_do_one_cell(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from hf_relvit.study.cells import run_cell\n"
+        "import sys, time; from pathlib import Path; from hf_relvit.study.cell import run_cell\n"
         "run_cell(Path(sys.argv[1]), {}, lambda folder: (print('at it', flush=True), time.sleep(60)))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cell")]

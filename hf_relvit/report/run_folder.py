@@ -30,7 +30,7 @@ from ..recipes.probes import probe_cell
 from ..recipes.recipes import SECTIONS
 from ..schemas import read_as
 from ..tables import read_table
-from ..training.folder import TrainingFolder
+from ..training.training_folder import TrainingFolder
 
 DATA = "data"
 TRAINING = "training"
@@ -340,7 +340,7 @@ def layout_page() -> str:
             "# Layout of a run folder",
             "",
             "`relvit study run` makes one folder per run in the folder of the study. `relvit train` makes the files",
-            f"of `{TRAINING}/` alone. In Python `hf_relvit.report.folder.RunFolder` reads all of it. This page is",
+            f"of `{TRAINING}/` alone. In Python `hf_relvit.report.run_folder.RunFolder` reads all of it. This page is",
             "made from that class by `layout_page()`.",
             "",
             "| path | content |",

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..measurements import Measurement, exceeds_controls, random_weights
+from ..claims import exceeds_controls
+from ..measurements import Measurement, random_weights
 from ..statistics import wilson
 from ..stimuli.splits import SPLITS
 from ..tables import largest, records
