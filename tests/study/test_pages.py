@@ -1,7 +1,7 @@
 from hf_relvit.manifest import write_manifest
 from hf_relvit.report import run_page
-from hf_relvit.report.folder import RunFolder
 from hf_relvit.report.pages import write_page
+from hf_relvit.report.run_folder import RunFolder
 
 
 def test_values_are_escaped_and_the_style_is_not(tmp_path):
