@@ -173,3 +173,18 @@ def test_shipped_examples_do_what_their_labels_say(folder):
             assert flipped, label
         elif label.endswith("it stays"):
             assert not flipped, label
+
+
+def test_a_large_model_is_counted_from_its_tables_alone(assets, tmp_path, monkeypatch):
+    """What a study has not measured would take hours here."""
+    monkeypatch.setattr("hf_relvit.spaces.interventions.assets.is_large", lambda checkpoint: True)
+    run = tmp_path / "large"
+    shutil.copytree(assets, run)
+    (run / "about.json").unlink()
+    (run / "training" / "config.json").write_text(json.dumps({}))
+    (run / "training" / "history.json").write_text(json.dumps({"log": []}))
+    build_assets(run, run)
+    assert json.loads((run / "about.json").read_text())["measured"] == []
+    shutil.rmtree(run / "probes")
+    with pytest.raises(RelViTError, match="has no probes of the judgement"):
+        build_assets(run, tmp_path / "out")

@@ -40,8 +40,6 @@ _CHECKPOINT = (
 """Files of a checkpoint; it has the weights of the model or those of an adapter."""
 PAIRS = 200
 """Pairs and scenes that interventions are counted on."""
-PAIRS_OF_LARGE = 64
-"""Likewise for a model of CLIP's size: a quarter of an hour on two cores."""
 PROBE_SCENES = 4000
 """As in the paper."""
 
@@ -53,7 +51,7 @@ def build_assets(
 
     The folder is a run folder, too: the checkpoint, the alignments (of each only the rows of its subspace) and the
     probes of the judgement. The probes, and how often swaps, steering and novel values change the answer, come from
-    the run, or are fitted and counted here on the IID test split.
+    the run, or are fitted and counted here on the IID test split; for a large model they come from the run alone.
 
     Args:
         run: a run of a study, with ``training/model`` and ``das/<property>-<layer>``.
@@ -72,8 +70,7 @@ def build_assets(
         raise RelViTError(
             f"{source} does not say what it was trained on: train it with relvit train"
         )
-    pairs = PAIRS_OF_LARGE if is_large(checkpoint) else PAIRS
-    test = checkpoint.distribution().sample("test", pairs)
+    test = checkpoint.distribution().sample("test", PAIRS)
     if folder.resolve() != trained.path.resolve():
         folder.mkdir(parents=True, exist_ok=True)
         withdraw(folder / ABOUT)
@@ -99,6 +96,10 @@ def _copy(run: RunFolder, small: RunFolder, checkpoint: Checkpoint, test: SceneT
         alignment.save(small.cell(run.in_run(cell)))
     if run.finished(probe_cell(JUDGEMENT)):
         probes = run.probes(JUDGEMENT)
+    elif is_large(checkpoint):
+        raise RelViTError(
+            f"{run.path} has no probes of the judgement: let its study make the analysis probes first"
+        )
     else:
         train = checkpoint.distribution().sample("train", PROBE_SCENES)
         probes = fit_probes(checkpoint, train, test)
@@ -119,7 +120,9 @@ def _about(
         "geometry": distribution.geometry.name,
         "combinations": distribution.combinations,
         "accuracy": _accuracy(run),
-        "measured": count_interventions(run, checkpoint, alignments, probes, test),
+        "measured": count_interventions(
+            run, checkpoint, alignments, probes, test, missing=not is_large(checkpoint)
+        ),
         "provenance": provenance(pairs=len(test), probe_scenes=PROBE_SCENES),
     }
 

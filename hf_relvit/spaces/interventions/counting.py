@@ -1,7 +1,8 @@
 """How often interventions work over many scenes: read from the tables of a run, or counted where it has none.
 
 A run of a study has measured its alignments, novel values and steering already, with the controls of the recipes. A
-run without these tables is counted here, with the controls that the page shows for one scene.
+small model without these tables is counted here, with the controls that the page shows for one scene. For a large one
+that would take hours, which belong to a study: where its run has no table, the page says that nothing was counted.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def count_interventions(
     alignments: list[Alignment],
     probes: Probes,
     scenes: SceneTable,
+    *,
+    missing: bool,
 ) -> list[Row]:
     """The rows "measured" of about.json.
 
@@ -54,16 +57,23 @@ def count_interventions(
         alignments: of both properties or of one.
         probes: of the judgement.
         scenes: of the test split, to push where the run has no steering; as many pairs are drawn to swap.
+        missing: count what the run has no table of.
     """
-    measured = bool(run.table_files("steering"))
-    steering = run.table("steering") if measured else _steering(checkpoint, probes, scenes)
-    made = _of_steering(steering)
+    made: list[Row] = []
+    if run.table_files("steering"):
+        made += _of_steering(run.table("steering"))
+    elif missing:
+        made += _of_steering(_steering(checkpoint, probes, scenes))
     for prop in PROPERTIES:
         chosen = [alignment for alignment in alignments if alignment.property == prop]
         if not chosen:
             continue
-        made += _of_alignments(run, prop) or _swaps(checkpoint, chosen, len(scenes))
-        made += _of_novel(run, prop) or _novel(checkpoint, chosen, len(scenes))
+        swaps = _of_alignments(run, prop)
+        novel = _of_novel(run, prop)
+        if missing:
+            swaps = swaps or _swaps(checkpoint, chosen, len(scenes))
+            novel = novel or _novel(checkpoint, chosen, len(scenes))
+        made += swaps + novel
     return made
 
 
