@@ -17,6 +17,7 @@ from huggingface_hub import HfApi, ModelCard
 from ..errors import RelViTError
 from ..modeling.adapters import CONFIG_FILE
 from ..modeling.checkpoints import Checkpoint
+from ..report.run_folder import TRAINING
 from .client import check_id, hub_errors
 from .outgoing import checked_files, model_file
 from .publish import Files, Publication, Remote, publish_or_list
@@ -24,6 +25,7 @@ from .publish import Files, Publication, Remote, publish_or_list
 MARK = "relvit-base"
 """Tag of the card by which we know such a repository as ours."""
 _CARD = "README.md"
+_Edit = Callable[[dict[str, Any], "Base"], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -121,20 +123,26 @@ def on_base(files: Files, base: Base) -> Files:
         files: path in the repository -> file or content; adapters may lie in folders.
         base: of all adapters among them.
     """
-    renamed: Files = dict(files)
+    edits: dict[str, _Edit] = {}
     for name in files:
-        if name != CONFIG_FILE and not name.endswith(f"/{CONFIG_FILE}"):
-            continue
-        root = name.removesuffix(CONFIG_FILE)
-        config = f"{root}config.json"
-        renamed[name] = _edited(files[name], _name_in_adapter, base)
-        renamed[config] = _edited(files[config], _name_in_config, base)
-    return renamed
+        if _ends(name, CONFIG_FILE):
+            root = name.removesuffix(CONFIG_FILE)
+            edits[name] = _name_in_adapter
+            edits[f"{root}config.json"] = _name_in_config
+        elif _ends(name, f"{TRAINING}/config.json"):
+            edits[name] = _name_in_settings
+        elif _ends(name, f"{TRAINING}/history.json"):
+            edits[name] = _name_in_history
+    renamed = {name: _edited(files[name], edit, base) for name, edit in edits.items()}
+    return {**files, **renamed}
 
 
-def _edited(
-    content: Path | bytes, edit: Callable[[dict[str, Any], Base], dict[str, Any]], base: Base
-) -> bytes:
+def _ends(name: str, inside: str) -> bool:
+    """Whether a file is this one of a run, which may lie in a folder."""
+    return f"/{name}".endswith(f"/{inside}")
+
+
+def _edited(content: Path | bytes, edit: _Edit, base: Base) -> bytes:
     text = content if isinstance(content, bytes) else content.read_bytes()
     values = edit(json.loads(text), base)
     return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
@@ -147,3 +155,15 @@ def _name_in_adapter(values: dict[str, Any], base: Base) -> dict[str, Any]:
 def _name_in_config(values: dict[str, Any], base: Base) -> dict[str, Any]:
     adapter = {**values["adapter"], "id": base.id, "revision": base.revision}
     return {**values, "adapter": adapter}
+
+
+def _name_in_settings(values: dict[str, Any], base: Base) -> dict[str, Any]:
+    """A backbone from scratch has no name and stays."""
+    named = isinstance(values["backbone"], str)
+    return {**values, "backbone": base.id} if named else values
+
+
+def _name_in_history(values: dict[str, Any], base: Base) -> dict[str, Any]:
+    provenance = values["provenance"]
+    settings = _name_in_settings(provenance["config"], base)
+    return {**values, "provenance": {**provenance, "config": settings}}

@@ -63,6 +63,10 @@ def test_an_adapter_of_a_folder_opens_by_id_with_its_published_base(adapted, api
     saved = Path(api.hf_hub_download("relvit/adapted", "adapter/adapter_config.json"))
     peft = json.loads(saved.read_text())
     assert (peft["base_model_name_or_path"], peft["revision"]) == (BASE, commit)
+    trained = api.hf_hub_download("relvit/adapted", "training/config.json")
+    logged = api.hf_hub_download("relvit/adapted", "training/history.json")
+    assert json.loads(Path(trained).read_text())["backbone"] == BASE
+    assert json.loads(Path(logged).read_text())["provenance"]["config"]["backbone"] == BASE
     card = ModelCard.load("relvit/adapted").data
     assert card.base_model == BASE and card["base_model_relation"] == "adapter"
     here = Checkpoint.open(run / "model").model
