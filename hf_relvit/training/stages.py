@@ -1,6 +1,6 @@
 """Attention stages while a model trains, from the passes that evaluate it anyway.
 
-1. Each evaluation batch is run with a recorder around it; the model computes what it would compute without.
+1. Each evaluation batch is run with a recorder around it, which changes nothing in the model's output.
 2. Shares ``(batch, heads, 6)`` per layer are summed over images (and over processes, at the end).
 3. Logged is per kind and layer the mean share of the strongest head, as in the paper's Fig. 2.
 """

@@ -57,7 +57,7 @@ def count_interventions(
         alignments: of both properties or of one.
         probes: of the judgement.
         scenes: of the test split, to push where the run has no steering; as many pairs are drawn to swap.
-        missing: count what the run has no table of.
+        missing: also count interventions that the run has no table of.
     """
     made: list[Row] = []
     if run.table_files("steering"):
