@@ -107,6 +107,8 @@ _BASELINES = {
     "full_residual": "whole residual",
     "blank_image": "objects erased first",
 }
+_MOST_TICKS = 8
+"""Layers that a small chart numbers; of more, every second one."""
 _MEASURES = {"pearson": "r", "spearman": "ρ"}
 
 
@@ -392,5 +394,7 @@ def _layers(axis: Axes, layers: pd.Series, reach: np.ndarray | None) -> None:
     """Both axes of a chart of accuracies by layer, and its tint."""
     ticks = sorted(set(layers))
     limits = (ticks[0] - 0.5, ticks[-1] + 0.5)
+    if len(ticks) > _MOST_TICKS:
+        ticks = ticks[::2]
     tint(axis, reach, 1.06, -0.04)
     axis.set(xlim=limits, xticks=ticks, ylim=(-0.04, 1.06))

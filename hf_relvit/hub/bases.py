@@ -18,6 +18,7 @@ from ..errors import RelViTError
 from ..modeling.adapters import CONFIG_FILE
 from ..modeling.checkpoints import Checkpoint
 from ..report.run_folder import TRAINING
+from ..training.training_folder import TrainingFolder
 from .client import check_id, hub_errors
 from .outgoing import checked_files, model_file
 from .publish import Files, Publication, Remote, publish_or_list
@@ -25,6 +26,8 @@ from .publish import Files, Publication, Remote, publish_or_list
 MARK = "relvit-base"
 """Tag of the card by which we know such a repository as ours."""
 _CARD = "README.md"
+_TRAINED = TrainingFolder(Path(TRAINING))
+"""In a run, by the paths inside it."""
 _Edit = Callable[[dict[str, Any], "Base"], dict[str, Any]]
 
 
@@ -129,9 +132,9 @@ def on_base(files: Files, base: Base) -> Files:
             root = name.removesuffix(CONFIG_FILE)
             edits[name] = _name_in_adapter
             edits[f"{root}config.json"] = _name_in_config
-        elif _ends(name, f"{TRAINING}/config.json"):
+        elif _ends(name, _TRAINED.config_file.as_posix()):
             edits[name] = _name_in_settings
-        elif _ends(name, f"{TRAINING}/history.json"):
+        elif _ends(name, _TRAINED.history_file.as_posix()):
             edits[name] = _name_in_history
     renamed = {name: _edited(files[name], edit, base) for name, edit in edits.items()}
     return {**files, **renamed}

@@ -79,8 +79,8 @@ def sentence(readings: Sequence[Reading]) -> str:
         control = f"shuffled {reading.share('shuffled')}"
         facts = f"{layer_and_interval(reading)}; {control}"
         conclusion = reading.conclusion(CLAIM)
-        parts.append(f"{reading.subject} {reading.effect.value:.0%} ({facts}): {conclusion}.")
-    return f"Best in this model: {' '.join(parts)}"
+        parts.append(f"“{reading.subject}” {reading.effect.value:.0%} ({facts}): {conclusion}")
+    return f"Best in this model: {'; '.join(parts)}."
 
 
 _CAPTION = (

@@ -41,11 +41,11 @@ _WORDS = {
 
 
 def read(table: pd.DataFrame) -> list[Reading]:
-    """The push that flips most answers, beside pushes of the same length that should not."""
+    """The push that flips most answers, of equal ones the shortest, beside equally long ones that should not."""
     flips = select(table, condition="flip")
     if flips.empty:
         return []
-    best = largest(flips)
+    best = largest(flips.sort_values("alpha", kind="stable"))
     place = f"layer {best.layer}, α = {best.alpha:g}, {best.pair} pair"
     measured = {}
     for row in records(table, layer=best.layer, alpha=best.alpha, pair=best.pair):

@@ -21,7 +21,7 @@ from hf_relvit.training.training_folder import TrainingFolder
 
 PACKAGE = Path(hf_relvit.__file__).parent
 ROOT = PACKAGE.parent
-OWNERS = {PACKAGE / "report" / "folder.py", PACKAGE / "training" / "folder.py"}
+OWNERS = {PACKAGE / "report" / "run_folder.py", PACKAGE / "training" / "training_folder.py"}
 READERS = [
     path
     for folder in ("report", "study", "hub", "cli")
@@ -51,7 +51,7 @@ def test_no_other_file_names_a_place_in_a_run(path):
 
 
 def test_the_search_finds_what_it_looks_for():
-    assert list(literals(PACKAGE / "report" / "folder.py"))
+    assert list(literals(PACKAGE / "report" / "run_folder.py"))
 
 
 def test_the_page_in_the_docs_is_made_of_the_class():
