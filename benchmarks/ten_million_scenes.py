@@ -1,6 +1,6 @@
 """Ten million scenes in a hundred shards, built one after the other: the peak memory of the process of each.
 
-    python benchmarks/ten_million_scenes.py [MINUTES]
+    python benchmarks/ten_million_scenes.py [MINUTES [AT_ONCE]]
 
 Pictures have 48 px. A shard is measured and removed before the next one, so the disk holds one. Figures are kept in
 ``results/shards.json``; a run that was stopped goes on there. Not in `make bench`: it takes hours.
@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -79,14 +81,17 @@ def missing(done: set[int]) -> Iterator[int]:
             yield number
 
 
-def main(minutes: float) -> Path:
+def main(minutes: float, at_once: int) -> Path:
     shards = measured()
     start = time.monotonic()
-    for number in missing({shard["shard"] for shard in shards}):
-        shards.append(in_a_process(number))
-        machine.write("shards", [summary(shards), *shards])
-        if time.monotonic() - start > 60 * minutes:
-            break
+    left = missing({shard["shard"] for shard in shards})
+    with ThreadPoolExecutor(at_once) as threads:
+        running = [threads.submit(in_a_process, number) for number in islice(left, at_once)]
+        while running:
+            shards.append(running.pop(0).result())
+            machine.write("shards", [summary(shards), *shards])
+            if time.monotonic() - start < 60 * minutes:
+                running += [threads.submit(in_a_process, number) for number in islice(left, 1)]
     return RESULT
 
 
@@ -95,4 +100,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--shard"]:
         print(json.dumps(one_shard(int(sys.argv[2]))))
     else:
-        print(main(float(sys.argv[1]) if len(sys.argv) > 1 else float("inf")))
+        given = dict(enumerate(sys.argv))
+        print(main(float(given.get(1, "inf")), int(given.get(2, 1))))
