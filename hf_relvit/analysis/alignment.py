@@ -96,7 +96,9 @@ class Alignment(Result):
             raise RelViTError(
                 f"{tuple(rows.shape)} rows to read, {tuple(self.rows_written.shape)} to write: expected as many"
             )
-        if not torch.allclose(rows @ self.rows_written.T, torch.eye(len(rows)), atol=ROUNDING):
+        with torch.autocast(rows.device.type, enabled=False):  # a caller may run its model in bf16
+            products = rows @ self.rows_written.T
+        if not torch.allclose(products, torch.eye(len(rows)), atol=ROUNDING):
             fault = "of the rotation are not orthonormal"
             if self.write is not None:
                 fault = "that are read do not give the coordinates that are written"

@@ -213,3 +213,12 @@ def test_edits_at_other_sites_compose(fitted):
     torch.testing.assert_close(
         alignment.encode(written), torch.zeros(4, 4, alignment.size), atol=1e-4, rtol=0
     )
+
+
+def test_an_alignment_is_made_in_float32_whatever_the_model_runs_in(fitted):
+    _, _, alignment = fitted
+    outside = alignment.random_directions()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = alignment.random_directions()
+        alignment.compact()
+    assert torch.equal(inside.rotation, outside.rotation)
