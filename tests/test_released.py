@@ -20,7 +20,9 @@ LIMIT = 12_000_000
 
 
 def test_they_are_small_and_those_that_the_tour_takes():
-    assert sum(file.stat().st_size for file in RELEASED.glob("clip-*/**/*") if file.is_file()) < LIMIT
+    assert (
+        sum(file.stat().st_size for file in RELEASED.glob("clip-*/**/*") if file.is_file()) < LIMIT
+    )
     assert {MAIN, CONTRAST} <= {path.name for path in RUNS}
 
 
