@@ -27,9 +27,11 @@ def demo(
 ):
     """Compose scenes, swap, steer and inject in the browser. Needs gradio, the extra "demo" of the package.
 
-    Without --run it serves the released models. A run of yours is prepared first, once: its
-    missing measurements are made, which takes a minute or two for a small model.
+    Without --run it serves the released models; CLIP among them where its base is there. A run of
+    yours is prepared first, once: its missing measurements are made, which takes a minute or two
+    for a small model.
 
+    Example: relvit demo --base build/clip-vit-b16
     Example: relvit demo --run runs/quick/seed0
     """
     from hf_relvit.spaces.interventions.app import check_gradio, models, start
