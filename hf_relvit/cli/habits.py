@@ -14,16 +14,20 @@ import functools
 import inspect
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..progress import silence
 from .bridge import parameters_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+WIDTH_OF_BOXES = 130  # columns; on a narrower terminal typer's boxes cut the names of options
 
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Say nothing but errors and the numbers asked for.")
@@ -87,6 +91,17 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+class _Command(TyperCommand):
+    """A command whose help shows every name whole: in boxes where they fit, else in plain lines."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        boxes = self.rich_markup_mode
+        if shutil.get_terminal_size().columns < WIDTH_OF_BOXES:
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
+        self.rich_markup_mode = boxes
+
+
 class Commands(typer.Typer):
     """A group of commands that share their habits."""
 
@@ -98,7 +113,8 @@ class Commands(typer.Typer):
         register = super().command
 
         def decorate(function: Callable) -> Callable:
-            told: dict[str, Any] = settings | {"help": paragraphs(function.__doc__ or "")}
+            text = paragraphs(function.__doc__ or "")
+            told: dict[str, Any] = {"cls": _Command, "help": text, **settings}
             register(name, **told)(with_habits(function, numbers))
             return function
 

@@ -74,7 +74,7 @@ def _docstring(statement: ast.stmt | None) -> str:
     content = statement.value
     if not isinstance(content, ast.Constant):
         return ""
-    words = str(content.value).split()
+    words = str(content.value).replace("``", "`").split()
     return " ".join(words)
 
 

@@ -88,7 +88,7 @@ class TrainConfig:
     task: str = "discrimination"
     """Name of the task: "discrimination" or "rmts"."""
     geometry: str = "quick"
-    """Name of the scene geometry."""
+    """Name of the scene geometry, sizes of image and patches: b16, b14, b32, b16small, small, quick or mini."""
     combinations: int = 128
     """Training combinations of shape and color."""
     objects: str | None = None
@@ -103,11 +103,13 @@ class TrainConfig:
     """Rank of adapters (LoRA) on attention and MLP of a pretrained backbone, which itself stays as published and is
     not saved; by default all weights learn."""
     disentanglement: dict | None = None
-    """Arguments of the disentanglement loss; none by default."""
+    """Arguments of the disentanglement loss, such as {layer: 3}; without any, no such loss."""
     pipeline: dict | None = None
-    """Arguments of the pipeline loss; none by default. {shuffled: true}: the seed deals its blocks to its stages."""
+    """Arguments of the pipeline loss, such as {within_object: [0, 1], within_pair: [2, 3]}; without any, no such loss.
+    With shuffled: true the seed deals the listed blocks to the stages. See docs/how_to/steer_attention.md."""
     pipeline_share: float | None = None
-    """Share of the pipeline loss in the norms of the gradients, at each step anew; its weight decides by default."""
+    """Scale the pipeline loss at each step so that its gradient has this share of the norms, such as 0.5; by default
+    its weight decides."""
     images: int = 64_000
     """Images seen in training, a multiple of the batch size after rounding up."""
     fresh: bool = True

@@ -164,3 +164,15 @@ def test_help_breaks_lines_where_the_terminal_does(path):
     """The breaks of the source stood in the midst of sentences."""
     paragraphs = (COMMANDS[path].help or "").split("\n\n")
     assert paragraphs[0] and not any("\n" in each for each in paragraphs)
+
+
+@pytest.mark.parametrize("columns", ["80", "129", "130", "160"])
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=" ".join)
+def test_help_cuts_no_name_and_shows_no_markup(path, columns, monkeypatch, capsys):
+    """Boxes of 80 columns said `--gradient-check…`, and help from docstrings showed their double backticks."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run_quietly([*path, "--help"]) == 0
+    out = capsys.readouterr().out
+    names = {name for parameter in COMMANDS[path].params for name in parameter.opts}
+    assert "…" not in out and "``" not in out
+    assert all(name in out for name in names if name.startswith("--"))
