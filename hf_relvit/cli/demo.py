@@ -32,7 +32,6 @@ def demo(
     for a small model.
 
     Example: relvit demo --base build/clip-vit-b16
-    Example: relvit demo --run runs/quick/seed0
     """
     from hf_relvit.spaces.interventions.app import check_gradio, models, start
 

@@ -174,7 +174,10 @@ class RelViTPreTrainedModel(PreTrainedModel):
             model = cls(copy.deepcopy(config))
         where = base or adapter["id"]
         problem = f"the backbone {where} of the adapter {path_or_id} cannot be opened"
-        with as_relvit_error(problem, "name its folder with --base, in Python base=", (Exception,)):
+        cure = "name its folder with --base, in Python base="
+        if not base and revision is None and not Path(where).is_dir():  # a published one has one
+            raise RelViTError(f"{problem}: it was a folder, which is not here; {cure}")
+        with as_relvit_error(problem, cure, (Exception,)):
             cached_file(where, CONFIG_NAME, revision=revision)  # before its weights are missed
             loaded, _ = _open_backbone(type(model.backbone), where, config, revision)
         found = loaded.state_dict()

@@ -98,7 +98,8 @@ from app import models
 from hf_relvit.spaces.interventions.moves import first_state
 from hf_relvit.spaces.interventions.page import summary
 from hf_relvit.spaces.interventions.served import open_served
-served = open_served(models()[0])
+(small,) = [folder for folder in models() if folder.name.startswith("scratch")]  # needs no base
+served = open_served(small)
 print(summary(served, first_state(served.limits))["decision"])
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
