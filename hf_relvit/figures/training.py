@@ -72,15 +72,14 @@ def stages_figure(stages: pd.DataFrame) -> Figure:
     for axis, kind in zip(axes[0], kinds):
         for layer, rows in select(stages, kind=kind).groupby("layer"):
             axis.plot(
-                rows.images,
+                rows.images / 1000,
                 rows.share,
                 ".-",
                 color=colors[int(str(layer))],
                 lw=1.3,
                 label=f"layer {layer}",
             )
-        axis.set(title=NAMES[kind], xlabel="training images", ylim=(0, 1.02))
-        axis.ticklabel_format(axis="x", style="sci", scilimits=(0, 4))
+        axis.set(title=NAMES[kind], xlabel="training images, thousands", ylim=(0, 1.02))
     axes[0, 0].set(ylabel="strongest head's share")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
     return figure
