@@ -23,6 +23,7 @@ SIZES = {
     "analyze novel": "--pairs 8 --bank 8",
     "analyze probe": SCENES,
     "analyze steer": "--scenes 16",
+    "analyze knockout": "--scenes 16 --batch-size 16",
     "diagnose": f"{SCENES} --pairs 8 --test-pairs 8",
     "push": "--dry-run",
 }
