@@ -65,7 +65,7 @@ def stages_figure(stages: pd.DataFrame) -> Figure:
     Args:
         stages: of ``training_stages``: ``kind, layer, images, share``.
     """
-    kinds = list(stages.kind.unique())
+    kinds = [kind for kind in NAMES if kind in set(stages.kind)]
     figure, axes = panels((2.7 * len(kinds) + 0.9, 2.7), 1, len(kinds), sharey=True)
     depth = int(stages.layer.max()) + 1
     colors = mpl.colormaps["viridis"](np.linspace(0, 0.92, depth))
