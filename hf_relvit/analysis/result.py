@@ -172,6 +172,8 @@ class Result(ABC):
     def _local(cls, path_or_id: str | os.PathLike, subfolder: str, revision: str | None):
         if os.path.isdir(path_or_id):
             return path_or_id
+        if str(path_or_id).count("/") > 1:  # a Hub id has one; the library speaks of ids alone
+            raise FileNotFoundError("there is no such folder")
         wanted = [f"{subfolder}/{name}".lstrip("/") for name in cls.files()]
         return snapshot_download(str(path_or_id), revision=revision, allow_patterns=wanted)
 

@@ -246,3 +246,10 @@ def test_a_diagnosis_without_attention_opens_without(tmp_path):
     opened = Diagnosis.load(tmp_path)
     assert opened.stages is None
     assert np.isnan(opened.verdict.criteria[0].control)
+
+
+def test_a_folder_that_is_not_there_is_no_bad_hub_id():
+    with pytest.raises(
+        RelViTError, match="cannot open the probes runs/p/judgement: there is no such"
+    ):
+        Probes.load("runs/p/judgement")
