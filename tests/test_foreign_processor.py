@@ -69,7 +69,7 @@ CALLS = {
     "attention.attention_maps": lambda w, c: attention_maps(c, SCENES),
     "attention.save_viewer": lambda w, c: save_viewer(c, SCENES, w.stages, "viewer.png"),
     "interchange.counterfactual_states": lambda w, c: counterfactual_states(c, PAIRS, SITE),
-    "das.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
+    "alignment_methods.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
     "scores.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),
     "scores.residuals_of": lambda w, c: residuals_of(c, PAIRS, SITE, cache_gb=1.0, progress=False),
     "knockout.knock_out_heads": lambda w, c: knock_out_heads(c, SCENES),

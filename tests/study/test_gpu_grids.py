@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny import TINY
 
+from hf_relvit.analysis.align import SCORED_CONTROLS
 from hf_relvit.study.grid import Study, plan
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import vit
@@ -85,7 +86,7 @@ def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
         pd.read_parquet(path) for path in (tmp_path / run.name).glob("das*/*/scores.parquet")
     )
     assert set(scores.layer) == {11}
-    assert set(scores.control) == {"none", "wrong_object", "random_tokens"}
+    assert set(scores.control) == {"none", *SCORED_CONTROLS}
     assert set(scores.weights) == {"trained", "random"}
     expected = [
         "novel/color/novel.parquet",

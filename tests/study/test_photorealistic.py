@@ -80,7 +80,7 @@ def test_the_page_of_a_run_says_how_it_does_on_realistic_pictures(study):
     text = text_of(study / "discrimination-seed0" / "report.html")
     assert "5. Does it survive realistic pictures?" in text
     assert "6. Go on from here" in text
-    assert text.count("<img") == text.count("data:image/png;base64,") == 7
+    assert text.count("<img") == text.count("data:image/png;base64,") == 8
     for row in results.accuracy.itertuples():
         numbers = f"<td>{row.accuracy:.3f}</td><td>{row.ci_low:.3f}–{row.ci_high:.3f}</td><td>{row.n}</td>"
         assert f"<td>{PHOTOREALISTIC_NAMES[row.condition]}</td>{numbers}" in text

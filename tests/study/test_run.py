@@ -41,8 +41,8 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert str(out / "report.html") in capsys.readouterr().out
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # self-contained
-    assert page.count("<img") == page.count("data:image/png;base64,") == 9
-    assert page.count("How to read it.") == 9
+    assert page.count("<img") == page.count("data:image/png;base64,") == 10
+    assert page.count("How to read it.") == 10
     table = pd.read_parquet(out / "seed0" / "evaluation" / "accuracy.parquet")
     for row in table[table.condition == "all"].itertuples():
         assert (
