@@ -57,7 +57,11 @@ def serving(folder: Path, **variables: str):
     url = f"http://127.0.0.1:{port}"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=out, stderr=subprocess.STDOUT, env=environment
+            [sys.executable, "-c", code],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=folder,  # where no base of CLIP lies: the tests are about the small network
         )
         try:
             _wait(url, process, log)
