@@ -137,7 +137,7 @@ def _run_page(
 
 
 def drawn_from(run: RunFolder, settings: list) -> str:
-    """A digest of all that the page of a run is drawn from: its finished cells, settings, and our code of pages."""
+    """A digest of all that the page of a run is drawn from: its finished cells, settings, and our code."""
     digest = hashlib.sha256(_drawing_code())
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for cell in run.finished_cells():
@@ -149,10 +149,9 @@ def drawn_from(run: RunFolder, settings: list) -> str:
 @functools.cache
 def _drawing_code() -> bytes:
     digest = hashlib.sha256()
-    for name in ("figures", "report"):
-        for file in sorted((PACKAGE / name).iterdir()):
-            if file.is_file():
-                digest.update(file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*")):  # words, claims and captions lie outside of the pages
+        if file.suffix in (".py", ".html", ".css"):
+            digest.update(file.read_bytes())
     return digest.digest()
 
 
