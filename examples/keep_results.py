@@ -1,4 +1,4 @@
-"""What to commit of a finished study: its tables as CSV with provenance, its figures, report and model cards.
+"""What to commit of a finished study: its tables as CSV with provenance, its figures and model cards.
 
 python examples/keep_results.py runs/replicate-paper-gpu docs/results/replicate_paper_gpu
 """
@@ -47,7 +47,6 @@ def keep(study: Path, out: Path) -> None:
         name = "-".join(figure.relative_to(folder.figures).parts)
         (out / "figures").mkdir(exist_ok=True)
         shutil.copy(figure, out / "figures" / name)
-    shutil.copy(folder.report, out / "report.html")
     write_json(out / "provenance.json", {"runs": facts, "kept": provenance(study=study.name)})
     print(out)
 
