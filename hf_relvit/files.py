@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,6 +132,17 @@ def file_lock(folder: Path, patience: float = 0) -> Iterator[None]:
                 page="being-made",
             )
         time.sleep(1)
+
+
+def tidy_after_kill(folder: Path, tidy: Callable[[], object]) -> None:
+    """Call ``tidy`` if the last call that worked on a folder was killed when its work was done.
+
+    The lock, which goes last, is then still there; a call that holds it tidies by itself.
+    """
+    if not lock_path(folder).exists():
+        return
+    with contextlib.suppress(RelViTError, OSError), file_lock(folder):
+        tidy()
 
 
 def lock_path(folder: Path) -> Path:

@@ -13,7 +13,7 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ..dataset_builders.counterfactuals.builder import Counterfactuals
 from ..dataset_builders.photorealistic.builder import Photorealistic
 from ..dataset_builders.scenes.builder import Scenes
 from ..errors import RelViTError
-from ..files import causes, file_lock, is_full_disk, write_json
+from ..files import causes, file_lock, is_full_disk, tidy_after_kill, write_json
 from ..limits import check_disk
 from ..owned import clear_partials, move, partial_folder, remove_ours, replace_folder
 from ..schemas import DataManifest, read_as
@@ -159,10 +159,12 @@ class _Work:
         self._built_shards()
         folder = shard.folder(self.out, self.settings.config)
         request = {**self.request, "shard": str(shard)}
-        if not self._is_finished(folder, request):
-            self._check_disk()
-            with file_lock(folder):
-                self._write(folder, request, processes)
+        if self._is_finished(folder, request):
+            tidy_after_kill(folder, partial(_remove_stash, folder))
+            return folder
+        self._check_disk()
+        with file_lock(folder):
+            self._write(folder, request, processes)
         return folder
 
     def join(self, processes: int) -> Path:
@@ -183,24 +185,26 @@ class _Work:
 
     def _write(self, folder: Path, request: dict, processes: int) -> None:
         """Make the rows, and put them in place with their manifest."""
-        stash = folder.parent / f".{folder.name}.rendered"
         with partial_folder(folder) as work:
             if isinstance(self.builder, Photorealistic) and self.builder.finished is None:
-                self.builder.render(str(stash), processes)
+                self.builder.render(str(_stash(folder)), processes)
             self.builder.download_and_prepare(
                 str(work / "parquet"), file_format="parquet", num_proc=processes
             )
             self._collect(work / "parquet", work / "whole", request)
             ours = dataset_files(folder / MANIFEST)
             replace_folder(work / "whole", folder, last=MANIFEST, ours=ours)
-            remove_ours(stash, STASH_FILES)
+            _remove_stash(folder)
 
     def _finish(self) -> None:
         """Write the card, and remove the shards that were joined, and their folder unless others' files are there."""
         write_card(self.out, self.settings.config)
+        _remove_stash(self.folder)
         for manifest in sorted(self.shards.glob(f"*/{MANIFEST}")):
-            clear_partials(self.shards, manifest.parent.name)
-            remove_ours(manifest.parent, dataset_files(manifest))
+            shard = manifest.parent
+            clear_partials(self.shards, shard.name)
+            tidy_after_kill(shard, partial(_remove_stash, shard))
+            remove_ours(shard, dataset_files(manifest))
         remove_ours(self.shards, ())
 
     def _is_finished(self, folder: Path, request: dict) -> bool:
@@ -290,6 +294,15 @@ class _Work:
             "files": files,
         }
         write_json(whole / MANIFEST, manifest, owned=True)
+
+
+def _stash(folder: Path) -> Path:
+    """Where rendered scenes wait for their rows, so that a killed build goes on."""
+    return folder.with_name(f".{folder.name}.rendered")
+
+
+def _remove_stash(folder: Path) -> None:
+    remove_ours(_stash(folder), STASH_FILES)
 
 
 def _files_of(parquet: Path, name: str) -> list[Path]:

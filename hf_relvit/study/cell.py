@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..errors import RelViTError
-from ..files import file_lock, full_disk_told, write_json
+from ..files import file_lock, full_disk_told, tidy_after_kill, write_json
 from ..manifest import check_manifest, is_finished, manifest_settings, write_manifest
 from ..owned import STARTED, check_empty, clear_partials, release
 from ..schemas import read_as
@@ -58,12 +59,14 @@ def run_cell(
             folder with files that are not of this cell; or another process is at it.
     """
     folder = Path(folder)
+    started = folder / STARTED
     if _is_finished(folder, settings):
+        tidy_after_kill(folder, partial(release, started))
         return False
     with full_disk_told(folder), file_lock(folder, patience):
         if _is_finished(folder, settings):  # in the meantime, by another process
+            release(started)
             return False
-        started = folder / STARTED
         if started.exists():
             _check_settings(folder, read_as(started), settings)
         else:

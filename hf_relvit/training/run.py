@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import RelViTError
-from ..files import file_lock, full_disk_told, write_json
+from ..files import file_lock, full_disk_told, tidy_after_kill, write_json
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.checkpoints import Checkpoint, check_saves
 from ..modeling.processing import PixelProcessor, default_processor, fit_processor, load_processor
@@ -82,6 +83,8 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
         _check_free(folder)
     config = _resumed(folder, config)
     if folder.history_file.exists():
+        if is_main_process():
+            tidy_after_kill(folder.checkpoints, partial(_remove_checkpoints, folder))
         return folder
     checkpoint = build_model(config)
     training_arguments(config, folder.checkpoints)  # refuses what Trainer would
@@ -114,10 +117,14 @@ def _train(
         )
         log = {"log": trainer.state.log_history, "provenance": facts}
         write_json(folder.history_file, log, owned=True)
-        for saved in folder.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-            remove_noted(saved)
-        remove_ours(folder.checkpoints, ())  # if it is empty now
+        _remove_checkpoints(folder)
     trainer.accelerator.wait_for_everyone()
+
+
+def _remove_checkpoints(folder: TrainingFolder) -> None:
+    for saved in folder.checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        remove_noted(saved)
+    remove_ours(folder.checkpoints, ())  # if it is empty now
 
 
 def _check_free(folder: TrainingFolder) -> None:

@@ -17,7 +17,7 @@ from hf_relvit.building.build import build
 from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.errors import RelViTError
-from hf_relvit.files import file_lock
+from hf_relvit.files import file_lock, lock_path
 
 TASKS = {"rmts": "quick-32", "counterfactuals": "rmts-quick-32", "discrimination": "quick-256"}
 SIZES = {"n_train": 48, "n_eval": 16}
@@ -142,6 +142,24 @@ def test_one_shard_is_built_by_one_process(tmp_path):
     assert re.search(
         r"2-of-3 is being made by process \d+ on .*: wait for it, or end it", other.stderr
     )
+
+
+def test_what_a_shard_killed_at_its_end_left_is_removed(tmp_path):
+    """A stale lock, or scenes rendered for it, kept the folder of the shards."""
+    for number in (1, 2):
+        folder = make(tmp_path / "killed", shard=f"{number}/2")
+        lock_path(folder).write_text("process 1 on this machine")
+        stash = folder.with_name(f".{folder.name}.rendered")
+        stash.mkdir()
+        (stash / "pair-00000000.npz").touch()
+    make(tmp_path / "killed", shard="2/2")
+    assert not stash.exists()
+    make(tmp_path / "killed")
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        "README.md",
+        "columns.png",
+        "quick-32",
+    ]
 
 
 def _program(out, n_train=48, num_proc=1):

@@ -1,9 +1,12 @@
+import itertools
 import json
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
+from killing import killed_before
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.manifest import MANIFEST
@@ -33,6 +36,19 @@ def test_a_cell_killed_before_its_end_is_done_again(tmp_path):
     assert not (tmp_path / "cell" / MANIFEST).exists()
     assert run_cell(tmp_path / "cell", {}, write("whole"))
     assert (tmp_path / "cell" / "result.txt").read_text() == "whole"
+
+
+def test_a_cell_killed_at_any_step_ends_as_if_nothing_had_happened(tmp_path):
+    for step in itertools.count(1):
+        cell = tmp_path / f"{step}" / "cell"
+        again = partial(run_cell, cell, {}, write("whole"))
+        killed = killed_before(step, again)
+        again()
+        assert {path.name for path in cell.iterdir()} == {MANIFEST, "result.txt"}
+        assert list(cell.parent.iterdir()) == [cell]
+        if not killed:
+            break
+    assert step > 8
 
 
 def test_results_of_other_settings_are_never_mixed(tmp_path):

@@ -10,8 +10,10 @@ from transformers import (
 )
 
 from hf_relvit.errors import RelViTError
+from hf_relvit.files import lock_path
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.owned import noting
 from hf_relvit.report.card import write_training_card
 from hf_relvit.training.run import build_model, train
 from hf_relvit.training.training_folder import TrainingFolder
@@ -86,3 +88,16 @@ def test_what_a_checkpoint_holds_beside_the_backbone_is_not_reported(tmp_path):
     finally:
         logging.getLogger("transformers").removeHandler(handler)
     assert not [record for record in records if "LOAD REPORT" in record.getMessage()]
+
+
+def test_what_a_training_killed_at_its_end_left_is_removed(tiny, tmp_path):
+    """Its checkpoints stayed for ever, and a study took them for results."""
+    config = dataclasses.replace(tiny, images=32)
+    folder = train(config, tmp_path / "run", progress=False)
+    whole = sorted(folder.path.rglob("*"))
+    checkpoint = folder.checkpoints / "checkpoint-2"
+    with noting(checkpoint):
+        (checkpoint / "optimizer.pt").touch()
+    lock_path(folder.checkpoints).write_text("process 1 on this machine")
+    train(config, tmp_path / "run", progress=False)
+    assert sorted(folder.path.rglob("*")) == whole
