@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -111,7 +111,11 @@ def _strongest_heads(axis: Axes, rows: pd.DataFrame, kind: str) -> None:
         lw=width,
         ms=width + 2,
     )
-    peak = largest(top, "mean")
+    _star(axis, largest(top, "mean"), color)
+
+
+def _star(axis: Axes, peak: Any, color: str) -> None:
+    """The mark of the layer where a kind of attention peaks."""
     axis.plot(
         peak.layer,
         peak["mean"],
@@ -163,24 +167,32 @@ def viewer_figure(
     columns = min(count, _VIEWER_COLUMNS)
     rows = -(-count // columns)
     figure, axes = panels((2.1 * columns, 2.4 * rows), rows, columns)
-    grid = geometry.grid
-    prefix = maps.shape[-1] - grid * grid
     for axis in axes.flat[:count]:
-        axis.imshow(image)
-        axis.add_patch(object_frame(patches, geometry))
+        framed_picture(axis, image, object_frame(patches, geometry))
     axes.flat[0].set_title("the object that looks\n", fontsize=9)
     for axis, (place, reason) in zip(axes.flat[1:], heads.items()):
         layer, head = place
-        attended = maps[place][patches + prefix, prefix:].mean(axis=0)
-        _overlay(axis, attended.reshape(grid, grid), image.shape)
+        _overlay(axis, _attended(maps[place], patches, geometry.grid), image.shape)
         axis.set_title(f"{reason}\nlayer {layer}, head {head}", fontsize=9)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set(visible=True, color="#bbbbbb")
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return figure
+
+
+def _attended(shares: np.ndarray, patches: np.ndarray, grid: int) -> np.ndarray:
+    """Mean share of attention from ``patches`` to each patch, ``(grid, grid)``; ``shares`` of one head, ``(S, S)``."""
+    prefix = len(shares) - grid * grid
+    attended = shares[patches + prefix, prefix:].mean(axis=0)
+    return attended.reshape(grid, grid)
+
+
+def framed_picture(axis: Axes, image: np.ndarray, frame: Rectangle) -> None:
+    """A scene in a thin border, with the frame of one of its objects."""
+    axis.imshow(image)
+    axis.add_patch(frame)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=True, color="#bbbbbb")
 
 
 def object_frame(

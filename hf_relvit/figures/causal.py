@@ -128,6 +128,12 @@ class _Layout(NamedTuple):
     margin: float
     legend: int
 
+    def charts(self, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+        """A figure of as many charts, with shared axes."""
+        width = max(self.width * columns, self.least)
+        height = self.height * rows + self.margin
+        return panels((width, height), rows, columns, sharex=True, sharey=True)
+
 
 def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
     """Accuracy of interchange interventions by layer: a row per split, a column per property (paper, Fig. 3).
@@ -205,10 +211,7 @@ def _small_multiples(
     down, across = grid
     rows = table[down].unique()
     columns = table[across].unique()
-    width = max(layout.width * len(columns), layout.least)
-    height = layout.height * len(rows) + layout.margin
-    shape = (len(rows), len(columns))
-    figure, axes = panels((width, height), *shape, sharex=True, sharey=True)
+    figure, axes = layout.charts(len(rows), len(columns))
     for axis, (row, column) in zip(axes.flat, product(rows, columns)):
         values = {down: row, across: column}
         shown = select(table, **values).sort_values("layer")
@@ -218,12 +221,17 @@ def _small_multiples(
         _unedited(axis, first)
         _layers(axis, shown.layer, reach)
         axis.set_title(title(row, column, first), fontsize=10)
-    for axis in axes[-1]:
-        axis.set_xlabel("layer")
-    for axis in axes[:, 0]:
-        axis.set_ylabel(ylabel)
+    _label_edges(axes, "layer", ylabel)
     legend_below(figure, axes[0, 0], layout.legend)
     return figure
+
+
+def _label_edges(axes: np.ndarray, xlabel: str, ylabel: str) -> None:
+    """Names below the lowest charts and left of the leftmost."""
+    for axis in axes[-1]:
+        axis.set_xlabel(xlabel)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
 
 
 @styled()
@@ -243,19 +251,7 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
     figure, axes = panels((width, height), rows, columns, sharex=True, sharey=True)
     for axis, (target, form) in zip(axes.flat, ordered):
         measured = select(frame, target=target, form=form)
-        shown = measured.sort_values("layer")
-        for curve in _PROBES:
-            _draw(axis, shown, curve)
-        trained = select(shown, condition="trained")
-        axis.plot(
-            trained.layer,
-            trained.floor,
-            ":",
-            color="black",
-            lw=1.2,
-            label="always the commonest",
-        )
-        _layers(axis, trained.layer, reach)
+        _probe_curves(axis, measured.sort_values("layer"), reach)
         tasks = measured.task.unique() if "task" in measured else ()
         axis.set_title(f"{target_name(target, tasks)}\n{form} probe", fontsize=10)
         axis.set_xlabel("layer")
@@ -266,6 +262,22 @@ def probe_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure
         axis.set_ylabel("accuracy")
     legend_below(figure, axes[0, 0], 3 if columns > 1 else 1)
     return figure
+
+
+def _probe_curves(axis: Axes, shown: pd.DataFrame, reach: np.ndarray | None) -> None:
+    """The probe, its control and the floor of the probe, by layer."""
+    for curve in _PROBES:
+        _draw(axis, shown, curve)
+    trained = select(shown, condition="trained")
+    axis.plot(
+        trained.layer,
+        trained.floor,
+        ":",
+        color="black",
+        lw=1.2,
+        label="always the commonest",
+    )
+    _layers(axis, trained.layer, reach)
 
 
 @styled()

@@ -49,15 +49,8 @@ def diagnosis_figure(criteria: pd.DataFrame) -> Figure:
         criteria: of ``Diagnosis.to_frame``; a question has one ``key`` on all splits.
     """
     splits = list(criteria.split.unique())
-    places = {}  # key -> row, from top to bottom; each stage begins with its heading
-    bands = []
-    end = 0
-    for stage in STAGES:
-        first = end
-        keys = select(criteria, stage=stage).key.unique()
-        places |= {key: row for row, key in enumerate(keys, first + 1)}
-        end = first + 1 + len(keys)
-        bands.append((stage, first, end))
+    places, bands = _layout(criteria)
+    end = bands[-1][-1]
     figure, axis = chart((5.4, 0.56 * end + 1.0))
     for band in bands:
         _stage(axis, *band)
@@ -71,6 +64,32 @@ def diagnosis_figure(criteria: pd.DataFrame) -> Figure:
         if len(splits) > 1:
             height += 0.17 * (2 * split - 1)
         _criterion(axis, criterion, height)
+    _accuracy_axis(axis, end)
+    figure.legend(
+        handles=list(_legend(criteria, splits)),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+    )
+    return figure
+
+
+def _layout(criteria: pd.DataFrame) -> tuple[dict[str, int], list[tuple[str, int, int]]]:
+    """The rows of the criteria, by their keys; each stage begins with its heading, and ends before the next one."""
+    places = {}
+    bands = []
+    end = 0
+    for stage in STAGES:
+        first = end
+        keys = select(criteria, stage=stage).key.unique()
+        places |= {key: row for row, key in enumerate(keys, first + 1)}
+        end = first + 1 + len(keys)
+        bands.append((stage, first, end))
+    return places, bands
+
+
+def _accuracy_axis(axis: Axes, end: int) -> None:
+    """Accuracies from left to right; down the rows until ``end`` nothing is numbered."""
     axis.set(
         xlim=(-0.02, 1.02),
         ylim=(end - 0.45, -0.45),
@@ -79,13 +98,6 @@ def diagnosis_figure(criteria: pd.DataFrame) -> Figure:
     )
     axis.set_xlabel("accuracy")
     axis.spines["left"].set_visible(False)
-    figure.legend(
-        handles=list(_legend(criteria, splits)),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=9,
-    )
-    return figure
 
 
 def _stage(axis: Axes, stage: str, first: int, end: int) -> None:

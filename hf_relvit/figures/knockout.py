@@ -38,13 +38,7 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
         sharey=True,
     )
     for axis, replacement in zip(axes.flat, replacements):
-        shown = select(frame, replacement=replacement)
-        for place, (kind, condition) in enumerate(rows):
-            measured = select(shown, kind=kind, condition=condition)
-            random = select(measured, heads="random")
-            strongest = select(measured, heads="strongest")
-            _mark(axis, random, place + 0.15, **_RANDOM)
-            _mark(axis, strongest, place - 0.15, **_STRONGEST)
+        _losses(axis, select(frame, replacement=replacement), rows)
         axis.axvline(0, color="black", lw=1, ls=":")
         axis.set_title(REPLACEMENT_NAMES[replacement], fontsize=10)
         axis.set_xlabel("accuracy lost")
@@ -56,6 +50,16 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
     first.plot([], [], ls="-", label="random heads of the same layers", **_RANDOM)
     legend_below(figure, first, 2)
     return figure
+
+
+def _losses(axis: Axes, shown: pd.DataFrame, rows: list[tuple[str, str]]) -> None:
+    """Per row, a kind and a condition, the loss without the strongest heads over that without random ones."""
+    for place, (kind, condition) in enumerate(rows):
+        measured = select(shown, kind=kind, condition=condition)
+        random = select(measured, heads="random")
+        strongest = select(measured, heads="strongest")
+        _mark(axis, random, place + 0.15, **_RANDOM)
+        _mark(axis, strongest, place - 0.15, **_STRONGEST)
 
 
 def _row_name(kind: str, condition: str) -> str:

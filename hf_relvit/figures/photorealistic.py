@@ -12,7 +12,18 @@ from matplotlib.ticker import MaxNLocator
 
 from ..tables import select
 from ..words import PHOTOREALISTIC_NAMES
-from .style import BLUE, GRAY, GREEN, PURPLE, VERMILION, chart, interval_errors, panels, styled
+from .style import (
+    BLUE,
+    GRAY,
+    GREEN,
+    PURPLE,
+    VERMILION,
+    chart,
+    diamonds,
+    interval_errors,
+    panels,
+    styled,
+)
 
 _LINES = (BLUE, GREEN, GRAY, VERMILION, PURPLE)
 _GUESSING: dict[str, Any] = {"color": "#6b6b6b", "linestyle": ":", "linewidth": 1}
@@ -64,23 +75,25 @@ def _bars(axis: Axes, accuracy: pd.DataFrame) -> None:
         capsize=2,
         linewidth=1,
     )
-    axis.plot(
-        rows.base_accuracy,
-        place,
-        "D",
-        color="white",
-        mec="black",
-        ms=5,
-        clip_on=False,  # it may lie on the frame
-        zorder=3,
-        label="same network, random weights",
-    )
+    _base_marks(axis, rows.base_accuracy, place)
     axis.axvline(0.5, **_GUESSING)
     labels = [f"{PHOTOREALISTIC_NAMES[str(name)]} ({n})" for name, n in rows.n.items()]
     axis.set_yticks(place, labels)
     axis.set(xlim=(0, 1), xlabel="accuracy")
     axis.set_title("Photorealistic pairs, zero-shot")
     axis.legend(loc="upper center", bbox_to_anchor=(0.25, -0.14), ncols=2, fontsize=9)
+
+
+def _base_marks(axis: Axes, accuracy: pd.Series, place: np.ndarray) -> None:
+    diamonds(
+        axis,
+        accuracy,
+        place,
+        ms=5,
+        clip_on=False,  # it may lie on the frame
+        zorder=3,
+        label="same network, random weights",
+    )
 
 
 def _layers(axis: Axes, frozen: pd.DataFrame) -> None:

@@ -117,6 +117,11 @@ def whiskers(
     )
 
 
+def diamonds(axis: Axes, x: Any, y: Any, **options: Any) -> None:
+    """The base accuracies as white diamonds; ``options`` of the marks, such as their label."""
+    axis.plot(x, y, "D", color="white", mec="black", **options)
+
+
 def guessing(axis: Axes, accuracy: float, **options: Any) -> None:
     """A dotted line at the accuracy of guessing; ``options`` of the line, such as its label."""
     axis.axhline(accuracy, color="black", ls=":", lw=1.2, **options)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..claims import Reading
 from ..geometry import SceneGeometry
-from .attention import object_frame
+from .attention import framed_picture, object_frame
 from .style import BLUE, GRAY, VERMILION, grid_of, panels, styled
 
 _WAYS = {
@@ -65,12 +65,8 @@ def swap_figure(
     for i, axis in enumerate(above.subplots(1, 2)):
         title, color = _SCENES[i]
         frame = object_frame(patches[i], geometry, color, 2.5)
-        axis.imshow(pictures[i])
-        axis.add_patch(frame)
-        axis.set(xticks=[], yticks=[])
+        framed_picture(axis, pictures[i], frame)
         axis.set_title(title, fontsize=10)
-        for spine in axis.spines.values():
-            spine.set(visible=True, color="#bbbbbb")
     answers, shares = below.subplots(1, 2)
     _answers(answers, same)
     _shares(shares, reading, "swap")

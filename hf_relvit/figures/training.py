@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 
 from ..tables import select
 from .attention import NAMES
-from .style import BLUE, GREEN, QUARTERS, chart, guessing, panels, show_splits, styled, whiskers
+from .style import (
+    BLUE,
+    GREEN,
+    QUARTERS,
+    chart,
+    diamonds,
+    guessing,
+    panels,
+    show_splits,
+    styled,
+    whiskers,
+)
 
 _LOSSES = {
     "task_loss": "task loss",
@@ -34,15 +45,7 @@ def accuracy_figure(table: pd.DataFrame) -> Figure:
         label="trained model, 95 % interval",
     )
     whiskers(axis, places, rows, cap=4, width=1.2)
-    axis.plot(
-        places,
-        rows.base_accuracy,
-        "D",
-        color="white",
-        mec="black",
-        ms=6,
-        label="same model, random weights",
-    )
+    diamonds(axis, places, rows.base_accuracy, ms=6, label="same model, random weights")
     guessing(axis, rows.floor.iloc[0], label="guessing")
     for place, accuracy, top in zip(places, rows.accuracy, rows.ci_high):
         value = f"{accuracy:.3f}".lstrip("0")

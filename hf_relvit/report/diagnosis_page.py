@@ -10,7 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from ..analysis.diagnosis import Diagnosis
-from ..analysis.failing_stage import Criterion
+from ..analysis.failing_stage import Criterion, Verdict
 from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure, steering_figure
 from ..figures.diagnosis import diagnosis_figure
@@ -51,14 +51,9 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
     """
     diagnosis.save(out)
     verdict = diagnosis.verdict
-    images = {}
-    for title, figure in _figures(diagnosis).items():
-        images[title] = embedded(save_figures(figure, out / "figures" / title))
+    images = _images(diagnosis, out / "figures")
     settings = diagnosis.facts["settings"]
     losses = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None) if settings else ""
-    criteria = {}
-    for split in verdict.by_split:
-        criteria[split_name(split)] = [each for each in verdict.criteria if each.split == split]
     return write_page(
         out / "diagnosis.html",
         "diagnosis.html",
@@ -70,10 +65,26 @@ def write_diagnosis(diagnosis: Diagnosis, checkpoint: str, out: Path) -> Path:
         reasons=verdict.reasons,
         advice=verdict.advice,
         settings=losses,
-        criteria=criteria,
+        criteria=_criteria(verdict),
         accuracy=accuracy_rows(diagnosis.tables["accuracy"]),
         foot=_foot(diagnosis.facts),
     )
+
+
+def _images(diagnosis: Diagnosis, folder: Path) -> dict[str, str]:
+    """The figures by their names, as the page holds them; saved in ``folder``, too."""
+    images = {}
+    for title, figure in _figures(diagnosis).items():
+        images[title] = embedded(save_figures(figure, folder / title))
+    return images
+
+
+def _criteria(verdict: Verdict) -> dict[str, list[Criterion]]:
+    """The criteria of each split, by its name in words."""
+    criteria = {}
+    for split in verdict.by_split:
+        criteria[split_name(split)] = [each for each in verdict.criteria if each.split == split]
+    return criteria
 
 
 def _figures(diagnosis: Diagnosis) -> dict[str, Figure]:

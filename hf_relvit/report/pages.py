@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from .. import __version__
 from ..figures.style import save_figure
-from ..files import write_text
+from ..files import atomic_write, write_text
+from ..stimuli.preview import contact_sheet
+from ..stimuli.scenes import SceneTable
 
 
 def write_page(path: Path, template: str, **values) -> Path:
@@ -46,6 +48,14 @@ def save_figures(figure: Figure, path: Path) -> Path:
     """
     save_figure(figure, path)
     return path.with_name(f"{path.name}.png")
+
+
+def save_scenes(scenes: SceneTable, path: Path) -> Path:
+    """Write a contact sheet of scenes, three per row, to the PNG file ``path``, which is returned."""
+    sheet = contact_sheet(scenes, columns=3)
+    with atomic_write(path) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+    return path
 
 
 def embedded(path: Path) -> str:

@@ -13,15 +13,13 @@ import pandas as pd
 from ..analysis.attention import AttentionStages
 from ..figures.attention import attention_figure, head_reach
 from ..figures.training import accuracy_figure, history_figure, stages_figure
-from ..files import atomic_write
 from ..manifest import MANIFEST
 from ..measurements import Measurement
 from ..recipes.recipes import RECIPES, SECTIONS, fits
-from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
 from ..training.config import TrainConfig
 from . import sentences
-from .pages import embedded, save_figures, write_page
+from .pages import embedded, save_figures, save_scenes, write_page
 from .photorealistic_page import ONE_PAIR, PhotoResults, photorealistic_section
 from .readings import accuracy_rows, seed_rows, whole_splits
 from .run_folder import DATA, RunFolder, StudyFolder
@@ -62,7 +60,13 @@ def write_report(
     for name, config in runs.items():
         run = folder.run(name)
         pages[name] = _run_page(study, config, run, run.report, photorealistic, analyses)
-    comparison = compare(list(runs), out)
+    return _comparison_page(study, folder, pages)
+
+
+def _comparison_page(study: str, folder: StudyFolder, pages: Mapping[str, Path]) -> Path:
+    """The page of several runs, which links those of the single ones."""
+    out = folder.path
+    comparison = compare(list(pages), out)
     settings = {
         setting: {analysis: embedded(file) for analysis, file in figures.items()}
         for setting, figures in comparison.figures.items()
@@ -184,10 +188,7 @@ def _draw(
 ) -> dict[str, Path]:
     """The figures of a run, name -> PNG file."""
     scenes = config.distribution().sample("test", config.n_eval)
-    sheet = contact_sheet(scenes[:9], columns=3)
-    stimuli = run.figure("stimuli")
-    with atomic_write(stimuli) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+    stimuli = save_scenes(scenes[:9], run.figure("stimuli"))
     drawn = {
         "history": history_figure(run.history["log"]),
         "accuracy": accuracy_figure(table),

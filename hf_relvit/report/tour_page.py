@@ -14,15 +14,13 @@ from ..claims import Reading, exceeds_controls
 from ..figures.attention import attention_figure
 from ..figures.causal import alignment_figure, probe_figure
 from ..figures.tour import shares_figure, swap_figure
-from ..files import atomic_write
 from ..measurements import Measurement
 from ..recipes.recipes import SECTIONS
 from ..schemas import TourExample, read_as
 from ..stimuli.distribution import SceneDistribution
-from ..stimuli.preview import contact_sheet
 from ..stimuli.tasks import task_of
 from ..tables import largest, select
-from .pages import embedded, save_figures, write_page
+from .pages import embedded, save_figures, save_scenes, write_page
 from .run_folder import RunFolder, StudyFolder
 
 EXAMPLE = "example"
@@ -71,11 +69,8 @@ def write_tour(out: Path, guests: Mapping[str, Guest]) -> Path:
     folder = StudyFolder(out)
     main = guests["main"]
     contrast = guests.get("contrast")
-    stimuli = folder.figures / "stimuli.png"
     scenes = main.distribution.sample("test", 8)
-    sheet = contact_sheet(scenes[:_SHOWN], columns=3)
-    with atomic_write(stimuli) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+    stimuli = save_scenes(scenes[:_SHOWN], folder.figures / "stimuli.png")
     task = task_of(main.distribution.task)
     return write_page(
         folder.report,
