@@ -282,12 +282,7 @@ def _pair_kinds(
     source = np.empty_like(edited)
     for relation in (0, 1):
         rows = np.flatnonzero(judgement == relation)
-        choices = np.argwhere(_possible_swaps(allowed, relation))
-        if not len(choices):
-            raise RelViTError(
-                f"split {split!r} has too few combinations of shape and color to swap one and keep the other: "
-                "choose more combinations (at least 32 of ours), shapes or colors"
-            )
+        choices = _swap_choices(allowed, relation, split)
         drawn = rng.integers(0, len(choices), len(rows))
         swaps = choices[drawn]
         p, target, o, giver_o = swaps.T
@@ -299,6 +294,17 @@ def _pair_kinds(
     if property == "color":
         return edited[..., ::-1], source[..., ::-1]
     return edited, source
+
+
+def _swap_choices(allowed: np.ndarray, relation: int, split: str) -> np.ndarray:
+    """The swaps that can be shown, int64 ``(m, 4)``: their indices in :func:`_possible_swaps`."""
+    choices = np.argwhere(_possible_swaps(allowed, relation))
+    if not len(choices):
+        raise RelViTError(
+            f"split {split!r} has too few combinations of shape and color to swap one and keep the other: "
+            "choose more combinations (at least 32 of ours), shapes or colors"
+        )
+    return choices
 
 
 def _possible_swaps(allowed: np.ndarray, relation: int) -> np.ndarray:

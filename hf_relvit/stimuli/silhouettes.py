@@ -69,16 +69,7 @@ def read_silhouettes(folder: Path) -> tuple[np.ndarray, int]:
     Warns:
         RelViTWarning: some masks look drawn the other way round, or nothing tells.
     """
-    if not folder.is_dir():
-        raise RelViTError(
-            f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white"
-        )
-    files = _png_files(folder)
-    if len(files) < 2:
-        raise RelViTError(
-            f"mask folder {folder} holds {len(files)} PNG files: "
-            "same-different needs at least 2 shapes, one .png each, black on white"
-        )
+    files = _mask_files(folder)
     drawings = []
     masks = []
     for path in files + _png_files(folder / "ood"):
@@ -101,6 +92,21 @@ def resized(masks: np.ndarray, size: int) -> np.ndarray:
     overlap = (end - start).clip(0).astype(np.float64)  # small integers: floats hold them exactly
     area = overlap @ masks @ overlap.T
     return 2 * area >= side * side
+
+
+def _mask_files(folder: Path) -> list[Path]:
+    """The drawings of a folder without its subfolder, two or more."""
+    if not folder.is_dir():
+        raise RelViTError(
+            f"mask folder {folder} does not exist: name a folder of PNG silhouettes, black on white"
+        )
+    files = _png_files(folder)
+    if len(files) < 2:
+        raise RelViTError(
+            f"mask folder {folder} holds {len(files)} PNG files: "
+            "same-different needs at least 2 shapes, one .png each, black on white"
+        )
+    return files
 
 
 def _png_files(folder: Path) -> list[Path]:

@@ -59,16 +59,7 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
     """
     need("trimesh")
     file = _obj_file(name, files)
-    try:
-        parts = _parts(files, file)
-        corners = [_corners(part) for part in parts]
-    except RelViTError:
-        raise
-    except Exception as error:  # a broken file may raise anything in the reader
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise RelViTError(
-            f"object {name!r}: {file} cannot be read ({reason}); export it again"
-        ) from error
+    parts, corners = _read(name, files, file)
     _check(name, file, corners)
     color, roughness, uv = _atlas(parts)
     stacked = np.concatenate(corners)
@@ -85,6 +76,20 @@ def load_model(name: str, files: Mapping[str, bytes]) -> Model:
         color=color,
         roughness=roughness,
     )
+
+
+def _read(name: str, files: Mapping[str, bytes], file: str) -> tuple[list[Any], list[np.ndarray]]:
+    """The parts of an OBJ, and their triangles."""
+    try:
+        parts = _parts(files, file)
+        return parts, [_corners(part) for part in parts]
+    except RelViTError:
+        raise
+    except Exception as error:  # a broken file may raise anything in the reader
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RelViTError(
+            f"object {name!r}: {file} cannot be read ({reason}); export it again"
+        ) from error
 
 
 def _obj_file(name: str, files: Mapping[str, bytes]) -> str:

@@ -200,32 +200,12 @@ def _world(
 ) -> dict[str, Any]:
     # The kinds of things never change from scene to scene, so LLVM compiles one kernel for all.
     to_world = mi.ScalarTransform4f
-    film = {
-        "type": "hdrfilm",
-        "width": size,
-        "height": size,
-        "pixel_format": "rgb",
-        "rfilter": {"type": "gaussian"},
-    }
-    view = to_world().look_at(
-        origin=list(scene.camera),
-        target=list(scene.target),
-        up=[0, 0, 1],
-    )
     raised = to_world().rotate([1, 0, 0], 90)
     behind = to_world().translate([0, scene.wall, 0])
     upright = behind @ raised
     world = {
         "type": "scene",
-        "sensor": {
-            "type": "perspective",
-            "fov": scene.fov,
-            "near_clip": 0.1,
-            "far_clip": 500.0,
-            "to_world": view,
-            "film": film,
-            "sampler": {"type": "multijitter", "sample_count": samples},
-        },
+        "sensor": _sensor(mi, scene, size, samples),
         "table": _rectangle(mi, scene.table_surface, to_world(), 0.5),
         "wall": _rectangle(mi, scene.wall_surface, upright, 0.8),
         "ambient": {"type": "constant", "radiance": _radiance(scene.ambient)},
@@ -242,6 +222,35 @@ def _world(
             scene.positions[i],
         )
     return world
+
+
+def _sensor(
+    mi: Any,
+    scene: PhotoScene,
+    size: int,
+    samples: int,
+) -> dict[str, Any]:
+    view = mi.ScalarTransform4f().look_at(
+        origin=list(scene.camera),
+        target=list(scene.target),
+        up=[0, 0, 1],
+    )
+    film = {
+        "type": "hdrfilm",
+        "width": size,
+        "height": size,
+        "pixel_format": "rgb",
+        "rfilter": {"type": "gaussian"},
+    }
+    return {
+        "type": "perspective",
+        "fov": scene.fov,
+        "near_clip": 0.1,
+        "far_clip": 500.0,
+        "to_world": view,
+        "film": film,
+        "sampler": {"type": "multijitter", "sample_count": samples},
+    }
 
 
 def _radiance(color: tuple[float, ...]) -> dict[str, Any]:

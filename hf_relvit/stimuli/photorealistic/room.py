@@ -20,22 +20,10 @@ def draw_room(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
     distance = rng.uniform(5.4, 9.0)
     height = _angle(rng, 17, 42)
     turn = _angle(rng, -28, 28)
-    across = rng.uniform(0, 2 * np.pi)
-    one_behind_the_other = rng.random() < 0.5
-    if one_behind_the_other:  # roughly, so that occlusion is likely
-        side = rng.choice([0, np.pi])
-        spread = np.deg2rad(20)
-        off = rng.normal(0, spread)
-        across = np.pi / 2 + turn + side + off
-    direction = np.array([np.cos(across), np.sin(across)])
+    direction = _direction(rng, turn)
     aim = rng.uniform(-0.3, 0.3, 2)
     target = np.array([*aim, 0.55])
-    level = np.cos(height)
-    right = np.sin(turn) * level
-    back = -np.cos(turn) * level
-    up = np.sin(height)
-    away = np.array([right, back, up])
-    camera = target + distance * away
+    camera = target + distance * _away(height, turn)
     table = _surface(rng)
     wall = _surface(rng)
     lights, ambient = _lights(rng, [table, wall])
@@ -56,6 +44,27 @@ def draw_room(rng: np.random.Generator, full_rotation: bool) -> dict[str, Any]:
         "ambient": ambient,
         "noise": _seed(rng),
     }
+
+
+def _direction(rng: np.random.Generator, turn: float) -> np.ndarray:
+    """From one object to the other, on the table; half of the pairs stand one behind the other as the camera sees."""
+    across = rng.uniform(0, 2 * np.pi)
+    one_behind_the_other = rng.random() < 0.5
+    if one_behind_the_other:  # roughly, so that occlusion is likely
+        side = rng.choice([0, np.pi])
+        spread = np.deg2rad(20)
+        off = rng.normal(0, spread)
+        across = np.pi / 2 + turn + side + off
+    return np.array([np.cos(across), np.sin(across)])
+
+
+def _away(height: float, turn: float) -> np.ndarray:
+    """From the target to the camera, of length 1."""
+    level = np.cos(height)
+    right = np.sin(turn) * level
+    back = -np.cos(turn) * level
+    up = np.sin(height)
+    return np.array([right, back, up])
 
 
 def _plain(values: np.ndarray) -> Any:
