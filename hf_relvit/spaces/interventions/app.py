@@ -104,10 +104,9 @@ def _opened(folders: list[Path], base: str | os.PathLike | None) -> dict[str, An
 
 
 def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, port: int | None):
-    import gradio as gr
     from starlette.middleware import Middleware
 
-    from hf_relvit.spaces.interventions import endpoints, gate, picture, style, view
+    from hf_relvit.spaces.interventions import endpoints, gate, view
 
     demo = view.build(items) if on_gpu is None else view.build(items, on_gpu)
     demo.queue(max_size=gate.MAX_WAITING, default_concurrency_limit=1)
@@ -116,24 +115,13 @@ def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, po
     # on the Hub all requests come from its proxy, which names the visitor
     if os.environ.get("SPACE_ID"):
         os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    options = _launch_options()
     try:
         demo.launch(
             server_name=host,
             server_port=port,
-            theme=style.theme(gr.themes),
-            css=style.css(),
-            max_file_size=picture.MAX_BYTES,
-            show_error=False,
-            footer_links=["api"],
-            prevent_thread_lock=True,
-            state_session_capacity=gate.MAX_SESSIONS,
             app_kwargs={"middleware": [gated]},
-            enable_monitoring=False,
-            ssr_mode=False,
-            mcp_server=importlib.util.find_spec("mcp") is not None,
-            pwa=False,
-            share=False,
-            run_history=False,
+            **options,
         )
     except OSError as error:
         raise RelViTError(
@@ -145,6 +133,29 @@ def _launch(items: dict[str, Any], on_gpu: Callable | None, host: str | None, po
         ) from error
     endpoints.speak_json(demo)
     return demo
+
+
+def _launch_options() -> dict[str, Any]:
+    """Looks and limits of the page, without the parts of Gradio that it does not need."""
+    import gradio as gr
+
+    from hf_relvit.spaces.interventions import gate, picture, style
+
+    return dict(
+        theme=style.theme(gr.themes),
+        css=style.css(),
+        max_file_size=picture.MAX_BYTES,
+        show_error=False,
+        footer_links=["api"],
+        prevent_thread_lock=True,
+        state_session_capacity=gate.MAX_SESSIONS,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=importlib.util.find_spec("mcp") is not None,
+        pwa=False,
+        share=False,
+        run_history=False,
+    )
 
 
 @contextmanager

@@ -43,33 +43,56 @@ def board(
         label: for screen readers.
     """
     side, patch = geometry.image_size, geometry.patch_size
-    unit = side / 64
+    unit = _unit(geometry)
     data = base64.b64encode(encode_png(np.ascontiguousarray(picture))).decode()
     parts = [f'<image href="data:image/png;base64,{data}" width="{side}" height="{side}"/>']
     steps = "".join(f"M0 {at}H{side}M{at} 0V{side}" for at in range(patch, side, patch))
     parts.append(f'<path class="grid" d="{steps}" stroke-width="{0.12 * unit:g}"/>')
     if heat is not None:
-        top = max(float(heat.max()), 1e-9)
-        for i, value in enumerate(heat.tolist()):
-            row, column = divmod(i, geometry.grid)
-            parts.append(
-                f'<rect class="heat" x="{column * patch}" y="{row * patch}" width="{patch}" height="{patch}" '
-                f'opacity="{0.75 * (value / top) ** 1.5:.3f}"><title>{percent(value)} of the attention</title></rect>'
-            )
+        parts += _heat_map(heat, geometry)
     parts.append(
         f'<rect class="edge" width="{side}" height="{side}" stroke-width="{0.3 * unit:g}"/>'
     )
     for name, placed, selected in things:
-        x, y, size = placed.column * patch, placed.row * patch, geometry.object_size
-        kind, wide = ("object selected", 1.1) if selected else ("object", 0.5)
-        parts.append(
-            f'<g class="{kind}"><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="{unit:g}" '
-            f'stroke-width="{wide * unit:g}"/>'
-            f'<circle cx="{x + 0.6 * unit:g}" cy="{y + 0.6 * unit:g}" r="{3 * unit:g}"/>'
-            f'<text x="{x + 0.6 * unit:g}" y="{y + 2.2 * unit:g}" font-size="{4.6 * unit:g}">{escape(name)}</text></g>'
-        )
+        parts.append(_frame(name, placed, selected, geometry))
     box = f"{-3 * unit:g} {-3 * unit:g} {side + 4 * unit:g} {side + 4 * unit:g}"
     return f'<svg class="board" viewBox="{box}" role="img" aria-label="{escape(label)}">{"".join(parts)}</svg>'
+
+
+def _unit(geometry: SceneGeometry) -> float:
+    """Pixels per unit of lines and letters, which keep their size on the page."""
+    return geometry.image_size / 64
+
+
+def _heat_map(heat: np.ndarray, geometry: SceneGeometry) -> Iterator[str]:
+    """A square per patch, as dark as its attention."""
+    patch = geometry.patch_size
+    top = max(float(heat.max()), 1e-9)
+    for i, value in enumerate(heat.tolist()):
+        row, column = divmod(i, geometry.grid)
+        yield (
+            f'<rect class="heat" x="{column * patch}" y="{row * patch}" width="{patch}" height="{patch}" '
+            f'opacity="{0.75 * (value / top) ** 1.5:.3f}"><title>{percent(value)} of the attention</title></rect>'
+        )
+
+
+def _frame(
+    name: str,
+    placed: PlacedObject,
+    selected: bool,
+    geometry: SceneGeometry,
+) -> str:
+    """The square around an object, with its name."""
+    patch, size = geometry.patch_size, geometry.object_size
+    unit = _unit(geometry)
+    x, y = placed.column * patch, placed.row * patch
+    kind, wide = ("object selected", 1.1) if selected else ("object", 0.5)
+    return (
+        f'<g class="{kind}"><rect x="{x}" y="{y}" width="{size}" height="{size}" rx="{unit:g}" '
+        f'stroke-width="{wide * unit:g}"/>'
+        f'<circle cx="{x + 0.6 * unit:g}" cy="{y + 0.6 * unit:g}" r="{3 * unit:g}"/>'
+        f'<text x="{x + 0.6 * unit:g}" y="{y + 2.2 * unit:g}" font-size="{4.6 * unit:g}">{escape(name)}</text></g>'
+    )
 
 
 def gauges(rows: list[tuple[str, float, str]]) -> str:

@@ -86,24 +86,10 @@ def _inject(served: Served, state: State, site: Site) -> Edit | None:
     if key not in served.alignments:
         return None
     alignment = served.alignments[key]
-    values, bank = served.bank[state.prop]
     scene = scene_pass(served, state)
     places = scene.pair_tokens(state.pair)[None]
     relation = scene.scene.relation[:, state.pair]
-    generator = torch.Generator().manual_seed(state.draw)
-    noise = torch.randn(
-        1,
-        2,
-        alignment.width,
-        generator=generator,
-    )
-    vectors = novel_vectors(
-        bank[site] @ alignment.basis.T,
-        state.method,
-        _drawn_objects(values, state.draw),
-        noise[..., : alignment.size],
-        torch.from_numpy(relation.astype(np.int64)),
-    )
+    vectors = _drawn_vectors(served, state, site, relation)
     residual = scene.states[site]
     write = alignment.write_basis
     random = served.random_bases[key]
@@ -125,6 +111,31 @@ _ACTIONS: dict[str, Callable[[Served, State, Site], Edit | None]] = {
     "steer": _steer,
     "inject": _inject,
 }
+
+
+def _drawn_vectors(
+    served: Served,
+    state: State,
+    site: Site,
+    relation: np.ndarray,
+) -> torch.Tensor:
+    """Novel values of a pair in coordinates of the subspace, ``(1, 2, directions)``, by the state's seed."""
+    alignment = served.alignments[state.prop, site.layer]
+    values, bank = served.bank[state.prop]
+    generator = torch.Generator().manual_seed(state.draw)
+    noise = torch.randn(
+        1,
+        2,
+        alignment.width,
+        generator=generator,
+    )
+    return novel_vectors(
+        bank[site] @ alignment.basis.T,
+        state.method,
+        _drawn_objects(values, state.draw),
+        noise[..., : alignment.size],
+        torch.from_numpy(relation.astype(np.int64)),
+    )
 
 
 def _drawn_objects(values: np.ndarray, seed: int) -> torch.Tensor:

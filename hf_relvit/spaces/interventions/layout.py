@@ -44,25 +44,7 @@ PANELS = ("scene", "source", "decision", "stages", "overlay", "outcome", "curve"
 def lay_out(served: dict[str, Served]) -> dict[str, Any]:
     """Make all components inside the open ``gr.Blocks``; by name."""
     made: dict[str, Any] = {"query": gr.Textbox(visible="hidden", elem_id="query")}
-    with gr.Row(elem_id="top"):
-        gr.Markdown(_INTRO)
-        menu = [(item.about["title"], name) for name, item in served.items()]
-        made["model"] = gr.Dropdown(
-            menu, value=next(iter(served)), label="Model", elem_id="model", scale=0, min_width=360
-        )
-    made["queue"] = gr.HTML(elem_id="queue")
-    count = max(len(item.about["examples"]) for item in served.values())
-    with gr.Row(elem_id="examples"):
-        gr.Markdown("One click:", elem_id="examples-label")
-        made["chips"] = [
-            gr.Button(
-                "",
-                size="sm",
-                min_width=80,
-                scale=0,
-            )
-            for _ in range(count)
-        ]
+    _choose(made, served)
     limits = [
         item.limits for item in served.values()
     ]  # of the largest model; ``view`` then sets those of the chosen one
@@ -85,6 +67,29 @@ def lay_out(served: dict[str, Served]) -> dict[str, Any]:
             min_width=190,
         )
     return made
+
+
+def _choose(made: dict[str, Any], served: dict[str, Served]) -> None:
+    """The menu of the models, the queue, and the examples of the model."""
+    with gr.Row(elem_id="top"):
+        gr.Markdown(_INTRO)
+        menu = [(item.about["title"], name) for name, item in served.items()]
+        made["model"] = gr.Dropdown(
+            menu, value=next(iter(served)), label="Model", elem_id="model", scale=0, min_width=360
+        )
+    made["queue"] = gr.HTML(elem_id="queue")
+    count = max(len(item.about["examples"]) for item in served.values())
+    with gr.Row(elem_id="examples"):
+        gr.Markdown("One click:", elem_id="examples-label")
+        made["chips"] = [
+            gr.Button(
+                "",
+                size="sm",
+                min_width=80,
+                scale=0,
+            )
+            for _ in range(count)
+        ]
 
 
 def _compose(made: dict[str, Any], objects: int) -> None:
@@ -141,37 +146,10 @@ def _intervene(made: dict[str, Any], layers: int, objects: int) -> None:
     made["action"] = gr.Radio(
         actions, show_label=False, container=False, elem_id="action", elem_classes="compact"
     )
-    options: dict[str, Any] = dict(elem_classes="compact", min_width=90)
-    wide: dict[str, Any] = options | {"min_width": 130}
     with gr.Row(elem_id="options"):
-        made["prop"] = gr.Radio(
-            ["color", "shape"],
-            label="Property",
-            elem_id="property",
-            **wide,
-        )
-        made["edited"] = gr.Radio(_numbered(objects), label="of", elem_id="edited", **options)
-        made["giver"] = gr.Radio(
-            [("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options
-        )
-        made["pair"] = gr.Radio(
-            [("A, B", 0), ("C, D", 1)],
-            label="Pair",
-            elem_id="pair",
-            **options,
-        )
+        _operands(made, objects)
     with gr.Row(elem_id="values"):
-        methods = [(text.METHOD_NAMES[method], method) for method in METHODS]
-        made["method"] = gr.Dropdown(
-            methods, label="The value is", elem_id="method", min_width=160, filterable=False
-        )
-        made["again"] = gr.Button(
-            "Draw again",
-            size="sm",
-            min_width=90,
-            scale=0,
-            elem_id="again",
-        )
+        _novel_value(made)
     made["alpha"] = gr.Slider(
         0,
         MAX_ALPHA,
@@ -189,6 +167,40 @@ def _intervene(made: dict[str, Any], layers: int, objects: int) -> None:
     made["outcome"] = gr.HTML(elem_id="outcome")
     made["curve"] = gr.HTML(elem_id="curve")
     made["often"] = gr.HTML(elem_id="often")
+
+
+def _operands(made: dict[str, Any], objects: int) -> None:
+    """The property, the objects between which it is swapped, and the pair that is steered or injected."""
+    options: dict[str, Any] = dict(elem_classes="compact", min_width=90)
+    wide: dict[str, Any] = options | {"min_width": 130}
+    made["prop"] = gr.Radio(
+        ["color", "shape"],
+        label="Property",
+        elem_id="property",
+        **wide,
+    )
+    made["edited"] = gr.Radio(_numbered(objects), label="of", elem_id="edited", **options)
+    made["giver"] = gr.Radio([("X", 0), ("Y", 1)], label="taken from", elem_id="giver", **options)
+    made["pair"] = gr.Radio(
+        [("A, B", 0), ("C, D", 1)],
+        label="Pair",
+        elem_id="pair",
+        **options,
+    )
+
+
+def _novel_value(made: dict[str, Any]) -> None:
+    methods = [(text.METHOD_NAMES[method], method) for method in METHODS]
+    made["method"] = gr.Dropdown(
+        methods, label="The value is", elem_id="method", min_width=160, filterable=False
+    )
+    made["again"] = gr.Button(
+        "Draw again",
+        size="sm",
+        min_width=90,
+        scale=0,
+        elem_id="again",
+    )
 
 
 def _numbered(count: int) -> list[tuple[str, int]]:

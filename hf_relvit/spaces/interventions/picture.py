@@ -37,18 +37,7 @@ def open_picture(path: str | os.PathLike, side: int) -> np.ndarray:
             )  # our own limit is far lower
             image = Image.open(path, formats=FORMATS)
         with image:
-            if max(image.size) > MAX_SIDE:
-                raise RelViTError(
-                    f"{name} is {image.width} x {image.height} pixels: expected at most {MAX_SIDE}; scale it down"
-                )
-            if getattr(image, "n_frames", 1) > 1:
-                raise RelViTError(
-                    f"{name} is animated: expected a single picture; save one frame of it"
-                )
-            if image.mode not in _MODES:
-                raise RelViTError(
-                    f"{name} has the color mode {image.mode}: expected RGB; save it as an RGB picture"
-                )
+            _check_header(image, name)
             picture = ImageOps.exif_transpose(image).convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, RelViTError):
@@ -59,3 +48,17 @@ def open_picture(path: str | os.PathLike, side: int) -> np.ndarray:
     page = Image.new("RGBA", picture.size, "white")
     page.alpha_composite(picture)
     return np.asarray(ImageOps.fit(page.convert("RGB"), (side, side), Image.Resampling.BICUBIC))
+
+
+def _check_header(image: Image.Image, name: str) -> None:
+    """The size in pixels, the number of frames and the color mode of a picture that is not decoded yet."""
+    if max(image.size) > MAX_SIDE:
+        raise RelViTError(
+            f"{name} is {image.width} x {image.height} pixels: expected at most {MAX_SIDE}; scale it down"
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise RelViTError(f"{name} is animated: expected a single picture; save one frame of it")
+    if image.mode not in _MODES:
+        raise RelViTError(
+            f"{name} has the color mode {image.mode}: expected RGB; save it as an RGB picture"
+        )

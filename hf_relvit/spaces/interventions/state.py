@@ -149,23 +149,30 @@ def check(state: State, limits: Limits) -> State:
     head = state.attention_head
     if not _within(head, -1, limits.heads):
         raise RelViTError(f"head {head}: expected -1 (all) to {limits.heads - 1}; {CURE}")
-    alpha = state.alpha
-    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
-    if not number or not 0 <= alpha <= MAX_ALPHA:
-        raise RelViTError(f"alpha {str(alpha)[:40]}: expected 0 to {MAX_ALPHA:g}; {CURE}")
-    for name, choices in _CHOICES.items():
-        value = getattr(state, name)
-        if value not in choices:
-            raise RelViTError(
-                f"{name} {str(value)[:40]!r}: expected one of {', '.join(choices)}; {CURE}"
-            )
+    _check_alpha(state.alpha)
+    _check_choices(state)
     _check_objects(state.scene, limits)
     _check_objects(state.source, limits)
     _check_display(state, limits)
     return state
 
 
+def _check_alpha(alpha: Any) -> None:
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not number or not 0 <= alpha <= MAX_ALPHA:
+        raise RelViTError(f"alpha {str(alpha)[:40]}: expected 0 to {MAX_ALPHA:g}; {CURE}")
+
+
 _CHOICES = {"action": ACTIONS, "prop": PROPERTIES, "method": METHODS}
+
+
+def _check_choices(state: State) -> None:
+    for name, choices in _CHOICES.items():
+        value = getattr(state, name)
+        if value not in choices:
+            raise RelViTError(
+                f"{name} {str(value)[:40]!r}: expected one of {', '.join(choices)}; {CURE}"
+            )
 
 
 def _check_objects(objects: tuple[PlacedObject, ...], limits: Limits) -> None:
@@ -268,18 +275,29 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
     Raises:
         RelViTError: a model that is not served, numbers that are none, and all that :func:`check` refuses.
     """
+    given = _parameters(query)
+    name = given.get("model", next(iter(defaults)))
+    if name not in defaults:
+        raise RelViTError(
+            f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {CURE}"
+        )
+    state = dataclasses.replace(defaults[name], **_fields(given))
+    return check(state, limits[name])
+
+
+def _parameters(query: Any) -> dict[str, str]:
+    """The parameters of a URL, if it is a text of a sane length."""
     if not isinstance(query, str):
         raise RelViTError(f"query {str(query)[:40]!r}: expected text; {CURE}")
     if len(query) > MAX_QUERY:
         raise RelViTError(
             f"a link of {len(query)} characters: expected at most {MAX_QUERY}; {CURE}"
         )
-    given = dict(parse_qsl(query))
-    name = given.get("model", next(iter(defaults)))
-    if name not in defaults:
-        raise RelViTError(
-            f"unknown model {name[:40]!r}: expected one of {', '.join(defaults)}; {CURE}"
-        )
+    return dict(parse_qsl(query))
+
+
+def _fields(given: dict[str, str]) -> dict[str, Any]:
+    """The fields of a state that the parameters of a URL name, with their values."""
     values: dict[str, Any] = {}
     for key, field in _WORDS.items():
         if key in given:
@@ -293,8 +311,7 @@ def from_query(query: str, defaults: dict[str, State], limits: dict[str, Limits]
         if key in given:
             objects = given[key].split("_", 8)
             values[key] = tuple(_object(key, text) for text in objects)
-    state = dataclasses.replace(defaults[name], **values)
-    return check(state, limits[name])
+    return values
 
 
 def _object(key: str, text: str) -> PlacedObject:

@@ -142,14 +142,19 @@ def outcome(
     )
     sentences = [f"{did} {claim} {should} {LABELS[result.goal]}.", verdict, f"Controls: {told}."]
     flips = result.goal != before and int(edit > 0.5) == result.goal
-    moved = [
+    moved = _moved_controls(state, before, after)
+    if flips and moved:
+        sentences.append(f"But {' and '.join(moved)} did the same, so this flip shows nothing.")
+    return " ".join(sentences)
+
+
+def _moved_controls(state: State, before: int, after: dict[str, Any]) -> list[str]:
+    """Names of the controls after which the answer is another one than before."""
+    return [
         CONDITION_NAMES[name]
         for name, same in after.items()
         if int(same > 0.5) != before and _is_control(state, name)
     ]
-    if flips and moved:
-        sentences.append(f"But {' and '.join(moved)} did the same, so this flip shows nothing.")
-    return " ".join(sentences)
 
 
 def _verdict(prediction: Prediction, goal: int, edit: float) -> str:
