@@ -72,16 +72,10 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
     Its header tells ``load_dataset`` which files make which config and split. ``source``: to load from.
     """
     manifests = _manifests(out)
-    rows = 0
-    infos = DatasetInfosDict()
     configs: dict[str, dict] = {}
     for manifest in manifests:
-        config = manifest["config"]
-        folder = out / config
-        rows += sum(split["rows"] for split in manifest["splits"])
-        read_as(folder / "dataset_info.json", DatasetFacts)
-        infos[config] = DatasetInfo.from_directory(str(folder))
-        configs[config] = {"data_files": _data_files(manifest)}
+        configs[manifest["config"]] = {"data_files": _data_files(manifest)}
+    infos = _infos(out, list(configs))
     default = default_config(list(configs))
     configs[default]["default"] = True
     name = manifests[0]["task"]
@@ -97,7 +91,7 @@ def render_card(out: Path, source: str = "PATH_OR_ID") -> str:
         task=TASKS.get(name),
     )
     card: Any = DatasetCard(text)
-    card.data["size_categories"] = [_size(rows)]
+    card.data["size_categories"] = [_size(manifests)]
     infos.to_dataset_card_data(card.data)
     MetadataConfigs(configs).to_dataset_card_data(card.data)
     return str(card)
@@ -143,8 +137,19 @@ def default_config(names: list[str]) -> str:
     return next((name for name in names if name.endswith("b16-256")), names[0])
 
 
-def _size(rows: int) -> str:
-    """The Hub's name for a number of rows."""
+def _infos(out: Path, configs: list[str]) -> DatasetInfosDict:
+    """The features and sizes that are saved beside each config."""
+    infos = DatasetInfosDict()
+    for config in configs:
+        folder = out / config
+        read_as(folder / "dataset_info.json", DatasetFacts)
+        infos[config] = DatasetInfo.from_directory(str(folder))
+    return infos
+
+
+def _size(manifests: list[dict]) -> str:
+    """The Hub's name for the number of rows of all configs."""
+    rows = sum(split["rows"] for manifest in manifests for split in manifest["splits"])
     if rows < 1_000:
         return "n<1K"
     names = ("1K", "10K", "100K", "1M", "10M")

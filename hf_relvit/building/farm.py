@@ -99,14 +99,7 @@ class Farm:
         missing = [number for number in wanted if not pair_file(self.stash, number).exists()]
         if not missing:
             return
-        bar = progress_bar(
-            total=len(wanted) * 2,
-            initial=(len(wanted) - len(missing)) * 2,
-            desc="rendering",
-            unit="image",
-            disable=are_progress_bars_disabled(),
-        )
-        with bar:
+        with _rendering_bar(len(wanted), len(missing)) as bar:
             if processes == 1:
                 for number in missing:
                     store_pair(self.job, self.stash, number)
@@ -134,6 +127,17 @@ class Farm:
                 f"a rendering process was killed, perhaps for want of memory; {bar.n} of {bar.total} images are "
                 "kept: run the same command again, with fewer --processes"
             ) from error
+
+
+def _rendering_bar(pairs: int, missing: int) -> tqdm:
+    """Progress over the images of so many pairs, of which some are missing."""
+    return progress_bar(
+        total=pairs * 2,
+        initial=(pairs - missing) * 2,
+        desc="rendering",
+        unit="image",
+        disable=are_progress_bars_disabled(),
+    )
 
 
 def pair_file(stash: Path, number: int) -> Path:

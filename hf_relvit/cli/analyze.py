@@ -17,7 +17,9 @@ from .options import Out, PhotorealisticSet, Subject, subject
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from ..analysis.probes import Probes
     from ..analysis.result import Result
+    from ..modeling.checkpoints import Checkpoint
 
 analyze = Commands(help="Measurements on a checkpoint.")
 VIEWER = "viewer.png"
@@ -183,13 +185,11 @@ def analyze_steer(
     """
     from dataclasses import replace
 
-    from ..analysis.probes import Probes, probe
+    from ..analysis.probes import probe
     from ..analysis.steering import Steering, steer
 
     check_names(out, Steering)
-    if probes is None:
-        check_names(out / "judgement", Probes)
-    fitted = Probes.load(probes) if probes is not None else None
+    fitted = _given_probes(probes, out / "judgement")
     checkpoint = subject.open()
     distribution = subject.distribution(checkpoint)
     if fitted is None:
@@ -201,6 +201,16 @@ def analyze_steer(
     show("steering", steering.frame, text=_told("steering", steering.frame))
     say(f"all layers and strengths: {out / 'steering.parquet'}")
     say(out / "steering.png")
+
+
+def _given_probes(folder: Path | None, out: Path) -> Probes | None:
+    """The saved probes; if there are none, those fitted instead must find their place in ``out`` free."""
+    from ..analysis.probes import Probes
+
+    if folder is None:
+        check_names(out, Probes)
+        return None
+    return Probes.load(folder)
 
 
 @analyze.command("correlation", numbers=True)
@@ -255,10 +265,6 @@ def analyze_frozen(
     if backbone is not None:
         check_reachable(backbone)
     from ..analysis.similarity import Similarity, measure_similarity
-    from ..modeling import RelViTForImageClassification
-    from ..modeling.checkpoints import Checkpoint
-    from ..modeling.processing import fit_processor, load_processor
-    from ..progress import library_bars
     from ..report import readings
     from ..report.tables import measured_text
     from ..study.photorealistic import open_set
@@ -268,18 +274,32 @@ def analyze_frozen(
     opened = subject.open()
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if backbone is not None:
-        with library_bars():
-            model = RelViTForImageClassification.from_backbone(backbone).eval()
-        processor = fit_processor(load_processor(backbone), model.config.image_size)
-        models["base"] = Checkpoint(model, processor)
+        models["base"] = _untuned(backbone)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
     similarity = measure_similarity(models, pairs, settings, progress=True)
     _save(similarity, out, "frozen")
-    overall = similarity.frame[similarity.frame.level == "all"]
-    best = overall.sort_values("auc").groupby("model", as_index=False).last()
     measured = readings.similarity(similarity.frame).values()
-    show("frozen", best, text=measured_text(measured))
+    show("frozen", _best_layers(similarity.frame), text=measured_text(measured))
     say(out / "frozen.png")
+
+
+def _untuned(backbone: str) -> Checkpoint:
+    """A backbone before fine-tuning, with its processor at the size of its images."""
+    from ..modeling import RelViTForImageClassification
+    from ..modeling.checkpoints import Checkpoint
+    from ..modeling.processing import fit_processor, load_processor
+    from ..progress import library_bars
+
+    with library_bars():
+        model = RelViTForImageClassification.from_backbone(backbone).eval()
+    processor = fit_processor(load_processor(backbone), model.config.image_size)
+    return Checkpoint(model, processor)
+
+
+def _best_layers(frame: DataFrame) -> DataFrame:
+    """The row of each model's largest AUC over all pairs."""
+    overall = frame[frame.level == "all"]
+    return overall.sort_values("auc").groupby("model", as_index=False).last()
 
 
 @analyze.command("knockout", numbers=True)

@@ -34,16 +34,20 @@ def check_reachable(path_or_id: str, revision: str | None = None) -> None:
     if trouble is None:
         return
     if not isinstance(cached, str):
-        raise RelViTError(
-            f"{path_or_id} is no folder, and the Hub at {constants.ENDPOINT} is out of reach ({trouble}): check the "
-            "path or the connection",
-            page="hub-out-of-reach",
-        )
+        raise _unreachable(path_or_id, constants.ENDPOINT, trouble)
     constants.HF_HUB_OFFLINE = True
     warnings.warn(
         f"the Hub at {constants.ENDPOINT} is out of reach ({trouble}): {path_or_id} is taken from the cache",
         RelViTWarning,
         stacklevel=2,
+    )
+
+
+def _unreachable(path_or_id: str, endpoint: str, trouble: str) -> RelViTError:
+    return RelViTError(
+        f"{path_or_id} is no folder, and the Hub at {endpoint} is out of reach ({trouble}): check the "
+        "path or the connection",
+        page="hub-out-of-reach",
     )
 
 

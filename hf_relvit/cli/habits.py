@@ -98,8 +98,10 @@ class _Command(TyperCommand):
         boxes = self.rich_markup_mode
         if shutil.get_terminal_size().columns < WIDTH_OF_BOXES:
             self.rich_markup_mode = None
-        super().format_help(ctx, formatter)
-        self.rich_markup_mode = boxes
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.rich_markup_mode = boxes
 
 
 class Commands(typer.Typer):

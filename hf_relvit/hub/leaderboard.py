@@ -190,29 +190,28 @@ def save(boards: Sequence[Leaderboard], out: Path) -> Path:
     )
 
 
+def _entry(run: str, kind: str, results: RunResults) -> Entry:
+    scores = results.table("alignment")
+    value = disentanglement(own_alignments(scores)) if len(scores) else float("nan")
+    data = results.data or {}
+    rows = accuracy_rows(results.table("accuracy"))
+    return Entry(
+        run=run,
+        kind=kind,
+        seed=results.config["seed"],
+        data=f"{data.get('config')}, version {data.get('version')}",
+        disentanglement=value,
+        tests={row.split: row.measured for row in rows if row.whole and row.split != "validation"},
+    )
+
+
 def _leaderboard(task: str, runs: dict[str, RunResults]) -> Leaderboard:
     kinds: dict[str, str] = {}
     entries = []
     for run, results in runs.items():
         settings = {key: value for key, value in results.config.items() if key != "seed"}
-        scores = results.table("alignment")
-        value = disentanglement(own_alignments(scores)) if len(scores) else float("nan")
-        data = results.data or {}
-        rows = accuracy_rows(results.table("accuracy"))
-        entries.append(
-            Entry(
-                run=run,
-                kind=kinds.setdefault(json.dumps(settings, sort_keys=True), run),
-                seed=results.config["seed"],
-                data=f"{data.get('config')}, version {data.get('version')}",
-                disentanglement=value,
-                tests={
-                    row.split: row.measured
-                    for row in rows
-                    if row.whole and row.split != "validation"
-                },
-            )
-        )
+        kind = kinds.setdefault(json.dumps(settings, sort_keys=True), run)
+        entries.append(_entry(run, kind, results))
     notes = []
     stimuli = list(dict.fromkeys(entry.data for entry in entries))
     if len(stimuli) > 1:

@@ -76,6 +76,21 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
         RelViTError: a link that leads out of the folder, a file that is missing or too large, a token of the Hub, or
             code with paths of this machine.
     """
+    _check_file(path, root)
+    if path.suffix not in _TEXT:
+        return path
+    cleaned = without_paths(name, path.read_text("utf-8", errors="replace"))
+    if cleaned is None:
+        return path
+    if path.suffix == ".py":
+        raise RelViTError(
+            f"{path} names a path of this machine: expected the code that was saved with the model"
+        )
+    return cleaned.encode()
+
+
+def _check_file(path: Path, root: Path) -> None:
+    """A file that may leave this machine is there, in its folder, not too large, and holds no token."""
     if not path.resolve().is_relative_to(root.resolve()):
         raise RelViTError(
             f"{path} leads out of {root}: expected a file of that folder; replace the link by the file"
@@ -88,16 +103,6 @@ def checked(name: str, path: Path, root: Path) -> Path | bytes:
             f"{path} holds a likely token of the Hub: remove it, and revoke the token",
             page="token",
         )
-    if path.suffix not in _TEXT:
-        return path
-    cleaned = without_paths(name, path.read_text("utf-8", errors="replace"))
-    if cleaned is None:
-        return path
-    if path.suffix == ".py":
-        raise RelViTError(
-            f"{path} names a path of this machine: expected the code that was saved with the model"
-        )
-    return cleaned.encode()
 
 
 def checked_files(files: Mapping[str, Path], root: Path) -> dict[str, Path | bytes]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import (
@@ -65,18 +66,7 @@ def collect_files(path: Path, repo: str, base: Base | None = None) -> RunFiles:
     """
     run = RunFolder.open(path)
     cells = _finished_cells(run)
-    chosen = _training_files(run)
-    left_out = _left_in_training(run, chosen)
-    for cell in cells:
-        for file in _files(cell):
-            name = run.in_run(file)
-            if cell_file(name):
-                chosen[name] = file
-            elif file.name != MANIFEST:
-                left_out.append(name)
-    for file in _files(run.figures):
-        if file.suffix in (".png", ".svg"):
-            chosen[f"{run.figures.name}/{file.name}"] = file
+    chosen, left_out = _choose(run, cells)
     root = run.path
     report = _report(run)
     if report is not None:
@@ -91,13 +81,36 @@ def collect_files(path: Path, repo: str, base: Base | None = None) -> RunFiles:
     if base is not None:
         published = on_base(published, base)
         results = replace(results, config={**results.config, "backbone": base.id})
-    backbone = results.config["backbone"]
-    if results.config.get("lora") and base_model(results.config) is None:
-        notes.append(
-            f"the adapter's base, {Path(backbone).name}, is a folder of this machine: publish it, name it by --base"
-        )
+    notes += _unnamed_base(results.config)
     files = {**_lacking_code(published), **published, **_generated(results, repo, published)}
     return RunFiles(files, results, sorted(left_out), notes)
+
+
+def _choose(run: RunFolder, cells: list[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Path in the repository -> file, of training, finished cells and figures; and the files that stay here."""
+    chosen = _training_files(run)
+    left_out = _left_in_training(run, chosen)
+    for cell in cells:
+        for file in _files(cell):
+            name = run.in_run(file)
+            if cell_file(name):
+                chosen[name] = file
+            elif file.name != MANIFEST:
+                left_out.append(name)
+    for file in _files(run.figures):
+        if file.suffix in (".png", ".svg"):
+            chosen[f"{run.figures.name}/{file.name}"] = file
+    return chosen, left_out
+
+
+def _unnamed_base(config: Mapping[str, Any]) -> list[str]:
+    """The remark on an adapter whose backbone nobody else has; none for any other model."""
+    if not config.get("lora") or base_model(config) is not None:
+        return []
+    backbone = Path(config["backbone"])
+    return [
+        f"the adapter's base, {backbone.name}, is a folder of this machine: publish it, name it by --base"
+    ]
 
 
 def _lacking_code(published: Collection[str]) -> dict[str, bytes]:

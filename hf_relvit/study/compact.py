@@ -159,12 +159,7 @@ def _write_training(
     remove_ours(after.model, CODE_FILES)
     rounded = Checkpoint.open(after.model, base=backbone)
     facts["rounded"] = _apart(answers, _logits(rounded, scenes))
-    largest = facts["rounded"]["largest"]
-    if largest > TOLERANCE:
-        raise RelViTError(
-            f"rounded to bfloat16 the model's logits move by {largest:.3g}: expected at most {TOLERANCE}; keep the "
-            "run as it is"
-        )
+    _check_moved(facts["rounded"]["largest"])
     write_manifest(after.path, run.config)
     return facts
 
@@ -180,6 +175,15 @@ def _extract(
     published = RelViTForImageClassification.from_backbone(base)
     adapter = as_adapter(whole.model, published.backbone.state_dict(), rank)
     Checkpoint(adapter, whole.processor).save_adapter(folder, adapter, base, name=name)
+
+
+def _check_moved(largest: float) -> None:
+    """The largest change of a logit by the rounding."""
+    if largest > TOLERANCE:
+        raise RelViTError(
+            f"rounded to bfloat16 the model's logits move by {largest:.3g}: expected at most {TOLERANCE}; keep the "
+            "run as it is"
+        )
 
 
 def _round(file: Path) -> None:
