@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,35 @@ def progress_bar(iterable: Iterable | None = None, **options: Any) -> plain_bar:
         options["disable"] = True
     kind = bar_or_widget if on_terminal() else LineBar
     return kind(iterable, **options)
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """The batches of so many rows, the last one as it comes."""
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def batches(
+    count: int,
+    size: int,
+    label: str,
+    shown: bool,
+) -> Iterable[slice]:
+    """As ``slices``, behind a bar."""
+    return progress_bar(slices(count, size), desc=label, disable=not shown, leave=False)
+
+
+def run_passes(
+    add: Callable[[slice], Iterable],
+    parts: Sequence[slice],
+    passes: int,
+    **options: Any,
+) -> None:
+    """Give each batch to ``add``, which tells after each of its passes; ``options`` of the bar over all of them."""
+    total = len(parts) * passes
+    with progress_bar(total=total, leave=False, **options) as bar:
+        for part in parts:
+            for _ in add(part):
+                bar.update()
 
 
 @contextmanager

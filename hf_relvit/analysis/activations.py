@@ -37,7 +37,7 @@ from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
 from ..modeling.processing import to_device
-from ..progress import progress_bar
+from ..progress import batches
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from .choices import Compat
@@ -229,10 +229,8 @@ def capture_residuals(
     deepest = max(sites, default=None)
     watch = FiniteWatch(f"states at {deepest}")
     model.eval()
-    starts = range(0, len(scenes), batch_size)
     label = f"activations, {scenes.split}"
-    for start in progress_bar(starts, desc=label, disable=not progress, leave=False):
-        rows = slice(start, start + batch_size)
+    for rows in batches(len(scenes), batch_size, label, progress):
         pixels = checkpoint.pixel_values(scenes[rows])
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             captured = capture(model, pixels, sites)

@@ -217,11 +217,7 @@ class Alignment(Result):
             RelViTError: another model than that of the alignment; operands that do not fit each other or the images.
         """
         self.check(model)
-        if (*tokens.shape, self.width) != tuple(source.shape):
-            raise RelViTError(
-                f"source states {tuple(source.shape)} for tokens {tuple(tokens.shape)}: expected "
-                f"{(*tokens.shape, self.width)}; take both from objects of equally many tokens"
-            )
+        self._check_source(tokens, source)
 
         def edit(residual: torch.Tensor) -> torch.Tensor:
             if len(residual) != len(tokens):
@@ -234,6 +230,14 @@ class Alignment(Result):
             )
 
         return patch(model, self.site, edit)
+
+    def _check_source(self, tokens: torch.Tensor, source: torch.Tensor) -> None:
+        """A state of the model's width for each of the tokens."""
+        if (*tokens.shape, self.width) != tuple(source.shape):
+            raise RelViTError(
+                f"source states {tuple(source.shape)} for tokens {tuple(tokens.shape)}: expected "
+                f"{(*tokens.shape, self.width)}; take both from objects of equally many tokens"
+            )
 
     def operator(
         self, device: torch.device

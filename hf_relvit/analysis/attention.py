@@ -34,7 +34,7 @@ from ..modeling.attention_mass import record_object_attention
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
 from ..modeling.stages import KINDS, attention_shares
-from ..progress import progress_bar
+from ..progress import batches
 from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
@@ -138,14 +138,27 @@ def measure_attention(
     checkpoint.check(None if isinstance(scenes, SceneDistribution) else scenes)
     if isinstance(scenes, SceneDistribution):
         scenes = scenes.sample(config.split, config.scenes)
-    geometry = checkpoint.geometry
     checkpoint.model.eval()
+    shares, chance = _shares(checkpoint, scenes, config, progress)
+    objects = scenes.patches().shape[1]
+    frame = _tidy(shares, between=objects > 2)
+    frame["chance"] = frame.kind.map(chance)
+    return AttentionStages(frame, stage_scores(shares), _facts(scenes, config))
+
+
+def _shares(
+    checkpoint: Checkpoint,
+    scenes: SceneTable | PhotoPairs,
+    config: AttentionConfig,
+    progress: bool,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Shares ``(images, layers, heads, kinds)``, and those of each kind if every token were attended to alike."""
+    geometry = checkpoint.geometry
     watch = FiniteWatch("attention shares")
     measured: list[torch.Tensor] = []
     even: list[np.ndarray] = []
-    starts = range(0, len(scenes), config.batch_size)
-    for start in progress_bar(starts, desc="attention", disable=not progress, leave=False):
-        batch = scenes[slice(start, start + config.batch_size)]
+    for rows in batches(len(scenes), config.batch_size, "attention", progress):
+        batch = scenes[rows]
         patches = batch.patches()
         masses = _recorded(checkpoint, batch, patches)
         layers = [attention_shares(mass, config.compat) for mass in masses]
@@ -156,22 +169,21 @@ def measure_attention(
         even_shares = attention_shares(even_mass, config.compat)
         even.append(even_shares[:, 0].numpy())
     watch.check()
-    shares = torch.cat(measured).cpu().numpy()  # (images, layers, heads, kinds)
-    objects = scenes.patches().shape[1]
-    frame = _tidy(shares, between=objects > 2)
+    shares = torch.cat(measured).cpu().numpy()
     even_mean = np.concatenate(even).mean(0, dtype=np.float64)
-    chance = dict(zip(KINDS, even_mean))
-    frame["chance"] = frame.kind.map(chance)
+    return shares, dict(zip(KINDS, even_mean))
+
+
+def _facts(scenes: SceneTable | PhotoPairs, config: AttentionConfig) -> dict[str, Any]:
     split = getattr(scenes, "split", "test")  # photorealistic sets have that one only
     used = replace(config, scenes=len(scenes), split=split)
-    facts = {
+    return {
         "config": asdict(used),
         "task": scenes.task,
         "geometry": scenes.name,
         "n": len(scenes),
         "provenance": provenance(seed=scenes.seed),
     }
-    return AttentionStages(frame, stage_scores(shares), facts)
 
 
 def _recorded(

@@ -131,16 +131,7 @@ class Search:
         self.generator = generator
         self.scale = scale
         self.device = next(fit.checkpoint.model.parameters()).device
-        self.target = None
-        if config.latent_loss:
-            states = counterfactual_states(
-                fit.checkpoint,
-                data.pairs,
-                fit.site,
-                cache_gb=config.cache_gb,
-                progress=fit.progress,
-            )
-            self.target = states.to(self.device)
+        self.target = self._target() if config.latent_loss else None
         self.base = data.base[fit.site]
         if self.base.nbytes <= config.cache_gb * 1e9:
             self.base = self.base.to(self.device)
@@ -155,6 +146,18 @@ class Search:
         self.optimizer = torch.optim.Adam(groups)
         warmup = int(config.warmup * total)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, warmup, total)
+
+    def _target(self) -> torch.Tensor:
+        """The states that a swap should make, for the latent loss."""
+        fit = self.fit
+        states = counterfactual_states(
+            fit.checkpoint,
+            fit.data.pairs,
+            fit.site,
+            cache_gb=fit.config.cache_gb,
+            progress=fit.progress,
+        )
+        return states.to(self.device)
 
     def found(self) -> Alignment:
         """The alignment of this moment, with a hard mask."""

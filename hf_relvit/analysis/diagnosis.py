@@ -266,6 +266,18 @@ def loss_settings(
     return {name: known[name] for name in losses}
 
 
+def _layers(config: DiagnosisConfig, depth: int) -> list[int]:
+    """The layers to look at: those of the config, or three of the first third of the blocks."""
+    usual = (0, depth // 6, depth // 3)
+    layers = usual if config.layers is None else config.layers
+    chosen = sorted(set(layers))
+    if chosen[-1] >= depth:
+        raise RelViTError(
+            f"layer {chosen[-1]} of a model with blocks 0 to {depth - 1}: choose among these"
+        )
+    return chosen
+
+
 class _Bench:
     """One checkpoint, the same network with random weights, and their scenes."""
 
@@ -280,13 +292,7 @@ class _Bench:
         self.distribution = distribution
         self.config = config
         self.depth = checkpoint.depth
-        usual = (0, self.depth // 6, self.depth // 3)
-        layers = usual if config.layers is None else config.layers
-        self.layers = sorted(set(layers))
-        if self.layers[-1] >= self.depth:
-            raise RelViTError(
-                f"layer {self.layers[-1]} of a model with blocks 0 to {self.depth - 1}: choose among these"
-            )
+        self.layers = _layers(config, self.depth)
         self.splits = distribution.causal_splits
         for prop in PROPERTIES:  # what cannot be drawn fails now, not after minutes
             for split in ("train", *self.splits):

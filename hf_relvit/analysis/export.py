@@ -128,10 +128,7 @@ def pyvene_intervention(alignment: Alignment) -> Any:
     Raises:
         RelViTError: pyvene is not installed, or an alignment of no direction.
     """
-    try:
-        import pyvene
-    except ImportError as error:
-        raise RelViTError("pyvene is not installed: pip install pyvene") from error
+    pyvene = _pyvene()
     features, states = featurizer(alignment)
 
     class AlignmentIntervention(pyvene.DistributedRepresentationIntervention, pyvene.Intervention):
@@ -148,3 +145,11 @@ def pyvene_intervention(alignment: Alignment) -> Any:
             return self.states(given, rest).to(base.dtype)
 
     return AlignmentIntervention
+
+
+def _pyvene() -> Any:
+    try:
+        import pyvene
+    except ImportError as error:
+        raise RelViTError("pyvene is not installed: pip install pyvene") from error
+    return pyvene

@@ -350,48 +350,59 @@ def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str
     failing: set[str] = set()
     why: list[str] = []
     states: list[str] = []
-    unsure = False
     for prop in ("shape", "color"):
-        swap = found[f"swap_{prop}"]
-        read = found[f"readable_{prop}"]
-        depends = found[f"depends_{prop}"]
-        if swap.reading == "no" or (swap.reading == "silent" and read.reading == "no"):
-            failing.add("perceptual")
-            if swap.reading == "silent":
-                fact, shown = f"{prop} cannot be read from the objects' tokens", read
-            elif swap.value > swap.threshold:
-                fact, shown = f"a swap of {prop} does no more than its control", swap
-            else:
-                fact, shown = f"a swap of {prop} between objects does not change the answer", swap
-            why.append(f"Perceptual stage, {where}: {fact} ({_numbers(shown)}).")
-            states.append("fails")
-        elif swap.reading == "silent" and depends.reading == "no" and read.reading == "yes":
-            failing.add("relational")
-            numbers = _numbers(depends)
-            why.append(
-                f"Relational stage, {where}: {prop} can be read, but the answer ignores it ({numbers})."
-            )
-            states.append("unused")
-        else:
-            states.append("works" if swap.reading == "yes" else "unclear")
-            unsure |= swap.reading != "yes"
+        state, fact = _property_state(found, prop)
+        states.append(state)
+        if state in _FAILING:
+            stage = _FAILING[state]
+            failing.add(stage)
+            why.append(f"{stage.capitalize()} stage, {where}: {fact}.")
+    unsure = "unclear" in states
     answers = found["answers"]
-    relation = found["readable_relation"]
     if answers.reading == "no" and "relational" not in failing:
-        if relation.reading == "yes":
+        fact = _wrong_relation(found, states)
+        if fact:
             failing.add("relational")
-            why.append(
-                f"Relational stage, {where}: the relation can be read from the pair's tokens ({_numbers(relation)}), "
-                f"yet the answers are wrong ({_numbers(answers)})."
-            )
-        elif states == ["works", "works"]:
-            failing.add("relational")
-            why.append(
-                f"Relational stage, {where}: swaps work, yet answers are wrong ({_numbers(answers)})."
-            )
+            why.append(f"Relational stage, {where}: {fact}.")
         else:
             unsure = True
     return failing, why, unsure or answers.reading == "unclear"
+
+
+_FAILING = {"fails": "perceptual", "unused": "relational"}
+"""State of a property -> the stage that it shows to fail."""
+
+
+def _property_state(found: dict[str, Criterion], prop: str) -> tuple[str, str]:
+    """Whether a property works, fails, is unused or unclear, and the fact that shows a failure."""
+    swap = found[f"swap_{prop}"]
+    read = found[f"readable_{prop}"]
+    depends = found[f"depends_{prop}"]
+    if swap.reading == "no" or (swap.reading == "silent" and read.reading == "no"):
+        if swap.reading == "silent":
+            fact, shown = f"{prop} cannot be read from the objects' tokens", read
+        elif swap.value > swap.threshold:
+            fact, shown = f"a swap of {prop} does no more than its control", swap
+        else:
+            fact, shown = f"a swap of {prop} between objects does not change the answer", swap
+        return "fails", f"{fact} ({_numbers(shown)})"
+    if swap.reading == "silent" and depends.reading == "no" and read.reading == "yes":
+        return "unused", f"{prop} can be read, but the answer ignores it ({_numbers(depends)})"
+    return "works" if swap.reading == "yes" else "unclear", ""
+
+
+def _wrong_relation(found: dict[str, Criterion], states: list[str]) -> str:
+    """The evidence that wrong answers come from the relational stage; "" if there is none."""
+    answers = found["answers"]
+    relation = found["readable_relation"]
+    if relation.reading == "yes":
+        return (
+            f"the relation can be read from the pair's tokens ({_numbers(relation)}), "
+            f"yet the answers are wrong ({_numbers(answers)})"
+        )
+    if states == ["works", "works"]:
+        return f"swaps work, yet answers are wrong ({_numbers(answers)})"
+    return ""
 
 
 def _like_random_weights(found: dict[str, Criterion]) -> bool:
@@ -412,6 +423,12 @@ def _losses(verdict: str, task: str, mixed: bool) -> tuple[str, ...]:
     return ("disentanglement",) if verdict == "perceptual" else ("pipeline",)
 
 
+def _train_first(task: str) -> Iterator[str]:
+    yield "Train it first, or longer: these tasks tend to be learned late and suddenly."
+    if task == "rmts":
+        yield "From scratch, the paper finds that this task takes both auxiliary losses (Table 1)."
+
+
 def _advice(
     verdict: str,
     task: str,
@@ -421,9 +438,7 @@ def _advice(
     trained_with: tuple[str, ...],
 ) -> Iterator[str]:
     if untrained:
-        yield "Train it first, or longer: these tasks tend to be learned late and suddenly."
-        if task == "rmts":
-            yield "From scratch, the paper finds that this task takes both auxiliary losses (Table 1)."
+        yield from _train_first(task)
         return
     if verdict == "undetermined":
         yield "Take more scenes and pairs (--scenes, --pairs), or a model that answers better."

@@ -171,15 +171,9 @@ def counterfactual_states(
     Returns:
         ``(n, p, hidden)``, in the order of the edited object's tokens.
     """
+    scenes = _swapped_scenes(pairs)
     rows = np.arange(len(pairs))
-    own = getattr(pairs.base, pairs.property)
-    given = getattr(pairs.source, pairs.property)
-    values = own.copy()
-    values[rows, pairs.edited] = given[rows, pairs.source_object]
-    changed: dict[str, Any] = {pairs.property: values}
-    scenes = dataclasses.replace(pairs.base, **changed)
-    patches = scenes.patches()
-    edited = patches[rows, pairs.edited]
+    edited = scenes.patches()[rows, pairs.edited]
     where = checkpoint.geometry.tokens(edited)
     captured = capture_residuals(
         checkpoint,
@@ -189,6 +183,17 @@ def counterfactual_states(
         **options,
     )
     return captured[site]
+
+
+def _swapped_scenes(pairs: CounterfactualTable) -> SceneTable:
+    """The base scenes with the new value of the edited object."""
+    rows = np.arange(len(pairs))
+    own = getattr(pairs.base, pairs.property)
+    given = getattr(pairs.source, pairs.property)
+    values = own.copy()
+    values[rows, pairs.edited] = given[rows, pairs.source_object]
+    changed: dict[str, Any] = {pairs.property: values}
+    return dataclasses.replace(pairs.base, **changed)
 
 
 def capture_pair_residuals(

@@ -27,7 +27,7 @@ from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
 from ..modeling.head_outputs import edit_heads, read_heads
-from ..progress import progress_bar
+from ..progress import progress_bar, slices
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.distribution import SceneDistribution
@@ -250,8 +250,7 @@ class _Bench:
         self.scenes = scenes
         self.config = config
         n = len(scenes)
-        starts = range(0, n, config.batch_size)
-        self.batches = [slice(start, start + config.batch_size) for start in starts]
+        self.batches = slices(n, config.batch_size)
         needed = {head for each in sets for head in each.heads}
         self.outputs = self._read(sorted(needed))
         rng = np.random.default_rng(config.seed)

@@ -19,7 +19,7 @@ import torch
 from ..errors import RelViTError
 from .alignment import Alignment
 from .closed_form import HELD_OUT, SCALES, START_SCALE, LabeledStates, Oblique, fit_oblique
-from .das_config import OBLIQUE
+from .das_config import OBLIQUE, DASConfig
 from .dictionary import WORTH, Dictionary, sizes
 from .interchange import PairResiduals
 from .method_input import Fit
@@ -50,11 +50,8 @@ def fit_features(fit: Fit) -> Alignment:
     sample, pairs = _labeled(fit)
     ranked = dictionary.ranked(sample)
     count = len(ranked)
-    if config.size is not None and config.size > count and not fit.shuffled:
-        raise RelViTError(
-            f"{config.size} features of {config.dictionary}, of which {count} vary with the property: choose "
-            f"at most {count}"
-        )
+    if not fit.shuffled:
+        _check_size(config, count)
     tried = sizes(count) if config.size is None else [config.size]
     losses: dict[int, float] = {}
     best: Any = None
@@ -72,6 +69,15 @@ def fit_features(fit: Fit) -> Alignment:
     fit.facts["features"] = chosen.tolist()
     fit.facts["loss_by_size"] = {str(size): loss for size, loss in losses.items()}
     return best
+
+
+def _check_size(config: DASConfig, count: int) -> None:
+    """A dictionary cannot give more features than ``count``."""
+    if config.size is not None and config.size > count:
+        raise RelViTError(
+            f"{config.size} features of {config.dictionary}, of which {count} vary with the property: choose "
+            f"at most {count}"
+        )
 
 
 def _labeled(fit: Fit) -> tuple[LabeledStates, PairResiduals]:

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -24,7 +23,7 @@ import torch
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
-from ..progress import progress_bar
+from ..progress import run_passes, slices
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
@@ -192,12 +191,9 @@ def inject_into_pairs(
     _check(checkpoint, alignments, bank, pairs)
     checkpoint.model.eval()
     injections = _Injections(checkpoint, alignments, bank, pairs, config, progress)
-    starts = range(0, len(pairs), config.batch_size)
-    total = len(starts) * len(injections.answers)
-    with progress_bar(total=total, desc="novel", disable=not progress, leave=False) as bar:
-        for start in starts:
-            for _ in injections.add(slice(start, start + config.batch_size)):
-                bar.update()
+    parts = slices(len(pairs), config.batch_size)
+    passes = len(injections.answers)
+    run_passes(injections.add, parts, passes, desc="novel", disable=not progress)
     injections.watch.check()
     facts = {
         "config": asdict(config),
@@ -260,6 +256,19 @@ class _Place:
         return intervene(residual, where, vectors, self.read, whole, self.write)
 
 
+def _places(
+    alignments: Sequence[Alignment],
+    baselines: Sequence[Baseline],
+    states: dict[Site, torch.Tensor],
+) -> list[_Place]:
+    """Each alignment in each baseline."""
+    return [
+        _Place.of(alignment, baseline, states[alignment.site])
+        for alignment in alignments
+        for baseline in baselines
+    ]
+
+
 class _Injections:
     """Answers to injected vectors, batch by batch; the same draws in all places."""
 
@@ -278,11 +287,7 @@ class _Injections:
         self.config = config
         self.sites = sorted({alignment.site for alignment in alignments})
         states = _bank_states(checkpoint, bank, self.sites, progress)
-        self.places = [
-            _Place.of(alignment, baseline, states[alignment.site])
-            for alignment in alignments
-            for baseline in config.baselines
-        ]
+        self.places = _places(alignments, config.baselines, states)
         values = getattr(bank.source, bank.property)[_givers(bank)]
         drawn, self.draw = _draw(values, len(pairs), config)
         self.drawn = drawn.to(device)
@@ -291,15 +296,18 @@ class _Injections:
         second = np.where(pairs.judgement == 0, 0, 1)
         self.second = torch.from_numpy(second).to(device)
         self.objects = np.stack([pairs.edited, pairs.fixed], 1)
-        rows = np.arange(len(pairs))[:, None]
-        patches = pairs.base.patches()[rows, self.objects]
-        tokens = torch.from_numpy(checkpoint.geometry.tokens(patches))
-        self.where = tokens.flatten(1).to(device)
-        numbers = range(len(self.places))
-        keys = list(itertools.product(numbers, config.methods))
-        self.answers: dict[Any, list[torch.Tensor]] = {key: [] for key in keys}
+        self.where = self._tokens().to(device)
+        self.answers: dict[tuple[int, str], list[torch.Tensor]] = {}
+        for number in range(len(self.places)):
+            self.answers |= {(number, method): [] for method in config.methods}
         self.unedited: list[torch.Tensor] = []
         self.watch = FiniteWatch("answers to injected vectors")
+
+    def _tokens(self) -> torch.Tensor:
+        """Tokens of both objects of the edited pair, int64 ``(pairs, 2 p)``."""
+        rows = np.arange(len(self.pairs))[:, None]
+        patches = self.pairs.base.patches()[rows, self.objects]
+        return torch.from_numpy(self.checkpoint.geometry.tokens(patches)).flatten(1)
 
     def _noise(self) -> torch.Tensor:
         """Standard Gaussians, float32 ``(draws, 2 vectors, hidden)``."""

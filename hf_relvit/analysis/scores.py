@@ -19,7 +19,7 @@ from torch import nn
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
-from ..progress import progress_bar
+from ..progress import batches
 from ..statistics import wilson
 from ..stimuli.counterfactuals import CounterfactualTable
 from .activations import Site, at_tokens, forward_from
@@ -212,9 +212,7 @@ def swaps_of(
     operator = alignment.operator(device)
     tokens, source = data.operands(site, control)
     watch = FiniteWatch(f"answers after swaps at {site}")
-    starts = range(0, len(data.pairs), batch_size)
-    for start in progress_bar(starts, desc="score", disable=not progress, leave=False):
-        rows = slice(start, start + batch_size)
+    for rows in batches(len(data.pairs), batch_size, "score", progress):
         residual = data.base[site][rows].to(device)
         where = tokens[rows].to(device)
         given = source[rows].to(device)

@@ -22,7 +22,7 @@ from torch.nn.functional import cosine_similarity
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
-from ..progress import progress_bar
+from ..progress import batches
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.photorealistic.pairs import PhotoPairs
@@ -141,27 +141,29 @@ def object_similarity(
     Raises:
         RelViTError: scenes of another geometry, or states that are not finite.
     """
-    model = checkpoint.model
     checkpoint.check(pairs)
-    model.eval()
+    checkpoint.model.eval()
     watch = FiniteWatch("likenesses of objects")
     parts = []
-    starts = range(0, len(pairs), batch_size)
-    for start in progress_bar(starts, desc="similarity", disable=not progress, leave=False):
-        batch = pairs[slice(start, start + batch_size)]
-        tokens = checkpoint.geometry.tokens(batch.patches())
-        objects = torch.from_numpy(tokens).to(checkpoint.device)
-        pixels = checkpoint.pixel_values(batch)
-        states = model(pixel_values=pixels, output_hidden_states=True).hidden_states
-        means = []
-        for number in (0, 1):
-            by_layer = [object_mean(layer, objects[:, number]) for layer in states]
-            means.append(torch.stack(by_layer, 1))
-        likeness = cosine_similarity(*means, dim=-1)
+    for rows in batches(len(pairs), batch_size, "similarity", progress):
+        likeness = _likeness(checkpoint, pairs[rows])
         watch.see(likeness)
         parts.append(likeness.float().cpu().numpy())
     watch.check()
     return np.concatenate(parts)
+
+
+def _likeness(checkpoint: Checkpoint, batch: PhotoPairs) -> torch.Tensor:
+    """Cosines of a batch, ``(batch, layers + 1)``, on the device of the model."""
+    tokens = checkpoint.geometry.tokens(batch.patches())
+    objects = torch.from_numpy(tokens).to(checkpoint.device)
+    pixels = checkpoint.pixel_values(batch)
+    states = checkpoint.model(pixel_values=pixels, output_hidden_states=True).hidden_states
+    means = []
+    for number in (0, 1):
+        by_layer = [object_mean(layer, objects[:, number]) for layer in states]
+        means.append(torch.stack(by_layer, 1))
+    return cosine_similarity(*means, dim=-1)
 
 
 def object_mean(
@@ -176,6 +178,14 @@ def object_mean(
     total = (picked * there).sum(1)
     count = there.sum(1).clamp(min=1)
     return total / count
+
+
+def _interval(values: np.ndarray, scenes: np.ndarray, config: SimilarityConfig) -> np.ndarray:
+    """Bounds of the AUC by layer, ``(2, layers)``; NaN for a single scene. The first column of values is the label."""
+    if len(set(scenes)) < 2:
+        return np.full((2, values.shape[1] - 1), np.nan)
+    bounds = cluster_bootstrap(values, scenes, _aucs, config.draws, config.seed)
+    return np.stack(bounds)
 
 
 def _table(
@@ -197,10 +207,7 @@ def _table(
             continue
         values = np.column_stack([label, likeness[where]])
         scenes = facts.pair[where].to_numpy()
-        interval = np.full((2, likeness.shape[1]), np.nan)
-        if len(set(scenes)) > 1:
-            bounds = cluster_bootstrap(values, scenes, _aucs, config.draws, config.seed)
-            interval = np.stack(bounds)
+        interval = _interval(values, scenes, config)
         for layer, (auc, low, high) in enumerate(zip(_aucs(values), *interval), start=-1):
             row = {
                 "level": level,

@@ -25,7 +25,7 @@ import torch
 from ..errors import RelViTError
 from ..modeling.checkpoints import Checkpoint
 from ..modeling.finite import FiniteWatch
-from ..progress import progress_bar
+from ..progress import run_passes, slices
 from ..provenance import provenance
 from ..statistics import wilson
 from ..stimuli.distribution import SceneDistribution
@@ -132,12 +132,9 @@ def steer(
     _check(checkpoint, probes, scenes)
     checkpoint.model.eval()
     pushed = _PushedScenes(checkpoint, scenes, probes, config)
-    starts = range(0, len(scenes), config.batch_size)
-    total = len(starts) * len(pushed.flipped)
-    with progress_bar(total=total, desc="steering", disable=not progress, leave=False) as bar:
-        for start in starts:
-            for _ in pushed.add(slice(start, start + config.batch_size)):
-                bar.update()
+    parts = slices(len(scenes), config.batch_size)
+    passes = len(pushed.flipped)
+    run_passes(pushed.add, parts, passes, desc="steering", disable=not progress)
     pushed.watch.check()
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
@@ -147,6 +144,15 @@ def steer(
         "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
     return Steering(pushed.table(), facts)
+
+
+def _directions(probes: Probes, device: torch.device) -> dict[int, dict[str, torch.Tensor]]:
+    """The pushes of each layer, by their names."""
+    directions = {}
+    for layer in probes.layers:
+        pushes = probes.pushes(layer)
+        directions[layer] = {name: push.to(device) for name, push in pushes.items()}
+    return directions
 
 
 class _PushedScenes:
@@ -160,10 +166,7 @@ class _PushedScenes:
         config: SteeringConfig,
     ):
         device = checkpoint.device
-        directions: dict[int, dict[str, torch.Tensor]] = {}
-        for layer in probes.layers:
-            pushes = probes.pushes(layer)
-            directions[layer] = {name: push.to(device) for name, push in pushes.items()}
+        directions = _directions(probes, device)
         patches = scenes.patches()
         relation = scenes.judged.astype(np.int64)
         pairs = relation.shape[1]

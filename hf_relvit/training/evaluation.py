@@ -13,7 +13,7 @@ import torch
 from ..errors import RelViTError
 from ..limits import check_count
 from ..modeling.checkpoints import Checkpoint
-from ..progress import progress_bar
+from ..progress import batches
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
@@ -59,10 +59,8 @@ def predict(
     model = checkpoint.model
     model.eval()
     parts = []
-    for start in progress_bar(
-        range(0, len(scenes), batch_size), desc=progress, disable=not progress, leave=False
-    ):
-        batch = scenes[slice(start, start + batch_size)]
+    for rows in batches(len(scenes), batch_size, progress, bool(progress)):
+        batch = scenes[rows]
         logits = model(pixel_values=checkpoint.pixel_values(batch)).logits
         parts.append(logits.float())
     return torch.cat(parts).cpu().numpy()
@@ -122,8 +120,6 @@ def evaluate(
         if len(scenes) == 0:
             raise RelViTError(f"split {split!r} holds no scenes: expected at least one")
         _check_task(checkpoint, scenes)
-        if not len(scenes):
-            raise RelViTError(f"no scenes in {split!r}: expected at least one")
         label = progress * split
         tables = []
         for one in (checkpoint, random):

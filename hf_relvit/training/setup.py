@@ -84,25 +84,14 @@ def training_arguments(
     """
     bf16 = trains_in_bf16(config)
     extra = config.extra
-    hints = typing.get_type_hints(TrainingArguments)
-    for name, value in extra.items():
-        try:
-            check_value(f"trainer.{name}", value, hints[name])
-        except TypeError:  # a type of transformers' own: it checks the value itself
-            continue
+    _check_extra(extra)
     accumulation = extra.get("gradient_accumulation_steps", 1)
     if accumulation < 1:
         raise RelViTError(f"trainer.gradient_accumulation_steps {accumulation}: expected 1 or more")
     check_launcher(bf16, accumulation)
     check_tracker(config.report_to)
-    pieces = world_size() * accumulation
-    if config.batch_size % pieces:
-        raise RelViTError(
-            f"batch_size {config.batch_size} does not divide over {world_size()} processes and {accumulation} "
-            "accumulated pieces: choose a multiple"
-        )
     settings = _settings(config, folder) | {
-        "per_device_train_batch_size": config.batch_size // pieces,
+        "per_device_train_batch_size": _piece_size(config.batch_size, accumulation),
         "bf16": bf16,
         "disable_tqdm": not progress,
     }
@@ -115,9 +104,41 @@ def training_arguments(
         raise _refused(extra, error) from error
 
 
+def _check_extra(extra: dict[str, Any]) -> None:
+    """Whether further settings of Trainer have the types that it declares."""
+    hints = typing.get_type_hints(TrainingArguments)
+    for name, value in extra.items():
+        try:
+            check_value(f"trainer.{name}", value, hints[name])
+        except TypeError:  # a type of transformers' own: it checks the value itself
+            continue
+
+
+def _piece_size(batch_size: int, accumulation: int) -> int:
+    """Images of a batch that one process takes at once."""
+    pieces = world_size() * accumulation
+    if batch_size % pieces:
+        raise RelViTError(
+            f"batch_size {batch_size} does not divide over {world_size()} processes and {accumulation} "
+            "accumulated pieces: choose a multiple"
+        )
+    return batch_size // pieces
+
+
+def _intervals(config: TrainConfig) -> dict[str, Any]:
+    """When training logs, evaluates and saves."""
+    every = max(config.steps // config.evaluations, 1)
+    return dict(
+        logging_steps=max(min(every // LOGS_PER_EVALUATION, 50), 1),
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+    )
+
+
 def _settings(config: TrainConfig, folder: Path) -> dict[str, Any]:
     """Arguments that the settings and the way of a run decide."""
-    every = max(config.steps // config.evaluations, 1)
     plateau = config.lr_scheduler_type == "reduce_lr_on_plateau"
     watched = config.load_best_model_at_end or plateau
     # RelViTTrainer makes the exponential schedule, which Trainer lacks.
@@ -136,12 +157,8 @@ def _settings(config: TrainConfig, folder: Path) -> dict[str, Any]:
         dataloader_pin_memory=False,  # the collator does it
         remove_unused_columns=False,
         label_names=["labels"],
-        logging_steps=max(min(every // LOGS_PER_EVALUATION, 50), 1),
+        **_intervals(config),
         logging_nan_inf_filter=False,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
         save_total_limit=2,
         load_best_model_at_end=config.load_best_model_at_end,
         metric_for_best_model="eval_validation_accuracy" if watched else None,

@@ -33,6 +33,18 @@ _STAGED = ("eval", "eval_validation")
 EXPONENTIAL_DECAY = 0.95  # per epoch; the official sweep's
 
 
+def _check_given(model: Any, keywords: dict[str, Any]) -> None:
+    """Refuse hooks for another loss or model, and adapters that are no PeftModel, which Trainer itself would take."""
+    for name in ("compute_loss_func", "model_init"):
+        if keywords.get(name) is not None:
+            raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
+    if getattr(unwrapped(model), "_hf_peft_config_loaded", False):
+        raise RelViTError(
+            "a model with adapters of add_adapter, whose checkpoints Trainer cannot load: expected "
+            "peft.get_peft_model(model, ...)"
+        )
+
+
 class RelViTTrainer(TidyTrainer):
     """Trainer for RelViTForImageClassification.
 
@@ -66,14 +78,7 @@ class RelViTTrainer(TidyTrainer):
         if args is not None:
             check_arguments(args)
             args = copy.copy(args)  # the caller's stay as they are
-        for name in ("compute_loss_func", "model_init"):
-            if kwargs.get(name) is not None:
-                raise RelViTError(f"RelViTTrainer({name}=...): {KEYWORDS[name]}")
-        if getattr(unwrapped(model), "_hf_peft_config_loaded", False):
-            raise RelViTError(
-                "a model with adapters of add_adapter, whose checkpoints Trainer cannot load: expected "
-                "peft.get_peft_model(model, ...)"
-            )
+        _check_given(model, kwargs)
         super().__init__(model, args, *rest, **kwargs)
         evaluated = self.eval_dataset
         named = evaluated.values() if isinstance(evaluated, dict) else [evaluated]
@@ -88,13 +93,17 @@ class RelViTTrainer(TidyTrainer):
         self.exponential = exponential
         self.pipeline_share = pipeline_share
         self._stages = StageSums()
+        self._tell_our_way()
+        self._terms: dict[str, torch.Tensor] = {}
+        self._terms_steps = 0.0
+
+    def _tell_our_way(self) -> None:
+        """Our bar and our log of a resumed run, in the place of Trainer's bars and prints."""
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         if not self.args.disable_tqdm:
             self.add_callback(_Progress)
         self.add_callback(_ResumedLog(self))
-        self._terms: dict[str, torch.Tensor] = {}
-        self._terms_steps = 0.0
 
     def _get_dataloader(self, dataset: Any, *args: Any, **kwargs: Any):
         """As Trainer's; pictures come as they are stored to our collator, which checks them before it decodes them."""

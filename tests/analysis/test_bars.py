@@ -6,85 +6,14 @@ import functools
 import sys
 
 import pytest
-from tiny import TINY
 
 from hf_relvit import progress
-from hf_relvit.analysis.activations import Site, capture_residuals
-from hf_relvit.analysis.alignment_methods import fit_alignment
-from hf_relvit.analysis.attention import AttentionConfig, measure_attention
-from hf_relvit.analysis.das_config import DASConfig
-from hf_relvit.analysis.knockout import KnockoutConfig, knock_out_heads
-from hf_relvit.analysis.novel import NovelConfig, inject_novel
-from hf_relvit.analysis.probes import ProbeConfig, probe
-from hf_relvit.analysis.scores import score_alignment
-from hf_relvit.analysis.similarity import object_similarity
-from hf_relvit.analysis.steering import SteeringConfig, steer
-from hf_relvit.building.dataset_folder import open_folder
-from hf_relvit.dataset_builders import photorealistic
-from hf_relvit.stimuli.photorealistic.pairs import PhotoPairs
-from hf_relvit.training.config import TrainConfig
-from hf_relvit.training.evaluation import evaluate, sample_splits
-from hf_relvit.training.run import build_model
 
+from .measurements import FROM_ANSWERS, FROM_STATES, alignment, probes, whole
+
+MEASURES = FROM_STATES | FROM_ANSWERS
 FEW = 4
 """Passes of the model at most until a bar moves: those of a batch as it is come with its first edit."""
-
-
-@functools.cache
-def checkpoint():
-    made = build_model(TrainConfig(**TINY))
-    made.model.eval()
-    return made
-
-
-@functools.cache
-def probes():
-    config = ProbeConfig(epochs=1, train_scenes=32, scenes=16)
-    return probe(checkpoint(), checkpoint().distribution(), config)
-
-
-@functools.cache
-def alignment(layer):
-    return fit_alignment(checkpoint(), pairs("train"), layer, DASConfig(epochs=1))
-
-
-def pairs(split="test"):
-    return checkpoint().distribution().pairs("color", split, 16)
-
-
-def scenes():
-    return checkpoint().distribution().sample("test", 16)
-
-
-def photos():
-    data = open_folder(photorealistic.__path__[0], "tiny")["test"]
-    return PhotoPairs.from_dataset(data, checkpoint().geometry)
-
-
-SHOWN = {"batch_size": 4, "progress": True}
-MEASURES = {
-    "captures": lambda c: capture_residuals(c, scenes(), [Site("resid_post", 1)], **SHOWN),
-    "attention": lambda c: measure_attention(
-        c, scenes(), AttentionConfig(batch_size=4), progress=True
-    ),
-    "similarity": lambda c: object_similarity(c, photos(), **SHOWN),
-    "evaluation": lambda c: evaluate(c, sample_splits(c.distribution(), 16), **SHOWN),
-    "search": lambda c: fit_alignment(
-        c, pairs("train"), 0, DASConfig(epochs=2, batch_size=4), progress=True
-    ),
-    "scores": lambda c: score_alignment(c, alignment(0), pairs(), **SHOWN),
-    "novel": lambda c: inject_novel(
-        c,
-        [alignment(0), alignment(1)],
-        c.distribution(),
-        NovelConfig(bank=16, pairs=16, batch_size=4),
-        progress=True,
-    ),
-    "steering": lambda c: steer(c, probes(), scenes(), SteeringConfig(batch_size=8), progress=True),
-    "knockout": lambda c: knock_out_heads(
-        c, scenes(), KnockoutConfig(heads=1, batch_size=4), progress=True
-    ),
-}
 
 
 class Recorder:
@@ -146,10 +75,10 @@ def test_bars_move_with_every_few_passes(name, monkeypatch):
     for module in ours:
         if vars(module).get("progress_bar") is usual:
             monkeypatch.setattr(module, "progress_bar", bar)
-    model = checkpoint().model
+    model = whole().model
     hook = model.register_forward_hook(recorder.passed)
     try:
-        MEASURES[name](checkpoint())
+        MEASURES[name](whole(), progress=True)
     finally:
         hook.remove()
     assert recorder.bars
