@@ -92,6 +92,18 @@ print(stages.scores)
 print(without.frame.query("condition == 'all'")[["kind", "heads", "replacement", "lost"]])
 
 # %% [markdown]
+# ## Without fine-tuning
+# The whole battery on a backbone whose answers are not asked: what do its tokens know?
+
+# %%
+sizes = hf.BatteryConfig(
+    train_scenes=N, validation_scenes=N, scenes=N, attention_scenes=N, combinations=32
+)
+battery = hf.measure_battery(checkpoint, "discrimination", sizes)
+assert isinstance(battery, hf.Battery)
+print(battery.frame[battery.frame.chosen][["measure", "condition", "layer", "value"]])
+
+# %% [markdown]
 # ## What carries shape and color?
 # `align` is the whole measurement with its controls; below it the steps, one by one.
 

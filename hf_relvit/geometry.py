@@ -165,6 +165,23 @@ def geometry(name: str) -> SceneGeometry:
     return GEOMETRIES[name]
 
 
+def matching_geometry(model: PatchGeometry) -> SceneGeometry:
+    """The preset whose scenes stand on the patches of a model: the first in ``GEOMETRIES`` of its sizes.
+
+    Raises:
+        RelViTError: there is none.
+    """
+    size = (model.image_size, model.patch_size)
+    for preset in GEOMETRIES.values():
+        if (preset.image_size, preset.patch_size) == size:
+            return preset
+    known = ", ".join(f"{each.image_size}/{each.patch_size}" for each in GEOMETRIES.values())
+    raise RelViTError(
+        f"no scenes for a model of {size[0]} px with patches of {size[1]}: expected one of {known}",
+        page="geometry",
+    )
+
+
 def parse_config(name: str) -> tuple[SceneGeometry, int]:
     """Geometry and training combinations of a dataset config such as "b16-32".
 

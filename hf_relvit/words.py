@@ -54,6 +54,16 @@ TARGET_NAMES = {
     "object": "which shape and color?",
     "same_object": "two tokens, one object?",
 }
+MEASURE_NAMES = {
+    "shape": "shape",
+    "color": "color",
+    "judgement": "relation of a pair",
+    "same_object": "tokens of one object",
+    "likeness": "likeness of a pair",
+    "perceptual_score": "perceptual attention",
+    "relational_score": "relational attention",
+}
+"""Measures of the battery of frozen backbones."""
 
 
 def split_name(split: str) -> str:

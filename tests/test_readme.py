@@ -30,6 +30,7 @@ SIZES = {
 """Command -> options that make it small."""
 ELSEWHERE = {
     "train b16": "needs the Hub: tests/training",
+    "measure": "needs the Hub: tests/study/test_measure.py",
     "analyze correlation": "needs three trained models: tests/analysis/test_correlation.py",
     "data build photorealistic": "needs the renderer: make test-render",
     "demo": "serves until it is stopped: tests/interventions/test_demo.py",

@@ -24,6 +24,11 @@ __all__, __getattr__, __dir__ = lazy_names(
             "measure_attention",
             "save_viewer",
         ),
+        "battery": (
+            "Battery",
+            "BatteryConfig",
+            "measure_battery",
+        ),
         "correlation": (
             "Correlation",
             "CorrelationConfig",

@@ -57,7 +57,7 @@ def _opened(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Result(ABC):
-    """Base of ``AttentionStages, Alignment, Alignments, Novel, Probes, Steering, Similarity, Correlation, Diagnosis``.
+    """Base of all results of analyses, such as ``AttentionStages, Alignment, Probes``.
 
     One pair of verbs for all: ``save(folder)`` and ``load(path_or_id)``. ``save_pretrained`` and ``from_pretrained``
     are the same two methods, under the names that users of transformers expect.

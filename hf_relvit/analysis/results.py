@@ -8,6 +8,7 @@ from ..errors import RelViTError
 from .align import Alignments
 from .alignment import Alignment
 from .attention import AttentionStages
+from .battery import Battery
 from .correlation import Correlation
 from .diagnosis import Diagnosis
 from .knockout import Knockout
@@ -22,6 +23,7 @@ KINDS: tuple[type[Result], ...] = (
     Alignments,
     Alignment,
     AttentionStages,
+    Battery,
     Correlation,
     Knockout,
     Novel,

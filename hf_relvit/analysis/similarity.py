@@ -184,7 +184,7 @@ def _interval(values: np.ndarray, scenes: np.ndarray, config: SimilarityConfig) 
     """Bounds of the AUC by layer, ``(2, layers)``; NaN for a single scene. The first column of values is the label."""
     if len(set(scenes)) < 2:
         return np.full((2, values.shape[1] - 1), np.nan)
-    bounds = cluster_bootstrap(values, scenes, _aucs, config.draws, config.seed)
+    bounds = cluster_bootstrap(values, scenes, aucs, config.draws, config.seed)
     return np.stack(bounds)
 
 
@@ -208,7 +208,7 @@ def _table(
         values = np.column_stack([label, likeness[where]])
         scenes = facts.pair[where].to_numpy()
         interval = _interval(values, scenes, config)
-        for layer, (auc, low, high) in enumerate(zip(_aucs(values), *interval), start=-1):
+        for layer, (auc, low, high) in enumerate(zip(aucs(values), *interval), start=-1):
             row = {
                 "level": level,
                 "layer": layer,
@@ -222,7 +222,7 @@ def _table(
     return pd.DataFrame(rows)
 
 
-def _aucs(values: np.ndarray) -> np.ndarray:
+def aucs(values: np.ndarray) -> np.ndarray:
     """Of the columns behind the first, which is the label; 0.5 where a sample has but one label."""
     same = values[:, 0] == 1
     positives = same.sum()

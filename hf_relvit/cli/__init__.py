@@ -17,6 +17,7 @@ from .demo import demo, space
 from .diagnose import diagnose
 from .habits import Commands, show
 from .hub import hub, push
+from .measure import board, measure
 from .models import evaluate, train
 from .release import release
 from .study import study
@@ -38,6 +39,8 @@ app.command()(train)
 app.command(numbers=True)(evaluate)
 app.add_typer(analyze, name="analyze")
 app.command(numbers=True)(diagnose)
+app.command(numbers=True)(measure)
+app.command(numbers=True)(board)
 app.add_typer(study, name="study")
 app.command()(tour)
 app.command()(push)

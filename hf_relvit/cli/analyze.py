@@ -265,6 +265,7 @@ def analyze_frozen(
     if backbone is not None:
         check_reachable(backbone)
     from ..analysis.similarity import Similarity, measure_similarity
+    from ..modeling.checkpoints import Checkpoint
     from ..report import readings
     from ..report.tables import measured_text
     from ..study.photorealistic import open_set
@@ -274,26 +275,13 @@ def analyze_frozen(
     opened = subject.open()
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if backbone is not None:
-        models["base"] = _untuned(backbone)
+        models["base"] = Checkpoint.of_backbone(backbone)
     pairs = {name: photos.pairs(checkpoint.geometry) for name, checkpoint in models.items()}
     similarity = measure_similarity(models, pairs, settings, progress=True)
     _save(similarity, out, "frozen")
     measured = readings.similarity(similarity.frame).values()
     show("frozen", _best_layers(similarity.frame), text=measured_text(measured))
     say(out / "frozen.png")
-
-
-def _untuned(backbone: str) -> Checkpoint:
-    """A backbone before fine-tuning, with its processor at the size of its images."""
-    from ..modeling import RelViTForImageClassification
-    from ..modeling.checkpoints import Checkpoint
-    from ..modeling.processing import fit_processor, load_processor
-    from ..progress import library_bars
-
-    with library_bars():
-        model = RelViTForImageClassification.from_backbone(backbone).eval()
-    processor = fit_processor(load_processor(backbone), model.config.image_size)
-    return Checkpoint(model, processor)
 
 
 def _best_layers(frame: DataFrame) -> DataFrame:

@@ -141,12 +141,35 @@ class Checkpoint:
                 f"{expected}: put back the preprocessor_config.json that was saved with them",
                 page="processor",
             )
-        if device == "auto":
-            device = "cpu"  # Apple's accelerator lacks the float64 of the analyses
-            if torch.cuda.is_available():
-                device = "cuda"
-                torch.set_float32_matmul_precision("high")
-        return cls(model.to(device), pixels)
+        return cls(_placed(model, device), pixels)
+
+    @classmethod
+    def of_backbone(
+        cls,
+        path_or_id: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Checkpoint:
+        """A pretrained backbone that was not fine-tuned, in evaluation mode, with its processor.
+
+        Its head is new: its tokens can be measured, its answers say nothing.
+
+        Args:
+            path_or_id: as for ``RelViTForImageClassification.from_backbone``.
+            revision: on the Hub.
+            device: as for ``open``.
+
+        Raises:
+            RelViTError: a family that is not supported, files that are missing or broken; a device that is not there.
+        """
+        _check_device(device)
+        with library_bars():
+            model = RelViTForImageClassification.from_backbone(str(path_or_id), revision=revision)
+        processor = load_processor(path_or_id, revision=revision)
+        size = model.config.image_size
+        fitted = PixelProcessor(fit_processor(processor, size), size)
+        return cls(_placed(model.eval(), device), fitted)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Save model and processor so that the folder is either complete or not there.
@@ -367,6 +390,16 @@ def _check_device(device: torch.device | str) -> None:
         raise RelViTError(
             f"device {str(device)!r} cannot be used here: expected auto, cpu or a GPU that is there, such as cuda:0"
         ) from error
+
+
+def _placed(model: Any, device: torch.device | str) -> Any:
+    """The model on a device; see ``Checkpoint.open`` for "auto"."""
+    if device == "auto":
+        device = "cpu"  # Apple's accelerator lacks the float64 of the analyses
+        if torch.cuda.is_available():
+            device = "cuda"
+            torch.set_float32_matmul_precision("high")
+    return model.to(device)
 
 
 def _open_model(

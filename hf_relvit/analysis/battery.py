@@ -1,0 +1,287 @@
+"""What do the tokens of a frozen backbone know about objects and their relations? A battery of usual measurements.
+
+Symbols: n scenes of k objects with p tokens each; h_b ``(n, k * p, hidden)``, the object tokens after block b.
+
+1. Draw training, validation and test scenes and read h_b of all blocks, once.
+2. Attention stages of the test scenes: perceptual and relational score (``attention``).
+3. Probes of shape, color, the relation of each pair (linear) and "are two tokens of one object?" (quadratic), each
+   beside one of shuffled labels (``probes``). Validation scenes choose the block, test scenes give the number.
+4. The same two-token probe from the places of the tokens alone, ``(n, k * p, patches)`` with a single 1: tokens of one
+   object are neighbors, so a backbone binds objects only as far as it does better (our control).
+5. Likeness: the cosine of the mean tokens of the two objects of a pair, as an AUC for "same" (``similarity``); the
+   block again by validation scenes. Nothing is fitted.
+
+A frozen backbone never learned the task, so its answers are not asked; call it with ``randomly_initialized`` for the
+same numbers without any training. Our choice of measurements; each is described, with its source, in its own module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import cosine_similarity
+
+from ..geometry import matching_geometry
+from ..modeling.checkpoints import Checkpoint
+from ..provenance import provenance
+from ..statistics import cluster_bootstrap
+from ..stimuli.distribution import SceneDistribution
+from ..stimuli.scenes import SceneTable
+from ..tables import records, select
+from .activations import ObjectStates, SceneCaptures
+from .attention import AttentionConfig, measure_attention
+from .choices import check_counts
+from .probes import Form, ProbeConfig, Target, fit_probes
+from .result import TableResult
+from .similarity import aucs
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+    from matplotlib.figure import Figure
+
+PROBES: dict[Target, Form] = {
+    "shape": "linear",
+    "color": "linear",
+    "judgement": "linear",
+    "same_object": "quadratic",
+}
+SCORES = ("perceptual_score", "relational_score")
+COLUMNS = (
+    *("measure", "condition", "split", "layer", "value"),
+    *("n", "ci_low", "ci_high", "floor", "chosen"),
+)
+
+
+@dataclass(frozen=True)
+class BatteryConfig:
+    """How many scenes a battery takes.
+
+    Raises:
+        RelViTError: a number below 1.
+    """
+
+    train_scenes: int = 1000
+    """Scenes to fit each probe on."""
+    validation_scenes: int = 256
+    """Scenes to choose the block on."""
+    scenes: int = 512
+    """Scenes to test on."""
+    attention_scenes: int = 128
+    """Of these, those whose attention is measured."""
+    combinations: int = 256
+    """Combinations of shape and color that scenes are made of."""
+    draws: int = 500
+    """Of the bootstrap of likeness."""
+    seed: int = 0
+    """Of scenes, probes and bootstrap."""
+
+    def __post_init__(self):
+        check_counts(self)
+
+
+@dataclass(frozen=True)
+class Battery(TableResult):
+    """The measurements of one set of weights on one task.
+
+    Attributes:
+        frame: one row per measure, condition, split and layer: ``measure`` ("shape", "color", "judgement",
+            "same_object": accuracy; "likeness": AUC; "perceptual_score", "relational_score"), ``condition``
+            ("trained", "shuffled", "places"), ``split`` ("validation", "test"), ``layer`` (-1: all), ``value, n,
+            ci_low, ci_high, floor`` (NaN for scores), ``chosen`` (a number of the record: of the layer that
+            validation scenes chose, on test scenes).
+        facts: config, task, geometry, fingerprint of the processor, provenance.
+    """
+
+    TITLE: ClassVar[str] = "battery"
+    STEM: ClassVar[str] = "battery"
+    TABLES: ClassVar[tuple[str, ...]] = ("battery",)
+    EXAMPLE: ClassVar[str] = "discrimination/trained"
+
+    frame: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def figure(self) -> Figure:
+        """Each measure by layer, with its controls."""
+        from ..figures.battery import battery_figure
+
+        return battery_figure(self.frame.assign(weights="this", task=self.facts["task"]))
+
+
+def measure_battery(
+    checkpoint: Checkpoint,
+    task: str,
+    config: BatteryConfig | None = None,
+    *,
+    progress: bool = False,
+) -> Battery:
+    """Run the battery on one set of weights; see the head of this module.
+
+    Args:
+        checkpoint: a backbone with its processor, such as ``Checkpoint.of_backbone``; it does not learn.
+        task: "discrimination" or "rmts"; scenes are those of ``geometry.matching_geometry``.
+        config: see BatteryConfig.
+        progress: show bars.
+
+    Raises:
+        RelViTError: no scenes for the model's image and patch size; states or attention that are not finite.
+    """
+    config = config or BatteryConfig()
+    geometry = matching_geometry(checkpoint.geometry)
+    distribution = SceneDistribution(task, geometry, config.combinations, seed=config.seed)
+    subject = _Subject(checkpoint, distribution, config, progress)
+    rows = [*subject.attention()]
+    for target, form in PROBES.items():
+        if target == "same_object" and geometry.object_patches == 1:
+            continue  # it can only be asked of objects with several tokens
+        rows += subject.probed(target, form, subject.states, "trained")
+    if geometry.object_patches > 1:
+        rows += subject.probed("same_object", "quadratic", subject.places, "places")
+    rows += subject.likeness()
+    facts = {
+        "config": asdict(config),
+        "task": task,
+        "geometry": geometry.name,
+        "processor": checkpoint.processor.fingerprint,
+        "provenance": provenance(seed=config.seed),
+    }
+    return Battery(pd.DataFrame(rows, columns=list(COLUMNS)), facts)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model, its scenes and their states."""
+
+    checkpoint: Checkpoint
+    distribution: SceneDistribution
+    config: BatteryConfig
+    progress: bool
+
+    @cached_property
+    def states(self) -> dict[str, ObjectStates]:
+        """By split; read once."""
+        captures = SceneCaptures(self.checkpoint, self.distribution, progress=self.progress)
+        config = self.config
+        counts = {
+            "train": config.train_scenes,
+            "validation": config.validation_scenes,
+            "test": config.scenes,
+        }
+        return {split: captures.get(split, count) for split, count in counts.items()}
+
+    @cached_property
+    def places(self) -> dict[str, ObjectStates]:
+        """The same scenes with the place of each token in place of its state."""
+        return {split: _places(read.scenes) for split, read in self.states.items()}
+
+    def attention(self) -> Iterator[dict[str, Any]]:
+        """A row per score of the attention stages."""
+        scenes = self.distribution.sample("test", self.config.scenes)
+        some = scenes[: self.config.attention_scenes]
+        stages = measure_attention(self.checkpoint, some, AttentionConfig(), progress=self.progress)
+        for score in SCORES:
+            row = {
+                "measure": score,
+                "condition": "trained",
+                "split": "test",
+                "layer": -1,
+                "value": stages.scores[score],
+                "n": len(some),
+                "ci_low": stages.scores[f"{score}_ci_low"],
+                "ci_high": stages.scores[f"{score}_ci_high"],
+                "floor": np.nan,
+                "chosen": True,
+            }
+            yield row
+
+    def probed(
+        self,
+        target: Target,
+        form: Form,
+        states: dict[str, ObjectStates],
+        condition: str,
+    ) -> list[dict[str, Any]]:
+        """Rows of a probe: every layer on validation scenes, the best of them on test scenes."""
+        config = ProbeConfig(target, form, seed=self.config.seed)
+        validation = self._fitted(config, states, "validation")
+        best = select(validation, condition="trained").sort_values("accuracy").layer.iloc[-1]
+        at_best = ProbeConfig(target, form, seed=self.config.seed, layers=(int(best),))
+        test = self._fitted(at_best, states, "test")
+        table = pd.concat([validation, test], ignore_index=True)
+        if condition != "trained":
+            table = select(table, condition="trained").assign(condition=condition)
+        named = table.assign(measure=target, value=table.accuracy)
+        return records(named)
+
+    def _fitted(
+        self,
+        config: ProbeConfig,
+        states: dict[str, ObjectStates],
+        split: str,
+    ) -> pd.DataFrame:
+        probes = fit_probes(
+            self.checkpoint,
+            states["train"],
+            states[split],
+            config,
+            progress=self.progress,
+        )
+        return probes.frame.assign(split=split, chosen=split == "test")
+
+    def likeness(self) -> list[dict[str, Any]]:
+        """Rows of the AUC of likeness: every layer on validation scenes, the best of them on test scenes."""
+        validation = self._likeness("validation")
+        best = max(validation, key=lambda row: row["value"])
+        test = self._likeness("test")
+        return [*validation, test[best["layer"]]]
+
+    def _likeness(self, split: str) -> list[dict[str, Any]]:
+        read = self.states[split]
+        scenes = read.scenes
+        pairs = scenes.judged.shape[1]
+        label = scenes.judged.reshape(-1, 1)
+        values = np.hstack([label, pair_likeness(read)])
+        clusters = np.repeat(np.arange(len(scenes)), pairs)
+        draws, seed = self.config.draws, self.config.seed
+        bounds = np.stack(cluster_bootstrap(values, clusters, aucs, draws, seed))
+        rows = []
+        for layer, (value, low, high) in enumerate(zip(aucs(values), *bounds)):
+            row = {
+                "measure": "likeness",
+                "condition": "trained",
+                "split": split,
+                "layer": layer,
+                "value": value,
+                "n": len(values),
+                "ci_low": low,
+                "ci_high": high,
+                "floor": 0.5,
+                "chosen": split == "test",
+            }
+            rows.append(row)
+        return rows
+
+
+def _places(scenes: SceneTable) -> ObjectStates:
+    """Object tokens that hold their patch alone, ``(n, k * p, patches)``, as if they were the states of block 0."""
+    patches = torch.from_numpy(scenes.patches()).flatten(1)
+    count = scenes.geometry.grid**2
+    one_hot = torch.nn.functional.one_hot(patches, count).float()
+    return ObjectStates(scenes, {0: one_hot}, "corrected")
+
+
+def pair_likeness(read: ObjectStates) -> Float32[np.ndarray, "pairs layers"]:
+    """Cosine of the mean tokens of the two objects of each pair, float32 ``(n * pairs, layers)``."""
+    k = read.scenes.shape.shape[1]
+    by_layer = []
+    for layer in sorted(read.states):
+        tokens = read.states[layer].float().unflatten(1, (k, -1))
+        first, second = tokens.mean(2).unflatten(1, (-1, 2)).unbind(2)
+        likeness = cosine_similarity(first, second, dim=-1)
+        by_layer.append(likeness.flatten())
+    return torch.stack(by_layer, 1).cpu().numpy()

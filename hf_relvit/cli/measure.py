@@ -1,0 +1,70 @@
+"""`relvit measure` and `relvit board`: backbones without fine-tuning, one by one and side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .bridge import options
+from .connection import check_reachable
+from .habits import say, show
+from .options import OUT_FOLDER, Base, Device, Out, Revision
+
+
+@options("settings", "analysis.battery:BatteryConfig")
+def measure(
+    backbone: Annotated[
+        str,
+        typer.Argument(help="Folder or Hub id of a backbone, or of a checkpoint of ours."),
+    ],
+    settings,
+    out: Out,
+    name: Annotated[
+        str | None, typer.Option(help="In the record; by default the end of the path or id.")
+    ] = None,
+    base: Base = None,
+    revision: Revision = None,
+    device: Device = "auto",
+):
+    """Is a backbone relational, without fine-tuning? Attention stages, probes, binding and likeness of objects.
+
+    Each number stands beside the same network with random weights, and beside its controls. Writes record.jsonl, which
+    `relvit board` compares, and board.html. About ten minutes for a ViT-B/16 on two cores; an interrupted one goes on.
+
+    Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
+    """
+    check_reachable(backbone, revision)
+    from ..report.board import board_table, board_text
+    from ..study.measure import PAGE, Backbone, measure_backbone
+
+    subject = Backbone(backbone, name, revision, base, device)
+    record = measure_backbone(subject, out, settings, say=say)
+    table = board_table([record])
+    show("measure", table, text=board_text(table))
+    say(f"record: {out / 'record.jsonl'}")
+    say(f"page: {out / PAGE}")
+
+
+def board(
+    records: Annotated[
+        list[Path], typer.Argument(help="Files of records: the record.jsonl of `relvit measure`.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for the page, the table and the plot.", **OUT_FOLDER),
+    ] = Path("board"),
+):
+    """Records of backbones side by side. Refuses records of unlike measurements, and says in which way they differ.
+
+    Example: relvit board runs/clip-frozen/record.jsonl runs/dino-frozen/record.jsonl --out board
+    """
+    from ..report.board import board_table, board_text, write_board
+    from ..report.records import read_records
+
+    found = [record for file in records for record in read_records(file)]
+    table = board_table(found)
+    page = write_board(found, out, "Backbones without fine-tuning")
+    show("board", table, text=board_text(table))
+    say(page)

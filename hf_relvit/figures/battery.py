@@ -1,0 +1,94 @@
+"""Figures of the battery of frozen backbones: one backbone by layer, and many beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..tables import select
+from ..words import MEASURE_NAMES
+from .style import BLUE, GRAY, PURPLE, QUARTERS, VERMILION, legend_below, panels, styled
+
+_LINES = (
+    ("weights == 'trained' and condition == 'trained'", BLUE, "o-", "this backbone"),
+    ("weights == 'random' and condition == 'trained'", PURPLE, "v-.", "random weights"),
+    ("weights == 'trained' and condition == 'shuffled'", VERMILION, "s--", "shuffled labels"),
+)
+_BY_LAYER = ("shape", "color", "judgement", "same_object", "likeness")
+
+
+@styled()
+def battery_figure(frame: pd.DataFrame) -> Figure:
+    """Measures by layer on validation scenes: a row per measure, a column per task.
+
+    Args:
+        frame: of ``analysis.battery.Battery``, with ``task`` and ``weights`` ("trained", "random").
+    """
+    tasks = frame.task.unique()
+    measures = [name for name in _BY_LAYER if name in set(frame.measure)]
+    size = (3.3 * len(tasks), 1.9 * len(measures) + 0.7)
+    figure, axes = panels(size, len(measures), len(tasks), sharex=True, sharey=True)
+    for measure, row in zip(measures, axes):
+        for task, axis in zip(tasks, row):
+            part = select(frame, task=task, measure=measure, split="validation")
+            _by_layer(axis, part)
+            axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=10)
+    for axis in axes[-1]:
+        axis.set_xlabel("layer")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("accuracy or AUC", fontsize=9)
+    legend_below(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def _by_layer(axis: Axes, rows: pd.DataFrame) -> None:
+    """The lines of one measure and task."""
+    for query, color, style, label in _LINES:
+        line = rows.query(query).sort_values("layer")
+        axis.plot(line.layer, line.value, style, color=color, markersize=3.5, label=label)
+        low, high = line.ci_low, line.ci_high
+        axis.fill_between(line.layer, low, high, color=color, alpha=0.15, linewidth=0)
+    places = select(rows, condition="places", weights="trained")
+    if len(places):
+        axis.axhline(places.value.iloc[0], color=GRAY, linewidth=1)
+        axis.annotate("places alone", (0, places.value.iloc[0]), fontsize=7, va="bottom")
+    axis.axhline(rows.floor.iloc[0], color=GRAY, linestyle=":", linewidth=1)
+    axis.set(ylim=(-0.02, 1.02), yticks=QUARTERS)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+@styled()
+def board_figure(frame: pd.DataFrame) -> Figure:
+    """Backbones beside each other: a row per measure, a column per task, a line per backbone.
+
+    Args:
+        frame: of ``report.board.board_table``.
+    """
+    tasks = frame.task.unique()
+    measures = [name for name in MEASURE_NAMES if name in set(frame.measure)]
+    models = list(frame.model.unique())
+    height = 0.3 * len(models) + 0.6
+    size = (3.0 * len(tasks) + 1.2, height * len(measures) + 0.7)
+    figure, axes = panels(size, len(measures), len(tasks), sharex=True, sharey=True)
+    for measure, row in zip(measures, axes):
+        for task, axis in zip(tasks, row):
+            _beside(axis, select(frame, task=task, measure=measure), models)
+            axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=10)
+    legend_below(figure, axes[0, 0], columns=3)
+    return figure
+
+
+def _beside(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
+    """One measure of one task: a line per backbone, with interval, random weights and floor."""
+    places = np.array([models.index(model) for model in rows.model])
+    bars = np.abs(np.stack([rows.value - rows.ci_low, rows.ci_high - rows.value]))
+    axis.errorbar(rows.value, places, xerr=bars, fmt="o", color=BLUE, capsize=2, label="backbone")
+    axis.plot(rows.random, places, "D", color="white", mec=PURPLE, ms=5, label="random weights")
+    axis.plot(rows.floor, places, "|", color=GRAY, ms=14, label="guessing")
+    axis.set_yticks(range(len(models)), models)
+    axis.set(xlim=(-0.02, 1.02), ylim=(len(models) - 0.5, -0.5), xticks=QUARTERS)

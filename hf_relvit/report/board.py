@@ -1,0 +1,119 @@
+"""A board: records of backbones side by side, as a table, a figure and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..claims import exceeds_controls
+from ..errors import RelViTError
+from ..figures.battery import board_figure
+from ..files import write_table
+from ..measurements import Measurement
+from ..words import MEASURE_NAMES
+from .pages import embedded, save_figures, write_page
+from .records import Record, Value, check_alike
+
+
+def board_table(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per record and number: ``model`` and the keys of ``records.Value``, with ``claimed``.
+
+    ``claimed`` says whether the interval lies above those of all controls: random weights, guessing, shuffled labels
+    and places (``claims.exceeds_controls``).
+
+    Raises:
+        RelViTError: records of unlike measurements, or two of one model.
+    """
+    check_alike(records)
+    names = [record["model"] for record in records]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RelViTError(
+            f"{min(twice)} has several records: expected one per backbone; name each file once"
+        )
+    rows = []
+    for record in records:
+        for value in record["values"]:
+            row = {"model": record["model"], **value, "claimed": _claimed(value)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _claimed(value: Value) -> bool:
+    n = value["n"]
+    effect = Measurement(
+        value["measure"],
+        value["value"],
+        value["ci_low"],
+        value["ci_high"],
+        n,
+        floor=value["floor"],
+    )
+    low, high = value["random_low"], value["random_high"]
+    controls = [Measurement("random weights", value["random"], low, high, n)]
+    ends = {"shuffled": value["shuffled_high"], "places": value["places_high"]}
+    for name, end in ends.items():
+        if end is not None:
+            controls.append(Measurement(name, end, end, end, n))
+    return exceeds_controls(effect, controls)
+
+
+def board_text(table: pd.DataFrame) -> str:
+    """The board for the terminal: for each task and measure a line per backbone; a star where no claim can be made."""
+    width = max(len(name) for name in table.model)
+    lines = []
+    for (task, measure), rows in table.groupby(["task", "measure"], sort=False):
+        lines.append(f"{MEASURE_NAMES[measure]} ({task})")
+        lines += [_line(row, width) for row in rows.itertuples()]
+    lines.append("* not above all of its controls")
+    return "\n".join(lines)
+
+
+def _line(row: Any, width: int) -> str:
+    star = " " if row.claimed else "*"
+    layer = f"layer {row.layer:2}" if row.layer >= 0 else "      -"
+    controls = [f"random weights {row.random:.3f}"]
+    for name, value in (("shuffled", row.shuffled), ("places", row.places), ("floor", row.floor)):
+        if not pd.isna(value):
+            controls.append(f"{name} {value:.3f}")
+    interval = f"{row.ci_low:.3f}–{row.ci_high:.3f}"
+    number = f"{row.value:.3f}{star} [{interval}]"
+    return f"  {row.model:{width}}  {layer}  {number}  {', '.join(controls)}"
+
+
+def write_board(
+    records: Sequence[Record],
+    out: Path,
+    title: str,
+    curves: Path | None = None,
+) -> Path:
+    """Write ``board.html``, ``board.parquet`` and the figure into a folder.
+
+    Args:
+        records: one or more.
+        out: the folder.
+        title: of the page.
+        curves: a figure by layer, of a single record; none by default.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        RelViTError: as ``board_table``.
+    """
+    table = board_table(records)
+    write_table(out / "board.parquet", table)
+    picture = save_figures(board_figure(table), out / "board")
+    named = table.assign(name=table.measure.map(MEASURE_NAMES))
+    return write_page(
+        out / "board.html",
+        "board.html",
+        title=title,
+        lead="Numbers on test scenes, with 95 % intervals; validation scenes chose the layer.",
+        image=embedded(picture),
+        curves=embedded(curves) if curves else None,
+        records=records,
+        rows=named.astype(object).where(named.notna(), None).to_dict("records"),
+    )

@@ -1,0 +1,192 @@
+"""`relvit measure` and `relvit board`: any supported family, resumed, recorded, and refused where unlike."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+import transformers
+from tiny_checkpoints import saved_checkpoints
+from walk import run_quietly
+
+from hf_relvit.analysis.battery import BatteryConfig
+from hf_relvit.errors import RelViTError
+from hf_relvit.report.board import board_table, write_board
+from hf_relvit.report.records import PROTOCOL, read_records, sealed, write_records
+from hf_relvit.study import measure
+from hf_relvit.study.measure import Backbone, measure_backbone
+
+TINY = BatteryConfig(
+    train_scenes=16,
+    validation_scenes=8,
+    scenes=8,
+    attention_scenes=4,
+    combinations=32,
+    draws=5,
+)
+SIZES = dict(
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    image_size=64,
+    patch_size=8,
+)
+FAMILIES = {
+    "clip_vision_model": ("CLIPVisionConfig", "CLIPVisionModel", "CLIPImageProcessor"),
+    "dinov2": ("Dinov2Config", "Dinov2Model", "BitImageProcessor"),
+    "siglip_vision_model": ("SiglipVisionConfig", "SiglipVisionModel", "SiglipImageProcessor"),
+    "vit_mae": ("ViTMAEConfig", "ViTMAEForPreTraining", "ViTImageProcessor"),
+    "deit": ("DeiTConfig", "DeiTModel", "DeiTImageProcessor"),
+    "beit": ("BeitConfig", "BeitModel", "BeitImageProcessor"),
+}
+
+
+def saved(family: str, folder):
+    """A tiny random model of a family with its processor, as it would lie on the Hub."""
+    config, model, processor = (getattr(transformers, name) for name in FAMILIES[family])
+    torch.manual_seed(0)
+    model(config(**SIZES)).save_pretrained(folder)
+    processor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The folder of a measurement, and its record."""
+    root = tmp_path_factory.mktemp("measured")
+    backbone = saved_checkpoints(root / "models") / "backbone"
+    record = measure_backbone(Backbone(str(backbone)), root / "out", TINY, say=quiet)
+    return root / "out", record
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_are_measured(family, tmp_path):
+    folder = saved(family, tmp_path / family)
+    record = measure_backbone(Backbone(str(folder)), tmp_path / "out", TINY, say=quiet)
+    assert (record["family"], record["model"], record["layers"]) == (family, family, 2)
+    measures = {value["measure"] for value in record["values"]}
+    assert len(measures) == 7
+    assert len(record["values"]) == 14
+
+
+def test_the_record_is_read_as_it_was_written(measured):
+    out, record = measured
+    assert read_records(out / "record.jsonl") == [record]
+    assert (out / "board.html").exists() and (out / "battery.png").exists()
+
+
+def test_a_finished_measurement_is_not_done_again(measured, monkeypatch, tmp_path):
+    out, record = measured
+    monkeypatch.setattr(measure, "measure_battery", None)
+    backbone = str(out.parent / "models" / "backbone")
+    again = measure_backbone(Backbone(backbone), out, TINY, say=quiet)
+    assert again["values"] == record["values"]
+
+
+def test_an_interrupted_measurement_ends_with_the_same_numbers(measured, tmp_path):
+    out, record = measured
+    copy = shutil.copytree(out, tmp_path / "out")
+    shutil.rmtree(copy / "rmts" / "random")
+    backbone = str(out.parent / "models" / "backbone")
+    again = measure_backbone(Backbone(backbone), copy, TINY, say=quiet)
+    assert again["values"] == record["values"]
+
+
+def test_a_checkpoint_of_ours_is_measured_without_its_head(measured, tmp_path):
+    out, record = measured
+    ours = str(out.parent / "models" / "ours")
+    own = measure_backbone(Backbone(ours, "fine-tuned"), tmp_path / "out", TINY, say=quiet)
+    assert own["values"] == record["values"]
+    assert own["model"] == "fine-tuned"
+
+
+def changed(record, **values):
+    return sealed({**record, **values})
+
+
+def test_a_board_puts_records_side_by_side(measured, tmp_path):
+    _, record = measured
+    records = [record, changed(record, model="other")]
+    table = board_table(records)
+    assert len(table) == 28 and set(table.model) == {"backbone", "other"}
+    page = write_board(records, tmp_path, "Backbones")
+    assert "other" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"protocol": PROTOCOL + 1},
+        {"geometry": "mini"},
+        {"objects": "0" * 16},
+        {"settings": {"seed": 1}},
+    ],
+    ids=["protocol", "geometry", "objects", "settings"],
+)
+def test_unlike_records_are_refused_with_their_difference(measured, values):
+    _, record = measured
+    other = changed(record, model="other", **values)
+    key = next(iter(values))
+    with pytest.raises(RelViTError, match=f"backbone has {key} .* other .*measure both alike"):
+        board_table([record, other])
+
+
+def test_a_claim_needs_every_control_below(measured):
+    _, record = measured
+    value = {**record["values"][0], "value": 0.9, "ci_low": 0.8, "ci_high": 1.0, "floor": 0.5}
+    low = {"random": 0.5, "random_low": 0.4, "random_high": 0.6}
+    none = {"shuffled": None, "shuffled_high": None, "places": None, "places_high": None}
+    claimed = {**value, **low, **none}
+    places = {**claimed, "places": 0.7, "places_high": 0.85}
+    table = board_table([changed(record, values=[claimed, {**places, "task": "rmts"}])])
+    assert table.claimed.tolist() == [True, False]
+
+
+def test_a_record_changed_by_hand_is_refused(measured, tmp_path, capsys):
+    _, record = measured
+    write_records(tmp_path / "forged.jsonl", [{**record, "model": "better"}])
+    with pytest.raises(RelViTError, match="the checksum does not fit the numbers"):
+        read_records(tmp_path / "forged.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty"),
+        ("{", "is no JSON"),
+        ("[]", "is no record"),
+        ('{"protocol": 1}', "missing required field"),
+        ('{"protocol": 0}', ">= 1"),
+    ],
+)
+def test_files_that_hold_no_records(text, told, tmp_path):
+    file = tmp_path / "record.jsonl"
+    file.write_text(text)
+    with pytest.raises(RelViTError, match=told):
+        read_records(file)
+
+
+def test_the_commands(measured, tmp_path, capsys):
+    out, record = measured
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(TINY).items()]
+    backbone = str(out.parent / "models" / "backbone")
+    assert run_quietly(["measure", backbone, "--out", str(out), *options, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["measure"]
+    assert len(shown) == len(record["values"])
+    line = ["board", str(out / "record.jsonl"), "--out", str(tmp_path / "board")]
+    assert run_quietly(line) == 0
+    assert "relation of a pair (discrimination)" in capsys.readouterr().out
+
+
+def test_a_network_without_blocks_is_refused(tmp_path):
+    config = transformers.ResNetConfig(depths=[1], hidden_sizes=[8], embedding_size=8)
+    transformers.ResNetModel(config).save_pretrained(tmp_path / "cnn")
+    with pytest.raises(RelViTError, match="resnet"):
+        measure_backbone(Backbone(str(tmp_path / "cnn")), tmp_path / "out", TINY, say=quiet)
