@@ -18,6 +18,7 @@ from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
+from hf_relvit.analysis.battery import measure_battery
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.knockout import knock_out_heads
@@ -68,6 +69,7 @@ CALLS = {
     "attention.measure_attention": lambda w, c: measure_attention(c, SCENES),
     "attention.attention_maps": lambda w, c: attention_maps(c, SCENES),
     "attention.save_viewer": lambda w, c: save_viewer(c, SCENES, w.stages, "viewer.png"),
+    "battery.measure_battery": lambda w, c: measure_battery(c, "discrimination"),
     "interchange.counterfactual_states": lambda w, c: counterfactual_states(c, PAIRS, SITE),
     "alignment_methods.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),
     "scores.score_alignment": lambda w, c: score_alignment(c, w.alignment, PAIRS),

@@ -66,6 +66,9 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
     build(BuildConfig("photorealistic", "tiny"), folder / "photorealistic", say=str)
     das = ["analyze", "das", checkpoint, "--property", "color", *PAIRS]
     run_quietly([*das, "--out", str(folder / "das")])
+    measure = ["measure", checkpoint, "--train-scenes", "32", "--validation-scenes", "16", "--scenes"]
+    measure += ["16", "--attention-scenes", "4", "--draws", "5", "--combinations", "32"]
+    run_quietly([*measure, "--out", str(folder / "battery")])
     photos = ["--data", str(folder / "photorealistic")]
     built_in = ["rmts", "--config", "quick-32"]
     return {
@@ -79,6 +82,8 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("data", "build"): ["data", "build", *built_in, "--n-train", "8", "--n-eval", "8"]
         + ["--processes", "1"],
         ("data", "preview"): ["data", "preview", *built_in, "-n", "4"],
+        ("measure",): measure,
+        ("board",): ["board", str(folder / "battery" / "record.jsonl")],
         ("hub", "compare"): ["hub", "compare", str(folder / "study" / "seed0")],
         ("analyze", "attention"): ["analyze", "attention", checkpoint, "--scenes", "8"],
         ("analyze", "das"): das,
