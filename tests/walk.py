@@ -66,7 +66,15 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
     build(BuildConfig("photorealistic", "tiny"), folder / "photorealistic", say=str)
     das = ["analyze", "das", checkpoint, "--property", "color", *PAIRS]
     run_quietly([*das, "--out", str(folder / "das")])
-    measure = ["measure", checkpoint, "--train-scenes", "32", "--validation-scenes", "16", "--scenes"]
+    measure = [
+        "measure",
+        checkpoint,
+        "--train-scenes",
+        "32",
+        "--validation-scenes",
+        "16",
+        "--scenes",
+    ]
     measure += ["16", "--attention-scenes", "4", "--draws", "5", "--combinations", "32"]
     run_quietly([*measure, "--out", str(folder / "battery")])
     photos = ["--data", str(folder / "photorealistic")]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from ..analysis.probes import Probes
     from ..analysis.result import Result
-    from ..modeling.checkpoints import Checkpoint
 
 analyze = Commands(help="Measurements on a checkpoint.")
 VIEWER = "viewer.png"

@@ -65,7 +65,7 @@ def board_text(table: pd.DataFrame) -> str:
     width = max(len(name) for name in table.model)
     lines = []
     for (task, measure), rows in table.groupby(["task", "measure"], sort=False):
-        lines.append(f"{MEASURE_NAMES[measure]} ({task})")
+        lines.append(f"{MEASURE_NAMES[str(measure)]} ({task})")
         lines += [_line(row, width) for row in rows.itertuples()]
     lines.append("* not above all of its controls")
     return "\n".join(lines)
