@@ -179,7 +179,7 @@ def _extract(
 
 def _check_moved(largest: float) -> None:
     """The largest change of a logit by the rounding."""
-    if largest > TOLERANCE:
+    if not largest <= TOLERANCE:  # nor may it be no number
         raise RelViTError(
             f"rounded to bfloat16 the model's logits move by {largest:.3g}: expected at most {TOLERANCE}; keep the "
             "run as it is"

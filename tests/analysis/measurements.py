@@ -9,6 +9,7 @@ from tiny import TINY
 from hf_relvit.analysis.activations import Site, capture_residuals
 from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import AttentionConfig, measure_attention
+from hf_relvit.analysis.battery import BatteryConfig, measure_battery
 from hf_relvit.analysis.das_config import DASConfig
 from hf_relvit.analysis.knockout import KnockoutConfig, knock_out_heads
 from hf_relvit.analysis.novel import NovelConfig, inject_novel
@@ -23,6 +24,7 @@ from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.evaluation import evaluate, sample_splits
 from hf_relvit.training.run import build_model
 
+SCENES = BatteryConfig(train_scenes=32, validation_scenes=16, scenes=16, attention_scenes=4)
 PROBES = ProbeConfig(epochs=1, train_scenes=32, scenes=16)
 
 
@@ -63,6 +65,7 @@ FROM_STATES = {
     "attention": lambda c, **shown: measure_attention(
         c, scenes(), AttentionConfig(batch_size=4), **shown
     ),
+    "battery": lambda c, **shown: measure_battery(c, "discrimination", SCENES, **shown),
     "similarity": lambda c, **shown: object_similarity(c, photos(), batch_size=4, **shown),
 }
 """Measurements that do not read answers, so that the head need not be whole."""

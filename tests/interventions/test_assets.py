@@ -22,7 +22,7 @@ from hf_relvit.spaces.interventions.app import RELEASED, models, start
 from hf_relvit.spaces.interventions.assets import build_assets
 from hf_relvit.spaces.interventions.engine import react
 from hf_relvit.spaces.interventions.moves import first_state
-from hf_relvit.spaces.interventions.served import open_served
+from hf_relvit.spaces.interventions.served import _check_answers, open_served
 from hf_relvit.spaces.interventions.state import from_query
 from hf_relvit.stimuli.counterfactuals import PROPERTIES
 from hf_relvit.stimuli.scenes import LABELS
@@ -126,6 +126,15 @@ def test_numbers_that_a_run_has_are_not_counted_again(tmp_path, assets, served):
         if state.layer == 1 and state.prop == "color" and "Over 50 test scenes" in said:
             assert f"Over 50 test scenes{whose}" in said, label
     assert sorted(again.alignments) == sorted(served.alignments)
+
+
+def test_a_head_of_no_numbers_is_not_served(assets):
+    served = open_served(assets)
+    with torch.no_grad():
+        for parameter in served.model.classifier.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(RelViTError, match=r"answers of .* that are not finite"):
+        _check_answers(served)
 
 
 def test_a_folder_that_is_no_run(tmp_path):

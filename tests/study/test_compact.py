@@ -18,11 +18,17 @@ from hf_relvit.modeling.adapters import WEIGHTS_FILE
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.recipes.alignment import alignment_cell
 from hf_relvit.report.run_folder import RunFolder
-from hf_relvit.study.compact import FACTS, compact
+from hf_relvit.study.compact import FACTS, _check_moved, compact
 from hf_relvit.study.grid import plan
 from hf_relvit.study.run import run_study
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import build_model, train
+
+
+@pytest.mark.parametrize("moved", [0.2, float("inf"), float("nan")])
+def test_logits_that_move_too_far_are_refused(moved):
+    with pytest.raises(RelViTError, match=f"move by {moved}"):
+        _check_moved(moved)
 
 
 @pytest.fixture(scope="module")

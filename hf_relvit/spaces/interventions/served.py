@@ -18,6 +18,7 @@ from hf_relvit.analysis.probes import Probes
 from hf_relvit.geometry import geometry
 from hf_relvit.modeling.adapters import is_adapter
 from hf_relvit.modeling.checkpoints import Checkpoint
+from hf_relvit.modeling.finite import FiniteWatch
 from hf_relvit.report.run_folder import RunFolder
 from hf_relvit.schemas import SpaceFacts, read_as
 from hf_relvit.stimuli.distribution import SceneDistribution
@@ -168,7 +169,7 @@ def open_served(
         base: folder of an adapter's backbone; by default the Hub's, of the revision that the adapter names.
 
     Raises:
-        RelViTError: files that are missing, broken or of another model.
+        RelViTError: files that are missing, broken or of another model; answers that are not finite.
     """
     run = RunFolder(folder)
     known: dict[str, Any] = about or read_as(folder / ABOUT, SpaceFacts)
@@ -186,7 +187,18 @@ def open_served(
         run.probes(JUDGEMENT),
     )
     _ = served.bank  # now, not at the first click
+    _check_answers(served)
     return served
+
+
+@torch.no_grad()
+def _check_answers(served: Served) -> None:
+    """RelViTError for a head whose answers are no numbers; the bank looked at the blocks."""
+    watch = FiniteWatch(f"answers of {served.name}")
+    scene = served.distribution(seed=0).sample("test", 4)
+    pixels = served.checkpoint.pixel_values(scene)
+    watch.see(served.model(pixels).logits)
+    watch.check()
 
 
 def open_model(folder: Path, base: str | os.PathLike | None = None) -> Checkpoint:
