@@ -316,7 +316,8 @@ def draw(runs: pd.DataFrame, file: Path) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     for axis, prop in zip(axes, PROPERTIES, strict=True):
         for method, own in runs[runs.property == prop].groupby("method", sort=False):
-            axis.plot(own.cpu_seconds, own.test, "o-", ms=3, label=method)
+            color = f"C{METHODS.index(str(method))}"  # the same in both panels, whatever was run
+            axis.plot(own.cpu_seconds, own.test, "o-", ms=3, color=color, label=method)
         for goal in (*GOALS, AUTHORS[prop]):
             axis.axhline(goal, color="black", lw=0.5, ls=":")
         axis.set(title=prop, xscale="log", xlabel="processor seconds", ylim=(-0.03, 1.03))
