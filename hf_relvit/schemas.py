@@ -156,6 +156,12 @@ class AttentionFacts(TypedDict):
     facts: dict[str, Any]
 
 
+class BatteryFacts(TypedDict):
+    """``battery.json``."""
+
+    task: Word
+
+
 class VerdictFacts(TypedDict):
     """``verdict.json`` of a diagnosis."""
 
@@ -262,6 +268,7 @@ RESULTS: dict[str, Any] = {
     "alignment": AlignmentFacts,
     "probes": ProbeFacts,
     "attention": AttentionFacts,
+    "battery": BatteryFacts,
     "verdict": VerdictFacts,
 }
 """Stem of a result's JSON file -> its shape; the other results hold only facts."""

@@ -222,7 +222,7 @@ def _table(
     return pd.DataFrame(rows)
 
 
-def aucs(values: np.ndarray) -> np.ndarray:
+def aucs(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " scores"]:
     """Of the columns behind the first, which is the label; 0.5 where a sample has but one label."""
     same = values[:, 0] == 1
     positives = same.sum()

@@ -10,7 +10,7 @@ import typer
 from .bridge import options
 from .connection import check_reachable
 from .habits import say, show
-from .options import OUT_FOLDER, Base, Device, Out, Revision
+from .options import OUT_FOLDER, Base, Device, Out, Revision, check_revision
 
 
 @options("settings", "analysis.battery:BatteryConfig")
@@ -35,6 +35,7 @@ def measure(
 
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
+    check_revision(backbone, revision)
     check_reachable(backbone, revision)
     from ..report.board import board_table, board_text
     from ..study.measure import PAGE, Backbone, measure_backbone

@@ -92,6 +92,14 @@ PhotorealisticSet = Annotated[
 ]
 
 
+def check_revision(checkpoint: str, revision: str | None) -> None:
+    """RelViTError for a revision of a folder, which has none."""
+    if revision is not None and Path(checkpoint).exists():
+        raise RelViTError(
+            f"--revision {revision} with the folder {checkpoint}: expected a Hub id, or leave it out"
+        )
+
+
 @dataclass(frozen=True)
 class Subject:
     """The checkpoint that a command measures, and the scenes that it is measured on.
@@ -117,10 +125,7 @@ class Subject:
     device: str = "auto"
 
     def __post_init__(self):
-        if self.revision is not None and Path(self.checkpoint).exists():
-            raise RelViTError(
-                f"--revision {self.revision} with the folder {self.checkpoint}: expected a Hub id, or leave it out"
-            )
+        check_revision(self.checkpoint, self.revision)
         if self.task is not None:
             from ..stimuli.tasks import task_of
 

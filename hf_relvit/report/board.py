@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import RelViTError
 from ..figures.battery import board_figure
 from ..files import write_table
 from ..measurements import Measurement
+from ..tables import records as records_of
 from ..words import MEASURE_NAMES
 from .pages import embedded, save_figures, write_page
 from .records import Record, Value, check_alike
@@ -41,23 +42,27 @@ def board_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _claimed(value: Value) -> bool:
-    n = value["n"]
-    effect = Measurement(
-        value["measure"],
+def _measured(value: Mapping[str, Any]) -> Measurement:
+    """A number of a record, or a row of the table, as every page shows one."""
+    return Measurement(
+        MEASURE_NAMES[value["measure"]],
         value["value"],
         value["ci_low"],
         value["ci_high"],
-        n,
+        value["n"],
         floor=value["floor"],
     )
+
+
+def _claimed(value: Value) -> bool:
+    n = value["n"]
     low, high = value["random_low"], value["random_high"]
     controls = [Measurement("random weights", value["random"], low, high, n)]
     ends = {"shuffled": value["shuffled_high"], "places": value["places_high"]}
     for name, end in ends.items():
         if end is not None:
             controls.append(Measurement(name, end, end, end, n))
-    return exceeds_controls(effect, controls)
+    return exceeds_controls(_measured(value), controls)
 
 
 def board_text(table: pd.DataFrame) -> str:
@@ -78,8 +83,8 @@ def _line(row: Any, width: int) -> str:
     for name, value in (("shuffled", row.shuffled), ("places", row.places), ("floor", row.floor)):
         if not pd.isna(value):
             controls.append(f"{name} {value:.3f}")
-    interval = f"{row.ci_low:.3f}–{row.ci_high:.3f}"
-    number = f"{row.value:.3f}{star} [{interval}]"
+    measured = _measured(row._asdict())
+    number = f"{measured.value:.3f}{star} [{measured.interval}]"
     return f"  {row.model:{width}}  {layer}  {number}  {', '.join(controls)}"
 
 
@@ -106,7 +111,6 @@ def write_board(
     table = board_table(records)
     write_table(out / "board.parquet", table)
     picture = save_figures(board_figure(table), out / "board")
-    named = table.assign(name=table.measure.map(MEASURE_NAMES))
     return write_page(
         out / "board.html",
         "board.html",
@@ -115,5 +119,10 @@ def write_board(
         image=embedded(picture),
         curves=embedded(curves) if curves else None,
         records=records,
-        rows=named.astype(object).where(named.notna(), None).to_dict("records"),
+        rows=[(row, _measured(row)) for row in _without_nan(table)],
     )
+
+
+def _without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, with None where there is no such number."""
+    return records_of(table.astype(object).where(table.notna(), None))

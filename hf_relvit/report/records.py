@@ -29,6 +29,9 @@ MAX_BYTES = 20_000_000
 
 Number = Annotated[float, msgspec.Meta(ge=-1.25, le=1.25)]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
+NAME = r"^[\w./-]{1,96}$"
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+"""Of a backbone: a Hub id, or the like."""
 
 
 class Value(TypedDict):
@@ -64,7 +67,7 @@ class Record(TypedDict):
     """A line of a file of records."""
 
     protocol: Positive
-    model: Text
+    model: Name
     revision: Text | None
     family: Word
     layers: Positive

@@ -5,6 +5,7 @@ A cell per task and set of weights, so that an interrupted measurement goes on w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,6 +16,7 @@ import pandas as pd
 
 from ..analysis.alignment import fingerprint
 from ..analysis.battery import Battery, BatteryConfig, measure_battery
+from ..errors import RelViTError
 from ..figures.battery import battery_figure
 from ..geometry import SceneGeometry, matching_geometry
 from ..modeling.blocks import vision_config
@@ -23,7 +25,7 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..report.board import write_board
 from ..report.pages import save_figures
-from ..report.records import PROTOCOL, Record, record_values, sealed, write_records
+from ..report.records import NAME, PROTOCOL, Record, record_values, sealed, write_records
 from ..stimuli.objects import ObjectSet
 from .cell import run_cell
 from .run import claim_reports
@@ -43,6 +45,9 @@ class Backbone:
         revision: on the Hub.
         base: of an adapter, where its backbone is not where it says.
         device: as for ``Checkpoint.open``.
+
+    Raises:
+        RelViTError: a name that is no name.
     """
 
     path_or_id: str
@@ -50,6 +55,12 @@ class Backbone:
     revision: str | None = None
     base: str | None = None
     device: str = "auto"
+
+    def __post_init__(self):
+        if re.match(NAME, self.called) is None:
+            raise RelViTError(
+                f"name {self.called!r}: expected letters, digits, and . / _ - in between, such as owner/name"
+            )
 
     @property
     def called(self) -> str:
@@ -93,9 +104,9 @@ def measure_backbone(
         RelViTError: as ``Backbone.open``; no scenes for its image and patch size; files of somebody else in ``out``.
     """
     config = config or BatteryConfig()
-    claim_reports(out, [out / PAGE, out / RECORD])
     checkpoint = backbone.open()
     geometry = matching_geometry(checkpoint.geometry)
+    claim_reports(out, [out / PAGE, out / RECORD])
     weights = {"trained": checkpoint, "random": checkpoint.randomly_initialized()}
     frames = []
     for task in TASKS:

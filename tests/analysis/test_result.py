@@ -16,6 +16,7 @@ from hf_relvit.analysis.activations import Site
 from hf_relvit.analysis.align import Alignments
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.attention import AttentionStages
+from hf_relvit.analysis.battery import Battery
 from hf_relvit.analysis.correlation import Correlation
 from hf_relvit.analysis.diagnosis import Diagnosis
 from hf_relvit.analysis.failing_stage import Criterion, Verdict
@@ -39,6 +40,13 @@ def attention():
     frame = pd.DataFrame({"layer": [0, 0], "head": [0, 0], "kind": kinds, "mean": [0.5, 0.25]})
     frame = frame.assign(ci_low=0.1, ci_high=0.6)
     return AttentionStages(frame, {"perceptual_score": 0.5}, FACTS)
+
+
+def battery():
+    rows = {"measure": "likeness", "condition": "trained", "split": "validation", "floor": 0.5}
+    numbers = {"layer": [0, 1], "value": [0.5, 0.75], "n": 4, "ci_low": 0.25, "ci_high": 0.9}
+    frame = pd.DataFrame({**rows, **numbers, "chosen": False})
+    return Battery(frame, {**FACTS, "task": "discrimination"})
 
 
 def alignment():
@@ -102,6 +110,7 @@ def diagnosis(stages=True):
 
 RESULTS = [
     attention,
+    battery,
     alignment,
     alignments,
     novel,
