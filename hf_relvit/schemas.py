@@ -264,6 +264,64 @@ class SpaceFacts(TypedDict):
     combinations: Count
 
 
+Number = Annotated[float, msgspec.Meta(ge=-1.25, le=1.25)]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+NAME = r"^[\w./-]{1,96}$"
+Name = Annotated[str, msgspec.Meta(pattern=NAME)]
+"""Of a backbone: a Hub id, or the like."""
+
+
+class BackboneValue(TypedDict):
+    """One number of a record of `relvit measure`.
+
+    Attributes:
+        measure, task: which.
+        layer: that validation scenes chose; -1 for a score of all layers.
+        value, ci_low, ci_high, n: on test scenes, with the 95 % interval.
+        floor: guessing; None for scores of attention.
+        random: the same of the network with random weights, at its own best layer, with its interval.
+        shuffled, places: of the controls, None where there is none; with the upper end of their intervals.
+    """
+
+    measure: Word
+    task: Word
+    layer: Annotated[int, msgspec.Meta(ge=-1)]
+    value: Number
+    ci_low: Number
+    ci_high: Number
+    n: Positive
+    floor: Number | None
+    random: Number
+    random_low: Number
+    random_high: Number
+    shuffled: Number | None
+    shuffled_high: Number | None
+    places: Number | None
+    places_high: Number | None
+
+
+class BackboneRecord(TypedDict):
+    """A line of `record.jsonl`; the rules stand in `report.records`."""
+
+    protocol: Positive
+    model: Name
+    revision: Text | None
+    family: Word
+    layers: Positive
+    hidden: Positive
+    parameters: Positive
+    image_size: Positive
+    patch_size: Positive
+    weights: Word
+    processor: Word
+    geometry: Word
+    objects: Word
+    settings: dict[str, Count]
+    values: list[BackboneValue]
+    provenance: dict[str, Any]
+    checksum: Word
+
+
 RESULTS: dict[str, Any] = {
     "alignment": AlignmentFacts,
     "probes": ProbeFacts,

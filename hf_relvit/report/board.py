@@ -13,14 +13,15 @@ from ..errors import RelViTError
 from ..figures.battery import board_figure
 from ..files import write_table
 from ..measurements import Measurement
+from ..schemas import BackboneRecord, BackboneValue
 from ..tables import records as records_of
 from ..words import MEASURE_NAMES
 from .pages import embedded, save_figures, write_page
-from .records import Record, Value, check_alike
+from .records import check_alike
 
 
-def board_table(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per record and number: ``model`` and the keys of ``records.Value``, with ``claimed``.
+def board_table(records: Sequence[BackboneRecord]) -> pd.DataFrame:
+    """One row per record and number: ``model`` and the keys of ``schemas.BackboneValue``, with ``claimed``.
 
     ``claimed`` says whether the interval lies above those of all controls: random weights, guessing, shuffled labels
     and places (``claims.exceeds_controls``).
@@ -54,7 +55,7 @@ def _measured(value: Mapping[str, Any]) -> Measurement:
     )
 
 
-def _claimed(value: Value) -> bool:
+def _claimed(value: BackboneValue) -> bool:
     n = value["n"]
     low, high = value["random_low"], value["random_high"]
     controls = [Measurement("random weights", value["random"], low, high, n)]
@@ -89,7 +90,7 @@ def _line(row: Any, width: int) -> str:
 
 
 def write_board(
-    records: Sequence[Record],
+    records: Sequence[BackboneRecord],
     out: Path,
     title: str,
     curves: Path | None = None,

@@ -11,14 +11,13 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
-import msgspec
 import pandas as pd
 
 from ..errors import RelViTError
 from ..files import write_text
-from ..schemas import Count, Positive, Word, read_as_shape
+from ..schemas import BackboneRecord, read_as_shape
 from ..tables import records as rows_of
 from ..tables import select
 
@@ -26,64 +25,6 @@ PROTOCOL = 1
 """Of the battery. Another measurement, or another way to choose the layer, is another protocol."""
 MAX_BYTES = 20_000_000
 """Of a file of records; one of ours has 5 kB."""
-
-Number = Annotated[float, msgspec.Meta(ge=-1.25, le=1.25)]
-Text = Annotated[str, msgspec.Meta(max_length=200)]
-NAME = r"^[\w./-]{1,96}$"
-Name = Annotated[str, msgspec.Meta(pattern=NAME)]
-"""Of a backbone: a Hub id, or the like."""
-
-
-class Value(TypedDict):
-    """One number of a record.
-
-    Attributes:
-        measure, task: which.
-        layer: that validation scenes chose; -1 for a score of all layers.
-        value, ci_low, ci_high, n: on test scenes, with the 95 % interval.
-        floor: guessing; None for scores of attention.
-        random: the same of the network with random weights, at its own best layer, with its interval.
-        shuffled, places: of the controls, None where there is none; with the upper end of their intervals.
-    """
-
-    measure: Word
-    task: Word
-    layer: Annotated[int, msgspec.Meta(ge=-1)]
-    value: Number
-    ci_low: Number
-    ci_high: Number
-    n: Positive
-    floor: Number | None
-    random: Number
-    random_low: Number
-    random_high: Number
-    shuffled: Number | None
-    shuffled_high: Number | None
-    places: Number | None
-    places_high: Number | None
-
-
-class Record(TypedDict):
-    """A line of a file of records."""
-
-    protocol: Positive
-    model: Name
-    revision: Text | None
-    family: Word
-    layers: Positive
-    hidden: Positive
-    parameters: Positive
-    image_size: Positive
-    patch_size: Positive
-    weights: Word
-    processor: Word
-    geometry: Word
-    objects: Word
-    settings: dict[str, Count]
-    values: list[Value]
-    provenance: dict[str, Any]
-    checksum: Word
-
 
 LIKE = ("protocol", "geometry", "objects", "settings")
 """Keys that two records must share to be compared."""
@@ -134,7 +75,7 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[BackboneRecord]:
     """The records of a file.
 
     Raises:
@@ -156,13 +97,13 @@ def read_records(path: Path) -> list[Record]:
     return found
 
 
-def _record(line: str, where: str) -> Record:
+def _record(line: str, where: str) -> BackboneRecord:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
         raise RelViTError(f"{where} is no JSON: measure the backbone again") from error
     cure = "measure the backbone again"
-    record = read_as_shape(values, Record, f"{where} is no record", cure)
+    record = read_as_shape(values, BackboneRecord, f"{where} is no record", cure)
     if sealed(values)["checksum"] != values["checksum"]:
         raise RelViTError(
             f"{where}, {record['model']}: the checksum does not fit the numbers, so they were changed; {cure}"
@@ -170,7 +111,7 @@ def _record(line: str, where: str) -> Record:
     return record
 
 
-def check_alike(records: Sequence[Record]) -> None:
+def check_alike(records: Sequence[BackboneRecord]) -> None:
     """Raise RelViTError for records whose numbers must not stand beside each other, with the first difference."""
     first, *others = records
     for other in others:

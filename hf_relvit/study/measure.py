@@ -25,7 +25,8 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..report.board import write_board
 from ..report.pages import save_figures
-from ..report.records import NAME, PROTOCOL, Record, record_values, sealed, write_records
+from ..report.records import PROTOCOL, record_values, sealed, write_records
+from ..schemas import NAME, BackboneRecord
 from ..stimuli.objects import ObjectSet
 from .cell import run_cell
 from .run import claim_reports
@@ -88,7 +89,7 @@ def measure_backbone(
     config: BatteryConfig | None = None,
     *,
     say: Callable[[str], object] = print,
-) -> Record:
+) -> BackboneRecord:
     """Do the measurements that are missing, then write the record, the figure by layer and the page.
 
     Args:
@@ -98,7 +99,7 @@ def measure_backbone(
         say: is told what happens.
 
     Returns:
-        The record, see ``report.records.Record``.
+        The record, see ``schemas.BackboneRecord``.
 
     Raises:
         RelViTError: as ``Backbone.open``; no scenes for its image and patch size; files of somebody else in ``out``.
@@ -152,7 +153,7 @@ def _record(
     geometry: SceneGeometry,
     config: BatteryConfig,
     frame: pd.DataFrame,
-) -> Record:
+) -> BackboneRecord:
     vision: Mapping[str, Any] = vision_config(checkpoint.model.backbone).to_dict()
     sizes = [parameter.numel() for parameter in checkpoint.model.backbone.parameters()]
     record = {
