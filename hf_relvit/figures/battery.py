@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..tables import select
 from ..words import MEASURE_NAMES
-from .style import BLUE, GRAY, PURPLE, QUARTERS, VERMILION, legend_below, panels, styled
+from .style import BLUE, GRAY, PURPLE, QUARTERS, VERMILION, grid_of, legend_below, panels, styled
 
 _LINES = (
     ("weights == 'trained' and condition == 'trained'", BLUE, "o-", "this backbone"),
@@ -24,24 +25,27 @@ _BY_LAYER = ("shape", "color", "judgement", "same_object", "likeness")
 
 @styled()
 def battery_figure(frame: pd.DataFrame) -> Figure:
-    """Measures by layer on validation scenes: a row per measure, a column per task.
+    """Measures by layer on validation scenes: a row per measure, a column per task; of one task side by side.
 
     Args:
         frame: of ``analysis.battery.Battery``, with ``task`` and ``weights`` ("trained", "random").
     """
-    tasks = frame.task.unique()
+    tasks = list(frame.task.unique())
     measures = [name for name in _BY_LAYER if name in set(frame.measure)]
-    size = (3.3 * len(tasks), 1.9 * len(measures) + 0.7)
-    figure, axes = panels(size, len(measures), len(tasks), sharex=True, sharey=True)
-    for measure, row in zip(measures, axes):
-        for task, axis in zip(tasks, row):
-            part = select(frame, task=task, measure=measure, split="validation")
-            _by_layer(axis, part)
-            axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=10)
-    for axis in axes[-1]:
+    rows, columns = grid_of(len(measures)) if len(tasks) == 1 else (len(measures), len(tasks))
+    size = (3.0 * columns, 1.9 * rows + 0.8)
+    figure, axes = panels(size, rows, columns, sharex=True, sharey=True)
+    shown = list(product(measures, tasks))
+    for (measure, task), axis in zip(shown, axes.flat):
+        part = select(frame, task=task, measure=measure, split="validation")
+        _by_layer(axis, part)
+        axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=9)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    for axis in axes.flat[len(shown) - columns : len(shown)]:  # the lowest of each column
         axis.set_xlabel("layer")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("accuracy or AUC", fontsize=9)
+        axis.tick_params(labelbottom=True)
+    figure.supylabel("accuracy or AUC", fontsize=10)
     legend_below(figure, axes[0, 0], columns=3)
     return figure
 
@@ -56,7 +60,7 @@ def _by_layer(axis: Axes, rows: pd.DataFrame) -> None:
     places = select(rows, condition="places", weights="trained")
     if len(places):
         axis.axhline(places.value.iloc[0], color=GRAY, linewidth=1)
-        axis.annotate("places alone", (0, places.value.iloc[0]), fontsize=7, va="bottom")
+        axis.annotate("places alone", (0, places.value.iloc[0]), fontsize=7, va="top")
     axis.axhline(rows.floor.iloc[0], color=GRAY, linestyle=":", linewidth=1)
     axis.set(ylim=(-0.02, 1.02), yticks=QUARTERS)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
