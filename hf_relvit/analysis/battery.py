@@ -181,8 +181,7 @@ class _Subject:
 
     def attention(self) -> Iterator[dict[str, Any]]:
         """A row per score of the attention stages."""
-        scenes = self.distribution.sample("test", self.config.scenes)
-        some = scenes[: self.config.attention_scenes]
+        some = self.states["test"].scenes[: self.config.attention_scenes]
         stages = measure_attention(self.checkpoint, some, AttentionConfig(), progress=self.progress)
         for score in SCORES:
             row = {

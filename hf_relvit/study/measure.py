@@ -142,7 +142,7 @@ def _settings(subject: Checkpoint, config: BatteryConfig, task: str) -> dict[str
         **asdict(config),
         "task": task,
         "protocol": PROTOCOL,
-        "weights": fingerprint(subject.blocks),
+        "weights": fingerprint(subject.model.backbone),
         "processor": subject.processor.fingerprint,
     }
 
@@ -166,7 +166,7 @@ def _record(
         "parameters": sum(sizes),
         "image_size": geometry.image_size,
         "patch_size": geometry.patch_size,
-        "weights": fingerprint(checkpoint.blocks),
+        "weights": fingerprint(checkpoint.model.backbone),
         "processor": checkpoint.processor.fingerprint,
         "geometry": geometry.name,
         "objects": ObjectSet.default().fingerprint(),

@@ -107,6 +107,16 @@ def test_a_checkpoint_of_ours_is_measured_without_its_head(measured, tmp_path):
     assert own["model"] == "fine-tuned"
 
 
+def test_other_embeddings_are_another_backbone(measured, tmp_path):
+    out, _ = measured
+    checkpoint = Backbone(str(out.parent / "models" / "backbone")).open()
+    before = measure._settings(checkpoint, TINY, "rmts")
+    embeddings = checkpoint.model.backbone.embeddings
+    with torch.no_grad():
+        next(embeddings.parameters()).add_(1)
+    assert measure._settings(checkpoint, TINY, "rmts") != before
+
+
 def changed(record, **values):
     return sealed({**record, **values})
 
