@@ -4,7 +4,8 @@
     python benchmarks/bench_time_to_accuracy.py --checkpoint released/clip-discrimination/training/model \\
         --layer 2 --pairs 256 --validation-pairs 64 --test-pairs 128 --batch 32 --bf16 --name time_to_accuracy_clip
 
-A run is one method, property and rate; its alignment is scored after every epoch, and the clock stops meanwhile.
+A run is one method, property and rate; its alignment is scored after every epoch, and the clock stops meanwhile. The
+last one of a run is also scored by answer, with the wrong object, and on pairs whose answer must stay (isolate).
 Validation pairs choose the rate of each method (the best mean over its epochs), test pairs are reported. Each run is a
 file in a folder under build/: a second call goes on after the last one. Captures are shared and timed apart. By
 default all sides run on the model of the tests whose color and shape are known to lie in four dimensions each.
@@ -42,7 +43,11 @@ from hf_relvit.files import write_table
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.blocks import blocks
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.stimuli.counterfactuals import PROPERTIES
+from hf_relvit.stimuli.counterfactuals import (
+    PROPERTIES,
+    CounterfactualTable,
+    sample_isolation_pairs,
+)
 from hf_relvit.stimuli.distribution import SceneDistribution
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +72,7 @@ class Data:
     train: PairResiduals
     validation: PairResiduals
     test: PairResiduals
+    isolate: PairResiduals
     objects: ObjectStates
     seconds_of_pairs: float
     seconds_of_scenes: float
@@ -139,8 +145,18 @@ class Bench:
             watch(self.fit(held_out, DASConfig("closed_form")))
         else:
             self.fit(data, self.search(method, rate), watch)
-        rows[-1]["wrong_object"] = self.accuracy(moments[-1], data.test, "wrong_object")
+        rows[-1].update(self.columns(moments[-1], data))
         return rows
+
+    def columns(self, alignment: Alignment, data: Data) -> dict[str, float]:
+        """Everything that a swap is judged by, on test pairs."""
+        different, same = self.by_answer(alignment, data.test)
+        return {
+            "different": different,
+            "same": same,
+            "wrong_object": self.accuracy(alignment, data.test, "wrong_object"),
+            "isolate": self.accuracy(alignment, data.isolate),
+        }
 
     def search(self, method: str, rate: float) -> DASConfig:
         """Settings of one of our searches."""
@@ -229,10 +245,19 @@ class Bench:
         return row
 
     def accuracy(self, alignment: Alignment, pairs: PairResiduals, control=None) -> float:
+        return float(self.follows(alignment, pairs, control).mean())
+
+    def by_answer(self, alignment: Alignment, pairs: PairResiduals) -> tuple[float, float]:
+        """The share that follows of swaps that must make the answer "different", and "same"."""
+        follows = self.follows(alignment, pairs)
+        same = pairs.pairs.label == 1
+        return float(follows[~same].mean()), float(follows[same].mean())
+
+    def follows(self, alignment: Alignment, pairs: PairResiduals, control=None) -> np.ndarray:
         bf16 = self.options.bf16
         swaps = swaps_of(self.checkpoint, alignment, pairs, control, bf16=bf16)
         answers = torch.cat([swap.logits.argmax(-1) for swap in swaps])
-        return float((answers.numpy() == pairs.pairs.label).mean())
+        return answers.numpy() == pairs.pairs.label
 
     def captured(self, prop: str) -> Data:
         if prop not in self.data:
@@ -242,11 +267,21 @@ class Bench:
             objects, seconds_of_scenes = self.objects
             validation = self.pairs(prop, "validation", self.options.validation_pairs)
             test = self.pairs(prop, "test", self.options.test_pairs)
-            self.data[prop] = Data(train, validation, test, objects, seconds, seconds_of_scenes)
+            isolate = self.isolation_pairs(prop)
+            kept = (train, validation, test, isolate, objects)
+            self.data[prop] = Data(*kept, seconds, seconds_of_scenes)
         return self.data[prop]
 
     def pairs(self, prop: str, split: str, count: int) -> PairResiduals:
-        table = self.scenes.pairs(prop, split, count)
+        return self.read(self.scenes.pairs(prop, split, count))
+
+    def isolation_pairs(self, prop: str) -> PairResiduals:
+        """Test pairs of the other property, whose answer a swap of this one must not change."""
+        (other,) = set(PROPERTIES) - {prop}
+        pairs = self.scenes.pairs(other, "test", self.options.test_pairs)
+        return self.read(sample_isolation_pairs(pairs))
+
+    def read(self, table: CounterfactualTable) -> PairResiduals:
         return capture_pair_residuals(self.checkpoint, table, [self.site], bf16=self.options.bf16)
 
     @cached_property

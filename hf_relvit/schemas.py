@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
@@ -317,6 +317,7 @@ class BackboneRecord(TypedDict):
     geometry: Word
     objects: Word
     settings: dict[str, Count]
+    precision: Literal["bf16", "float32"]
     values: list[BackboneValue]
     provenance: dict[str, Any]
     checksum: Word

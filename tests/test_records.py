@@ -27,9 +27,8 @@ def test_a_committed_record_is_whole(file):
 def test_three_numbers_of_the_small_network_come_out_again():
     """From the settings of its record alone; another processor may round an answer or two the other way."""
     (record,) = read_records(ROOT / "docs" / "results" / "records" / "scratch-discrimination.jsonl")
-    battery = measure_battery(
-        Checkpoint.open(SCRATCH), "discrimination", BatteryConfig(**record["settings"])
-    )
+    config = BatteryConfig(**record["settings"], bf16=record["precision"] == "bf16")
+    battery = measure_battery(Checkpoint.open(SCRATCH), "discrimination", config)
     again = select(battery.frame, chosen=True, condition="trained")
     values = [value for value in record["values"] if value["task"] == "discrimination"]
     picked = np.random.default_rng(0).choice(len(values), 3, replace=False)

@@ -401,6 +401,7 @@ class SceneCaptures:
         layers: which; all by default.
         compat: see ObjectStates.
         cache_gb: memory for each set of scenes; the rest is on disk.
+        bf16: as in ``activations.capture_residuals``.
         progress: show bars.
     """
 
@@ -412,13 +413,14 @@ class SceneCaptures:
         *,
         compat: Compat = "corrected",
         cache_gb: float = 4.0,
+        bf16: bool = False,
         progress: bool = False,
     ):
         self.checkpoint = checkpoint
         self.distribution = distribution
         self.layers = layers
         self.options: dict[str, Any] = {"compat": compat, "cache_gb": cache_gb}
-        self.options["progress"] = progress
+        self.options.update(bf16=bf16, progress=progress)
         self._cached = cache(self._capture)
 
     def get(self, split: str, n: int) -> ObjectStates:

@@ -33,9 +33,10 @@ from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
-from ..tables import records, select
+from ..tables import largest, records, select
+from ..training.precision import computes_bf16
 from .activations import ObjectStates, SceneCaptures
-from .attention import AttentionConfig, measure_attention
+from .attention import measure_attention
 from .choices import check_counts
 from .probes import Form, ProbeConfig, Target, fit_probes
 from .result import TableResult
@@ -78,11 +79,18 @@ class BatteryConfig:
     """Combinations of shape and color that scenes are made of."""
     draws: int = 500
     """Of the bootstrap of likeness."""
+    bf16: bool | None = None
+    """Run the blocks in bfloat16; by default where the device multiplies in it."""
     seed: int = 0
     """Of scenes, probes and bootstrap."""
 
     def __post_init__(self):
         check_counts(self)
+
+    @property
+    def in_bf16(self) -> bool:
+        """Whether the blocks run in bfloat16 here."""
+        return computes_bf16() if self.bf16 is None else self.bf16
 
 
 @dataclass(frozen=True)
@@ -165,8 +173,13 @@ class _Subject:
     @cached_property
     def states(self) -> dict[str, ObjectStates]:
         """By split; read once."""
-        captures = SceneCaptures(self.checkpoint, self.distribution, progress=self.progress)
         config = self.config
+        captures = SceneCaptures(
+            self.checkpoint,
+            self.distribution,
+            bf16=config.in_bf16,
+            progress=self.progress,
+        )
         counts = {
             "train": config.train_scenes,
             "validation": config.validation_scenes,
@@ -182,7 +195,9 @@ class _Subject:
     def attention(self) -> Iterator[dict[str, Any]]:
         """A row per score of the attention stages."""
         some = self.states["test"].scenes[: self.config.attention_scenes]
-        stages = measure_attention(self.checkpoint, some, AttentionConfig(), progress=self.progress)
+        device = self.checkpoint.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.in_bf16):
+            stages = measure_attention(self.checkpoint, some, progress=self.progress)
         for score in SCORES:
             row = {
                 "measure": score,
@@ -208,8 +223,8 @@ class _Subject:
         """Rows of a probe: every layer on validation scenes, the best of them on test scenes."""
         config = ProbeConfig(target, form, seed=self.config.seed)
         validation = self._fitted(config, states, "validation")
-        best = select(validation, condition="trained").sort_values("accuracy").layer.iloc[-1]
-        at_best = ProbeConfig(target, form, seed=self.config.seed, layers=(int(best),))
+        best = int(largest(select(validation, condition="trained")).layer)
+        at_best = ProbeConfig(target, form, seed=self.config.seed, layers=(best,))
         test = self._fitted(at_best, states, "test")
         table = pd.concat([validation, test], ignore_index=True)
         if condition != "trained":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def _measure(
 def _settings(subject: Checkpoint, config: BatteryConfig, task: str) -> dict[str, Any]:
     """All that the results depend on."""
     return {
-        **asdict(config),
+        **asdict(replace(config, bf16=config.in_bf16)),
         "task": task,
         "protocol": PROTOCOL,
         "weights": fingerprint(subject.model.backbone),
@@ -154,6 +154,8 @@ def _record(
     config: BatteryConfig,
     frame: pd.DataFrame,
 ) -> BackboneRecord:
+    settings = asdict(config)
+    del settings["bf16"]
     vision: Mapping[str, Any] = vision_config(checkpoint.model.backbone).to_dict()
     sizes = [parameter.numel() for parameter in checkpoint.model.backbone.parameters()]
     record = {
@@ -170,7 +172,8 @@ def _record(
         "processor": checkpoint.processor.fingerprint,
         "geometry": geometry.name,
         "objects": ObjectSet.default().fingerprint(),
-        "settings": asdict(config),
+        "settings": settings,
+        "precision": "bf16" if config.in_bf16 else "float32",
         "values": record_values(frame),
         "provenance": provenance(seed=config.seed),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_checkpoints import saved_checkpoints
@@ -30,6 +32,7 @@ SMALL = BatteryConfig(
     attention_scenes=16,
     combinations=32,
     draws=20,
+    bf16=False,
 )
 SCENES = SceneDistribution("discrimination", GEOMETRIES["quick"], 32)
 
@@ -71,6 +74,18 @@ def test_a_chosen_probe_is_the_probe_of_its_module(battery, checkpoint):
     )
     same = select(probes.frame, layer=row.layer, condition="trained").iloc[0]
     assert (row.value, row.n, row.floor) == (same.accuracy, same.n, same.floor)
+
+
+def test_bf16_changes_the_states_and_hardly_a_number(battery, checkpoint):
+    halved = measure_battery(checkpoint, "discrimination", replace(SMALL, bf16=True))
+    exact, rounded = battery.frame, halved.frame
+    likeness = select(exact, measure="likeness").value.to_numpy()
+    again = select(rounded, measure="likeness").value.to_numpy()
+    assert again == pytest.approx(likeness, abs=0.05)
+    attention = exact[exact.layer == -1].value.to_numpy()
+    attention_again = rounded[rounded.layer == -1].value.to_numpy()
+    assert attention_again == pytest.approx(attention, abs=0.01)
+    assert not np.array_equal(attention, attention_again)
 
 
 def test_attention_is_that_of_its_module(battery, checkpoint):

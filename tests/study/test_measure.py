@@ -185,7 +185,8 @@ def test_files_that_hold_no_records(text, told, tmp_path):
 
 def test_the_commands(measured, tmp_path, capsys):
     out, record = measured
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in vars(TINY).items()]
+    sizes = {name: value for name, value in vars(TINY).items() if value is not None}
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in sizes.items()]
     backbone = str(out.parent / "models" / "backbone")
     assert run_quietly(["measure", backbone, "--out", str(out), *options, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["measure"]
