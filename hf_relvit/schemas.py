@@ -70,6 +70,18 @@ class DatasetFacts(TypedDict):
     splits: dict[str, dict[str, Any]]
 
 
+class ExperimentFacts(TypedDict):
+    """``experiment.json`` of an experiment for people: how to draw its scenes again."""
+
+    task: Word
+    geometry: Word
+    combinations: Positive
+    seed: Seed
+    split: Word
+    scenes: Positive
+    pictures: Word
+
+
 class History(TypedDict):
     """``history.json`` of a training."""
 

@@ -77,6 +77,11 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
     ]
     measure += ["16", "--attention-scenes", "4", "--draws", "5", "--combinations", "32"]
     run_quietly([*measure, "--out", str(folder / "battery")])
+    export = ["people", "export", "rmts", "--config", "quick-32", "--scenes", "4"]
+    run_quietly([*export, "--out", str(folder / "experiment")])
+    answers = folder / "answers.csv"
+    rows = [f"ada,{row},same,500" for row in range(4)]
+    answers.write_text("\n".join(["participant,row,answer,rt", *rows]))
     photos = ["--data", str(folder / "photorealistic")]
     built_in = ["rmts", "--config", "quick-32"]
     return {
@@ -92,6 +97,9 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("data", "preview"): ["data", "preview", *built_in, "-n", "4"],
         ("measure",): measure,
         ("board",): ["board", str(folder / "battery" / "record.jsonl")],
+        ("people", "export"): [*export, "--practice", "4"],
+        ("people", "compare"): ["people", "compare", str(folder / "experiment"), str(answers)]
+        + ["--model", checkpoint],
         ("hub", "compare"): ["hub", "compare", str(folder / "study" / "seed0")],
         ("analyze", "attention"): ["analyze", "attention", checkpoint, "--scenes", "8"],
         ("analyze", "das"): das,

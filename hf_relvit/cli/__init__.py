@@ -19,6 +19,7 @@ from .habits import Commands, show
 from .hub import hub, push
 from .measure import board, measure
 from .models import evaluate, train
+from .people import people
 from .release import release
 from .study import study
 from .tour import tour
@@ -41,6 +42,7 @@ app.add_typer(analyze, name="analyze")
 app.command(numbers=True)(diagnose)
 app.command(numbers=True)(measure)
 app.command(numbers=True)(board)
+app.add_typer(people, name="people")
 app.add_typer(study, name="study")
 app.command()(tour)
 app.command()(push)
