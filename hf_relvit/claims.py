@@ -37,7 +37,7 @@ class Reading:
         layer: of the model.
         parts: key -> measurement; "effect" is the analysis's own.
         controls: keys of the parts in which the effect must not appear.
-        strength: how hard a steered model was pushed; 0 for other analyses.
+        strength: how hard a model was steered; 0 for other analyses.
     """
 
     subject: str

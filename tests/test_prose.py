@@ -28,6 +28,7 @@ def faults(text: str) -> list[str]:
         "a labelled sheet",
         "What is read is what is written.",
         "It counts what looks like a token.",
+        "The tokens are pushed along a direction.",
     ],
 )
 def test_a_fault_is_found(text):
@@ -44,6 +45,7 @@ def test_a_fault_is_found(text):
         "add 1 for a model with a CLS token; such a layer is left alone",
         "The color of a gray, labeled object near the center.",
         "Which of the judgements is right?",
+        "Push the run to the Hub, and steer a pair along the probe.",
     ],
 )
 def test_a_plain_sentence_passes(text):

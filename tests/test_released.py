@@ -41,7 +41,7 @@ def test_a_released_run_is_a_run_with_a_card(path):
         assert run.alignment(prop, int(layer)).property == prop
     if run.table_files("steering"):
         best = run.table("steering").layer.iloc[0]
-        assert run.probes().at(best).pushes(best)["flip"].isfinite().all()
+        assert run.probes().at(best).steering_vectors(best)["flip"].isfinite().all()
 
 
 def opened(path: Path) -> Checkpoint:

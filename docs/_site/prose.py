@@ -58,6 +58,10 @@ EVERYWHERE = [
         r"\b(?:normal|general|optim|initial|visual|summar|organ|recogn|minim|maxim)is(?:e|es|ed|ing|ation)\b",
         "-ize",
     ),
+    rule(
+        r"\bpush(?:e[sd]|ing)?\b[\w ']{0,25}\b(?:along|a pair|pairs|tokens)\b",
+        "steer: to push is to publish",
+    ),
 ]
 NO_CLAUSE = "a noun instead of the clause that begins with 'what'"
 WHATEVER = rule(r"\bwhatever\b", "any")

@@ -355,7 +355,7 @@ class _Bench:
         return fitted
 
     def steering(self) -> pd.DataFrame:
-        """Pushes half as long as the pair's tokens, and as long, where the judgement is first as readable as ever."""
+        """Steps half as long as the pair's tokens, and as long, where the judgement is first as readable as ever."""
         probes = self.judgement
         assert probes is not None
         trained = select(probes.frame, condition="trained")

@@ -3,7 +3,7 @@
 1. Turn tables into criteria, split by split: a value of the best layer, its interval (Bonferroni over the layers), a
    threshold and controls, read as "yes", "no", "unclear" or "silent".
 2. Perceptual: can shape and color be read from an object's tokens, and does the answer follow when they are swapped?
-3. Relational: can "same" be read from a pair's tokens, and does the answer follow a push along it?
+3. Relational: can "same" be read from a pair's tokens, and does the answer follow steering along it?
 4. Per split name the stages that fail; "undetermined" where intervals hold their thresholds. The whole verdict is that
    of all splits together.
 5. Losses by stage (paper, Table 1): disentanglement for the perceptual one, pipeline for the relational one.
@@ -36,7 +36,7 @@ NAMES = {
     "swap_color": "swapping color changes the answer",
     "whole_shape": "the object's own tokens carry shape",
     "whole_color": "the object's own tokens carry color",
-    "steering": "pushing the relation flips the answer",
+    "steering": "steering along the relation flips the answer",
 }
 """Per key of a criterion, its name in reports. Rules, pages and figures look criteria up by the key."""
 STAGES = {

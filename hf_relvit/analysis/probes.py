@@ -157,7 +157,7 @@ class Probes(TableResult):
         by_token = (self.facts["tokens"], self.facts["hidden_size"])
         return self.weights[key].unflatten(1, by_token)
 
-    def pushes(
+    def steering_vectors(
         self,
         layer: int,
     ) -> dict[str, Float[torch.Tensor, "2 tokens hidden"]]:

@@ -1,4 +1,4 @@
-"""Does the model use what the probe reads? Push pairs along its direction and watch the answer (paper, Fig. 5).
+"""Does the model use what the probe reads? Steer pairs along its direction and watch the answer (paper, Fig. 5).
 
 1. Take linear probes of the judgement: per layer ``W (2, 2p tokens, hidden)``, one row per relation, without bias.
 2. Capture the residual stream ``h (n, tokens, hidden)`` of scenes that the probes were not fitted to.
@@ -7,7 +7,7 @@
 4. Count how often the answer is the flipped label. Controls: "agree", the row of the relation that it has (the
    paper's); "shuffled", the row of a probe of shuffled labels, lengthened to the same norm (ours).
 
-Raw rows as in the official code; a push is written where its probe read (with probes of compat="official", one block
+Raw rows as in the official code; a step is written where its probe read (with probes of compat="official", one block
 later). Success means that the model uses the direction, not only that it is there.
 """
 
@@ -46,7 +46,7 @@ CONDITIONS: tuple[str, ...] = ("flip", "agree", "shuffled")
 
 @dataclass(frozen=True)
 class SteeringConfig:
-    """How hard to push.
+    """How hard to steer.
 
     Raises:
         RelViTError: no alpha, or one that is not a number.
@@ -57,9 +57,9 @@ class SteeringConfig:
     batch_size: int = 64
     """Does not change the result beyond rounding."""
     bf16: bool = False
-    """Run the blocks after the site in bfloat16 (ours); the push stays in float32."""
+    """Run the blocks after the site in bfloat16 (ours); the step stays in float32."""
     scenes: int = 400
-    """Scenes to push."""
+    """Scenes to steer."""
     split: Split = "test"
     """Of these scenes."""
 
@@ -75,7 +75,7 @@ class SteeringConfig:
 
 @dataclass(frozen=True, eq=False)
 class Steering(TableResult):
-    """How often a push flips the model's answer.
+    """How often steering flips the model's answer.
 
     Attributes:
         frame: one row per layer, alpha, pair ("sample", "display"; discrimination has the sample pair only) and
@@ -112,7 +112,7 @@ def steer(
     *,
     progress: bool = False,
 ) -> Steering:
-    """Push pairs along the rows of a probe, and read the answer; see the head of this module.
+    """Steer pairs along the rows of a probe, and read the answer; see the head of this module.
 
     Args:
         checkpoint: the classifier that the probes were fitted on, and its processor.
@@ -131,11 +131,11 @@ def steer(
         scenes = scenes.sample(config.split, config.scenes)
     _check(checkpoint, probes, scenes)
     checkpoint.model.eval()
-    pushed = _PushedScenes(checkpoint, scenes, probes, config)
+    steered = _SteeredScenes(checkpoint, scenes, probes, config)
     parts = slices(len(scenes), config.batch_size)
-    passes = len(pushed.flipped)
-    run_passes(pushed.add, parts, passes, desc="steering", disable=not progress)
-    pushed.watch.check()
+    passes = len(steered.flipped)
+    run_passes(steered.add, parts, passes, desc="steering", disable=not progress)
+    steered.watch.check()
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
         "config": asdict(used),
@@ -143,19 +143,19 @@ def steer(
         "split": scenes.split,
         "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
-    return Steering(pushed.table(), facts)
+    return Steering(steered.table(), facts)
 
 
 def _directions(probes: Probes, device: torch.device) -> dict[int, dict[str, torch.Tensor]]:
-    """The pushes of each layer, by their names."""
+    """The steps of each layer, by their names."""
     directions = {}
     for layer in probes.layers:
-        pushes = probes.pushes(layer)
-        directions[layer] = {name: push.to(device) for name, push in pushes.items()}
+        vectors = probes.steering_vectors(layer)
+        directions[layer] = {name: each.to(device) for name, each in vectors.items()}
     return directions
 
 
-class _PushedScenes:
+class _SteeredScenes:
     """Counts of flipped answers, batch by batch; they stay on the device, which nothing waits for."""
 
     def __init__(
@@ -187,10 +187,10 @@ class _PushedScenes:
         places = itertools.product(directions, self.pairs)
         self.norms = dict.fromkeys(places, zero.double())
         self.right = zero
-        self.watch = FiniteWatch("answers after pushes")
+        self.watch = FiniteWatch("answers after steering")
 
     def add(self, batch: slice) -> Iterator[None]:
-        """Push the scenes of a batch in all ways, and tell after each, for a bar."""
+        """Steer the scenes of a batch in all ways, and tell after each, for a bar."""
         model = self.checkpoint.model
         pixels = self.checkpoint.pixel_values(self.scenes[batch])
         goal = 1 - self.label[batch]
@@ -209,9 +209,9 @@ class _PushedScenes:
                 key = site.layer, pair
                 self.norms[key] = self.norms[key] + norms.sum()
                 relation = self.relation[batch, number]
-                yield from self._push(site, pair, residual, where, relation, goal)
+                yield from self._steer(site, pair, residual, where, relation, goal)
 
-    def _push(
+    def _steer(
         self,
         site: Site,
         pair: str,
@@ -220,17 +220,17 @@ class _PushedScenes:
         relation: torch.Tensor,
         goal: torch.Tensor,
     ) -> Iterator[None]:
-        """Push one pair of each scene at one site: along all directions, with all strengths."""
+        """Steer one pair of each scene at one site: along all directions, with all strengths."""
         model = self.checkpoint.model
         mixed = {"dtype": torch.bfloat16, "enabled": self.config.bf16}
         directions = self.directions[site.layer]
         for condition, direction in directions.items():
             toward = relation if condition == "agree" else 1 - relation
-            push = direction[toward].to(residual)
+            step = direction[toward].to(residual)
             for alpha in self.config.alphas:
-                pushed = residual.scatter_add(1, where, alpha * push)
-                with torch.autocast(pushed.device.type, **mixed):
-                    logits = forward_from(model, site, pushed)
+                steered = residual.scatter_add(1, where, alpha * step)
+                with torch.autocast(steered.device.type, **mixed):
+                    logits = forward_from(model, site, steered)
                 self.watch.see(logits)
                 flipped = logits.argmax(-1) == goal
                 key = site.layer, alpha, pair, condition

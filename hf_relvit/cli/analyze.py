@@ -178,7 +178,7 @@ def analyze_steer(
         typer.Option(help="Saved linear probes of the judgement; fitted now if not given."),
     ] = None,
 ):
-    """Does the model use what the probe reads? Push pairs along its direction and watch the answer.
+    """Does the model use what the probe reads? Steer pairs along its direction and watch the answer.
 
     Example: relvit analyze steer runs/quick/seed0/training/model --probes runs/probes/judgement --out runs/steering
     """

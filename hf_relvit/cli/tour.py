@@ -34,7 +34,7 @@ def tour(
         "tour"
     ),
 ):
-    """Two stages of attention, a swap that flips the answer, values that no object has, a judgement read and pushed.
+    """Two stages of attention, a swap that flips the answer, values that no object has, a judgement read and steered.
 
     Measures a run again on fresh scenes, at the layers where it found its effects, and writes report.html with
     pictures. An interrupted tour goes on where it was. The released CLIP is an adapter: its base is looked for where

@@ -87,8 +87,8 @@ _ALIGNMENT = (
     ),
 )
 _STEERING = (
-    Curve("condition == 'flip'", BLUE, "o-", "push to the other relation"),
-    Curve("condition == 'agree'", VERMILION, "s--", "push to its own"),
+    Curve("condition == 'flip'", BLUE, "o-", "steered to the other relation"),
+    Curve("condition == 'agree'", VERMILION, "s--", "steered to its own"),
     Curve("condition == 'shuffled'", GREEN, "^:", "other relation, shuffled probe"),
 )
 _PROBES = (
@@ -155,12 +155,12 @@ def alignment_figure(scores: pd.DataFrame, reach: np.ndarray | None = None) -> F
 
 
 def steering_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Figure:
-    """How often a push along the probe's direction flips the answer: a row per pair, a column per alpha."""
+    """How often steering along the probe's direction flips the answer: a row per pair, a column per alpha."""
     several = frame.pair.nunique() > 1
 
     def title(pair: str, alpha: float, flips: pd.DataFrame) -> str:
-        push = f"α = {alpha:g}, {flips.relative_norm.mean():.0%} as long"
-        return f"{pair} pair, {push}" if several else push
+        step = f"α = {alpha:g}, {flips.relative_norm.mean():.0%} as long"
+        return f"{pair} pair, {step}" if several else step
 
     return _small_multiples(
         frame.sort_values("alpha", kind="stable"),

@@ -18,7 +18,7 @@ from .recipe import Part, Recipe, Section, Subject, interval
 
 CELL = "steering"
 ALPHAS = (1.0, 32.0, 128.0)
-"""The paper's push, and longer ones, to about the length of the tokens: in small models one of 1 is 1 % of it."""
+"""The paper's step, and longer ones, to about the length of the tokens: in small models one of 1 is 1 % of it."""
 
 
 def _parts(subject: Subject) -> Iterator[Part]:
@@ -41,7 +41,7 @@ _WORDS = {
 
 
 def read(table: pd.DataFrame) -> list[Reading]:
-    """The push that flips most answers, of equal ones the shortest, beside equally long ones that should not."""
+    """The step that flips most answers, of equal ones the shortest, beside equally long ones that should not."""
     flips = select(table, condition="flip")
     if flips.empty:
         return []
@@ -58,7 +58,7 @@ def read(table: pd.DataFrame) -> list[Reading]:
     return [Reading(str(best.pair), "test", int(best.layer), measured, controls, strength)]
 
 
-CLAIM = "the push along the probe does more than its controls"
+CLAIM = "steering along the probe does more than its controls"
 
 
 def sentence(readings: Sequence[Reading]) -> str:
@@ -67,20 +67,20 @@ def sentence(readings: Sequence[Reading]) -> str:
     place = f"layer {reading.layer}, α = {reading.strength:g}, {reading.subject} pair"
     conclusion = reading.conclusion(CLAIM)
     return (
-        f"At best, a push flips {effect.value:.0%} of the answers ({place}; {interval(effect)}); one of the same "
+        f"At best, steering flips {effect.value:.0%} of the answers ({place}; {interval(effect)}); one of the same "
         f"length along a shuffled probe flips {reading.share('shuffled')}, none {effect.floor:.0%}: {conclusion}."
     )
 
 
 _CAPTION = (
-    "The tokens of a pair are pushed along the probe's direction for the other relation, α times its length; the "
-    "titles say how long that is beside the tokens. Blue: how often the answer flips. Orange: pushed to the relation "
-    "that the pair has. Green: pushed as far along a shuffled probe. Gray and dotted: no push."
+    "The tokens of a pair are steered along the probe's direction for the other relation, α times its length; the "
+    "titles say how long that is beside the tokens. Blue: how often the answer flips. Orange: steered to the relation "
+    "that the pair has. Green: steered as far along a shuffled probe. Gray and dotted: not steered."
 )
 _SECTION = Section(
     name="steering",
     tables=f"{CELL}/steering.parquet",
-    layout={f"{CELL}/steering.parquet": "answers of pairs that were pushed along a probe"},
+    layout={f"{CELL}/steering.parquet": "answers of pairs that were steered along a probe"},
     keys=("layer", "alpha", "pair", "condition"),
     heading="Is what can be read also used?",
     caption=_CAPTION,

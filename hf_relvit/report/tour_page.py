@@ -118,7 +118,7 @@ def _cards(guest: Guest) -> list[tuple[str, str]]:
     for reading in guest.readings("steering"):
         effect = reading.effect
         control = f"shuffled probe {reading.share('shuffled')}; n = {effect.n}"
-        words = f"of answers flip after a push ({control})"
+        words = f"of answers flip after steering ({control})"
         cards.append((f"{effect.value:.0%}", words))
     return cards
 
@@ -223,7 +223,7 @@ def _glance(guests: Mapping[str, Guest]) -> list[dict[str, Any]]:
 _QUESTIONS = {
     "alignment": "the answer follows a swap of {}",
     "novel": "it follows two values of {} added",
-    "steering": "a push of the {} pair flips it",
+    "steering": "steering the {} pair flips it",
 }
 
 

@@ -2,7 +2,7 @@
 
 1. Scenes of a seed that no run uses. Per chapter a cell of the tour's folder, so that an interrupted tour goes on.
 2. Attention stages on them; swaps of each property at the layer where the run found them to work best, beside their
-   controls; values that no object has; pushes along the run's probe, as strong as the one that worked best.
+   controls; values that no object has; steering along the run's probe, as strong as the one that worked best.
 3. One pair whose answer a swap flips while it flips under no control, to be drawn. It is picked, so the shares over
    all pairs stand beside it.
 """

@@ -157,8 +157,8 @@ def test_steering_never_decides():
         changed = steering.assign(accuracy=np.where(steering.condition == "flip", value, 0.02))
         found = judge("rmts", accuracy, probes, alignments, changed)
         verdicts.add(found.verdict)
-        pushed = next(c for c in found.criteria if c.name.startswith("pushing"))
-        assert pushed.reading == ("yes" if value else "no") and not pushed.decides
+        steered = next(c for c in found.criteria if c.name.startswith("steering"))
+        assert steered.reading == ("yes" if value else "no") and not steered.decides
     assert verdicts == {"none"}
     assert judge("rmts", accuracy, probes, alignments, steering[:0]).verdict == "none"
 

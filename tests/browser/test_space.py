@@ -64,7 +64,7 @@ def test_intervene_and_see_the_flip(visit):
     settles(page, "#outcome .badge", "the answer stays")
     settles(page, "#outcome", "after layer 5")
     settles(page, "#outcome", "no effect is claimed")
-    page.get_by_role("radio", name="Push along a probe").check()
+    page.get_by_role("radio", name="Steer along a probe").check()
     settles(page, "#outcome", "the direction that a linear probe reads")
     assert not page.locator("#edited").is_visible()
     assert page.locator("#alpha").is_visible()

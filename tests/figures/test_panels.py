@@ -55,8 +55,8 @@ CASES = {
             for alpha in (1, 4)
         ],
         [
-            "push to the other relation",
-            "push to its own",
+            "steered to the other relation",
+            "steered to its own",
             "other relation, shuffled probe",
             "no edit, own answer",
             "no edit, new answer",

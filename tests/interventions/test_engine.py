@@ -102,7 +102,7 @@ def test_steering_adds_the_probes_direction(served, state):
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0, :2].flatten()
     for layer in range(2):
         for name, condition in (("edit", "flip"), ("shuffled", "shuffled")):
-            push = 3.0 * served.probes.pushes(layer)[condition][1]  # A and B differ: towards same
+            push = 3.0 * served.probes.steering_vectors(layer)[condition][1]  # A and B differ: towards same
 
             def add(residual, push=push):
                 out = residual.clone()

@@ -124,7 +124,7 @@ def test_alignments_and_probes_fit_the_rounded_model(runs, small):
         run.alignment("color", 1).check(checkpoint.model)
     probes = small.probes()
     assert probes.facts["blocks"].keys() == run.probes().facts["blocks"].keys()
-    assert probes.pushes(1)["flip"].dtype == torch.float32
+    assert probes.steering_vectors(1)["flip"].dtype == torch.float32
 
 
 def test_a_whole_model_becomes_the_nearest_adapter(runs, tmp_path):

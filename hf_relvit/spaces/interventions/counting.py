@@ -36,7 +36,7 @@ _SWAPS = {
     "labels": ("cause", "shuffled_labels"),
 }
 """Condition -> score and control in the table of alignments."""
-_PUSHES = {"flip": "edit", "shuffled": "shuffled"}
+_STEERED = {"flip": "edit", "shuffled": "shuffled"}
 """Condition in the table of steering -> ours."""
 
 
@@ -56,7 +56,7 @@ def count_interventions(
         checkpoint: of the run.
         alignments: of both properties or of one.
         probes: of the judgement.
-        scenes: of the test split, to push where the run has no steering; as many pairs are drawn to swap.
+        scenes: of the test split, to steer where the run has no steering; as many pairs are drawn to swap.
         missing: also count interventions that the run has no table of.
     """
     made: list[Row] = []
@@ -140,8 +140,8 @@ def _of_steering(table: pd.DataFrame) -> list[Row]:
     counts: list[Row] = []
     for (pair, alpha), rows in table.groupby(["pair", "alpha"], sort=False):
         what = f"{pair} {alpha:g}"
-        for push, condition in _PUSHES.items():
-            chosen = select(rows, condition=push)
+        for name, condition in _STEERED.items():
+            chosen = select(rows, condition=name)
             counts += _rows(
                 chosen,
                 EITHER,
@@ -153,7 +153,7 @@ def _of_steering(table: pd.DataFrame) -> list[Row]:
 
 
 def _steering(checkpoint: Checkpoint, probes: Probes, scenes: SceneTable) -> pd.DataFrame:
-    """Pushes along the probe and along its control."""
+    """Steering along the probe and along its control."""
     return steer(checkpoint, probes, scenes, SteeringConfig(ALPHAS), progress=True).to_frame()
 
 

@@ -71,12 +71,12 @@ def _steer(served: Served, state: State, site: Site) -> Edit | None:
     scene = scene_pass(served, state)
     places = scene.pair_tokens(state.pair)
     wanted = 1 - int(scene.scene.relation[0, state.pair])
-    directions = served.probes.pushes(site.layer)
+    directions = served.probes.steering_vectors(site.layer)
     streams = []
     for condition in ("flip", "shuffled"):
         residual = scene.states[site].clone()
-        push = directions[condition][wanted].to(residual)
-        residual[:, places] += state.alpha * push
+        step = directions[condition][wanted].to(residual)
+        residual[:, places] += state.alpha * step
         streams.append(residual)
     return Edit(site, streams, directions=1)
 

@@ -116,7 +116,7 @@ class Endpoints:
         objects: list[Json] | None = None,
         model: str = "",
     ) -> Json:
-        """Push a pair of objects along the direction that a linear probe reads as the other answer, after one layer.
+        """Steer a pair of objects along the direction that a linear probe reads as the other answer, after one layer.
 
         Args:
             alpha: how far, 0 to 4 times the probe's direction.
@@ -149,7 +149,7 @@ class Endpoints:
         One scene proves little: read this before you trust an answer of "swap" or "push".
 
         Args:
-            action: "swap", "steer" (push along a probe) or "inject" (a value that no object has).
+            action: "swap", "steer" (along a probe, as `push` does) or "inject" (a value that no object has).
             property: "color" or "shape"; not for "steer".
             alpha: of "steer": how far.
             method: of "inject": "known", "added", "interpolated", "sampled" or "random".

@@ -26,7 +26,7 @@ _LABELS = {
     "swap shape": "Give A another shape",
     "inject color": "Give both a color that does not exist",
     "inject shape": "Give both a shape that does not exist",
-    "steer": "Push along the direction of a probe",
+    "steer": "Steer along the direction of a probe",
 }
 
 
@@ -44,11 +44,11 @@ def find_examples(served: Served) -> list[dict[str, str]]:
     for prop in reversed(PROPERTIES):
         if any(aligned == prop for aligned, _ in served.alignments):
             examples += _examples_of(served, prop)
-    pushed = [
+    steered = [
         dataclasses.replace(state, action="steer", alpha=2.0)
         for state in _pairs(served, PROPERTIES[0])
     ]
-    examples.append(_example(served, "steer", _best(served, pushed)))
+    examples.append(_example(served, "steer", _best(served, steered)))
     examples.append(_new_shapes(first_state(served.limits)))
     return examples
 

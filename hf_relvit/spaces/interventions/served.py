@@ -30,7 +30,7 @@ from .state import Limits
 ABOUT = "about.json"
 """In a run folder: how the demo shows it."""
 JUDGEMENT = "judgement"
-"""The target of the probes along which pairs are pushed."""
+"""The target of the probes along which pairs are steered."""
 BANK = 64
 """Scenes whose objects give the vectors that are injected."""
 _BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -16,7 +16,7 @@ from .state import PlacedObject, State
 
 ACTION_NAMES = {
     "swap": "Swap a property",
-    "steer": "Push along a probe",
+    "steer": "Steer along a probe",
     "inject": "Inject a made-up value",
 }
 METHOD_NAMES = {
@@ -198,8 +198,8 @@ def _swap(state: State, where: str) -> tuple[str, str]:
 def _steer(state: State, where: str) -> tuple[str, str]:
     relation = pair_relation(state)
     read = f"the direction that a linear probe reads as “{LABELS[1 - relation]}”"
-    pushed = f"{state.alpha:g} times {read}"
-    did = f"You added {pushed} to the tokens of {_pair(state)}, after layer {state.layer}."
+    moved = f"{state.alpha:g} times {read}"
+    did = f"You added {moved} to the tokens of {_pair(state)}, after layer {state.layer}."
     return did, "If the model uses the direction of the probe, the answer"
 
 
