@@ -11,6 +11,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.cli._uv_script_header import parse_uv_script_header
@@ -58,9 +59,23 @@ def test_the_estimates_are_those_of_the_grids():
         assert JOB["minutes"](name, study, "h200") == pytest.approx(minutes, abs=1)
 
 
-def command(grid: str, out: Path, *options: str) -> list[str]:
-    words = [sys.executable, str(SCRIPT), grid, "--reduced", "--repo", REPO, "--out", str(out)]
+def command(grid: str, out: Path, *options: str, repo: str = REPO) -> list[str]:
+    words = [sys.executable, str(SCRIPT), grid, "--reduced", "--repo", repo, "--out", str(out)]
     return [*words, *options]
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every table of a study, by its place."""
+    files = sorted(folder.rglob("*.parquet"))
+    found = {str(file.relative_to(folder)): pd.read_parquet(file) for file in files}
+    return {place: table for place, table in found.items() if "/data/" not in place}
+
+
+def assert_equal_tables(one: Path, other: Path) -> None:
+    first, second = tables(one), tables(other)
+    assert first.keys() == second.keys() != set()
+    for place, table in first.items():
+        pd.testing.assert_frame_equal(table, second[place], obj=place)
 
 
 def kill_after(hub, words: list[str], signs: int) -> list[str]:
@@ -122,6 +137,16 @@ def test_a_killed_job_goes_on_on_another_machine(hub, tmp_path, grid):
     assert "report.html" in names
     assert "is here already" in finished(command(grid, tmp_path / "b"), hub)
     assert remote(hub)[1] == head
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_killed_job_ends_with_the_tables_of_an_uninterrupted_one(hub, tmp_path, grid):
+    words = command(grid, tmp_path / "killed", "--every", "0")
+    kill_after(hub, words, signs=2)
+    finished(words, hub)
+    finished(command(grid, tmp_path / "whole", repo=f"{REPO}-whole"), hub)
+    assert_equal_tables(tmp_path / "killed" / grid, tmp_path / "whole" / grid)
 
 
 @pytest.mark.timeout(600)

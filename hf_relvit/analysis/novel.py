@@ -361,7 +361,7 @@ class _Injections:
         label = self.pairs.label
         judgement = self.pairs.judgement
         own = torch.cat(self.unedited).cpu().numpy()
-        wrong = own != label
+        unmoved = own == label
         conditions = {
             "all": np.ones(len(label), bool),
             "different": judgement == 0,
@@ -381,11 +381,11 @@ class _Injections:
                     "method": method,
                     "condition": condition,
                     **_row(right[which], self.draw[which]),
-                    "base_accuracy": wrong[which].mean(),
+                    "base_accuracy": (~unmoved)[which].mean(),
+                    "floor": unmoved[which].mean(),  # equal to the bit if nothing changes
                 }
                 rows.append(row)
-        table = pd.DataFrame(rows)
-        return table.assign(floor=1 - table.base_accuracy)
+        return pd.DataFrame(rows)
 
 
 def _givers(bank: CounterfactualTable) -> tuple[np.ndarray, np.ndarray]:

@@ -243,7 +243,7 @@ class _SteeredScenes:
         flipped = list(self.flipped.values())
         counts = torch.stack(flipped).cpu().numpy()
         low, high = wilson(counts, n)
-        base_accuracy = self.right.item() / n
+        right = int(self.right)
         keys = ["layer", "alpha", "pair", "condition"]
         frame = pd.DataFrame(list(self.flipped), columns=keys)
         return frame.assign(
@@ -251,8 +251,8 @@ class _SteeredScenes:
             n=n,
             ci_low=low,
             ci_high=high,
-            base_accuracy=base_accuracy,
-            floor=1 - base_accuracy,
+            base_accuracy=right / n,
+            floor=(n - right) / n,  # equal to the bit if nothing changes
             relative_norm=[self._relative_norm(*key) for key in self.flipped],
         )
 

@@ -102,11 +102,12 @@ def test_steering_adds_the_probes_direction(served, state):
     tokens = torch.from_numpy(served.model.config.geometry.tokens(table.patches()))[0, :2].flatten()
     for layer in range(2):
         for name, condition in (("edit", "flip"), ("shuffled", "shuffled")):
-            push = 3.0 * served.probes.steering_vectors(layer)[condition][1]  # A and B differ: towards same
+            vectors = served.probes.steering_vectors(layer)
+            step = 3.0 * vectors[condition][1]  # A and B differ: toward same
 
-            def add(residual, push=push):
+            def add(residual, step=step):
                 out = residual.clone()
-                out[:, tokens] += push
+                out[:, tokens] += step
                 return out
 
             with patch(served.model, Site("resid_post", layer), add):
