@@ -30,6 +30,7 @@ from ..stimuli.counterfactuals import PROPERTIES, sample_isolation_pairs
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SCENE_BYTES
 from ..stimuli.splits import Split
+from ..tables import records
 from .activations import ObjectStates, Site, capture_object_states
 from .alignment import Alignment
 from .alignment_methods import fit_alignment
@@ -38,7 +39,15 @@ from .das_config import LABELED, DASConfig
 from .interchange import PairResiduals, Replacement, capture_pair_residuals
 from .result import Contents, Result
 from .scores import score_alignment
-from .validity import Swapped, Unmapped, changes_something, unmapped_pairs, validity_table
+from .subspaces import LEARNED, WITHOUT_LABELS
+from .validity import (
+    Swapped,
+    Unmapped,
+    agreement,
+    changes_something,
+    unmapped_pairs,
+    validity_table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +71,7 @@ class AlignConfig(DASConfig):
     layers: tuple[int, ...] | None = None
     """Blocks whose output is searched; all by default."""
     pairs: int = 2000
-    """Pairs to find each alignment on (the paper's number); for closed_form and dictionary at most 64, to choose the
+    """Pairs to find each alignment on (the paper's number); for closed_form and dictionary at most 32, to choose the
     scale or the number of features."""
     scenes: int = 1024
     """Labeled scenes to find closed_form on, or to choose features of a dictionary."""
@@ -85,8 +94,11 @@ class AlignConfig(DASConfig):
     """Objects of the judged pair that are swapped so."""
     networks: tuple[Literal["trained", "random"], ...] = ("trained", "random")
     """"random": also align the same architecture with random weights, a control of the search."""
-    shuffled: bool | None = None
-    """Also align to shuffled labels, a control of the search; by default where nothing is learned step by step."""
+    shuffled: bool = True
+    """Also align to shuffled labels, a control of every method that takes labels; it costs as much as the first."""
+    seeds: int = 1
+    """Searches for each alignment in the trained network, with seeds from ``seed`` on: how far they agree stands in
+    the validity table (5 tell enough). Only the first is scored and kept; each costs as much as it."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -97,13 +109,17 @@ class AlignConfig(DASConfig):
             check_memory(name, count, SCENE_BYTES)
         if self.layers == ():
             raise RelViTError("layers (): name some, or leave them out for all")
+        by_chance = self.method in LEARNED
+        if self.seeds < 1 or (self.seeds > 1 and not by_chance):
+            raise RelViTError(
+                f"seeds {self.seeds} for method {self.method!r}: expected 1, or more of a search, one of "
+                f"{', '.join(LEARNED)}"
+            )
 
     @cached_property
     def shuffles(self) -> bool:
         """Whether an alignment to shuffled labels is scored."""
-        if self.shuffled is None:
-            return self.method in (*LABELED, "mean_difference")
-        return self.shuffled
+        return self.shuffled and self.method not in WITHOUT_LABELS
 
     @cached_property
     def das(self) -> DASConfig:
@@ -263,8 +279,18 @@ class Alignments(Result):
         return self.frame
 
     def validity(self) -> pd.DataFrame:
-        """One row for each layer and split, all controls beside the effect; see ``validity.validity_table``."""
-        return validity_table(self.frame)
+        """One row for each layer and split, all controls beside the effect; see ``validity.validity_table``.
+
+        Where ``AlignConfig.seeds`` asked for several searches, ``seeds``, with their principal angles in degrees
+        (``smallest, mean, largest`` after ``angle_``, see ``validity.agreement``).
+        """
+        table = validity_table(self.frame)
+        agreed = pd.DataFrame(self.facts.get("agreement", []))
+        if agreed.empty:
+            return table
+        angles = ["smallest", "mean", "largest"]
+        named = agreed.rename(columns={name: f"angle_{name}" for name in angles})
+        return table.merge(named, on=["property", "layer"], how="left")
 
     def figure(self) -> Figure:
         """Accuracy by layer, a panel per split and property."""
@@ -339,6 +365,7 @@ def align(
         captures = config.captures(checkpoint, distribution, layers, progress)
     found: dict[str, list[Alignment]] = {"trained": [], "random": []}
     frames = []
+    repeated: list[Alignment] = []
     for weights in config.networks:
         for layer in layers:
             alignment = _fitted(captures, config, layer, weights, progress)
@@ -347,6 +374,8 @@ def align(
             frames.append(scores)
             if weights == "trained" and config.shuffles:
                 frames.append(_shuffled_scores(alignment, captures, config, progress))
+            if weights == "trained" and config.seeds > 1:
+                repeated += _repeated(alignment, captures, config, progress)
     made = provenance(
         seed=config.seed,
         data_seed=distribution.seed,
@@ -356,6 +385,7 @@ def align(
         "config": asdict(config),
         "task": distribution.task,
         "scenes": distribution.name,
+        "agreement": records(agreement(repeated)),
         "provenance": made,
     }
     frame = pd.concat(frames, ignore_index=True)
@@ -380,6 +410,21 @@ def _fitted(
         objects=captures.objects(weights) if config.method in LABELED else None,
         progress=progress,
     )
+
+
+def _repeated(
+    alignment: Alignment,
+    captures: PairCaptures,
+    config: AlignConfig,
+    progress: bool,
+) -> list[Alignment]:
+    """The alignment, and those of further seeds at the same layer."""
+    layer = alignment.site.layer
+    seeds = range(config.seed + 1, config.seed + config.seeds)
+    others = [
+        _fitted(captures, replace(config, seed=seed), layer, "trained", progress) for seed in seeds
+    ]
+    return [alignment, *others]
 
 
 def _shuffled_scores(

@@ -26,6 +26,8 @@ BASELINES: tuple[str, ...] = get_args(Baseline)
 METHODS: tuple[str, ...] = get_args(Method)
 SIZED = ("low_rank", "pca", "mean_difference", "random_subspace")
 """Methods whose number of dimensions the caller chooses."""
+WITHOUT_LABELS = ("pca", "random_subspace", "full_swap")
+"""Methods that take states alone, so that shuffled labels change nothing."""
 
 
 def interchange(

@@ -381,7 +381,8 @@ def agreement(alignments: Sequence[Alignment]) -> pd.DataFrame:
 
     Returns:
         ``property, layer, seeds, smallest, mean, largest``: principal angles in degrees, means over the pairs of
-        seeds. Subspaces that have nothing in common are at about 90.
+        seeds that found a direction; NaN where fewer than two did. Subspaces that have nothing in common are at about
+        90.
     """
     groups: dict[tuple[str, int], list[Alignment]] = {}
     for each in alignments:
@@ -389,16 +390,12 @@ def agreement(alignments: Sequence[Alignment]) -> pd.DataFrame:
         group.append(each)
     rows = []
     for (prop, layer), group in groups.items():
-        angles = [principal_angles(*pair) for pair in itertools.combinations(group, 2)]
-        if not angles:
+        if len(group) < 2:
             continue
-        row = {
-            "property": prop,
-            "layer": layer,
-            "seeds": len(group),
-            "smallest": np.mean([each[0] for each in angles]),
-            "mean": np.mean([each.mean() for each in angles]),
-            "largest": np.mean([each[-1] for each in angles]),
-        }
-        rows.append(row)
+        found = [each for each in group if each.size]
+        angles = [principal_angles(*pair) for pair in itertools.combinations(found, 2)]
+        of_pairs = [(each[0], each.mean(), each[-1]) for each in angles]
+        means = np.mean(of_pairs, axis=0) if of_pairs else np.full(3, np.nan)
+        named = dict(zip(("smallest", "mean", "largest"), means.tolist()))
+        rows.append({"property": prop, "layer": layer, "seeds": len(group), **named})
     return pd.DataFrame(rows)

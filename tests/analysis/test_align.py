@@ -5,10 +5,17 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from hf_relvit.analysis.align import SCORED_CONTROLS, AlignConfig, PairCaptures, align
+from hf_relvit.analysis.align import (
+    SCORED_CONTROLS,
+    AlignConfig,
+    Alignments,
+    PairCaptures,
+    align,
+)
 from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
 from hf_relvit.analysis.scores import score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, SIZED
+from hf_relvit.analysis.validity import agreement
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -42,6 +49,7 @@ def test_every_control_of_a_study_is_scored_on_every_split(result):
             ("trained", split, "cause", "none"),
             ("trained", split, "cause", "random_tokens"),
             ("trained", split, "cause", "random_directions"),
+            ("trained", split, "cause", "shuffled_labels"),
             *[("trained", split, "cause", each) for each in REPLACED],
             ("trained", split, "cause", "wrong_object"),
             ("trained", split, "isolate", "none"),
@@ -114,11 +122,27 @@ def test_closed_forms_go_through_the_same_recipe_with_every_control(checkpoint):
     pd.testing.assert_frame_equal(again.frame, found.frame, check_exact=True)
 
 
-def test_a_search_is_aligned_to_shuffled_labels_only_if_asked(checkpoint, result):
-    assert "shuffled_labels" not in set(result.frame.control)
-    asked = dataclasses.replace(SMALL, layers=(1,), networks=("trained",), shuffled=True)
-    frame = align(checkpoint, SCENES, asked).frame
-    assert (frame.control == "shuffled_labels").sum() == 2 * 3
+def test_every_method_is_aligned_to_shuffled_labels_unless_told_not_to(checkpoint, result):
+    assert (result.frame.control == "shuffled_labels").sum() == 2 * 2 * 3
+    assert result.validity().excess_shuffled.notna().all()
+    without = dataclasses.replace(SMALL, layers=(1,), networks=("trained",), shuffled=False)
+    frame = align(checkpoint, SCENES, without).frame
+    assert "shuffled_labels" not in set(frame.control)
+
+
+def test_several_searches_tell_how_far_they_agree(checkpoint, tmp_path):
+    asked = dataclasses.replace(SMALL, networks=("trained",), shuffled=False, seeds=3)
+    found = align(checkpoint, SCENES, asked)
+    assert len(found.alignments) == 2, "the first seed's are kept"
+    again = [
+        align(checkpoint, SCENES, dataclasses.replace(asked, seeds=1, seed=s)) for s in range(3)
+    ]
+    expected = agreement([each.alignments[0] for each in again]).iloc[0]
+    found.save(tmp_path)
+    table = Alignments.load(tmp_path).validity()
+    row = table[table.layer == 0].iloc[0]
+    assert row.seeds == 3 and row.angle_mean == pytest.approx(expected["mean"], abs=1e-6)
+    assert "angle_mean" not in again[0].validity()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +155,8 @@ def test_a_search_is_aligned_to_shuffled_labels_only_if_asked(checkpoint, result
         ({"pairs": 0}, "pairs 0: expected at least 1"),
         ({"layers": ()}, "name some"),
         ({"method": "pca"}, "need a number of directions"),
+        ({"seeds": 0}, "seeds 0"),
+        ({"method": "closed_form", "seeds": 5}, "seeds 5 for method 'closed_form'"),
     ],
 )
 def test_bad_settings_are_one_line(wrong, message):
