@@ -93,7 +93,7 @@ def env():
         except PackageNotFoundError:
             versions[name] = "not installed"
     accelerator = _accelerator()
-    device = torch.accelerator.current_accelerator()
+    device = torch.accelerator.current_accelerator(check_available=True)
     facts |= {"accelerator": accelerator, "device": str(device or "cpu")}
     facts["threads"] = torch.get_num_threads()
     for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
@@ -106,8 +106,8 @@ def _accelerator() -> str:
     """Number and name of the accelerators that this torch can use."""
     import torch
 
-    device = torch.accelerator.current_accelerator()
-    if device is None or not torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
         return "none (CPU only)"
     count = torch.accelerator.device_count()
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type

@@ -41,5 +41,7 @@ def checkpoint_autocast(checkpoint: Checkpoint) -> torch.autocast:
 
 
 def _autocast(enabled: bool) -> torch.autocast:
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    # a CUDA build of torch on a machine without a GPU names one that is not there
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = accelerator or torch.device("cpu")
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tiny_trainer import tiny_trainer
 from transformers import TrainerCallback
 
 from hf_relvit.errors import RelViTError
 from hf_relvit.training import run
+from hf_relvit.training.precision import training_autocast
 from hf_relvit.training.run import build_model, train
 from hf_relvit.training.setup import training_arguments
 
@@ -131,3 +133,12 @@ def test_settings_that_change_no_weights_may_change_in_the_folder(tiny, tmp_path
         train(dataclasses.replace(config, **changed), tmp_path, progress=False)
     assert folder.weights.stat().st_mtime_ns == before
     assert build_model(config).config.trained_in == "float32"
+
+
+def test_a_cuda_build_of_torch_without_a_gpu_computes_on_the_cpu(tiny, monkeypatch):
+    def compiled(check_available=False):
+        return None if check_available else torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", compiled)
+    context = training_autocast(dataclasses.replace(tiny, bf16=True))
+    assert context.device == "cpu"
