@@ -67,6 +67,8 @@ def release(
         _benchmark(owner, models),
         _space(owner, base),
     ]
+    if build and dry_run and any(part.missing for part in parts):
+        say("a dry run builds no data: a release first builds the configs that are missing here")
     outcomes = publish(parts, owner, public=public, dry_run=dry_run, say=say)
     table = pd.DataFrame([asdict(outcome) for outcome in outcomes])
     show("release", table, ["repo", "repo_type", "state", "missing"])
