@@ -4,9 +4,9 @@
         --base build/clip-vit-b16 --test-pairs 64
 
 Replacement controls (mean, noise, another image's state) and unmapped variables (position, jitter, noise, the other
-object), of every alignment in the run, on IID test pairs. Rows go into ``more_scores.csv`` of the folder after each
-alignment, and a second call goes on after the last one; then ``validity.csv`` has one row per alignment, from these
-and from the run's own scores.
+object), of every alignment that the run holds (a released one holds those that carry something), on IID test pairs.
+Rows go into ``more_scores.csv`` of the folder after each alignment, and a second call goes on after the last one; then
+``validity.csv`` has one row per alignment, from these and from the run's own scores.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from hf_relvit.analysis.align import AlignConfig, PairCaptures, score
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.validity import validity_table
 from hf_relvit.modeling.checkpoints import Checkpoint
-from hf_relvit.stimuli.counterfactuals import PROPERTIES
 
 KEPT = 2  # captures at once: pairs of both properties
-FIRST = (2, 1, 3, 0, 4, 5)
-"""Layers of interest; the others follow."""
 
 
 def main() -> None:
@@ -36,11 +33,12 @@ def main() -> None:
     parser.add_argument("--test-pairs", type=int, default=64)
     options = parser.parse_args()
     checkpoint = Checkpoint.open(options.run / "training" / "model", base=options.base)
-    layers = sorted(range(checkpoint.depth), key=lambda layer: (layer not in FIRST, layer))
+    held = sorted((options.run / "das").glob("*/alignment.json"))
+    alignments = [Alignment.load(file.parent) for file in held]
     captures = PairCaptures(
         checkpoint,
         checkpoint.distribution(),
-        range(checkpoint.depth),
+        sorted({each.site.layer for each in alignments}),
         pairs=1,
         test_pairs=options.test_pairs,
         kept=KEPT,
@@ -50,24 +48,22 @@ def main() -> None:
     file = options.out / "more_scores.csv"
     table = pd.read_csv(file) if file.exists() else pd.DataFrame()
     done = set(zip(table.get("property", ()), table.get("layer", ())))
-    for layer in layers:
-        for prop in PROPERTIES:
-            if (prop, layer) in done:
-                continue
-            start = time.perf_counter()
-            rows = scores_of(options.run, captures, prop, layer)
-            table = pd.concat([table, rows], ignore_index=True)
-            table.round(5).to_csv(file, index=False)
-            seconds = time.perf_counter() - start
-            print(f"{prop}, layer {layer}: {seconds:.0f} s", flush=True)
+    for alignment in alignments:
+        name = (alignment.property, alignment.site.layer)
+        if name in done:
+            continue
+        start = time.perf_counter()
+        table = pd.concat([table, scores_of(alignment, captures)], ignore_index=True)
+        table.round(5).to_csv(file, index=False)
+        seconds = time.perf_counter() - start
+        print(f"{name[0]}, layer {name[1]}: {seconds:.0f} s", flush=True)
     write_validity(options.out)
 
 
-def scores_of(run: Path, captures: PairCaptures, prop: str, layer: int) -> pd.DataFrame:
+def scores_of(alignment: Alignment, captures: PairCaptures) -> pd.DataFrame:
     """Replacements and unmapped variables of one alignment."""
-    alignment = Alignment.load(run / "das" / f"{prop}-{layer}")
     config = AlignConfig(
-        property=prop,
+        property=alignment.property,
         method="closed_form",
         splits=("test",),
         scored_controls=None,
@@ -75,7 +71,7 @@ def scores_of(run: Path, captures: PairCaptures, prop: str, layer: int) -> pd.Da
         bf16=True,
     )
     rows = score(alignment, captures, config)
-    return rows[(rows.control != "none")]
+    return rows[rows.control != "none"]
 
 
 def write_validity(out: Path) -> None:
