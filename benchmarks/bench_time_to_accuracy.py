@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from bench_das import Pyvene, in_environment
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parametrize
 from transformers import get_linear_schedule_with_warmup
@@ -356,6 +357,7 @@ def draw(runs: pd.DataFrame, file: Path) -> None:
         for goal in (*GOALS, AUTHORS[prop]):
             axis.axhline(goal, color="black", lw=0.5, ls=":")
         axis.set(title=prop, xscale="log", xlabel="processor seconds", ylim=(-0.03, 1.03))
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].set_ylabel("share of pairs with the new answer")
     axes[0].legend(fontsize=7, loc="lower right")
     figure.savefig(file, dpi=110)

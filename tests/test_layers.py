@@ -12,6 +12,7 @@ ROOT = Path(hf_relvit.__file__).parent
 FLOORS = (
     (
         "addresses",
+        "allocator",
         "doors",
         "lazy",
         "errors",

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..allocator import keep_freed_memory
 from ..errors import RelViTError, RelViTWarning
 from ..progress import on_terminal, silence
 from .analyze import analyze
@@ -127,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command; bad input is one line and exit code 2, Ctrl-C is 130."""
     warnings.formatwarning = _warning
     silence(False)
+    keep_freed_memory()
     os.environ["MPLBACKEND"] = "agg"  # a notebook names one that only its own environment has
     if not on_terminal():
         for library in ("HF_DATASETS", "HF_HUB"):
