@@ -133,7 +133,7 @@ def test_steer_takes_saved_probes_or_fits_them(checkpoint, relvit, tmp_path):
     first = Steering.load(tmp_path / "a")
     assert set(first.frame.alpha) == {1, 50} and set(first.frame.layer) == {0, 1}
     assert has_figures(tmp_path / "a", "steering")
-    assert "At best, a push flips" in out
+    assert "At best, steering flips" in out
     code, _, _ = relvit(*common, "--out", tmp_path / "b", "--probes", tmp_path / "a" / "judgement")
     assert code == 0
     pd.testing.assert_frame_equal(Steering.load(tmp_path / "b").frame, first.frame)
