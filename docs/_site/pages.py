@@ -211,7 +211,7 @@ def field_row(shape: Any, field: str) -> str:
 
 
 DATASET_TITLES = {
-    "scenes": "scenes (discrimination, rmts)",
+    "scenes": "scenes (of any task)",
     "counterfactuals": "counterfactual pairs",
     "photorealistic": "photorealistic pairs",
 }

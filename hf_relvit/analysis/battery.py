@@ -33,6 +33,7 @@ from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
+from ..stimuli.styles import open_objects
 from ..tables import largest, records, select
 from ..training.precision import computes_bf16
 from .activations import ObjectStates, SceneCaptures
@@ -126,14 +127,16 @@ def measure_battery(
     task: str,
     config: BatteryConfig | None = None,
     *,
+    style: str | None = None,
     progress: bool = False,
 ) -> Battery:
     """Run the battery on one set of weights; see the head of this module.
 
     Args:
         checkpoint: a backbone with its processor, such as ``Checkpoint.of_backbone``; it does not learn.
-        task: "discrimination" or "rmts"; scenes are those of ``geometry.matching_geometry``.
+        task: one of ``stimuli.tasks``; scenes are those of ``geometry.matching_geometry``.
         config: see BatteryConfig.
+        style: of the objects (``stimuli.styles``); ours by default.
         progress: show bars.
 
     Raises:
@@ -141,12 +144,15 @@ def measure_battery(
     """
     config = config or BatteryConfig()
     geometry = matching_geometry(checkpoint.geometry)
-    distribution = SceneDistribution(task, geometry, config.combinations, seed=config.seed)
+    objects = open_objects(style=style)
+    distribution = SceneDistribution(task, geometry, config.combinations, objects, config.seed)
     subject = _Subject(checkpoint, distribution, config, progress)
     rows = [*subject.attention()]
     for target, form in PROBES.items():
         if target == "same_object" and geometry.object_patches == 1:
             continue  # it can only be asked of objects with several tokens
+        if target == "color" and objects.n_colors == 1:
+            continue
         rows += subject.probed(target, form, subject.states, "trained")
     if geometry.object_patches > 1:
         rows += subject.probed("same_object", "quadratic", subject.places, "places")
@@ -155,6 +161,7 @@ def measure_battery(
         "config": asdict(config),
         "task": task,
         "geometry": geometry.name,
+        "style": style,
         "processor": checkpoint.processor.fingerprint,
         "provenance": provenance(seed=config.seed),
     }
@@ -290,12 +297,14 @@ def _places(scenes: SceneTable) -> ObjectStates:
 
 
 def pair_likeness(read: ObjectStates) -> Float32[np.ndarray, "pairs layers"]:
-    """Cosine of the mean tokens of the two objects of each pair, float32 ``(n * pairs, layers)``."""
+    """Cosine of the mean tokens of the two objects of each judged pair, float32 ``(n * pairs, layers)``."""
     k = read.scenes.shape.shape[1]
+    judged = 2 * read.scenes.judged.shape[1]
     by_layer = []
     for layer in sorted(read.states):
         tokens = read.states[layer].float().unflatten(1, (k, -1))
-        first, second = tokens.mean(2).unflatten(1, (-1, 2)).unbind(2)
+        means = tokens.mean(2)[:, :judged]
+        first, second = means.unflatten(1, (-1, 2)).unbind(2)
         likeness = cosine_similarity(first, second, dim=-1)
         by_layer.append(likeness.flatten())
     return torch.stack(by_layer, 1).cpu().numpy()

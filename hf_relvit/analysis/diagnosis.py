@@ -27,6 +27,7 @@ from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, CounterfactualTable
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.tasks import task_of
 from ..tables import select
 from ..training.evaluation import evaluate, sample_splits
 from ..training.precision import computes_bf16
@@ -251,7 +252,7 @@ def loss_settings(
     last in equal parts for within objects, within pairs and, for RMTS, between pairs, in half of the heads; these are
     the layers of the preset quick-rmts (the paper's are not known).
     """
-    count = 3 if task == "rmts" else 2
+    count = 3 if task_of(task).pair_names else 2
     parts = ("within_object", "within_pair", "between_pair")[:count]
     layers = np.arange(max(depth - 1, 1))
     stages = np.array_split(layers, count)

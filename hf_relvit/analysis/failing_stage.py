@@ -155,7 +155,7 @@ def judge(
     "undetermined" if intervals do not allow more, or if no measure tells the model from one of random weights.
 
     Args:
-        task: "discrimination" or "rmts".
+        task: such as "discrimination" or "rmts".
         accuracy: of ``evaluation.evaluate``.
         probes: of ``fit_probes``, with ``split``, ``weights`` ("trained", "random") and ``scenes`` (their number).
         alignments: of ``score_alignment``, with ``weights``; ``control`` may also be "whole_object".

@@ -42,7 +42,8 @@ def units(scenes: SceneTable, config: ProbeConfig) -> Units:
     tokens = scenes.geometry.object_patches**2
     if config.target == "judgement":
         relation = scenes.judged.astype(np.int64)
-        return _everywhere(n, objects, tokens, size=2 * tokens, labels=relation)
+        judged = 2 * relation.shape[1]
+        return _everywhere(n, judged, tokens, size=2 * tokens, labels=relation)
     if config.target == "same_object":
         return _token_pairs(scenes, config.seed)
     labels = _properties(scenes)[config.target]

@@ -176,7 +176,8 @@ class _SteeredScenes:
         self.directions = directions
         self.config = config
         self.pairs = PAIRS[:pairs]
-        of_pairs = tokens.reshape(len(scenes), pairs, -1)
+        judged = tokens[:, : 2 * pairs]
+        of_pairs = judged.reshape(len(scenes), pairs, -1)
         label = scenes.label.astype(np.int64)
         self.tokens = of_pairs.to(device)
         self.relation = torch.from_numpy(relation).to(device)

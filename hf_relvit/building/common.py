@@ -17,9 +17,9 @@ import datasets
 from ..errors import RelViTError
 from ..geometry import GEOMETRIES, parse_config
 from ..stimuli.draws import BLOCK, block_pieces
-from ..stimuli.objects import open_objects
 from ..stimuli.scenes import SceneTable, check_scenes, sample_block
 from ..stimuli.splits import split_names
+from ..stimuli.styles import open_objects, parse_style
 from ..stimuli.tasks import task_of
 from .rows import features, fingerprint, rows
 from .shards import Sharded
@@ -44,6 +44,7 @@ class SceneConfig(datasets.BuilderConfig):
         seed: of everything random.
         masks: folder of your own silhouettes (``ObjectSet.from_folder``).
         palette: JSON file of your own colors.
+        style: of the objects (``stimuli.styles``); ours by default.
     """
 
     geometry: str = "b16"
@@ -53,15 +54,16 @@ class SceneConfig(datasets.BuilderConfig):
     seed: int = 0
     masks: str | None = None
     palette: str | None = None
+    style: str | None = None
 
 
 class SceneBuilder(Sharded):
     """Scenes of one task as a dataset.
 
-    ``config_name`` is "<geometry>-<combinations>", such as "b16-32"; the fields of ``SceneConfig`` go by keyword. Any
-    number of processes (``download_and_prepare(num_proc=...)``) makes the same rows. The cache folder depends on every
-    parameter, on the shapes and colors themselves and on the text of the code that draws them, so a stale cache
-    cannot be read.
+    ``config_name`` is "<geometry>-<combinations>", such as "b16-32", or behind a style, such as "arrows-b16-256"; the
+    fields of ``SceneConfig`` go by keyword. Any number of processes (``download_and_prepare(num_proc=...)``) makes the
+    same rows. The cache folder depends on every parameter, on the shapes and colors themselves and on the text of the
+    code that draws them, so a stale cache cannot be read.
 
     Raises:
         RelViTError: unknown geometry, combinations or sizes that cannot be balanced, bad masks or palette.
@@ -85,7 +87,7 @@ class SceneBuilder(Sharded):
     """Rows of a split up to which version 1.0.0 holds."""
 
     def __init__(self, cache_dir: str | None = None, config_name: str | None = None, **keywords):
-        twice = keywords.keys() & {"task", "geometry", "combinations"}
+        twice = keywords.keys() & {"task", "style", "geometry", "combinations"}
         if config_name is not None and twice:
             raise RelViTError(
                 f"config {config_name!r} names the {' and the '.join(sorted(twice))}: give it once"
@@ -95,7 +97,7 @@ class SceneBuilder(Sharded):
         given.update(own)
         name = config_name or self._name(given)
         parts = self._parse(name)
-        self.objects = open_objects(own.get("masks"), own.get("palette"))
+        self.objects = open_objects(own.get("masks"), own.get("palette"), parts.get("style"))
         sizes = (given.get("n_train", 0), given.get("n_eval", 0))
         if max(map(int, sizes)) > self.drawn_at_once:
             given["version"] = LARGE_VERSION
@@ -115,12 +117,15 @@ class SceneBuilder(Sharded):
 
     def _name(self, given: dict) -> str:
         """The name of the config that has these fields; they are taken out of ``given``."""
-        return f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
+        name = f"{given.pop('geometry', 'b16')}-{given.pop('combinations', 256)}"
+        style = given.pop("style", None)
+        return name if style is None else f"{style}-{name}"
 
     def _parse(self, name: str) -> dict:
         """The fields of the config that its name gives."""
-        geometry, combinations = parse_config(name)
-        return {"geometry": geometry.name, "combinations": combinations}
+        style, rest = parse_style(name)
+        geometry, combinations = parse_config(rest)
+        return {"style": style, "geometry": geometry.name, "combinations": combinations}
 
     def _check(self) -> None:
         """Impossible scenes should fail here, not in a worker process."""

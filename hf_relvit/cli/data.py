@@ -20,12 +20,12 @@ data = Commands(help="Stimulus sets: build, look at, publish.")
 @options("given", "building.settings:BuildConfig", skip=("task", "config"), make=dict)
 def data_build(
     task: Annotated[
-        str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")
+        str, typer.Argument(help="A task such as rmts, or counterfactuals, or photorealistic.")
     ],
     config: Annotated[
         str,
         typer.Option(
-            help="Such as b16-32; of counterfactuals rmts-b16-32; of photorealistic default or tiny."
+            help="Such as b16-32 or arrows-b16-256; of counterfactuals rmts-b16-32; of photorealistic default or tiny."
         ),
     ],
     given: dict,
@@ -61,9 +61,9 @@ def data_build(
 
 @data.command("preview")
 def data_preview(
-    task: Annotated[str, typer.Argument(help="discrimination or rmts.")],
+    task: Annotated[str, typer.Argument(help="A task, such as rmts.")],
     config: Annotated[
-        str, typer.Option(help="GEOMETRY-COMBINATIONS, such as b16-32 or quick-256.")
+        str, typer.Option(help="[STYLE-]GEOMETRY-COMBINATIONS, such as b16-32 or arrows-b16-256.")
     ],
     out: Annotated[Path, typer.Option("--out", help="PNG file.", **OUT_FILE)] = Path("preview.png"),
     split: str = "train",
@@ -79,14 +79,17 @@ def data_preview(
     from ..files import atomic_write
     from ..geometry import parse_config
     from ..limits import check_memory
-    from ..stimuli.objects import open_objects
     from ..stimuli.preview import contact_sheet
     from ..stimuli.scenes import sample
+    from ..stimuli.styles import open_objects, parse_style
+    from ..stimuli.tasks import task_of
 
-    objects = open_objects(masks, palette)
-    geometry, combinations = parse_config(config)
+    style, rest = parse_style(config)
+    objects = open_objects(masks, palette, style)
+    geometry, combinations = parse_config(rest)
     check_memory("-n", n, 3 * geometry.image_size**2)
-    rounded = -(-n // 4) * 4
+    balance = task_of(task).balance
+    rounded = -(-n // balance) * balance
     scenes = sample(
         task, geometry, split, rounded, combinations=combinations, seed=seed, objects=objects
     )
@@ -98,7 +101,7 @@ def data_preview(
 @data.command("push")
 def data_push(
     task: Annotated[
-        str, typer.Argument(help="discrimination, rmts, counterfactuals or photorealistic.")
+        str, typer.Argument(help="A task such as rmts, or counterfactuals, or photorealistic.")
     ],
     data: Annotated[
         Path, typer.Option("--data", help="Folder that `relvit data build` made: all its configs.")

@@ -21,6 +21,13 @@ def measure(
     ],
     settings,
     out: Out,
+    task: Annotated[
+        list[str],
+        typer.Option(help="A task, such as sosd; may be given several times."),
+    ] = ["discrimination", "rmts"],  # noqa: B006
+    style: Annotated[
+        str | None, typer.Option(help="Of the objects, such as irregular; ours by default.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="In the record; by default the end of the path or id.")
     ] = None,
@@ -31,7 +38,8 @@ def measure(
     """Is a backbone relational, without fine-tuning? Attention stages, probes, binding and likeness of objects.
 
     Each number stands beside the same network with random weights, and beside its controls. Writes record.jsonl, which
-    `relvit board` compares, and board.html. About an hour for a ViT-B/16 on two cores; an interrupted one goes on.
+    `relvit board` compares, and board.html. About half an hour per task for a ViT-B/16 on
+    two cores; an interrupted one goes on.
 
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
@@ -41,7 +49,7 @@ def measure(
     from ..study.measure import PAGE, Backbone, measure_backbone
 
     subject = Backbone(backbone, name, revision, base, device)
-    record = measure_backbone(subject, out, settings, say=say)
+    record = measure_backbone(subject, out, settings, tasks=task, style=style, say=say)
     table = board_table([record])
     show("measure", table, text=board_text(table))
     say(f"record: {out / 'record.jsonl'}")

@@ -65,11 +65,13 @@ Masks = Annotated[
 Palette = Annotated[Path | None, typer.Option(help="JSON file of your own colors.")]
 Task = Annotated[
     str | None,
-    typer.Option(help="discrimination or rmts; by default that of its training."),
+    typer.Option(help="A task, such as rmts; by default that of its training."),
 ]
 SceneConfig = Annotated[
     str | None,
-    typer.Option("--config", help="GEOMETRY-COMBINATIONS; by default that of its training."),
+    typer.Option(
+        "--config", help="[STYLE-]GEOMETRY-COMBINATIONS; by default that of its training."
+    ),
 ]
 Labels = Annotated[
     str | None,

@@ -67,7 +67,7 @@ class Leaderboard:
     """Runs of one task side by side.
 
     Attributes:
-        task: "discrimination" or "rmts".
+        task: such as "discrimination" or "rmts".
         entries: the runs.
         correlation: of disentanglement and accuracy; None with fewer than 3 kinds of model that have alignments.
         notes: warnings for the reader.

@@ -27,6 +27,7 @@ from ..owned import check_replaceable, follow_umask, in_cell, partial_folder, re
 from ..progress import library_bars
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.objects import ObjectSet
+from ..stimuli.styles import open_objects, parse_style
 from .adapters import FOLDER, save_adapter
 from .blocks import blocks, vision_config
 from .checkpoint_errors import as_relvit_error, check_weights, open_config
@@ -298,9 +299,9 @@ class Checkpoint:
         """The distribution that the model's scenes come from: the given one, else that of its training.
 
         Args:
-            task: "discrimination" or "rmts".
-            config: GEOMETRY-COMBINATIONS, such as "b16-32".
-            objects: shapes and colors; ours by default.
+            task: such as "discrimination" or "rmts".
+            config: [STYLE-]GEOMETRY-COMBINATIONS, such as "b16-32" or "arrows-b16-256".
+            objects: shapes and colors; those of the style, or ours, by default.
             seed: of the scenes.
 
         Raises:
@@ -315,9 +316,11 @@ class Checkpoint:
                 "the checkpoint does not say what it was trained on: name it with --task and --config",
                 page="unknown-scenes",
             )
-        geometry, combinations = parse_config(config)
+        style, rest = parse_style(config)
+        geometry, combinations = parse_config(rest)
         self.geometry.check(geometry)
-        return SceneDistribution(task, geometry, combinations, objects or ObjectSet.default(), seed)
+        objects = objects or open_objects(style=style)
+        return SceneDistribution(task, geometry, combinations, objects, seed)
 
 
 @contextlib.contextmanager

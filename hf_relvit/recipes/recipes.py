@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..stimuli.counterfactuals import PROPERTIES
 from ..stimuli.tasks import task_of
 from .alignment import ALIGNMENT, RANDOM_ALIGNMENT
 from .knockout import KNOCKOUT
@@ -29,8 +30,14 @@ SECTIONS: dict[str, Section] = {
 """Sections of reports, by the name of the table, in their order."""
 
 
+def has_all_pairs(task: str) -> bool:
+    """Whether a task has counterfactual pairs of every property, as studies need."""
+    asked = task_of(task)
+    return asked.swaps is not None and set(asked.swapped) == set(PROPERTIES)
+
+
 def fits(recipe: Recipe, task: str) -> bool:
     """Whether a recipe can be made of a task: the scenes and the results that it needs exist."""
-    if recipe.needs_pairs and task_of(task).swaps is None:
+    if recipe.needs_pairs and not has_all_pairs(task):
         return False
     return all(fits(RECIPES[name], task) for name in recipe.needs)

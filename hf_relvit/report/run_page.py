@@ -175,7 +175,11 @@ def _left_out(task: str, analyses: Sequence[str]) -> str:
     if not headings:
         return ""
     questions = " ".join(f"“{heading}”" for heading in headings)
-    reason = f"They swap properties between counterfactual pairs, and the task “{task}” has none."
+    asked = task_of(task)
+    pairs = "none" if asked.swaps is None else f"those of {asked.swapped[0]} alone"
+    reason = (
+        f"They swap properties between counterfactual pairs, and the task “{task}” has {pairs}."
+    )
     return f"Left out: {questions} {reason}"
 
 

@@ -23,11 +23,11 @@ from .draws import (
     uniform_pairs,
 )
 from .objects import ObjectSet
-from .rmts import display_corners
 from .scenes import SCENE_BYTES, SceneTable, check_scenes
 from .splits import SPLITS, allowed_objects
 from .table import RowTable
-from .tasks import task_number, task_of
+from .task import Task
+from .tasks import TASKS, task_number, task_of
 
 PROPERTIES = ("shape", "color")
 # Noise is keyed by a scene's index: far from those of any set that is drawn to be looked at or trained on.
@@ -90,11 +90,11 @@ def sample_counterfactuals(
     others do (``splits.belongs``), so that no pair shows a scene of another split. Jitter and noise are drawn anew.
 
     Args:
-        task: "discrimination" or "rmts".
+        task: one with counterfactual pairs: "discrimination", "rmts", "sosd", "same_shape" or "same_color".
         geometry: image, patches and objects.
         property: "shape" or "color".
         split: one of SPLITS.
-        n: even for discrimination, a multiple of 8 for RMTS. More than BLOCK are drawn in blocks, as in ``sample``.
+        n: even for two objects, a multiple of 8 for two pairs. More than BLOCK are drawn in blocks, as in ``sample``.
         combinations: training combinations of shape and color.
         seed: 0 to 2**63 - 1.
         objects: shapes and colors; ours by default.
@@ -131,12 +131,19 @@ def _check(
 ) -> None:
     if property not in PROPERTIES:
         raise RelViTError(f"unknown property {property!r}: expected one of {', '.join(PROPERTIES)}")
-    step = task_of(task).swaps
+    asked = task_of(task)
+    step = asked.swaps
     if step is None:
+        with_pairs = [name for name, other in TASKS.items() if other.swaps is not None]
         raise RelViTError(
-            f"task {task!r} has no counterfactual pairs: choose discrimination or rmts"
+            f"task {task!r} has no counterfactual pairs: expected one of {', '.join(with_pairs)}"
         )
-    check_scenes(task, geometry, step, seed)
+    if property not in asked.swapped:
+        raise RelViTError(
+            f"a swap of {property} does not change the answer of {task!r}: "
+            f"swap {' or '.join(asked.swapped)}"
+        )
+    check_scenes(task, geometry, asked.balance, seed)
     if n < step or n % step:
         raise RelViTError(
             f"{n} pairs of scenes cannot be balanced for {task}: choose a positive multiple of {step}"
@@ -166,21 +173,22 @@ def sample_counterfactual_block(
     key = [task_number(task), SPLITS.index(split), block, 1 + PROPERTIES.index(property)]
     rng = np.random.default_rng([seed, *key])
 
+    asked = task_of(task)
     row = rng.permutation(n)
     judgement = row % 2
-    places = _edited_places(task, row)
+    places = _edited_places(asked, row)
     giver_places = places
     edited_pair, source_pair = _pair_kinds(rng, allowed, property, judgement, split)
-    base = np.empty((n, task_of(task).objects, 2), dtype=np.int64)
+    base = np.empty((n, asked.objects, 2), dtype=np.int64)
     rows = np.arange(n)[:, None]
     base[rows, places] = edited_pair
-    if task == "rmts":
+    if asked.objects == 4:
         giver_places = (places + 2) % 4  # those of the other pair
         same = row // 4 % 2 == 1
         base[rows, giver_places] = _other_pairs(rng, allowed, edited_pair, same)
     source = base.copy()
     source[rows, giver_places] = source_pair
-    base_corner, source_corner = _corners(rng, task, geometry, split, base, source)
+    base_corner, source_corner = _corners(rng, asked, geometry, split, base, source)
 
     origin = {
         "task": task,
@@ -205,12 +213,12 @@ def sample_counterfactual_block(
     )
 
 
-def _edited_places(task: str, row: np.ndarray) -> np.ndarray:
+def _edited_places(task: Task, row: np.ndarray) -> np.ndarray:
     """Where the objects of the edited pair stand among all, ``(n, 2)``: the edited one first.
 
     The edited object is the first or the second of its pair in turn, in every cell of the balance.
     """
-    if task == "rmts":
+    if task.objects == 4:
         pair = row // 2 % 2
         slot = (row + row // 2 + row // 4 + row // 8) % 2
     else:
@@ -376,14 +384,14 @@ def _other_pairs(
 
 def _corners(
     rng: Generator,
-    task: str,
+    task: Task,
     geometry: SceneGeometry,
     split: str,
     base: np.ndarray,
     source: np.ndarray,
 ) -> list[np.ndarray]:
-    """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places for RMTS."""
-    if task == "discrimination":
-        return [place(rng, geometry, split, [kinds]) for kinds in (base, source)]
-    corner = place(rng, geometry, split, [base, source], display_corners(geometry))
+    """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places in RMTS."""
+    if task.source_moves:
+        return [place(rng, geometry, split, [kinds], task.layout) for kinds in (base, source)]
+    corner = place(rng, geometry, split, [base, source], task.layout)
     return [corner, corner]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.random import Generator
 
 from ..geometry import SceneGeometry
-from .draws import balanced_pairs, place
+from .draws import balanced_pairs, free_corners, place
 from .task import Drawn, Task, TaskCard
+
+if TYPE_CHECKING:
+    from .scenes import SceneTable
 
 
 def draw(
@@ -23,7 +28,7 @@ def draw(
     twin = np.repeat(pair[:, :1], 2, axis=1)
     swap = rng.random(half) < 0.5  # the kept object is object 1 or 2 equally often
     pair[swap] = pair[swap, ::-1]
-    corner = place(rng, geometry, split, [pair, twin])
+    corner = place(rng, geometry, split, [pair, twin], free_corners)
     kinds = np.concatenate([pair, twin])
     rows = np.arange(half)
     return Drawn(
@@ -34,9 +39,9 @@ def draw(
     )
 
 
-def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
+def answer(scenes: SceneTable) -> np.ndarray:
     """Same: the two objects are."""
-    return relation[:, 0]
+    return scenes.relation[:, 0] == 1
 
 
 CARD = TaskCard(
@@ -57,6 +62,7 @@ DISCRIMINATION = Task(
     objects=2,
     balance=2,
     fewest_kinds=2,
+    layout=free_corners,
     draw=draw,
     answer=answer,
     swaps=2,

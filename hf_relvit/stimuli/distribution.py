@@ -23,7 +23,7 @@ class SceneDistribution:
         scenes.pairs("color", "train", 2000)        # CounterfactualTable
 
     Attributes:
-        task: "discrimination" or "rmts".
+        task: such as "discrimination" or "rmts".
         geometry: image, patches and objects.
         combinations: training combinations of shape and color.
         objects: the shapes and colors.

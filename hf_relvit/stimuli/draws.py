@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -84,11 +84,7 @@ def _partners(
     anchor: np.ndarray,
 ) -> np.ndarray:
     """For each first object another one, int64 ``(n,)``, both counted among the allowed ones."""
-    differs: np.ndarray = np.not_equal(kinds, kinds[:, None])
-    shape = differs[..., 0]
-    color = differs[..., 1]
-    both = shape & color
-    ways = np.stack([both, shape & ~color, color & ~shape])
+    ways = _ways_to_differ(kinds)[1:]
     partner_exists = np.any(ways, axis=2)
     shown = np.all(partner_exists[:, anchor], axis=1)
     way = np.resize(np.flatnonzero(shown), len(anchor))
@@ -97,6 +93,44 @@ def _partners(
         possible = ways[way[rows], anchor[rows]]
         picks.append(pick(rng, possible))
     return np.concatenate(picks)
+
+
+def _ways_to_differ(kinds: np.ndarray) -> np.ndarray:
+    """Which objects differ from each in which way, bool ``(DIFFERENCES, objects, objects)``."""
+    differs: np.ndarray = np.not_equal(kinds, kinds[:, None])
+    shape = differs[..., 0]
+    color = differs[..., 1]
+    return np.stack([~shape & ~color, shape & color, shape & ~color, color & ~shape])
+
+
+def differing_pairs(
+    rng: Generator,
+    allowed: np.ndarray,
+    n: int,
+    difference: int,
+) -> np.ndarray:
+    """Pairs that differ in one way, uniform over the objects that can: (shape, color) of both, int64 ``(n, 2, 2)``.
+
+    Args:
+        allowed: bool ``(shapes, colors)``.
+        n: how many pairs.
+        difference: index into DIFFERENCES.
+
+    Raises:
+        RelViTError: no two allowed objects differ so.
+    """
+    kinds = np.argwhere(allowed)
+    partners = _ways_to_differ(kinds)[difference]
+    anchors = np.flatnonzero(partners.any(axis=1))
+    if not len(anchors):
+        raise RelViTError(
+            f"no two of {len(kinds)} objects differ in {DIFFERENCES[difference]} only: choose more combinations "
+            "(at least 32 of ours), shapes or colors"
+        )
+    first = rng.choice(anchors, n)
+    second = np.concatenate([pick(rng, partners[first[rows]]) for rows in row_slices(n)])
+    pairs = np.column_stack([first, second])
+    return kinds[pairs]
 
 
 def uniform_pairs(
@@ -124,8 +158,37 @@ def identical_pairs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return straight | crossed
 
 
-NOWHERE = np.empty((0, 2), dtype=np.int64)
-"""Fixed corners where no object is fixed."""
+Layout = Callable[[Generator, SceneGeometry, int], np.ndarray]
+"""Draws the corners of the objects of ``n`` scenes, int64 ``(n, k, 2)``; objects may still overlap."""
+
+
+def free_corners(
+    rng: Generator,
+    geometry: SceneGeometry,
+    n: int,
+    count: int = 2,
+) -> np.ndarray:
+    """Objects anywhere, int64 ``(n, count, 2)``."""
+    last = geometry.grid - geometry.object_patches
+    return rng.integers(0, last + 1, (n, count, 2))
+
+
+def separate_rows(rng: Generator, geometry: SceneGeometry, n: int) -> np.ndarray:
+    """Two rows (or columns) of corners whose objects share no row, int64 ``(n, 2)``, the upper one first."""
+    size = geometry.object_patches
+    levels = geometry.grid - 2 * size + 2  # without the rows that one of them takes from the other
+    one = rng.integers(0, levels, n)
+    step = rng.integers(1, levels, n)
+    other = (one + step) % levels
+    upper = np.minimum(one, other)
+    lower = np.maximum(one, other) + size - 1
+    return np.column_stack([upper, lower])
+
+
+def top_left_corners(geometry: SceneGeometry, count: int = 2) -> np.ndarray:
+    """Places that never change, int64 ``(count, 2)``: side by side, from the top left on."""
+    columns = geometry.object_patches * np.arange(count)
+    return np.column_stack([np.zeros_like(columns), columns])
 
 
 def place(
@@ -133,42 +196,70 @@ def place(
     geometry: SceneGeometry,
     split: str,
     versions: list[np.ndarray],
-    fixed: np.ndarray = NOWHERE,
+    layout: Layout,
 ) -> np.ndarray:
-    """Where the objects of each scene stand, int64 ``(n, k, 2)``: two in free places, then those in fixed ones.
+    """Where the objects of each scene stand, int64 ``(n, k, 2)``.
 
     No two objects share a patch, and every version of a scene belongs to the split.
 
     Args:
         split: one of SPLITS.
         versions: (shape, color) of the objects, int64 ``(n, k, 2)`` each: scenes with the same places.
-        fixed: corners of the last objects, int64 ``(k - 2, 2)``.
+        layout: of the task.
 
     Raises:
         RelViTError: too little room.
     """
-    grid = geometry.grid
-    size = geometry.object_patches
-    n = len(versions[0])
     corners = np.empty_like(versions[0])
-    corners[:, 2:] = fixed
-    pending = np.arange(n)
+    pending = np.arange(len(corners))
     for _ in range(10_000):
-        drawn = corners[pending]
-        free = drawn[:, :2]
-        free[:] = rng.integers(0, grid - size + 1, free.shape)
-        good = _apart(drawn, size)
+        drawn = layout(rng, geometry, len(pending))
+        good = _apart(drawn, geometry.object_patches)
         for kinds in versions:
             good &= belongs(split, kinds[pending], drawn)
-        placed = pending[good]
-        corners[placed] = drawn[good]
+        corners[pending[good]] = drawn[good]
         pending = pending[~good]
         if not len(pending):
             return corners
-    raise RelViTError(
-        f"no free placement found for {len(pending)} scenes in a grid of {grid} x {grid} patches: "
+    raise _no_place(len(pending), geometry)
+
+
+def _no_place(count: int, geometry: SceneGeometry) -> RelViTError:
+    grid = geometry.grid
+    return RelViTError(
+        f"no free placement found for {count} scenes in a grid of {grid} x {grid} patches: "
         "choose a larger image or smaller objects"
     )
+
+
+def draw_and_place(
+    rng: Generator,
+    geometry: SceneGeometry,
+    split: str,
+    kinds_of: Callable[[int], np.ndarray],
+    layout: Layout,
+    n: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Objects and corners of scenes, int64 ``(n, k, 2)`` each, drawn together: few places may be in few splits.
+
+    Args:
+        split: one of SPLITS.
+        kinds_of: draws (shape, color) of the objects of so many scenes.
+        layout: of the task.
+
+    Raises:
+        RelViTError: too little room.
+    """
+    kinds = kinds_of(n)
+    corner = layout(rng, geometry, n)
+    for _ in range(10_000):
+        good = _apart(corner, geometry.object_patches) & belongs(split, kinds, corner)
+        pending = np.flatnonzero(~good)
+        if not len(pending):
+            return kinds, corner
+        kinds[pending] = kinds_of(len(pending))
+        corner[pending] = layout(rng, geometry, len(pending))
+    raise _no_place(len(pending), geometry)
 
 
 def _apart(corners: np.ndarray, size: int) -> np.ndarray:

@@ -92,7 +92,7 @@ class ObjectSet:
             (10 in the official code, whose file names call it "var10").
 
     Raises:
-        RelViTError: wrong shape or type, fewer than two shapes or colors in distribution, a blank or full mask,
+        RelViTError: wrong shape or type, fewer than two shapes or no color in distribution, a blank or full mask,
             two equal masks or colors, a color too close to the white background.
     """
 
@@ -110,7 +110,7 @@ class ObjectSet:
         object.__setattr__(self, "masks", _checked_masks(self.masks))
         object.__setattr__(self, "palette", _checked_palette(self.palette, self.noise_sd))
         _check_number("shapes", self.n_shapes, len(self.masks))
-        _check_number("colors", self.n_colors, len(self.palette))
+        _check_number("colors", self.n_colors, len(self.palette), least=1)
 
     @classmethod
     def default(cls) -> ObjectSet:
@@ -247,10 +247,10 @@ def _polygon(x: np.ndarray, y: np.ndarray, values: list[int]) -> np.ndarray:
     return inside
 
 
-def _check_number(kind: str, count: int, total: int) -> None:
-    if not 2 <= count <= total:
+def _check_number(kind: str, count: int, total: int, least: int = 2) -> None:
+    if not least <= count <= total:
         raise RelViTError(
-            f"{count} of {total} {kind} in distribution: same-different needs at least 2 {kind}; add more"
+            f"{count} of {total} {kind} in distribution: same-different needs at least {least} {kind}; add more"
         )
 
 

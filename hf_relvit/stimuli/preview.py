@@ -10,7 +10,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from .objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from .rendering import BACKGROUND
 from .scenes import DIFFERENCES, LABELS, SceneTable
-from .tasks import task_of
 
 _PICTURE = 256  # least side of a picture on the sheet, pixels
 _INK = "#1c1c1c"
@@ -40,10 +39,7 @@ def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
     scale = math.ceil(_PICTURE / pixels)
     side = scale * pixels
     em = side // 16  # sizes of type and gaps follow the pictures
-    pairs = table.relation.shape[1]
-    lines = table.shape.shape[1]
-    if pairs > 1:
-        lines += pairs
+    lines = table.shape.shape[1] + len(table.asked.pair_names)
     margin = 3 * em // 2
     header = 5 * em
     width = side + margin
@@ -118,22 +114,22 @@ def _caption(
     """The answer, and below it the objects' names; ``place`` is the top-left pixel."""
     left, top = place
     answer = table.label[i]
-    label = task_of(table.task).answers[answer]
+    label = table.asked.answers[answer]
     large = _font(21 * em // 16)
     small = _font(em)
     draw.text(place, label, _LABEL[LABELS[answer]], large)
     shapes = table.shape[i].tolist()
     colors = table.color[i].tolist()
     names = [_name(table.objects, *kind) for kind in zip(shapes, colors)]
-    pairs = table.relation.shape[1]
-    if pairs == 1:
+    if not table.asked.pair_names:
         end = left + draw.textlength(label, large)
         beside = (end + em // 2, top + em // 4)
-        draw.text(beside, _kind(table, i, 0), _PALE, small)
+        if len(names) == 2:
+            draw.text(beside, _kind(table, i, 0), _PALE, small)
         lines = [(0, name, _INK) for name in names]
     else:
         lines = []
-        for pair, title in enumerate(("sample", "display")):
+        for pair, title in enumerate(table.asked.pair_names):
             relation = LABELS[table.relation[i, pair]]
             heading = f"{title}: {relation} {_kind(table, i, pair)}"
             lines.append((0, heading, _PALE))

@@ -135,6 +135,8 @@ def _noisy(
     levels: np.ndarray,
 ) -> np.ndarray:
     """Colors of all sprites with their noise, uint8 ``(n, k, pixels and channels)``."""
+    if table.objects.noise_sd == 0:
+        return means[table.color].clip(0, NOISE_CEILING).astype(np.uint8)
     n, k = table.shape.shape
     _, values = means.shape
     words = random_words(table, k * values)

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.random import Generator
 
 from ..geometry import SceneGeometry
-from .draws import balanced_pairs, identical_pairs, place, uniform_pairs
+from .draws import (
+    Layout,
+    balanced_pairs,
+    free_corners,
+    identical_pairs,
+    place,
+    top_left_corners,
+    uniform_pairs,
+)
 from .task import Drawn, Task, TaskCard
+
+if TYPE_CHECKING:
+    from .scenes import SceneTable
 
 
 def draw(
@@ -20,6 +32,18 @@ def draw(
     n: int,
 ) -> Drawn:
     """A quarter for each combination of sample and display relation; the display pair stands top left."""
+    return draw_two_pairs(rng, allowed, geometry, split, n, layout)
+
+
+def draw_two_pairs(
+    rng: Generator,
+    allowed: np.ndarray,
+    geometry: SceneGeometry,
+    split: str,
+    n: int,
+    layout: Layout,
+) -> Drawn:
+    """A quarter for each combination of the relations of two pairs."""
     quarters = [
         _sample_and_display(rng, allowed, n // 4, *relations)
         for relations in product((False, True), repeat=2)
@@ -27,18 +51,19 @@ def draw(
     kinds = np.concatenate(quarters)
     swap = rng.random(n) < 0.5
     kinds[swap, :2] = kinds[swap, 1::-1]
-    corner = place(rng, geometry, split, [kinds], display_corners(geometry))
     return Drawn(
         shape=kinds[..., 0],
         color=kinds[..., 1],
-        corner=corner,
+        corner=place(rng, geometry, split, [kinds], layout),
         twin=np.full(n, -1),
     )
 
 
-def display_corners(geometry: SceneGeometry) -> np.ndarray:
-    """Where the display pair stands, int64 ``(2, 2)``: side by side, top left."""
-    return np.array([[0, 0], [0, geometry.object_patches]])
+def layout(rng: Generator, geometry: SceneGeometry, n: int) -> np.ndarray:
+    """The sample pair anywhere, the display pair side by side, top left."""
+    sample = free_corners(rng, geometry, n)
+    display = top_left_corners(geometry)
+    return np.concatenate([sample, np.tile(display, (n, 1, 1))], axis=1)
 
 
 def _sample_and_display(
@@ -57,9 +82,9 @@ def _sample_and_display(
     return np.concatenate([sample, display], axis=1)
 
 
-def answer(relation: np.ndarray, corner: np.ndarray) -> np.ndarray:
+def answer(scenes: SceneTable) -> np.ndarray:
     """Same: the relations of both pairs are."""
-    return relation[:, 0] == relation[:, 1]
+    return scenes.relation[:, 0] == scenes.relation[:, 1]
 
 
 CARD = TaskCard(
@@ -86,9 +111,12 @@ RMTS = Task(
     objects=4,
     balance=4,
     fewest_kinds=3,
+    layout=layout,
     draw=draw,
     answer=answer,
     swaps=8,
+    source_moves=False,
+    pair_names=("sample", "display"),
     card=CARD,
     pair_question="Is the pair same?",
 )

@@ -25,7 +25,7 @@ from .objects import ObjectSet
 from .rendering import render
 from .splits import SPLITS, allowed_objects
 from .table import RowTable
-from .task import Drawn
+from .task import Drawn, Task
 from .tasks import task_number, task_of
 
 LABELS = ("different", "same")
@@ -37,16 +37,16 @@ SCENE_BYTES = 80
 class SceneTable(RowTable):
     """``n`` scenes of ``k`` objects in ``k / 2`` pairs, as a struct of arrays.
 
-    Objects: 1 and 2 are the pair that is judged (RMTS: the sample pair), 3 and 4 the display pair of RMTS.
+    Objects: 1 and 2 are the pair that is judged (RMTS: the sample pair), the others are named by the task's card.
 
     Attributes:
         shape, color: int16 ``(n, k)``, ids.
         corner: int16 ``(n, k, 2)``, (row, column) of the top-left patch.
         jitter: int16 ``(n, k, 2)``, (row, column) offset of the sprite in its patches, pixels.
-        label: int8 ``(n,)``, 0 different, 1 same.
+        label: int8 ``(n,)``, 0 different, 1 same; of other questions 0 no, 1 yes.
         relation: int8 ``(n, pairs)``, 1 same.
         difference: int8 ``(n, pairs)``, index into DIFFERENCES.
-        twin: int64 ``(n,)``, index of the scene of the other label at the same places; -1 in RMTS.
+        twin: int64 ``(n,)``, index of the scene of the other label at the same places; -1 for none.
         index: int64 ``(n,)``, identifies the scene within (task, geometry, seed, split) and keys its noise.
         task, split, seed, geometry, objects: where the scenes come from; ``objects`` are the shapes
             and colors that the ids count.
@@ -77,24 +77,31 @@ class SceneTable(RowTable):
             index, twin: integers ``(n,)``; no twins by default.
             origin: ``task, split, seed, geometry`` and ``objects``.
         """
-        differs_shape = shape[:, 0::2] != shape[:, 1::2]
-        differs_color = color[:, 0::2] != color[:, 1::2]
+        second = slice(1, None, 2)
+        first = slice(0, 2 * (shape.shape[1] // 2), 2)  # an odd object is in no pair
+        differs_shape = shape[:, first] != shape[:, second]
+        differs_color = color[:, first] != color[:, second]
         kinds = [differs_shape & differs_color, differs_shape, differs_color]
         difference = np.select(kinds, [BOTH, SHAPE, COLOR], NONE)
-        relation = difference == NONE
-        label = task_of(origin["task"]).answer(relation, corner)
-        return cls(
+        scenes = cls(
             shape=shape.astype(np.int16),
             color=color.astype(np.int16),
             corner=corner.astype(np.int16),
             jitter=jitter.astype(np.int16),
-            label=label.astype(np.int8),
-            relation=relation.astype(np.int8),
+            label=np.zeros(len(shape), dtype=np.int8),
+            relation=(difference == NONE).astype(np.int8),
             difference=difference.astype(np.int8),
             twin=np.full(len(shape), -1, dtype=np.int64) if twin is None else twin,
             index=index,
             **origin,
         )
+        label = scenes.asked.answer(scenes)
+        return dataclasses.replace(scenes, label=label.astype(np.int8))
+
+    @property
+    def asked(self) -> Task:
+        """The task that the scenes ask for."""
+        return task_of(self.task)
 
     @property
     def name(self) -> str:
@@ -108,11 +115,11 @@ class SceneTable(RowTable):
 
     @property
     def judged(self) -> np.ndarray:
-        """Whether the relation that the task asks for holds in each pair, int8 ``(n, pairs)``.
+        """Whether the relation that the task asks for holds, int8 ``(n, judged pairs)``, the first ones of a scene.
 
-        Of two pairs it is sameness, from which the answer follows; of a single pair it is the answer itself.
+        Where the answer follows from the sameness of pairs (RMTS) that of each; else the answer itself, in the first.
         """
-        return self.label[:, None] if self.relation.shape[1] == 1 else self.relation
+        return self.relation if self.asked.pair_names else self.label[:, None]
 
     def patches(self) -> np.ndarray:
         """Patch ids of each object, int64 ``(n, k, patches per object)``."""
@@ -124,7 +131,8 @@ class SceneTable(RowTable):
 
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, see ``scene_conditions``."""
-        return scene_conditions(self.difference, self.relation)
+        relation = self.relation if self.asked.pair_names else None
+        return scene_conditions(self.difference, relation)
 
 
 def sample(
@@ -140,15 +148,15 @@ def sample(
 ) -> SceneTable:
     """Draw ``n`` scenes, exactly balanced (paper, section 3.1; details from the official code).
 
-    How the objects are drawn is the task's (``discrimination.py``, ``rmts.py``). Different pairs cycle over "both",
-    "shape" and "color"; a kind of difference that the combinations of a split cannot show (with 16 combinations only
-    "both" is possible) is left out.
+    How the objects are drawn is the task's (``discrimination.py`` and its neighbors). Different pairs cycle over
+    "both", "shape" and "color"; a kind of difference that the combinations of a split cannot show (with 16
+    combinations only "both" is possible) is left out.
 
     Args:
-        task: one of TASKS: "discrimination" or "rmts".
+        task: one of TASKS, such as "discrimination" or "rmts".
         geometry: image, patches and objects.
         split: one of SPLITS.
-        n: a multiple of the task's balance: even for discrimination, a multiple of 4 for RMTS. More than BLOCK are
+        n: a multiple of the task's balance: even for discrimination, of 4 for RMTS. More than BLOCK are
             blocks 0, 1, 2, ... of BLOCK scenes each, the last one of the rest (``sample_block``).
         combinations: training combinations of shape and color.
         seed: 0 to 2**63 - 1.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
 from ..geometry import SceneGeometry
+from .draws import Layout
+
+if TYPE_CHECKING:
+    from .scenes import SceneTable
 
 
 class Drawn(NamedTuple):
@@ -63,12 +67,17 @@ class Task:
         objects: objects per scene, two per pair.
         balance: scenes are drawn in multiples of this number, so that all answers are equally frequent.
         fewest_kinds: how many different objects a split must offer.
+        layout: of the objects of a scene (``draws``).
         draw: from a random generator, the allowed combinations bool ``(shapes, colors)``, the geometry, the split and
             ``n`` to ``n`` scenes.
-        answer: whether the relation that the task asks for holds, bool ``(n,)``: from the relations of the pairs, bool
-            ``(n, pairs)``, 1 same, and the corners ``(n, k, 2)``.
+        answer: whether the relation that the task asks for holds, bool ``(n,)``, from scenes whose label is not known
+            yet.
         answers: the words for no and yes in pictures of scenes; models and datasets say "different" and "same".
         swaps: tables of counterfactual pairs are drawn in multiples of this number; None where the task has none.
+        swapped: the properties whose swap changes the answer.
+        source_moves: whether the source of a counterfactual pair has places of its own; else those of the base.
+        pair_names: of its pairs, where the answer follows from which of them are same; of none by default: the answer
+            is about the first pair.
         card: its part of the dataset's card.
         pair_question: about each pair; where it is left out, ``question``.
     """
@@ -79,9 +88,13 @@ class Task:
     objects: int
     balance: int
     fewest_kinds: int
+    layout: Layout
     draw: Callable[[Generator, np.ndarray, SceneGeometry, str, int], Drawn]
-    answer: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    answer: Callable[[SceneTable], np.ndarray]
     answers: tuple[str, str] = ("different", "same")
     swaps: int | None = None
+    swapped: tuple[str, ...] = ("shape", "color")
+    source_moves: bool = True
+    pair_names: tuple[str, ...] = ()
     card: TaskCard = TaskCard()
     pair_question: str = ""

@@ -6,11 +6,31 @@ from collections.abc import Iterable
 
 from ..errors import RelViTError, nearest
 from ..words import TARGET_NAMES
+from .choices import MATCH_TO_SAMPLE, ODD_ONE_OUT
 from .discrimination import DISCRIMINATION
+from .one_property import SAME_COLOR, SAME_SHAPE
+from .order import ABOVE, LEFT_OF
 from .rmts import RMTS
+from .sosd import SOSD
+from .svrt import SVRT_5, SVRT_7, SVRT_15, SVRT_22
 from .task import Task
 
-TASKS = {task.name: task for task in (DISCRIMINATION, RMTS)}
+_ALL = (
+    DISCRIMINATION,
+    RMTS,
+    SAME_SHAPE,
+    SAME_COLOR,
+    SOSD,
+    ABOVE,
+    LEFT_OF,
+    MATCH_TO_SAMPLE,
+    ODD_ONE_OUT,
+    SVRT_5,
+    SVRT_7,
+    SVRT_15,
+    SVRT_22,
+)
+TASKS = {task.name: task for task in _ALL}
 """By name. The order is part of the random draws: append."""
 
 

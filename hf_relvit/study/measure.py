@@ -6,7 +6,7 @@ A cell per task and set of weights, so that an interrupted measurement goes on w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,13 @@ from ..report.board import write_board
 from ..report.pages import save_figures
 from ..report.records import PROTOCOL, record_values, sealed, write_records
 from ..schemas import NAME, BackboneRecord
-from ..stimuli.objects import ObjectSet
+from ..stimuli.styles import open_objects
+from ..stimuli.tasks import task_of
 from .cell import run_cell
 from .run import claim_reports
 
 TASKS = ("discrimination", "rmts")
+"""Measured where no task is named."""
 RECORD = "record.jsonl"
 PAGE = "board.html"
 
@@ -88,6 +90,8 @@ def measure_backbone(
     out: Path,
     config: BatteryConfig | None = None,
     *,
+    tasks: Sequence[str] = TASKS,
+    style: str | None = None,
     say: Callable[[str], object] = print,
 ) -> BackboneRecord:
     """Do the measurements that are missing, then write the record, the figure by layer and the page.
@@ -96,31 +100,35 @@ def measure_backbone(
         backbone: see Backbone.
         out: folder; a cell of each task and set of weights, ``record.jsonl`` and ``board.html``.
         config: see BatteryConfig.
+        tasks: of ``stimuli.tasks``, each once.
+        style: of the objects (``stimuli.styles``), one per folder; ours by default.
         say: is told what happens.
 
     Returns:
         The record, see ``schemas.BackboneRecord``.
 
     Raises:
-        RelViTError: as ``Backbone.open``; no scenes for its image and patch size; files of somebody else in ``out``.
+        RelViTError: as ``Backbone.open``; an unknown task or style; no scenes for its image and patch size; files of
+            somebody else in ``out``.
     """
     config = config or BatteryConfig()
+    tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
     checkpoint = backbone.open()
     geometry = matching_geometry(checkpoint.geometry)
     claim_reports(out, [out / PAGE, out / RECORD])
     weights = {"trained": checkpoint, "random": checkpoint.randomly_initialized()}
     frames = []
-    for task in TASKS:
+    for task in tasks:
         for name, subject in weights.items():
             folder = out / task / name
-            settings = _settings(subject, config, task)
-            work = partial(_measure, subject, task, config)
+            settings = _settings(subject, config, task, style)
+            work = partial(_measure, subject, task, config, style)
             say(f"[{task}, {name} weights] ...")
             if not run_cell(folder, settings, work):
                 say(f"[{task}, {name} weights]: finished before")
             frames.append(Battery.load(folder).frame.assign(task=task, weights=name))
     frame = pd.concat(frames, ignore_index=True)
-    record = _record(backbone, checkpoint, geometry, config, frame)
+    record = _record(backbone, checkpoint, geometry, config, style, frame)
     write_records(out / RECORD, [record])
     curves = save_figures(battery_figure(frame), out / "battery")
     write_board([record], out, f"{record['model']}, without fine-tuning", curves)
@@ -131,15 +139,23 @@ def _measure(
     subject: Checkpoint,
     task: str,
     config: BatteryConfig,
+    style: str | None,
     folder: Path,
 ) -> None:
-    measure_battery(subject, task, config, progress=True).save(folder)
+    measure_battery(subject, task, config, style=style, progress=True).save(folder)
 
 
-def _settings(subject: Checkpoint, config: BatteryConfig, task: str) -> dict[str, Any]:
-    """All that the results depend on."""
+def _settings(
+    subject: Checkpoint,
+    config: BatteryConfig,
+    task: str,
+    style: str | None = None,
+) -> dict[str, Any]:
+    """All that the results depend on; the style only where there is one, as in older folders."""
+    styled = {} if style is None else {"style": style}
     return {
         **asdict(replace(config, bf16=config.in_bf16)),
+        **styled,
         "task": task,
         "protocol": PROTOCOL,
         "weights": fingerprint(subject.model.backbone),
@@ -152,6 +168,7 @@ def _record(
     checkpoint: Checkpoint,
     geometry: SceneGeometry,
     config: BatteryConfig,
+    style: str | None,
     frame: pd.DataFrame,
 ) -> BackboneRecord:
     settings = asdict(config)
@@ -170,8 +187,8 @@ def _record(
         "patch_size": geometry.patch_size,
         "weights": fingerprint(checkpoint.model.backbone),
         "processor": checkpoint.processor.fingerprint,
-        "geometry": geometry.name,
-        "objects": ObjectSet.default().fingerprint(),
+        "geometry": geometry.name if style is None else f"{style}-{geometry.name}",
+        "objects": open_objects(style=style).fingerprint(),
         "settings": settings,
         "precision": "bf16" if config.in_bf16 else "float32",
         "values": record_values(frame),

@@ -86,7 +86,7 @@ class TrainConfig:
     """One training run. docs/paper_index.md sets each value beside the paper's."""
 
     task: str = "discrimination"
-    """Name of the task: "discrimination" or "rmts"."""
+    """Name of the task: such as "discrimination" or "rmts"."""
     geometry: str = "quick"
     """Name of the scene geometry, sizes of image and patches: b16, b14, b32, b16small, small, quick or mini."""
     combinations: int = 128

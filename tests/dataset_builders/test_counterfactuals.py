@@ -51,7 +51,7 @@ def test_rows_are_the_pairs_bit_for_bit(task, tmp_path):
 
 
 def test_configs_and_columns(tmp_path):
-    assert len(Counterfactuals.builder_configs) == 2 * len(GEOMETRIES) * 4
+    assert len(Counterfactuals.builder_configs) == 5 * len(GEOMETRIES) * 4
     assert Counterfactuals.builder_configs["rmts-b14-128"].n_eval == 2000
     builder = Counterfactuals(tmp_path, "rmts-quick-128", n_train=16, n_eval=16)
     columns = builder.info.features

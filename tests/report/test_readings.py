@@ -285,7 +285,7 @@ def test_the_reason_names_the_control_that_was_reached():
         assert words in changed.conclusion("it works")
 
 
-@pytest.mark.parametrize("task", [*TASKS, "above"])
+@pytest.mark.parametrize("task", ["discrimination", "rmts", "sosd", "above"])
 def test_probes_of_the_judgement_name_the_relation_of_the_task(task, monkeypatch):
     above = dataclasses.replace(
         TASKS["discrimination"], question="Is A above B?", pair_question="", swaps=None

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hf_relvit.errors import RelViTError
@@ -50,6 +50,10 @@ def expected_difference(table) -> np.ndarray:
     color = table.color[:, 0::2] != table.color[:, 1::2]
     kinds = np.where(shape, np.where(color, "both", "shape"), np.where(color, "color", "none"))
     return np.vectorize(DIFFERENCES.index)(kinds)
+
+
+def has_room(task, geometry) -> bool:
+    return (geometry.grid // geometry.object_patches) ** 2 >= 2 * TASKS[task].objects
 
 
 def even(counts) -> bool:
@@ -141,7 +145,7 @@ def test_sixteen_combinations_differ_in_both_only():
 
 
 @pytest.mark.parametrize("combinations", [16, 32, 64, 128, 256])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["discrimination", "rmts"])
 def test_scenes_show_all_allowed_objects_and_no_others(task, combinations):
     for split in split_names(combinations, DEFAULT):
         table = sample(task, QUICK, split, 4000, combinations=combinations)
@@ -154,9 +158,11 @@ def test_scenes_show_all_allowed_objects_and_no_others(task, combinations):
 @pytest.mark.parametrize("task", TASKS)
 def test_objects_stand_on_their_own_whole_patches(task, name):
     geometry = GEOMETRIES[name]
+    if not has_room(task, geometry):
+        pytest.skip("too little room")
     table = sample(task, geometry, "validation", 800)
     patches = table.patches()
-    assert patches.shape == (800, 2 if task == "discrimination" else 4, geometry.object_patches**2)
+    assert patches.shape == (800, TASKS[task].objects, geometry.object_patches**2)
     assert patches.min() >= 0
     assert patches.max() < geometry.grid**2
     flat = np.sort(patches.reshape(800, -1), 1)
@@ -221,10 +227,11 @@ def test_indexing():
     split=st.sampled_from(SPLITS),
     name=st.sampled_from(list(GEOMETRIES)),
     quarters=st.integers(1, 40),
-    combinations=st.sampled_from([16, 48, 96, 240]),
+    combinations=st.sampled_from([32, 48, 96, 224]),
     seed=st.integers(0, 2**63 - 1),
 )
 def test_any_table_is_consistent(task, split, name, quarters, combinations, seed):
+    assume(has_room(task, GEOMETRIES[name]))
     table = sample(
         task, GEOMETRIES[name], split, 4 * quarters, combinations=combinations, seed=seed
     )

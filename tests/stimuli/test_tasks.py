@@ -16,32 +16,32 @@ QUICK = GEOMETRIES["quick"]
 
 
 @pytest.fixture
-def above(monkeypatch):
+def first_above(monkeypatch):
     """Is the first object above the second? The scenes of discrimination, asked another question."""
     task = dataclasses.replace(
         DISCRIMINATION,
-        name="above",
+        name="first_above",
         question="Is the first object above the second?",
         rule="“Above” if the first object stands higher.",
         answers=("not above", "above"),
-        answer=lambda relation, corner: corner[:, 0, 0] < corner[:, 1, 0],
+        answer=lambda scenes: scenes.corner[:, 0, 0] < scenes.corner[:, 1, 0],
         swaps=None,
     )
-    monkeypatch.setitem(tasks.TASKS, "above", task)
-    return SceneDistribution("above", QUICK, 128)
+    monkeypatch.setitem(tasks.TASKS, "first_above", task)
+    return SceneDistribution("first_above", QUICK, 128)
 
 
-def test_a_new_task_is_drawn_judged_and_shown_by_its_own_value(above):
-    scenes = above.sample("test", 64)
+def test_a_new_task_is_drawn_judged_and_shown_by_its_own_value(first_above):
+    scenes = first_above.sample("test", 64)
     rows = scenes.corner[..., 0]
     np.testing.assert_array_equal(scenes.label, rows[:, 0] < rows[:, 1])
     assert 0 < scenes.label.mean() < 1
     assert scenes.pixels().shape == (64, 64, 64, 3)
 
 
-def test_a_task_without_counterfactuals_says_so(above):
-    with pytest.raises(RelViTError, match="task 'above' has no counterfactual pairs"):
-        above.pairs("shape", "test", 8)
+def test_a_task_without_counterfactuals_says_so(first_above):
+    with pytest.raises(RelViTError, match="task 'first_above' has no counterfactual pairs"):
+        first_above.pairs("shape", "test", 8)
 
 
 def test_an_unknown_task_is_one_line():
@@ -56,8 +56,8 @@ def test_the_numbers_of_the_tasks_never_change():
     assert [tasks.task_number(name) for name in ("discrimination", "rmts")] == [0, 1]
 
 
-def test_a_single_pair_is_judged_by_the_answer_and_two_by_their_sameness(above):
-    scenes = above.sample("test", 64)
+def test_a_single_pair_is_judged_by_the_answer_and_two_by_their_sameness(first_above):
+    scenes = first_above.sample("test", 64)
     np.testing.assert_array_equal(scenes.judged, scenes.label[:, None])
     assert (scenes.judged != scenes.relation).any()
     for task in ("discrimination", "rmts"):
@@ -65,12 +65,12 @@ def test_a_single_pair_is_judged_by_the_answer_and_two_by_their_sameness(above):
         np.testing.assert_array_equal(known.judged, known.relation)
 
 
-def test_pictures_of_scenes_say_the_answer_in_the_words_of_the_task(above, monkeypatch):
+def test_pictures_of_scenes_say_the_answer_in_the_words_of_the_task(first_above, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "PIL.ImageDraw.ImageDraw.text", lambda self, place, text, *style: drawn.append(text)
     )
-    scenes = above.sample("test", 8)
+    scenes = first_above.sample("test", 8)
     contact_sheet(scenes)
     answers = [text for text in drawn if text in ("above", "not above")]
     assert answers == [("not above", "above")[label] for label in scenes.label]

@@ -18,7 +18,7 @@ from hf_relvit.stimuli.counterfactuals import (
 from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.png import encode_png
 from hf_relvit.stimuli.scenes import LABELS
-from hf_relvit.stimuli.tasks import TASKS
+from hf_relvit.stimuli.tasks import TASKS, task_of
 
 from ...building.common import COMBINATIONS, SceneBuilder, SceneConfig, pieces_by_block
 from ...building.rows import features
@@ -32,8 +32,8 @@ class CounterfactualConfig(SceneConfig):
     """A set of pairs of scenes; like ``SceneConfig``, with 2,000 pairs per split as in the paper.
 
     Args:
-        task: of the scenes, "discrimination" or "rmts".
-        n_train, n_eval: pairs in the training split and in each other split, half of them for each property.
+        task: of the scenes, one with counterfactual pairs.
+        n_train, n_eval: pairs in the training split and in each other split, as many for each property.
     """
 
     task: str = "discrimination"
@@ -45,7 +45,7 @@ class Counterfactuals(SceneBuilder):
     """Counterfactual pairs (paper, section 5): ``Counterfactuals(config_name="rmts-b16-32")``.
 
     ``config_name`` is "<task>-<geometry>-<combinations>". Each split has the pairs about shape first, then as many
-    about color.
+    about color, where both change the answer.
 
     Raises:
         RelViTError: as ``SceneBuilder``; sizes that cannot be halved and balanced; 16 combinations, with which no two
@@ -77,10 +77,16 @@ class Counterfactuals(SceneBuilder):
             )
         return {"task": task, **super()._parse(rest)}
 
+    @property
+    def swapped(self) -> tuple[str, ...]:
+        """The properties of the pairs."""
+        config: Any = self.config
+        return task_of(config.task).swapped
+
     def _check(self) -> None:
         for split in self.splits:
             n = self.config.n_train if split == "train" else self.config.n_eval
-            for prop in PROPERTIES:
+            for prop in self.swapped:
                 self._pairs(prop, split, n, 0)
 
     def _pairs(
@@ -90,8 +96,8 @@ class Counterfactuals(SceneBuilder):
         n: int,
         block: int,
     ) -> CounterfactualTable:
-        """A block of the ``n / 2`` pairs about a property."""
-        if n % len(PROPERTIES):
+        """A block of the pairs about a property, of ``n`` about all of them."""
+        if n % len(self.swapped):
             raise RelViTError(f"{n} pairs for two properties: choose an even number")
         config: Any = self.config
         return sample_counterfactual_block(
@@ -99,7 +105,7 @@ class Counterfactuals(SceneBuilder):
             self.scene_geometry,
             prop,
             split,
-            n // len(PROPERTIES),
+            n // len(self.swapped),
             block,
             combinations=self.config.combinations,
             seed=self.config.seed,
@@ -131,10 +137,10 @@ class Counterfactuals(SceneBuilder):
     def _make(
         self, split: str, n: int, ranges: list[tuple[int, int]]
     ) -> Iterator[tuple[int, dict]]:
-        half = n // len(PROPERTIES)
-        for i, prop in enumerate(PROPERTIES):
-            before = i * half
-            own = [(max(a - before, 0), min(b - before, half)) for a, b in ranges]
+        part = n // len(self.swapped)
+        for i, prop in enumerate(self.swapped):
+            before = i * part
+            own = [(max(a - before, 0), min(b - before, part)) for a, b in ranges]
             for block, pieces in pieces_by_block(own):
                 table = self._pairs(prop, split, n, block)
                 for piece in pieces:
