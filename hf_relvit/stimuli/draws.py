@@ -250,15 +250,16 @@ def draw_and_place(
     Raises:
         RelViTError: too little room.
     """
-    kinds = kinds_of(n)
-    corner = layout(rng, geometry, n)
+    kinds = np.empty((n, *kinds_of(1).shape[1:]), dtype=np.int64)
+    corner = np.empty_like(kinds)
+    pending = np.arange(n)
     for _ in range(10_000):
+        kinds[pending] = kinds_of(len(pending))
+        corner[pending] = layout(rng, geometry, len(pending))
         good = _apart(corner, geometry.object_patches) & belongs(split, kinds, corner)
         pending = np.flatnonzero(~good)
         if not len(pending):
             return kinds, corner
-        kinds[pending] = kinds_of(len(pending))
-        corner[pending] = layout(rng, geometry, len(pending))
     raise _no_place(len(pending), geometry)
 
 
