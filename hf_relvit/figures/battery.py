@@ -13,7 +13,18 @@ from matplotlib.ticker import MaxNLocator
 
 from ..tables import select
 from ..words import MEASURE_NAMES
-from .style import BLUE, GRAY, PURPLE, QUARTERS, VERMILION, grid_of, legend_below, panels, styled
+from .style import (
+    BLUE,
+    GRAY,
+    PURPLE,
+    QUARTERS,
+    VERMILION,
+    grid_of,
+    interval_errors,
+    legend_below,
+    panels,
+    styled,
+)
 
 _LINES = (
     ("weights == 'trained' and condition == 'trained'", BLUE, "o-", "this backbone"),
@@ -54,14 +65,29 @@ def _by_layer(axis: Axes, rows: pd.DataFrame) -> None:
     """The lines of one measure and task."""
     for query, color, style, label in _LINES:
         line = rows.query(query).sort_values("layer")
-        axis.plot(line.layer, line.value, style, color=color, markersize=3.5, label=label)
-        low, high = line.ci_low, line.ci_high
-        axis.fill_between(line.layer, low, high, color=color, alpha=0.15, linewidth=0)
+        axis.plot(
+            line.layer,
+            line.value,
+            style,
+            color=color,
+            markersize=3.5,
+            label=label,
+        )
+        axis.fill_between(
+            line.layer,
+            line.ci_low,
+            line.ci_high,
+            color=color,
+            alpha=0.15,
+            linewidth=0,
+        )
     places = select(rows, condition="places", weights="trained")
     if len(places):
-        axis.axhline(places.value.iloc[0], color=GRAY, linewidth=1)
-        axis.annotate("places alone", (0, places.value.iloc[0]), fontsize=7, va="top")
-    axis.axhline(rows.floor.iloc[0], color=GRAY, linestyle=":", linewidth=1)
+        height = places.value.iloc[0]
+        axis.axhline(height, color=GRAY, linewidth=1)
+        axis.annotate("places alone", (0, height), fontsize=7, va="top")
+    floor = rows.floor.iloc[0]
+    axis.axhline(floor, color=GRAY, linestyle=":", linewidth=1)
     axis.set(ylim=(-0.02, 1.02), yticks=QUARTERS)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
@@ -78,7 +104,13 @@ def board_figure(frame: pd.DataFrame) -> Figure:
     models = list(frame.model.unique())
     height = 0.3 * len(models) + 0.6
     size = (3.0 * len(tasks) + 1.2, height * len(measures) + 0.7)
-    figure, axes = panels(size, len(measures), len(tasks), sharex=True, sharey=True)
+    figure, axes = panels(
+        size,
+        len(measures),
+        len(tasks),
+        sharex=True,
+        sharey=True,
+    )
     for measure, row in zip(measures, axes):
         for task, axis in zip(tasks, row):
             _beside(axis, select(frame, task=task, measure=measure), models)
@@ -90,9 +122,33 @@ def board_figure(frame: pd.DataFrame) -> Figure:
 def _beside(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
     """One measure of one task: a line per backbone, with interval, random weights and floor."""
     places = np.array([models.index(model) for model in rows.model])
-    bars = np.abs(np.stack([rows.value - rows.ci_low, rows.ci_high - rows.value]))
-    axis.errorbar(rows.value, places, xerr=bars, fmt="o", color=BLUE, capsize=2, label="backbone")
-    axis.plot(rows.random, places, "D", color="white", mec=PURPLE, ms=5, label="random weights")
-    axis.plot(rows.floor, places, "|", color=GRAY, ms=14, label="guessing")
+    named = rows.rename(columns={"value": "accuracy"})
+    axis.errorbar(
+        rows.value,
+        places,
+        xerr=interval_errors(named),
+        fmt="o",
+        color=BLUE,
+        capsize=2,
+        label="backbone",
+    )
+    axis.plot(
+        rows.random,
+        places,
+        "D",
+        color="white",
+        mec=PURPLE,
+        ms=5,
+        label="random weights",
+    )
+    axis.plot(
+        rows.floor,
+        places,
+        "|",
+        color=GRAY,
+        ms=14,
+        label="guessing",
+    )
+    below = len(models) - 0.5
     axis.set_yticks(range(len(models)), models)
-    axis.set(xlim=(-0.02, 1.02), ylim=(len(models) - 0.5, -0.5), xticks=QUARTERS)
+    axis.set(xlim=(-0.02, 1.02), ylim=(below, -0.5), xticks=QUARTERS)

@@ -172,7 +172,6 @@ def sample_counterfactual_block(
     allowed = allowed_objects(split, combinations, objects)
     key = [task_number(task), SPLITS.index(split), block, 1 + PROPERTIES.index(property)]
     rng = np.random.default_rng([seed, *key])
-
     asked = task_of(task)
     row = rng.permutation(n)
     judgement = row % 2
