@@ -147,8 +147,9 @@ class ObjectSet:
         n_colors = 16
         if palette is not None:
             colors, n_colors = _read_palette(palette)
-            _check_number("colors", n_colors, len(colors))
-        return cls(masks, colors, n_shapes, n_colors, noise_sd)
+        objects = cls(masks, colors, n_shapes, n_colors, noise_sd)
+        _check_number("colors", n_colors, len(colors))
+        return objects
 
     def sprites(self, size: int) -> np.ndarray:
         """Silhouettes at ``size`` pixels: bool ``(shapes, size, size)``, read-only, cached.
