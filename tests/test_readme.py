@@ -25,6 +25,7 @@ SIZES = {
     "analyze steer": "--scenes 16",
     "analyze knockout": "--scenes 16 --batch-size 16",
     "diagnose": f"{SCENES} --pairs 8 --test-pairs 8",
+    "people export": "--config quick-256 --scenes 4 --practice 4",
     "push": "--dry-run",
 }
 """Command -> options that make it small."""
