@@ -382,7 +382,7 @@ class _Injections:
                     "condition": condition,
                     **_row(right[which], self.draw[which]),
                     "base_accuracy": (~unmoved)[which].mean(),
-                    "floor": unmoved[which].mean(),  # equal to the bit if nothing changes
+                    "floor": unmoved[which].mean(),  # counted, as the answers are
                 }
                 rows.append(row)
         return pd.DataFrame(rows)

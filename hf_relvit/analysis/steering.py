@@ -244,7 +244,7 @@ class _SteeredScenes:
         flipped = list(self.flipped.values())
         counts = torch.stack(flipped).cpu().numpy()
         low, high = wilson(counts, n)
-        right = int(self.right)
+        right = int(self.right.item())
         keys = ["layer", "alpha", "pair", "condition"]
         frame = pd.DataFrame(list(self.flipped), columns=keys)
         return frame.assign(
@@ -253,7 +253,7 @@ class _SteeredScenes:
             ci_low=low,
             ci_high=high,
             base_accuracy=right / n,
-            floor=(n - right) / n,  # equal to the bit if nothing changes
+            floor=(n - right) / n,  # counted: exactly the share where nothing changes
             relative_norm=[self._relative_norm(*key) for key in self.flipped],
         )
 

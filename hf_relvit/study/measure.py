@@ -113,6 +113,7 @@ def measure_backbone(
     """
     config = config or BatteryConfig()
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
+    open_objects(style=style)  # refuses an unknown one before any work
     checkpoint = backbone.open()
     geometry = matching_geometry(checkpoint.geometry)
     claim_reports(out, [out / PAGE, out / RECORD])
