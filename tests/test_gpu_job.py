@@ -139,6 +139,7 @@ def test_a_killed_job_goes_on_on_another_machine(hub, tmp_path, grid):
     assert remote(hub)[1] == head
 
 
+@SLOW
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_killed_job_ends_with_the_tables_of_an_uninterrupted_one(hub, tmp_path, grid):
