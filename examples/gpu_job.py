@@ -83,7 +83,7 @@ class Grid:
 
 
 GRIDS = {
-    "replicate-paper-gpu": Grid("replicate_paper_gpu.yaml", 3.3, CLIP),
+    "replicate-paper-gpu": Grid("replicate_paper_gpu.yaml", 2.9, CLIP),
     "table1-gpu-discrimination": Grid("table1_gpu_discrimination.yaml", 1.5),
     "table1-gpu-rmts": Grid("table1_gpu_rmts.yaml", 1.5),
 }

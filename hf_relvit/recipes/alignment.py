@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..analysis.align import AlignConfig, Weights, align
 from ..analysis.alignment import Alignment
+from ..analysis.das_config import LABELED
 from ..claims import Reading
 from ..figures.causal import alignment_figure
 from ..files import write_table
@@ -65,6 +66,7 @@ def _align(subject: Subject, prop: Any, layer: int, weights: Weights) -> _Scored
         networks=(weights,),
         replacements=None,
         unmapped=None,
+        shuffled=subject.sizes.method in LABELED,  # a search again would cost a third more
     )
     result = align(
         subject.checkpoint,

@@ -86,7 +86,7 @@ def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
         pd.read_parquet(path) for path in (tmp_path / run.name).glob("das*/*/scores.parquet")
     )
     assert set(scores.layer) == {11}
-    assert set(scores.control) == {"none", *SCORED_CONTROLS, "shuffled_labels"}
+    assert set(scores.control) == {"none", *SCORED_CONTROLS}
     assert set(scores.weights) == {"trained", "random"}
     expected = [
         "novel/color/novel.parquet",
