@@ -11,7 +11,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-quickstart: $(READY)  ## build, train, evaluate, analyze, report: at most 5 minutes on 2 cores
+quickstart: $(READY)  ## build, train, evaluate, analyze, report: 5 to 7 minutes on 2 cores
 	@$(BIN)/relvit study run quick --out runs/quick
 
 test: $(READY)  ## the whole test suite, on two cores

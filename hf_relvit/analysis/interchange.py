@@ -12,7 +12,7 @@ Symbols: n pairs of a base and a source, each with k objects of p tokens; h ``(n
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -45,12 +45,15 @@ class PairResiduals:
         base: per site ``(n, tokens, hidden)``.
         source: per site ``(n, k + 1, p, hidden)``: the tokens of the objects, then p of the background.
         base_tokens: int64 ``(n, k + 1, p)``, sequence indices in the base, likewise.
+        unedited: the model's answers int64 ``(n,)`` to the bases as they are, once a score has asked for them; pairs
+            that share their bases share it.
     """
 
     pairs: CounterfactualTable
     base: dict[Site, torch.Tensor]
     source: dict[Site, torch.Tensor]
     base_tokens: torch.Tensor
+    unedited: list[torch.Tensor] = field(default_factory=list)
 
     def operands(
         self, site: Site, control: str | None = None
@@ -245,7 +248,7 @@ def capture_pair_residuals(
     by_object = source_tokens.shape[1:]
     source = {site: states.unflatten(1, by_object) for site, states in flat.items()}
     if base is not None:
-        return PairResiduals(pairs, base.base, source, base_tokens)
+        return PairResiduals(pairs, base.base, source, base_tokens, base.unedited)
     used = sum(states.nbytes for states in source.values())
     left = max(0.0, cache_gb - used / 1e9)
     captured = capture_residuals(checkpoint, pairs.base, sites, cache_gb=left, **shared)

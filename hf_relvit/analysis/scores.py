@@ -227,7 +227,14 @@ def swaps_of(
 
 
 def _unedited(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
-    """Answers ``(n,)`` without an edit. They are the same from any site: the deepest has the fewest blocks to run."""
+    """Answers ``(n,)`` without an edit, which all controls share: computed once."""
+    if not data.unedited:
+        data.unedited.append(_answers(model, data, batch_size))
+    return data.unedited[0]
+
+
+def _answers(model: nn.Module, data: PairResiduals, batch_size: int) -> torch.Tensor:
+    """Answers ``(n,)`` to the bases. They are the same from any site: the deepest has the fewest blocks to run."""
     deepest = max(data.base)  # sites are in the order of their layers
     device = next(model.parameters()).device
     answers = []

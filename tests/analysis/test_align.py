@@ -5,6 +5,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from hf_relvit.analysis import scores
 from hf_relvit.analysis.align import (
     SCORED_CONTROLS,
     AlignConfig,
@@ -13,7 +14,7 @@ from hf_relvit.analysis.align import (
     align,
 )
 from hf_relvit.analysis.alignment_methods import DASConfig, fit_alignment
-from hf_relvit.analysis.scores import score_alignment
+from hf_relvit.analysis.scores import _answers, score_alignment
 from hf_relvit.analysis.subspaces import BASELINES, SIZED
 from hf_relvit.analysis.validity import agreement
 from hf_relvit.errors import RelViTError
@@ -68,11 +69,11 @@ def test_it_is_what_its_parts_give(checkpoint, result):
     alignment = fit_alignment(checkpoint, train, 1, das)
     assert alignment.rotation.equal(result.alignments[1].rotation)
     assert alignment.facts["config"] == {"layer": 1, **dataclasses.asdict(das)}
-    scores = score_alignment(checkpoint, alignment, SCENES.pairs("color", "test", 16))
+    scored = score_alignment(checkpoint, alignment, SCENES.pairs("color", "test", 16))
     frame = result.frame
     own = frame[(frame.layer == 1) & (frame.split == "test") & (frame.weights == "trained")]
     own = own[(own.control == "none") & (own.score == "cause")].drop(columns="weights")
-    pd.testing.assert_frame_equal(own.reset_index(drop=True), scores, check_exact=True)
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), scored, check_exact=True)
 
 
 def test_one_layer_with_shared_captures_gives_the_same_rows(checkpoint, result):
@@ -94,6 +95,24 @@ def test_captures_are_made_once_and_the_least_recently_used_are_dropped(checkpoi
     assert captures.get("color", "train", weights="trained") is train
     assert captures.get("color", "test") is not test
     assert captures.get("shape", "test", isolate=True).pairs.property == "shape"
+
+
+def test_the_unedited_model_answers_each_base_once(checkpoint, monkeypatch):
+    """Every control asks for these answers: as many passes as a swap takes, for the same numbers."""
+    asked = []
+
+    def counted(model, data, batch_size):
+        asked.append(data)
+        return _answers(model, data, batch_size)
+
+    monkeypatch.setattr(scores, "_answers", counted)
+    one = dataclasses.replace(
+        SMALL, layers=(0,), networks=("trained",), unmapped=("jitter",), shuffled=False
+    )
+    align(checkpoint, SCENES, one)
+    # on two splits, the pairs and those of isolate; unmapped ones share the bases of the pairs
+    assert len(asked) == 4
+    assert len({id(data.unedited) for data in asked}) == 4
 
 
 @pytest.mark.parametrize("method", BASELINES)

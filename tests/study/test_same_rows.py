@@ -20,6 +20,7 @@ from hf_relvit.training.run import build_model
 EVERY_CONTROL = {
     "replacements": ("mean", "noise", "other_image"),
     "unmapped": ("position", "jitter", "noise", "other_object"),
+    "shuffled": True,
 }
 """Those of an alignment that `relvit analyze das` scores, and a study where its settings name them."""
 COMMANDS = {
