@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,11 @@ from .draws import (
     block_count,
     block_size,
     identical_pairs,
+    no_place,
     pick,
     place,
     row_slices,
+    try_to_place,
     uniform_pairs,
 )
 from .objects import ObjectSet
@@ -32,6 +36,7 @@ from .tasks import TASKS, task_number, task_of
 PROPERTIES = ("shape", "color")
 # Noise is keyed by a scene's index: far from those of any set that is drawn to be looked at or trained on.
 _FIRST_INDEX = {"shape": 1 << 40, "color": 1 << 41}
+_REDRAWS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,18 +181,15 @@ def sample_counterfactual_block(
     row = rng.permutation(n)
     judgement = row % 2
     places = _edited_places(asked, row)
-    giver_places = places
-    edited_pair, source_pair = _pair_kinds(rng, allowed, property, judgement, split)
-    base = np.empty((n, asked.objects, 2), dtype=np.int64)
-    rows = np.arange(n)[:, None]
-    base[rows, places] = edited_pair
-    if asked.objects == 4:
-        giver_places = (places + 2) % 4  # those of the other pair
-        same = row // 4 % 2 == 1
-        base[rows, giver_places] = _other_pairs(rng, allowed, edited_pair, same)
-    source = base.copy()
-    source[rows, giver_places] = source_pair
-    base_corner, source_corner = _corners(rng, asked, geometry, split, base, source)
+    giver_places = (places + 2) % asked.objects  # those of the other pair, if there is one
+    kinds_of = partial(_kinds, rng, asked, allowed, property, split)
+    base, source = kinds_of(row)
+    if asked.source_moves:
+        base_corner = place(rng, geometry, split, [base], asked.layout)
+        source_corner = place(rng, geometry, split, [source], asked.layout)
+    else:
+        base_corner = _shared_corners(rng, asked, geometry, split, row, (base, source), kinds_of)
+        source_corner = base_corner
 
     origin = {
         "task": task,
@@ -287,7 +289,7 @@ def _pair_kinds(
         allowed = allowed.T  # [P, O] from here
     edited = np.empty((len(judgement), 2, 2), dtype=np.int64)
     source = np.empty_like(edited)
-    for relation in (0, 1):
+    for relation in np.unique(judgement):
         rows = np.flatnonzero(judgement == relation)
         choices = _swap_choices(allowed, relation, split)
         drawn = rng.integers(0, len(choices), len(rows))
@@ -381,16 +383,52 @@ def _other_pairs(
     return pairs
 
 
-def _corners(
+def _kinds(
+    rng: Generator,
+    task: Task,
+    allowed: np.ndarray,
+    property: str,
+    split: str,
+    row: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(shape, color) of all objects of bases and sources, each int64 ``(n, k, 2)``, for rows of the balance."""
+    places = _edited_places(task, row)
+    giver_places = (places + 2) % task.objects
+    edited_pair, source_pair = _pair_kinds(rng, allowed, property, row % 2, split)
+    base = np.empty((len(row), task.objects, 2), dtype=np.int64)
+    rows = np.arange(len(row))[:, None]
+    base[rows, places] = edited_pair
+    if task.objects == 4:
+        same = row // 4 % 2 == 1
+        base[rows, giver_places] = _other_pairs(rng, allowed, edited_pair, same)
+    source = base.copy()
+    source[rows, giver_places] = source_pair
+    return base, source
+
+
+def _shared_corners(
     rng: Generator,
     task: Task,
     geometry: SceneGeometry,
     split: str,
-    base: np.ndarray,
-    source: np.ndarray,
-) -> list[np.ndarray]:
-    """Where the objects of base and source stand: two int64 ``(n, k, 2)``; the same places in RMTS."""
-    if task.source_moves:
-        return [place(rng, geometry, split, [kinds], task.layout) for kinds in (base, source)]
-    corner = place(rng, geometry, split, [base, source], task.layout)
-    return [corner, corner]
+    row: np.ndarray,
+    versions: tuple[np.ndarray, np.ndarray],
+    kinds_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """Places ``(n, k, 2)`` of bases and sources alike.
+
+    In a small image, both belong to the split at no place for about one pair in a hundred: other objects are drawn
+    for it, of the same row of the balance, into ``versions``.
+    """
+    corner, homeless = try_to_place(rng, geometry, split, [*versions], task.layout)
+    for _ in range(_REDRAWS):
+        if not len(homeless) or len(homeless) == len(row):
+            break
+        drawn = kinds_of(row[homeless])
+        for kinds, other in zip(versions, drawn):
+            kinds[homeless] = other
+        corner[homeless], still = try_to_place(rng, geometry, split, [*drawn], task.layout)
+        homeless = homeless[still]
+    if len(homeless):
+        raise no_place(len(homeless), geometry)
+    return corner

@@ -210,6 +210,20 @@ def place(
     Raises:
         RelViTError: too little room.
     """
+    corners, homeless = try_to_place(rng, geometry, split, versions, layout)
+    if len(homeless):
+        raise no_place(len(homeless), geometry)
+    return corners
+
+
+def try_to_place(
+    rng: Generator,
+    geometry: SceneGeometry,
+    split: str,
+    versions: list[np.ndarray],
+    layout: Layout,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As ``place``, with the rows of the scenes for which no place was found, int64 ``(m,)``, usually none."""
     corners = np.empty_like(versions[0])
     pending = np.arange(len(corners))
     for _ in range(10_000):
@@ -220,11 +234,12 @@ def place(
         corners[pending[good]] = drawn[good]
         pending = pending[~good]
         if not len(pending):
-            return corners
-    raise _no_place(len(pending), geometry)
+            break
+    return corners, pending
 
 
-def _no_place(count: int, geometry: SceneGeometry) -> RelViTError:
+def no_place(count: int, geometry: SceneGeometry) -> RelViTError:
+    """The error for scenes without a place."""
     grid = geometry.grid
     return RelViTError(
         f"no free placement found for {count} scenes in a grid of {grid} x {grid} patches: "
@@ -260,7 +275,7 @@ def draw_and_place(
         pending = np.flatnonzero(~good)
         if not len(pending):
             return kinds, corner
-    raise _no_place(len(pending), geometry)
+    raise no_place(len(pending), geometry)
 
 
 def _apart(corners: np.ndarray, size: int) -> np.ndarray:

@@ -188,6 +188,19 @@ def test_splits_share_no_scene(task):
                         assert seen.setdefault(scene, split) == split
 
 
+@pytest.mark.parametrize(("task", "property"), SWAPS)
+def test_a_small_image_has_as_many_pairs_as_asked(task, property):
+    """Some pairs have no place at which base and source belong to the test split: others are drawn, of their cell."""
+    pairs = sample_counterfactuals(task, GEOMETRIES["mini"], property, "test", 256, combinations=32)
+    for scenes in (pairs.base, pairs.source):
+        kinds = np.stack([scenes.shape, scenes.color], -1)
+        assert belongs("test", kinds, scenes.corner).all()
+    same = pairs.base.relation.sum(1) if pairs.base.relation.ndim > 1 else pairs.judgement
+    cells = np.column_stack([pairs.judgement, pairs.base.label, pairs.edited, same])
+    counts = np.unique(cells, axis=0, return_counts=True)[1]
+    assert counts.min() == counts.max()
+
+
 def test_noise_is_new_in_every_scene():
     indices = []
     for property in PROPERTIES:
