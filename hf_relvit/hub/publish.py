@@ -209,7 +209,7 @@ def publish_or_list(
 def list_files(
     publication: Publication, *, public: bool = False, say: Callable[[str], object]
 ) -> None:
-    """List the files that ``publish`` would send; nothing is sent, and no account is needed.
+    """Say which files and folders ``publish`` would send; nothing is sent, and no account is needed.
 
     Raises:
         RelViTError: a name that the Hub refuses, or a card with dead links.
@@ -217,13 +217,29 @@ def list_files(
     check_id(publication.repo)
     check_links(publication.files)
     sizes = {name: _size(content) for name, content in sorted(publication.files.items())}
-    for name, size in sizes.items():
-        say(f"{size / 1e6:10.3f} MB  {name}")
+    for entry, names in by_folder(sizes).items():
+        size = sum(sizes[name] for name in names)
+        say(f"{size / 1e6:10.3f} MB  {entry}")
     visible = "public" if public else "private"
     say(
         f"{sum(sizes.values()) / 1e6:10.3f} MB  {len(sizes)} files for {publication.repo}, "
         f"{visible} if it is new; nothing was sent"
     )
+
+
+def by_folder(names: Iterable[str]) -> dict[str, list[str]]:
+    """What a listing shows -> the names behind it: files by name, folders as "das/ (24 files)"."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, _ = name.partition("/")
+        found.setdefault(folder + slash, []).append(name)
+    return {_entry(name, len(held)): held for name, held in found.items()}
+
+
+def _entry(name: str, count: int) -> str:
+    if not name.endswith("/"):
+        return name
+    return f"{name} ({count} file{'s' * (count > 1)})"
 
 
 def check_links(files: Mapping[str, Path | bytes], present: Iterable[str] = ()) -> None:

@@ -28,7 +28,7 @@ from ..report.run_folder import DATA, TRAINING, RunFolder, StudyFolder
 from .bases import Base, check_base, named_base, on_base
 from .client import check_id, check_ours, create, hub_errors, signed_in
 from .outgoing import cell_file, check_size, checked_files, checked_text, model_file
-from .publish import Files, Publication, Remote, publish_or_list
+from .publish import Files, Publication, Remote, by_folder, publish_or_list
 
 EVAL_RESULTS = ".eval_results/relvit.yaml"
 RESULT_MARK = "relvit"
@@ -209,7 +209,7 @@ def _say_the_rest(collected: RunFiles, repo: str, say: Callable[[str], object]) 
     for reference in references(collected.results, repo):
         say(f"the card names {_named(reference)}, if it is on the Hub then")
     if collected.left_out:
-        say(f"these stay here: {', '.join(collected.left_out)}")
+        say(f"these stay here: {', '.join(by_folder(collected.left_out))}")
 
 
 def _absent(

@@ -120,10 +120,9 @@ def evaluate(
         if len(scenes) == 0:
             raise RelViTError(f"split {split!r} holds no scenes: expected at least one")
         _check_task(checkpoint, scenes)
-        label = progress * split
         tables = []
-        for one in (checkpoint, random):
-            scores = predict(one, scenes, batch_size=batch_size, progress=label)
+        for one, label in ((checkpoint, split), (random, f"{split}, random weights")):
+            scores = predict(one, scenes, batch_size=batch_size, progress=progress * label)
             tables.append(
                 pd.DataFrame(
                     condition_table(scores, scenes.label, scenes.conditions(), scenes.clusters)

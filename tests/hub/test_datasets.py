@@ -167,14 +167,17 @@ def test_a_dry_run_sends_nothing_and_needs_no_account(hub, built, monkeypatch, c
     assert end.value.code == 0
     assert hub.requests == []
     lines = capsys.readouterr().out.splitlines()
-    listed = {line.split()[2]: float(line.split()[0]) for line in lines[:-2]}
-    for name, size in listed.items():
-        if name not in ("README.md", "columns.png", "eval.yaml"):
-            assert round((built / name).stat().st_size / 1e6, 3) == size
-    assert {"README.md", "columns.png", "quick-32/manifest.json"} <= listed.keys()
-    assert (
-        f"{len(listed)} files for relvit/rmts, private if it is new; nothing was sent" in lines[-2]
-    )
+    listed = {line.split(maxsplit=2)[2]: float(line.split()[0]) for line in lines[:-2]}
+    for entry, size in listed.items():
+        folder, is_folder, count = entry.partition("/ (")
+        if is_folder:
+            sent = [path for path in (built / folder).rglob("*") if path.is_file()]
+            assert int(count.split()[0]) == len(sent)
+            assert round(sum(path.stat().st_size for path in sent) / 1e6, 3) == size
+    assert {"README.md", "columns.png"} <= listed.keys()
+    counts = [int(entry.split()[1][1:]) if "/" in entry else 1 for entry in listed]
+    total = f"{sum(counts)} files for relvit/rmts, private if it is new; nothing was sent"
+    assert total in lines[-2]
     assert lines[-1] == "its tag would be v1.0.0"
 
 
