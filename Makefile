@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -34,6 +34,9 @@ test-wheel:  ## builds dist/, installs the wheel without the repository, runs `r
 wheel: $(READY)  ## the package of this clone as dist/*.whl
 	@rm -f dist/hf_relvit-*.whl
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+test-docs: $(READY)  ## every command of README, tutorial and pages as it stands, after `make quickstart`; half an hour
+	@$(BIN)/python -m pytest -m docs tests/test_docs_commands.py
 
 test-backbones: $(READY)  ## tiny models of the families of the grids, trained by adapters and opened
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m backbones tests/training/test_backbones.py
