@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
+SPACE := hf_relvit/spaces/interventions
+SPACE_TESTS := 'pytest>=9' pytest-timeout pytest-xdist hypothesis playwright peft
 
-.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-space test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -51,6 +53,13 @@ test-browser: $(READY)  ## the Space in a real browser; needs Chromium, such as 
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]' playwright
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser tests/interventions
 
+test-space:  ## the Space in an environment of its own versions, without a GPU: `make test-space PYTHON=python3.12`; Chromium
+	@$(PYTHON) -m venv build/space
+	@build/space/bin/python -m pip install --quiet --disable-pip-version-check -r $(SPACE)/requirements.txt \
+		gradio==$$(sed -n 's/^sdk_version: //p' $(SPACE)/README.md) $(SPACE_TESTS)
+	@build/space/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@OMP_NUM_THREADS=1 build/space/bin/python -m pytest tests/browser tests/interventions
+
 test-cluster: $(READY)  ## a study on a Ray cluster of this machine, with a worker killed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cluster]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/study/test_cluster.py
@@ -64,6 +73,7 @@ quality: $(READY)  ## lint, format, types and prose
 
 docs: $(READY)  ## the documentation site, docs/_build/html; a warning, a dead link or a missing object fails
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@rm -rf docs/_build/html
 	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fresh-env --write-all --fail-on-warning --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

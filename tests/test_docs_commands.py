@@ -28,14 +28,15 @@ PAGES = [
     *sorted((ROOT / "docs" / "how_to").glob("*.md")),
     *sorted((ROOT / "docs").glob("[a-su-z]*.md")),
 ]
+CHECKPOINT = "runs/quick/seed0/training/model"
 NOT_HERE = {
     r"^make (quickstart|tour|replicate|table1|bench|build|wheel)": "a target of its own, hours, or a GPU",
     r"^(pip install|source|cd|git clone) ?": "the installation: .ci/wheel",
-    r"openai/|facebook/|somebody/|relvit/quick(?!.*dry-run)|relvit/color|--only|push-to-hub": "asks the Hub",
+    r"openai/|facebook/|somebody/|YOU/|relvit/quick(?!.*dry-run)|relvit/color|--only|push-to-hub": "asks the Hub",
     r"^hf |^sbatch|slurm_study|other_backbones|runs/backbones": "asks a cluster or a GPU",
     r"--executor ray|--nproc-per-node 4|--shard": "several machines: make test-cluster, tests/dataset_builders",
     r"^relvit demo": "stays open: make test-browser",
-    r"photorealistic": "paths are traced for hours: make test-render",
+    r"data/photorealistic": "paths are traced for hours: make test-render",
     r"runs/clip|runs/whole|forced\.yaml|train b16|train quick": "trains for long: tests/training",
     r"grid\.yaml": "a file of the reader's: tests/study",
 }
@@ -43,8 +44,13 @@ NOT_HERE = {
 
 
 def commands(page: Path) -> list[str]:
-    blocks = [body for language, body in BLOCK.findall(page.read_text()) if language == "sh"]
+    """Those of its blocks, and of the README those of its table, too."""
+    text = page.read_text().replace("CHECKPOINT", CHECKPOINT)
+    blocks = [body for language, body in BLOCK.findall(text) if language == "sh"]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    if page.name == "README.md":
+        rows = re.findall(r"^\| .* \| (`relvit .*`) \|$", text, re.MULTILINE)
+        lines += [command for row in rows for command in re.findall("`(relvit .*?)`", row)]
     whole = [line.split("  #")[0].strip() for line in lines]
     return [line for line in whole if line]
 

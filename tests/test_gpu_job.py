@@ -140,7 +140,7 @@ def test_a_killed_job_goes_on_on_another_machine(hub, tmp_path, grid):
 
 
 @SLOW
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_killed_job_ends_with_the_tables_of_an_uninterrupted_one(hub, tmp_path, grid):
     words = command(grid, tmp_path / "killed", "--every", "0")
