@@ -60,7 +60,7 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
 def analyze_das(subject: Subject, config, out: Out):
     """Find the subspaces that carry a property, and how well swapping them changes the answer, with all controls.
 
-    Example: relvit analyze das runs/quick/seed0/training/model --property color --out runs/das
+    Example: relvit analyze das runs/quick/seed0/training/model --property color --method closed_form --out runs/das
     """
     from dataclasses import replace
 

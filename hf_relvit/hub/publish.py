@@ -228,7 +228,7 @@ def list_files(
 
 
 def by_folder(names: Iterable[str]) -> dict[str, list[str]]:
-    """What a listing shows -> the names behind it: files by name, folders as "das/ (24 files)"."""
+    """Lines of a listing -> the names behind each: files by name, folders as "das/ (24 files)"."""
     found: dict[str, list[str]] = {}
     for name in names:
         folder, slash, _ = name.partition("/")
