@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
 SPACE := hf_relvit/spaces/interventions
-SPACE_TESTS := 'pytest>=9' pytest-timeout pytest-xdist hypothesis playwright peft
+SPACE_TESTS := 'pytest>=9' pytest-timeout pytest-xdist hypothesis jaxtyping beartype playwright peft
 
 .PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-space test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
 

@@ -150,7 +150,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
                 "learned_low": float(low),
                 "learned_high": float(high),
                 "unseen_of_learners": learned.unseen.mean(),
-                "images": group.images.median(),
+                "images": group.images.dropna().median(),
             }
         )
     return pd.DataFrame(rows)

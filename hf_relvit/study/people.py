@@ -88,7 +88,7 @@ def _accuracy(name: str, own: pd.DataFrame, scenes: SceneTable) -> pd.DataFrame:
             "ci_low": float(low),
             "ci_high": float(high),
             "floor": 0.5,
-            "median_rt": chosen.rt.median(),
+            "median_rt": chosen.rt.dropna().median(),
         }
         rows.append(row)
     return pd.DataFrame(rows)

@@ -44,7 +44,7 @@ def test_its_scenes_are_built_opened_and_pushed(above, tmp_path, monkeypatch):
     assert data["label"][:] == table.label.tolist()
     said = []
     push_dataset("first_above", out, "someone/first_above", dry_run=True, say=said.append)
-    assert any("quick-32/test-00000-of-00001.parquet" in line for line in said)
+    assert any("MB  quick-32/ (" in line for line in said)
 
 
 def test_its_card_names_it_and_says_what_the_task_says(above, tmp_path, monkeypatch):

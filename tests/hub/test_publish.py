@@ -203,7 +203,7 @@ def test_one_result_is_published_by_the_command_and_opens_again(study, hub, caps
     folder = study / "seed0" / cell
     words = (folder, "--repo", "relvit/alone", "--subfolder", cell)
     code, told, _ = pushed(capsys, *words, "--dry-run")
-    assert code == 0 and f"{cell}/{kind.STEM}.json" in told
+    assert code == 0 and f"MB  {cell.split('/')[0]}/ (" in told
     code, told, _ = pushed(capsys, *words)
     assert code == 0 and "published" in told
     opened = kind.load("relvit/alone", subfolder=cell)
