@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -128,8 +129,10 @@ class Data:
 
 
 def random_network(seed: int = 0) -> Checkpoint:
-    """A ViT of four blocks for images of 4 x 4 patches; it never learns."""
-    torch.manual_seed(seed)
+    """A ViT of four blocks for images of 4 x 4 patches; it never learns.
+
+    The weights are numpy's, as those of torch differ between its versions.
+    """
     backbone = ViTConfig(
         image_size=SCENES.image_size,
         patch_size=SCENES.patch_size,
@@ -140,6 +143,11 @@ def random_network(seed: int = 0) -> Checkpoint:
         initializer_range=SPREAD,
     )
     model = RelViTForImageClassification(RelViTConfig(backbone_config=backbone))
+    rng = np.random.default_rng(seed)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            drawn = rng.normal(0, SPREAD, weight.shape)
+            weight.data = torch.from_numpy(drawn).float()
     processor = PixelProcessor(default_processor(SCENES.image_size), SCENES.image_size)
     return Checkpoint(model.eval().requires_grad_(False), processor)
 

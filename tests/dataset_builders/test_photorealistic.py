@@ -286,11 +286,12 @@ def test_the_shipped_rows_are_served_without_the_renderer(tmp_path, no_renderer)
     shipped = check_folder(SHIPPED, "tiny")
     build(BuildConfig("photorealistic", "tiny"), tmp_path / "one")
     served = check_folder(tmp_path / "one", "tiny")
-    assert served == shipped
+    # the bytes of a Parquet file name the version of its writer
+    assert {**served, "files": ()} == {**shipped, "files": ()}
     for number in (1, 2, 3):
         build(BuildConfig("photorealistic", "tiny"), tmp_path / "three", shard=f"{number}/3")
     build(BuildConfig("photorealistic", "tiny"), tmp_path / "three")
-    assert check_folder(tmp_path / "three", "tiny") == shipped
+    assert check_folder(tmp_path / "three", "tiny") == served
     said = []
     build(BuildConfig("photorealistic", "tiny"), tmp_path / "three", say=said.append)
     assert said == [f"{tmp_path / 'three' / 'tiny'} is finished and sound: nothing to do"]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import http.client
+import inspect
 import json
 import re
 import urllib.error
@@ -476,6 +477,10 @@ def test_cards_with_bad_metadata(hub, api, kind, header, message):
     assert message in json.loads(answer)["error"]
 
 
+@pytest.mark.skipif(
+    "https://huggingface.co/api" in inspect.getsource(ModelCard.validate),
+    reason="this huggingface_hub asks huggingface.co, whatever HF_ENDPOINT says",
+)
 def test_cards_with_good_metadata(api):
     assert card_errors("---\nlicense: mit\ntags: [a]\n---\n", "model") == ([], [])
     assert card_errors("# no header", "dataset") == (
