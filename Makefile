@@ -28,8 +28,7 @@ test-lowest:  ## the lower bounds of pyproject.toml, in an environment of their 
 	@$(PYTHON) -m venv build/lowest
 	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
-	@OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore::DeprecationWarning build/lowest/bin/python -m pytest -n 2 --dist loadfile \
-		-W ignore::DeprecationWarning  # of old packages
+	@OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning  # of old packages
 
 test-wheel:  ## builds dist/, installs the wheel without the repository, runs `relvit study run quick` there
 	@.ci/wheel $(PYTHON)
