@@ -46,7 +46,7 @@ NOT_HERE = {
 def commands(page: Path) -> list[str]:
     """Those of its blocks, and of the README those of its table, too."""
     text = page.read_text().replace("CHECKPOINT", CHECKPOINT)
-    blocks = [body for language, body in BLOCK.findall(text) if language == "sh"]
+    blocks = [body for language, body in BLOCK.findall(text) if language in ("sh", "bash")]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     if page.name == "README.md":
         rows = re.findall(r"^\| .* \| (`relvit .*`) \|$", text, re.MULTILINE)
