@@ -90,6 +90,8 @@ def test_adapters_that_trainer_cannot_load_again_are_refused_at_once(tmp_path):
     try:
         checkpoint.model.add_adapter(peft.LoraConfig(r=4, target_modules="all-linear"))
     except ValueError as error:  # of transformers, for a release of peft that is not there yet
+        if "version of PEFT" not in str(error):
+            raise
         pytest.skip(str(error))
     with pytest.raises(RelViTError, match=r"expected peft.get_peft_model\(model, ...\)"):
         tiny_trainer(tmp_path, checkpoint=checkpoint)
