@@ -8,6 +8,8 @@
    that of another scene; and read the answer.
 5. Count the accuracy lost, scene by scene against the model as it is, also by kind of scene. An effect is one that
    lies above that of all random draws.
+6. Read shape, color and the relation from the object tokens after the deepest of these heads, with linear probes that
+   were fitted on the model as it is: does a knock-out harm what is seen, or only how it is compared?
 
 Heads are chosen by their attention and not by their effect, so the choice does not favor them. Mean replacement is
 common in circuit analysis; which heads, how many and the random draws are our choice.
@@ -15,7 +17,8 @@ common in circuit analysis; which heads, how many and the random draws are our c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
@@ -33,9 +36,11 @@ from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
+from .activations import ObjectStates, Site, at_tokens, capture_object_states, patch
 from .attention import AttentionConfig, AttentionStages, measure_attention
 from .choices import check_choices, check_counts
 from .interchange import Replacement
+from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import TableResult
 
 if TYPE_CHECKING:
@@ -67,6 +72,8 @@ class KnockoutConfig:
     """Does not change the result beyond rounding."""
     scenes: int = 400
     """Scenes to knock heads out on."""
+    train_scenes: int = 400
+    """Scenes to fit the probes on."""
     split: Split = "test"
     """Of these scenes."""
     seed: int = 0
@@ -82,11 +89,14 @@ class Knockout(TableResult):
     """The accuracy that is lost without some heads.
 
     Attributes:
-        frame: one row per kind, heads ("strongest", "random"), draw of random heads (0 for the strongest), replacement
-            and condition ("all" and the kinds of scenes): ``kind, heads, draw, replacement, condition, accuracy, n,
-            ci_low, ci_high`` (Wilson, 95 %), ``base_accuracy`` (of the model as it is) and ``lost, lost_low,
-            lost_high``: base accuracy minus accuracy, with a 95 % bootstrap interval over scenes (NaN for one scene).
-        facts: config, task, the heads of each set as ``[layer, head]``, provenance.
+        frame: one row per kind, heads ("strongest", "random"), draw of random heads (0 for the strongest),
+            replacement, outcome ("answer"; and of a distribution "shape", "color", "judgement": named by a probe) and
+            condition ("all" and, of answers, the kinds of scenes): ``kind, heads, draw, replacement, outcome,
+            condition, accuracy, n, ci_low, ci_high`` (Wilson, 95 %; n scenes), ``base_accuracy`` (of the model as it
+            is) and ``lost, lost_low, lost_high``: base accuracy minus accuracy, with a 95 % bootstrap interval over
+            scenes (NaN for one scene).
+        facts: config, task, the heads of each set as ``[layer, head]``, the layer that the probes of each kind read,
+            provenance.
     """
 
     TITLE: ClassVar[str] = "knock-out of heads"
@@ -119,8 +129,44 @@ class HeadSet(NamedTuple):
     draw: int
     heads: list[Head]
 
+    @property
+    def deepest(self) -> int:
+        """The last layer that has one of them."""
+        return max(layer for layer, _ in self.heads)
 
-@torch.inference_mode()
+
+def _fitted(
+    checkpoint: Checkpoint,
+    train: SceneTable,
+    layers: dict[str, int],
+    config: KnockoutConfig,
+    progress: bool,
+) -> dict[Target, Probes]:
+    """Linear probes of the model as it is, at the layers after the heads."""
+    places = tuple(sorted(set(layers.values())))
+    states = capture_object_states(checkpoint, train, places, progress=progress)
+    targets: list[Target] = ["shape", "judgement"]
+    if train.objects.n_colors > 1:
+        targets.insert(1, "color")
+    probes = {}
+    for target in targets:
+        settings = ProbeConfig(target, layers=places, seed=config.seed)
+        probes[target] = fit_probes(checkpoint, states, states, settings, progress=progress)
+    return probes
+
+
+class _Seen(NamedTuple):
+    """A pass over all scenes.
+
+    Attributes:
+        right: which answers are right, bool ``(n,)``.
+        states: of the object tokens at some layers.
+    """
+
+    right: np.ndarray
+    states: ObjectStates
+
+
 def knock_out_heads(
     checkpoint: Checkpoint,
     scenes: SceneTable | SceneDistribution,
@@ -132,7 +178,8 @@ def knock_out_heads(
 
     Args:
         checkpoint: a classifier of any supported family that records attention, with its processor.
-        scenes: ``n`` scenes; or their distribution, of which ``config`` says how many are drawn from which split.
+        scenes: ``n`` scenes; or their distribution, of which ``config`` says how many are drawn from which split, and
+            which has further scenes to fit probes on.
         config: see KnockoutConfig.
         progress: show a bar.
 
@@ -142,32 +189,36 @@ def knock_out_heads(
             not finite.
     """
     config = config or KnockoutConfig()
+    train = None
     if isinstance(scenes, SceneDistribution):
+        train = scenes.sample("train", config.train_scenes)
         scenes = scenes.sample(config.split, config.scenes)
     if len(scenes) < 2:
         raise RelViTError(f"{len(scenes)} scenes: a value of another image needs at least 2")
     settings = AttentionConfig(batch_size=config.batch_size)
     stages = measure_attention(checkpoint, scenes, settings, progress=progress)
     sets = choose_heads(stages, config)
+    layers = {each.kind: each.deepest for each in sets}
+    probes = {}
+    if train is not None:
+        probes = _fitted(checkpoint, train, layers, config, progress)
     rows: list[dict[str, Any]] = []
     passes = 2 + len(sets) * len(config.replacements)  # to read heads, and of the model as it is
     total = passes * -(-len(scenes) // config.batch_size)
-    with progress_bar(total=total, desc="knock-out", disable=not progress, leave=False) as bar:
+    bar = progress_bar(total=total, desc="knock-out", disable=not progress, leave=False)
+    with bar, torch.inference_mode():
         bench = _Bench(checkpoint, scenes, config, sets, bar.update)
-        own = bench.right({})
+        own = bench.seen({}, set(layers.values()))
         for each in sets:
             for replacement in config.replacements:
-                values = {head: bench.replaced(head, replacement) for head in each.heads}
-                right = bench.right(values)
-                named = {"kind": each.kind, "heads": each.name, "draw": each.draw}
-                found = _rows(own, right, scenes, config.seed)
-                rows += [{**named, "replacement": replacement, **row} for row in found]
+                rows += _lost(bench, own, each, replacement, probes)
     bench.watch.check()
     used = replace(config, scenes=len(scenes), split=scenes.split)
     facts = {
         "config": asdict(used),
         "task": scenes.task,
         "heads": [each._asdict() for each in sets],
+        "read_at": layers,
         "provenance": provenance(seed=scenes.seed, processor=checkpoint.processor.fingerprint),
     }
     return Knockout(pd.DataFrame(rows), facts)
@@ -285,20 +336,42 @@ class _Bench:
         noise = torch.randn(own.shape, generator=generator)
         return mean + spread * noise.to(own)
 
-    def right(self, values: dict[Head, torch.Tensor]) -> np.ndarray:
-        """Which answers are right while heads write these values, bool ``(n,)``."""
+    def seen(self, values: dict[Head, torch.Tensor], layers: set[int]) -> _Seen:
+        """Answers, and states at some layers, while heads write these values."""
         model: Any = self.checkpoint.model
         answers = []
+        parts: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
         for batch in self.batches:
-            pixels = self.checkpoint.pixel_values(self.scenes[batch])
+            scenes = self.scenes[batch]
+            pixels = self.checkpoint.pixel_values(scenes)
+            tokens = self.checkpoint.geometry.tokens(scenes.patches())
+            objects = torch.from_numpy(tokens).flatten(1).to(pixels.device)
             own = {head: written[batch] for head, written in values.items()}
-            with edit_heads(model, _Written(own)):
+            with ExitStack() as stack:
+                stack.enter_context(edit_heads(model, _Written(own)))
+                for layer, kept in parts.items():
+                    site = Site("resid_post", layer)
+                    stack.enter_context(patch(model, site, _Kept(objects, kept)))
                 logits = model(pixel_values=pixels).logits
             self.watch.see(logits)
             given = logits.argmax(-1)
             answers.append(given.cpu().numpy())
             self.done()
-        return np.concatenate(answers) == self.scenes.label
+        right = np.concatenate(answers) == self.scenes.label
+        states = {layer: torch.cat(kept) for layer, kept in parts.items()}
+        return _Seen(right, ObjectStates(self.scenes, states, "corrected"))
+
+
+class _Kept:
+    """The edit that changes nothing and keeps the states of some tokens of each batch."""
+
+    def __init__(self, tokens: torch.Tensor, kept: list[torch.Tensor]):
+        self.tokens = tokens
+        self.kept = kept
+
+    def __call__(self, residual: torch.Tensor) -> torch.Tensor:
+        self.kept.append(at_tokens(residual, self.tokens))
+        return residual
 
 
 class _Written:
@@ -317,20 +390,48 @@ class _Written:
         return written
 
 
+def _lost(
+    bench: _Bench,
+    own: _Seen,
+    heads: HeadSet,
+    replacement: str,
+    probes: Mapping[Target, Probes],
+) -> list[dict[str, Any]]:
+    """The rows of one set of heads and one replacement; see ``Knockout.frame``."""
+    scenes = bench.scenes
+    seed = bench.config.seed
+    layer = heads.deepest
+    values = {head: bench.replaced(head, replacement) for head in heads.heads}
+    seen = bench.seen(values, {layer})
+    found = _rows(own.right, seen.right, scenes, seed)
+    for target, probe in probes.items():
+        before = probe.right(own.states, layer).mean(1)
+        after = probe.right(seen.states, layer).mean(1)
+        read = _row(before, after, scenes.clusters, seed)
+        found.append({"outcome": target, "condition": "all", **read})
+    named = {
+        "kind": heads.kind,
+        "heads": heads.name,
+        "draw": heads.draw,
+        "replacement": replacement,
+    }
+    return [{**named, **row} for row in found]
+
+
 def _rows(
     own: np.ndarray,
     right: np.ndarray,
     scenes: SceneTable,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """The rows of one set of heads and one replacement; see ``Knockout.frame``."""
+    """Of the answers, the row of each kind of scenes."""
     conditions = {"all": np.ones(len(right), bool), **scenes.conditions()}
     rows = []
     for condition, which in conditions.items():
         if which.sum() >= 2:
             clusters = scenes.clusters[which]
             row = _row(own[which], right[which], clusters, seed)
-            rows.append({"condition": condition, **row})
+            rows.append({"outcome": "answer", "condition": condition, **row})
     return rows
 
 
@@ -340,9 +441,9 @@ def _row(
     clusters: np.ndarray,
     seed: int,
 ) -> dict[str, Any]:
-    """A condition: which answers are right of the model as it is, and without the heads, bool ``(n,)``."""
+    """A condition: whether each scene is right, or its share, with and without the heads, ``(n,)``."""
     n = len(right)
-    low, high = wilson(int(right.sum()), n)
+    low, high = wilson(right.sum(), n)
     lost = own.astype(float) - right
     interval = (np.nan, np.nan)
     if len(set(clusters)) > 1:

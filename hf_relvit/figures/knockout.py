@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..tables import select
-from ..words import KIND_NAMES, REPLACEMENT_NAMES, condition_name
+from ..words import KIND_NAMES, READ_NAMES, REPLACEMENT_NAMES, condition_name
 from .style import BLUE, VERMILION, legend_below, panels, styled
 
 _STRONGEST: Any = {"color": BLUE, "marker": "o"}
@@ -27,8 +26,15 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
         reach: layers play no part here.
     """
     replacements = list(frame.replacement.unique())
+    if "outcome" not in frame:  # of older folders
+        frame = frame.assign(outcome="answer")
     kinds = frame.kind.unique()
-    rows = list(product(kinds, frame.condition.unique()))
+    measured = frame[["outcome", "condition"]].drop_duplicates()
+    rows = [
+        (kind, outcome, condition)
+        for kind in kinds
+        for outcome, condition in measured.itertuples(index=False)
+    ]
     width = 2.6 * len(replacements) + 2.4
     height = 0.3 * len(rows) + 1.5
     figure, axes = panels(
@@ -43,7 +49,7 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
         axis.set_title(REPLACEMENT_NAMES[replacement], fontsize=10)
         axis.set_xlabel("accuracy lost")
     first = axes[0, 0]
-    names = [_row_name(kind, condition) for kind, condition in rows]
+    names = [_row_name(*row) for row in rows]
     first.set_yticks(range(len(rows)), names)
     first.set_ylim(len(rows) - 0.5, -0.5)
     first.plot([], [], ls="-", label="strongest heads", **_STRONGEST)
@@ -52,18 +58,20 @@ def knockout_figure(frame: pd.DataFrame, reach: np.ndarray | None = None) -> Fig
     return figure
 
 
-def _losses(axis: Axes, shown: pd.DataFrame, rows: list[tuple[str, str]]) -> None:
-    """Per row, a kind and a condition, the loss without the strongest heads over that without random ones."""
-    for place, (kind, condition) in enumerate(rows):
-        measured = select(shown, kind=kind, condition=condition)
+def _losses(axis: Axes, shown: pd.DataFrame, rows: list[tuple[str, str, str]]) -> None:
+    """Per row, a kind, outcome and condition, the loss without the strongest heads over that without random ones."""
+    for place, (kind, outcome, condition) in enumerate(rows):
+        measured = select(shown, kind=kind, outcome=outcome, condition=condition)
         random = select(measured, heads="random")
         strongest = select(measured, heads="strongest")
         _mark(axis, random, place + 0.15, **_RANDOM)
         _mark(axis, strongest, place - 0.15, **_STRONGEST)
 
 
-def _row_name(kind: str, condition: str) -> str:
-    return f"{KIND_NAMES[kind]}: {condition_name(condition)}"
+def _row_name(kind: str, outcome: str, condition: str) -> str:
+    if outcome == "answer":
+        return f"{KIND_NAMES[kind]}: {condition_name(condition)}"
+    return f"{KIND_NAMES[kind]}: {READ_NAMES[outcome]}"
 
 
 def _mark(

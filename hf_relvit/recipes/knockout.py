@@ -15,7 +15,7 @@ from ..claims import Reading
 from ..figures.knockout import knockout_figure
 from ..measurements import Measurement
 from ..tables import records
-from ..words import KIND_NAMES, REPLACEMENT_NAMES, condition_name
+from ..words import KIND_NAMES, READ_NAMES, REPLACEMENT_NAMES, condition_name
 from .recipe import Part, Recipe, Section, Subject, interval
 
 CELL = "knockout"
@@ -36,20 +36,30 @@ def read(table: pd.DataFrame) -> list[Reading]:
     readings = []
     if "lost" not in table:  # means over seeds have accuracies only
         return readings
+    if "outcome" not in table:  # of older folders
+        table = table.assign(outcome="answer")
     for (kind, replacement), rows in table.groupby(["kind", "replacement"], sort=False):
         subject = f"{KIND_NAMES[str(kind)]}, {REPLACEMENT_NAMES[str(replacement)]}"
         measured = {}
         for row in records(rows, heads="strongest"):
-            condition = str(row["condition"])
-            key = "effect" if condition == "all" else condition
-            measured[key] = _lost(row, f"{subject}: {condition_name(condition)}")
+            key, name = _named(row)
+            measured[key] = _lost(row, f"{subject}: {name}")
         controls = []
-        for row in records(rows, heads="random", condition="all"):
+        for row in records(rows, heads="random", condition="all", outcome="answer"):
             draw = row["draw"] + 1
             controls.append(f"random_{draw}")
             measured[controls[-1]] = _lost(row, f"{subject}: random heads, draw {draw}")
         readings.append(Reading(subject, "test", -1, measured, tuple(controls)))
     return readings
+
+
+def _named(row: dict) -> tuple[str, str]:
+    """Key and name of a row: the effect is the answer in all scenes."""
+    if row["outcome"] != "answer":
+        return f"read_{row['outcome']}", READ_NAMES[row["outcome"]]
+    condition = str(row["condition"])
+    key = "effect" if condition == "all" else condition
+    return key, condition_name(condition)
 
 
 def _lost(row: dict, name: str) -> Measurement:
@@ -76,14 +86,15 @@ def sentence(readings: Sequence[Reading]) -> str:
 
 _CAPTION = (
     "The strongest heads of each kind of attention write something else: their mean over scenes, noise, or their own "
-    "output in another picture. Blue: the accuracy that is lost, over all scenes and by kind of scene. Orange: the "
-    "same with as many random other heads of the same layers. Right of the dotted line the model gets worse."
+    "output in another picture. Blue: the accuracy that is lost, over all scenes, by kind of scene, and by probes "
+    "that read the objects right after these heads. Orange: the same with as many random other heads of the same "
+    "layers. Right of the dotted line the model gets worse."
 )
 _SECTION = Section(
     name=CELL,
     tables=f"{CELL}/knockout.parquet",
     layout={f"{CELL}/knockout.parquet": "accuracy that is lost without single heads"},
-    keys=("kind", "heads", "draw", "replacement", "condition"),
+    keys=("kind", "heads", "draw", "replacement", "outcome", "condition"),
     heading="Are the heads that look at objects used?",
     caption=_CAPTION,
     figure=knockout_figure,

@@ -1,5 +1,7 @@
 """Knocked-out heads: what is replaced is what was meant, chosen heads are compared with others, and claims follow."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from hf_relvit.analysis.knockout import (
     choose_heads,
     knock_out_heads,
 )
+from hf_relvit.analysis.probes import ProbeConfig, fit_probes
 from hf_relvit.errors import RelViTError
 from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
@@ -22,6 +25,7 @@ from hf_relvit.modeling.families import FAMILIES
 from hf_relvit.modeling.head_outputs import edit_heads, read_heads
 from hf_relvit.recipes.recipes import RECIPES, SECTIONS, USUAL
 from hf_relvit.stimuli.distribution import SceneDistribution
+from hf_relvit.tables import select
 from hf_relvit.training.config import TrainConfig
 from hf_relvit.training.run import build_model
 
@@ -174,6 +178,38 @@ def test_numbers_of_a_real_model_in_any_batch_and_from_a_file(tmp_path):
     pd.testing.assert_frame_equal(opened_again.frame, frame)
     text = SECTIONS["knockout"].tell(opened_again.frame)
     assert text.count("random at most") == 9
+
+
+def test_probes_read_what_is_left():
+    """Without an edit they read as before; where heads write the mean, the states after them differ."""
+    checkpoint = opened()
+    config = KnockoutConfig(heads=1, draws=1, train_scenes=64, scenes=16, batch_size=5)
+    found = knock_out_heads(checkpoint, DISTRIBUTION, config)
+    frame = found.frame
+    assert set(frame.outcome) == {"answer", "shape", "color", "judgement"}
+    layers = found.facts["read_at"]
+    scenes = DISTRIBUTION.sample("test", 16)
+    train = DISTRIBUTION.sample("train", 64)
+    for kind, layer in layers.items():
+        for target in ("shape", "color", "judgement"):
+            probes = fit_probes(checkpoint, train, scenes, ProbeConfig(target, layers=(layer,)))
+            expected = select(probes.frame, condition="trained").accuracy.item()
+            rows = select(frame, kind=kind, outcome=target)
+            assert rows.base_accuracy.to_numpy() == pytest.approx(expected)
+            assert (rows.n == 16).all() and set(rows.condition) == {"all"}
+            assert (rows.lost_low <= rows.lost + 1e-9).all()
+    other = knock_out_heads(checkpoint, DISTRIBUTION, dataclasses.replace(config, batch_size=16))
+    pd.testing.assert_frame_equal(other.frame, frame)
+    text = SECTIONS["knockout"].tell(frame)
+    assert text.count("reading shape") == len(layers) * 3
+
+
+def test_a_table_without_outcomes_is_told_as_before():
+    frame = knock_out_heads(opened(), SCENES, SMALL).frame
+    older = frame.drop(columns="outcome")
+    section = SECTIONS["knockout"]
+    assert section.tell(older) == section.tell(frame)
+    section.figure(older)
 
 
 def test_a_study_makes_it_only_where_it_is_asked_for():
