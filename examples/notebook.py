@@ -167,6 +167,15 @@ assert isinstance(likeness, hf.Similarity)
 print(likeness.to_frame().head())
 
 # %% [markdown]
+# Your own pictures: any data set with an image, a label, and a mask or two boxes.
+
+# %%
+own = hf.OwnPictures.of(rows, checkpoint.geometry)
+print(own.repairs, hf.measure_attention(checkpoint, own).scores)
+frozen = hf.measure_pictures(checkpoint, own, hf.BatteryConfig(draws=100))
+print(frozen.to_frame().head())
+
+# %% [markdown]
 # ## Many runs
 
 # %%

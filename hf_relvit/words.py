@@ -54,6 +54,12 @@ TARGET_NAMES = {
     "object": "which shape and color?",
     "same_object": "two tokens, one object?",
 }
+READ_NAMES = {
+    "shape": "reading shape",
+    "color": "reading color",
+    "judgement": "reading the relation",
+}
+"""Outcomes of a knock-out that probes measure."""
 MEASURE_NAMES = {
     "shape": "shape",
     "color": "color",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_folder import image_folder
 from PIL import Image
 from test_docs import BLOCK
 
@@ -37,7 +38,7 @@ NOT_HERE = {
     r"--executor ray|--nproc-per-node 4|--shard": "several machines: make test-cluster, tests/dataset_builders",
     r"^relvit demo": "stays open: make test-browser",
     r"data/photorealistic": "paths are traced for hours: make test-render",
-    r"runs/clip|runs/whole|forced\.yaml|train b16|train quick": "trains for long: tests/training",
+    r"runs/clip|runs/mine/|runs/whole|runs/outlines|forced\.yaml|train quick": "trains for long: tests/training",
     r"grid\.yaml": "a file of the reader's: tests/study",
 }
 """Commands that this test leaves out, by a pattern -> why, and who runs them."""
@@ -70,6 +71,7 @@ def folder(tmp_path_factory):
     assert quick.exists(), "run `make quickstart` first"
     shutil.copytree(quick, folder / "runs" / "quick")
     draw_shapes(folder / "shapes")
+    image_folder(folder / "my_pictures")
     palette = BLOCK.findall((ROOT / "docs" / "how_to" / "own_shapes.md").read_text())
     (folder / "colors.json").write_text(dict(palette)["json"])
     return folder

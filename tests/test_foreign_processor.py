@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from own_folder import SCENES as OWN
+from own_folder import rows_of
 
 import hf_relvit.analysis
 import hf_relvit.training
@@ -18,7 +20,7 @@ from hf_relvit.analysis.align import AlignConfig, align
 from hf_relvit.analysis.alignment import Alignment
 from hf_relvit.analysis.alignment_methods import fit_alignment
 from hf_relvit.analysis.attention import attention_maps, measure_attention, save_viewer
-from hf_relvit.analysis.battery import measure_battery
+from hf_relvit.analysis.battery import measure_battery, measure_pictures
 from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 from hf_relvit.analysis.interchange import capture_pair_residuals, counterfactual_states
 from hf_relvit.analysis.knockout import knock_out_heads
@@ -34,6 +36,7 @@ from hf_relvit.geometry import GEOMETRIES
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.modeling.processing import PixelProcessor, default_processor
 from hf_relvit.stimuli.distribution import SceneDistribution
+from hf_relvit.stimuli.own_pictures import OwnPictures
 from hf_relvit.stimuli.photorealistic.pairs import PhotoPairs
 from hf_relvit.training.config import TrainConfig, vit
 from hf_relvit.training.evaluation import evaluate, predict
@@ -59,6 +62,7 @@ class World:
         self.stages = measure_attention(self.checkpoint, SCENES)
         data = open_folder(photorealistic.__path__[0], "tiny")["test"].select(range(4))
         self.photos = PhotoPairs.from_dataset(data, self.checkpoint.geometry)
+        self.own = OwnPictures.of(rows_of(OWN), self.checkpoint.geometry)
 
 
 CALLS = {
@@ -69,6 +73,7 @@ CALLS = {
     "attention.measure_attention": lambda w, c: measure_attention(c, SCENES),
     "attention.attention_maps": lambda w, c: attention_maps(c, SCENES),
     "attention.save_viewer": lambda w, c: save_viewer(c, SCENES, w.stages, "viewer.png"),
+    "battery.measure_pictures": lambda w, c: measure_pictures(c, w.own),
     "battery.measure_battery": lambda w, c: measure_battery(c, "discrimination"),
     "interchange.counterfactual_states": lambda w, c: counterfactual_states(c, PAIRS, SITE),
     "alignment_methods.fit_alignment": lambda w, c: fit_alignment(c, PAIRS, 0),

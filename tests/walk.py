@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from own_folder import image_folder
 from tiny import TINY
 from typer.main import get_command
 
@@ -40,7 +41,11 @@ READING = {
 SERVING = {("demo",)}
 """Commands that go on until they are stopped."""
 WRITING = sorted(COMMANDS.keys() - READING - SERVING)
-FILES = {("evaluate",): "table.parquet", ("data", "preview"): "sheet.png"}
+FILES = {
+    ("evaluate",): "table.parquet",
+    ("data", "preview"): "sheet.png",
+    ("data", "check"): "check.png",
+}
 """Commands whose --out is a file, and a name for it."""
 
 SMALL = dict(images=32, batch_size=16, n_eval=32, warmup_steps=1, evaluations=1, combinations=32)
@@ -95,6 +100,8 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("data", "build"): ["data", "build", *built_in, "--n-train", "8", "--n-eval", "8"]
         + ["--processes", "1"],
         ("data", "preview"): ["data", "preview", *built_in, "-n", "4"],
+        ("data", "check"): ["data", "check", str(image_folder(folder / "own"))]
+        + ["--image-size", "64", "--patch-size", "8"],
         ("measure",): measure,
         ("board",): ["board", str(folder / "battery" / "record.jsonl")],
         ("people", "export"): [*export, "--practice", "4"],

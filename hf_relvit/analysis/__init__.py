@@ -28,6 +28,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "Battery",
             "BatteryConfig",
             "measure_battery",
+            "measure_pictures",
         ),
         "correlation": (
             "Correlation",

@@ -39,6 +39,7 @@ from ..modeling.finite import FiniteWatch
 from ..modeling.processing import to_device
 from ..progress import batches
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.scenes import SceneTable
 from .choices import Compat
 
@@ -187,10 +188,10 @@ def patch(
 @torch.no_grad()
 def capture_residuals(
     checkpoint: Checkpoint,
-    scenes: SceneTable,
+    scenes: SceneTable | OwnPictures,
     sites: Sequence[Site],
     *,
-    tokens: Int[torch.Tensor, "scenes positions"] | None = None,
+    tokens: Int[torch.Tensor, "scenes positions *more"] | None = None,
     batch_size: int = 64,
     cache_gb: float = 4.0,
     folder: str | os.PathLike | None = None,
@@ -203,7 +204,8 @@ def capture_residuals(
         checkpoint: its model is put in evaluation mode.
         scenes: ``n`` scenes of the model's geometry.
         sites: which.
-        tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default.
+        tokens: int64 ``(n, q)``, sequence indices to keep in each scene; all by default. Or ``(n, k, p)``: the means
+            of k objects of at most p tokens are kept, -1 ignored.
         batch_size: does not change the result beyond rounding.
         cache_gb: memory of the model's device for the result, in 10^9 bytes; of a GPU at most 0.7 of its free memory.
             Sites beyond it are memory-mapped from unnamed files, which vanish with the result or the process.
@@ -213,7 +215,7 @@ def capture_residuals(
         progress: show a bar.
 
     Returns:
-        ``(n, tokens or q, hidden)`` each, in the model's dtype, on its device; on the CPU if memory-mapped.
+        ``(n, tokens or q or k, hidden)`` each, in the model's dtype, on its device; on the CPU if memory-mapped.
 
     Raises:
         RelViTError: scenes of another geometry, a processor that the model was not trained with, a layer that the
@@ -237,7 +239,7 @@ def capture_residuals(
         for site, hidden in captured.items():
             if tokens is not None:
                 wanted = to_device(tokens[rows], device)
-                hidden = at_tokens(hidden, wanted)
+                hidden = _kept(hidden, wanted)
             if site == deepest:  # later blocks keep what is not finite
                 watch.see(hidden)
             cache[site][rows] = hidden
@@ -271,12 +273,34 @@ def _allocated(
     return cache
 
 
+def _kept(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Some tokens, or the means of some objects; see ``capture_residuals``."""
+    if tokens.ndim == 2:
+        return at_tokens(hidden, tokens)
+    means = [object_mean(hidden, of_object) for of_object in tokens.unbind(1)]
+    return torch.stack(means, 1)
+
+
 def at_tokens(
     residual: Float[torch.Tensor, "batch tokens hidden"],
     tokens: Int[torch.Tensor, "batch positions"],
 ) -> Float[torch.Tensor, "batch positions hidden"]:
     """``(batch, q, hidden)``: the positions ``tokens (batch, q)`` of each ``(batch, tokens, hidden)`` sequence."""
     return residual.gather(1, tokens[..., None].expand(-1, -1, residual.shape[-1]))
+
+
+def object_mean(
+    hidden: Float[torch.Tensor, "batch tokens hidden"],
+    tokens: Int[torch.Tensor, "batch positions"],
+) -> Float[torch.Tensor, "batch hidden"]:
+    """Mean of some tokens of each image: ``(batch, tokens, hidden)``, indices ``(batch, p)``, -1 ignored."""
+    known = (tokens >= 0)[..., None]
+    there = known.to(hidden.dtype)
+    rows = tokens.clamp(min=0)[..., None]
+    picked = hidden.gather(1, rows.expand(-1, -1, hidden.shape[-1]))
+    total = (picked * there).sum(1)
+    count = there.sum(1).clamp(min=1)
+    return total / count
 
 
 def _block(
@@ -336,19 +360,20 @@ class ObjectStates:
     """Object tokens of scenes at some layers, captured once for any number of probes.
 
     Attributes:
-        scenes: ``n`` scenes with k objects of p tokens.
-        states: by layer, ``(n, k * p, hidden)``.
+        scenes: ``SceneTable``, ``n`` scenes with k objects of p tokens; or ``OwnPictures``, whose objects differ in
+            their number of tokens.
+        states: by layer, ``(n, k * p, hidden)``; of such pictures the means of the objects, ``(n, k, hidden)``.
         compat: "corrected", the outputs of the blocks; "official", their inputs.
     """
 
-    scenes: SceneTable
+    scenes: Any
     states: dict[int, torch.Tensor]
     compat: str
 
 
 def capture_object_states(
     checkpoint: Checkpoint,
-    scenes: SceneTable,
+    scenes: SceneTable | OwnPictures,
     layers: Sequence[int] | None = None,
     *,
     compat: Compat = "corrected",
@@ -374,7 +399,9 @@ def capture_object_states(
         raise RelViTError("layers []: name blocks from 0, or leave them out for all")
     options: dict[str, Any] = {"cache_gb": cache_gb, "bf16": bf16, "progress": progress}
 
-    tokens = torch.from_numpy(geometry.tokens(scenes.patches())).flatten(1)
+    tokens = torch.from_numpy(geometry.tokens(scenes.patches()))
+    if tokens.shape[2] == scenes.tokens_per_object:
+        tokens = tokens.flatten(1)
 
     def read(blocks: Iterable[int]) -> dict[int, torch.Tensor]:
         """Outputs of blocks."""

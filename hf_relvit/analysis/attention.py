@@ -37,6 +37,7 @@ from ..modeling.stages import KINDS, attention_shares
 from ..progress import batches
 from ..provenance import provenance
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
@@ -116,7 +117,7 @@ class AttentionStages(TableResult):
 @torch.inference_mode()
 def measure_attention(
     checkpoint: Checkpoint,
-    scenes: SceneTable | PhotoPairs | SceneDistribution,
+    scenes: SceneTable | PhotoPairs | OwnPictures | SceneDistribution,
     config: AttentionConfig | None = None,
     *,
     progress: bool = False,
@@ -125,8 +126,8 @@ def measure_attention(
 
     Args:
         checkpoint: a classifier of any supported family, with its processor.
-        scenes: ``n`` scenes, or photorealistic ones, read for this model; or a distribution, of which ``config`` says
-            how many are drawn from which split.
+        scenes: ``n`` scenes, photorealistic ones or your own pictures, read for this model; or a distribution, of
+            which ``config`` says how many are drawn from which split.
         config: see AttentionConfig.
         progress: show a bar.
 
@@ -148,7 +149,7 @@ def measure_attention(
 
 def _shares(
     checkpoint: Checkpoint,
-    scenes: SceneTable | PhotoPairs,
+    scenes: SceneTable | PhotoPairs | OwnPictures,
     config: AttentionConfig,
     progress: bool,
 ) -> tuple[np.ndarray, dict[str, float]]:
@@ -174,7 +175,9 @@ def _shares(
     return shares, dict(zip(KINDS, even_mean))
 
 
-def _facts(scenes: SceneTable | PhotoPairs, config: AttentionConfig) -> dict[str, Any]:
+def _facts(
+    scenes: SceneTable | PhotoPairs | OwnPictures, config: AttentionConfig
+) -> dict[str, Any]:
     split = getattr(scenes, "split", "test")  # photorealistic sets have that one only
     used = replace(config, scenes=len(scenes), split=split)
     return {
@@ -187,7 +190,7 @@ def _facts(scenes: SceneTable | PhotoPairs, config: AttentionConfig) -> dict[str
 
 
 def _recorded(
-    checkpoint: Checkpoint, batch: SceneTable | PhotoPairs, patches: np.ndarray
+    checkpoint: Checkpoint, batch: SceneTable | PhotoPairs | OwnPictures, patches: np.ndarray
 ) -> list[torch.Tensor]:
     """Set-to-set mass of each layer, ``(batch, heads, k, k + 3)``."""
     model = checkpoint.model

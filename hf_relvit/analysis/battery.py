@@ -18,7 +18,7 @@ same numbers without any training. Our choice of measurements; each is described
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,11 +32,12 @@ from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.scenes import SceneTable
 from ..stimuli.styles import open_objects
 from ..tables import largest, records, select
 from ..training.precision import computes_bf16
-from .activations import ObjectStates, SceneCaptures
+from .activations import ObjectStates, capture_object_states
 from .attention import measure_attention
 from .choices import check_counts
 from .probes import Form, ProbeConfig, Target, fit_probes
@@ -146,7 +147,13 @@ def measure_battery(
     geometry = matching_geometry(checkpoint.geometry)
     objects = open_objects(style=style)
     distribution = SceneDistribution(task, geometry, config.combinations, objects, config.seed)
-    subject = _Subject(checkpoint, distribution, config, progress)
+    counts = {
+        "train": config.train_scenes,
+        "validation": config.validation_scenes,
+        "test": config.scenes,
+    }
+    parts = {split: distribution.sample(split, count) for split, count in counts.items()}
+    subject = _Subject(checkpoint, parts, config, progress)
     rows = [*subject.attention()]
     for target, form in PROBES.items():
         if target == "same_object" and geometry.object_patches == 1:
@@ -157,15 +164,43 @@ def measure_battery(
     if geometry.object_patches > 1:
         rows += subject.probed("same_object", "quadratic", subject.places, "places")
     rows += subject.likeness()
-    facts = {
-        "config": asdict(config),
-        "task": task,
-        "geometry": geometry.name,
-        "style": style,
-        "processor": checkpoint.processor.fingerprint,
-        "provenance": provenance(seed=config.seed),
-    }
-    return Battery(pd.DataFrame(rows, columns=list(COLUMNS)), facts)
+    return subject.battery(rows, task, geometry.name, style)
+
+
+def measure_pictures(
+    checkpoint: Checkpoint,
+    pictures: OwnPictures,
+    config: BatteryConfig | None = None,
+    *,
+    progress: bool = False,
+) -> Battery:
+    """The battery on your own pictures: attention, whether "same" can be read, and likeness.
+
+    Objects have no known shape and color and any number of tokens, so there are no other probes, and the states of an
+    object are the mean of its tokens. The numbers of scenes are those of ``pictures.parts``.
+
+    Args:
+        checkpoint: a backbone with its processor.
+        pictures: read for the model's geometry.
+        config: see BatteryConfig.
+        progress: show bars.
+
+    Raises:
+        RelViTError: too few pictures (``OwnPictures.parts``), or states or attention that are not finite.
+    """
+    config = config or BatteryConfig()
+    parts = pictures.parts(config.seed)
+    used = replace(
+        config,
+        train_scenes=len(parts["train"]),
+        validation_scenes=len(parts["validation"]),
+        scenes=len(parts["test"]),
+    )
+    subject = _Subject(checkpoint, parts, used, progress)
+    rows = [*subject.attention()]
+    rows += subject.probed("judgement", "linear", subject.states, "trained")
+    rows += subject.likeness()
+    return subject.battery(rows, pictures.task, pictures.name)
 
 
 @dataclass(frozen=True)
@@ -173,35 +208,49 @@ class _Subject:
     """A model, its scenes and their states."""
 
     checkpoint: Checkpoint
-    distribution: SceneDistribution
+    parts: dict[str, Any]
     config: BatteryConfig
     progress: bool
 
     @cached_property
     def states(self) -> dict[str, ObjectStates]:
         """By split; read once."""
-        config = self.config
-        captures = SceneCaptures(
+        return {split: self._read(scenes) for split, scenes in self.parts.items()}
+
+    def _read(self, scenes: Any) -> ObjectStates:
+        return capture_object_states(
             self.checkpoint,
-            self.distribution,
-            bf16=config.in_bf16,
+            scenes,
+            bf16=self.config.in_bf16,
             progress=self.progress,
         )
-        counts = {
-            "train": config.train_scenes,
-            "validation": config.validation_scenes,
-            "test": config.scenes,
-        }
-        return {split: captures.get(split, count) for split, count in counts.items()}
 
     @cached_property
     def places(self) -> dict[str, ObjectStates]:
         """The same scenes with the place of each token in place of its state."""
-        return {split: _places(read.scenes) for split, read in self.states.items()}
+        return {split: _places(scenes) for split, scenes in self.parts.items()}
+
+    def battery(
+        self,
+        rows: list[dict[str, Any]],
+        task: str,
+        geometry: str,
+        style: str | None = None,
+    ) -> Battery:
+        """The result of all rows."""
+        facts = {
+            "config": asdict(self.config),
+            "task": task,
+            "geometry": geometry,
+            "style": style,
+            "processor": self.checkpoint.processor.fingerprint,
+            "provenance": provenance(seed=self.config.seed),
+        }
+        return Battery(pd.DataFrame(rows, columns=list(COLUMNS)), facts)
 
     def attention(self) -> Iterator[dict[str, Any]]:
         """A row per score of the attention stages."""
-        some = self.states["test"].scenes[: self.config.attention_scenes]
+        some = self.parts["test"][: self.config.attention_scenes]
         device = self.checkpoint.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.in_bf16):
             stages = measure_attention(self.checkpoint, some, progress=self.progress)
@@ -267,7 +316,7 @@ class _Subject:
         pairs = scenes.judged.shape[1]
         label = scenes.judged.reshape(-1, 1)
         values = np.hstack([label, pair_likeness(read)])
-        clusters = np.repeat(np.arange(len(scenes)), pairs)
+        clusters = np.repeat(scenes.clusters, pairs)
         draws, seed = self.config.draws, self.config.seed
         bounds = np.stack(cluster_bootstrap(values, clusters, aucs, draws, seed))
         rows = []
@@ -298,7 +347,7 @@ def _places(scenes: SceneTable) -> ObjectStates:
 
 def pair_likeness(read: ObjectStates) -> Float32[np.ndarray, "pairs layers"]:
     """Cosine of the mean tokens of the two objects of each judged pair, float32 ``(n * pairs, layers)``."""
-    k = read.scenes.shape.shape[1]
+    k = read.scenes.patches().shape[1]
     judged = 2 * read.scenes.judged.shape[1]
     by_layer = []
     for layer in sorted(read.states):

@@ -72,8 +72,8 @@ def fit(
 def scores(
     inputs: Float[torch.Tensor, "n features"],
     probe: dict[str, Float[torch.Tensor, " ..."]],
-) -> Float[torch.Tensor, "2 n classes"]:
-    """Logits of both conditions, ``(2, n, classes)``."""
+) -> Float[torch.Tensor, "conditions n classes"]:
+    """Logits of each condition that the probe has, ``(conditions, n, classes)``."""
     products = torch.einsum("ni,sci->snc", inputs, probe["weight"])
     bias = probe["bias"]
     logits = products + bias[:, None]

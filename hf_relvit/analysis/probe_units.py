@@ -38,8 +38,8 @@ class Units(NamedTuple):
 
 def units(scenes: SceneTable, config: ProbeConfig) -> Units:
     """Units of each scene that a probe of ``config.target`` judges."""
-    n, objects = scenes.shape.shape
-    tokens = scenes.geometry.object_patches**2
+    n, objects, _ = scenes.patches().shape
+    tokens = scenes.tokens_per_object
     if config.target == "judgement":
         relation = scenes.judged.astype(np.int64)
         judged = 2 * relation.shape[1]

@@ -41,7 +41,7 @@ from .probe_units import Units, unit_inputs, units
 from .result import Contents, TableResult
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from matplotlib.figure import Figure
 
 Target = Literal["judgement", "shape", "color", "object", "same_object"]
@@ -176,6 +176,31 @@ class Probes(TableResult):
             "agree": trained,
             "shuffled": lengthened,
         }
+
+    def right(
+        self,
+        read: ObjectStates,
+        layer: int,
+    ) -> Bool[np.ndarray, "scenes units"]:
+        """Which units of other scenes the trained probe of a layer names rightly, bool ``(n, units)``.
+
+        Args:
+            read: states at that layer.
+            layer: of a probe that was fitted.
+        """
+        config = ProbeConfig(**self.facts["config"])
+        asked = units(read.scenes, config)
+        inputs = unit_inputs(read.states[layer], asked.positions)
+        prefix = f"{layer}.trained."
+        fitted = {}
+        for name, tensor in self.weights.items():
+            if name.startswith(prefix):
+                fitted[name.removeprefix(prefix)] = tensor[None].to(inputs.device)
+        answers = scores(inputs, fitted)[0].argmax(-1)
+        classes = np.array(self.facts["classes"])
+        goals = _class_numbers(asked.labels, classes)
+        named = answers.cpu().numpy()
+        return named.reshape(goals.shape) == goals
 
     def at(self, layer: int) -> Probes:
         """The probes of one layer alone."""
@@ -383,7 +408,7 @@ def _scene_facts(
     """Which scenes were looked at."""
     return {
         "task": train.task,
-        "geometry": train.geometry.name,
+        "geometry": train.name,
         "n_train": len(train),
         "splits": [train.split, test.split],
         "provenance": provenance(seed=seed, data_seeds=[train.seed, test.seed]),

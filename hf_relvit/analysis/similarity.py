@@ -1,6 +1,7 @@
 """Is a set solvable at all? How well the likeness of two objects' tokens, without any training, tells the answer.
 
-1. Run ``n`` photorealistic pairs and keep the hidden states of all layers, ``(n, tokens, hidden)``, embeddings first.
+1. Run ``n`` photorealistic pairs, or your own pictures, and keep the hidden states of all layers, embeddings first,
+   ``(n, tokens, hidden)``.
 2. Per layer average the tokens of each object, ``(n, 2, hidden)``; the score is the cosine of the two means, ``(n,)``.
 3. AUC of the score: the chance that a same pair looks more alike than a different one. Guessing gives 0.5.
 4. Intervals by a bootstrap over scenes, twins together. Compare the checkpoint, its backbone before fine-tuning and
@@ -25,12 +26,14 @@ from ..modeling.finite import FiniteWatch
 from ..progress import batches
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.photorealistic.pairs import PhotoPairs
+from .activations import object_mean
 from .choices import check_counts
 from .result import TableResult
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Int
+    from jaxtyping import Float, Float32
     from matplotlib.figure import Figure
 
 
@@ -80,7 +83,7 @@ class Similarity(TableResult):
 
 def measure_similarity(
     models: Mapping[str, Checkpoint],
-    data: PhotoPairs | Mapping[str, PhotoPairs],
+    data: PhotoPairs | OwnPictures | Mapping[str, PhotoPairs | OwnPictures],
     config: SimilarityConfig | None = None,
     *,
     progress: bool = False,
@@ -110,7 +113,7 @@ def measure_similarity(
             batch_size=config.batch_size,
             progress=progress,
         )
-        frame = _table(likeness, pairs.facts, config)
+        frame = _table(likeness, pairs, config)
         frame.insert(0, "model", name)
         frames.append(frame)
         seeds.add(pairs.seed)
@@ -125,7 +128,7 @@ def measure_similarity(
 @torch.inference_mode()
 def object_similarity(
     checkpoint: Checkpoint,
-    pairs: PhotoPairs,
+    pairs: PhotoPairs | OwnPictures,
     *,
     batch_size: int = 64,
     progress: bool = False,
@@ -153,7 +156,7 @@ def object_similarity(
     return np.concatenate(parts)
 
 
-def _likeness(checkpoint: Checkpoint, batch: PhotoPairs) -> torch.Tensor:
+def _likeness(checkpoint: Checkpoint, batch: PhotoPairs | OwnPictures) -> torch.Tensor:
     """Cosines of a batch, ``(batch, layers + 1)``, on the device of the model."""
     tokens = checkpoint.geometry.tokens(batch.patches())
     objects = torch.from_numpy(tokens).to(checkpoint.device)
@@ -166,20 +169,6 @@ def _likeness(checkpoint: Checkpoint, batch: PhotoPairs) -> torch.Tensor:
     return cosine_similarity(*means, dim=-1)
 
 
-def object_mean(
-    hidden: Float[torch.Tensor, "batch tokens hidden"],
-    tokens: Int[torch.Tensor, "batch positions"],
-) -> Float[torch.Tensor, "batch hidden"]:
-    """Mean of some tokens of each image: ``(batch, tokens, hidden)``, indices ``(batch, p)``, -1 ignored."""
-    known = (tokens >= 0)[..., None]
-    there = known.to(hidden.dtype)
-    rows = tokens.clamp(min=0)[..., None]
-    picked = hidden.gather(1, rows.expand(-1, -1, hidden.shape[-1]))
-    total = (picked * there).sum(1)
-    count = there.sum(1).clamp(min=1)
-    return total / count
-
-
 def _interval(values: np.ndarray, scenes: np.ndarray, config: SimilarityConfig) -> np.ndarray:
     """Bounds of the AUC by layer, ``(2, layers)``; NaN for a single scene. The first column of values is the label."""
     if len(set(scenes)) < 2:
@@ -190,23 +179,18 @@ def _interval(values: np.ndarray, scenes: np.ndarray, config: SimilarityConfig) 
 
 def _table(
     likeness: np.ndarray,
-    facts: pd.DataFrame,
+    pairs: PhotoPairs | OwnPictures,
     config: SimilarityConfig,
 ) -> pd.DataFrame:
     """AUC by level and layer, see ``Similarity.frame``; a level with one answer only is left out."""
-    level_of = facts.level.to_numpy()
-    levels = {
-        "all": np.ones(len(facts), dtype=bool),
-        "object": level_of == "object",
-        "color": level_of == "color",
-    }
+    levels = {"all": np.ones(len(pairs), dtype=bool), **pairs.levels()}
     rows = []
     for level, where in levels.items():
-        label = facts.label[where]
-        if label.nunique() < 2:
+        label = pairs.label[where]
+        if len(set(label)) < 2:
             continue
         values = np.column_stack([label, likeness[where]])
-        scenes = facts.pair[where].to_numpy()
+        scenes = pairs.clusters[where]
         interval = _interval(values, scenes, config)
         for layer, (auc, low, high) in enumerate(zip(aucs(values), *interval), start=-1):
             row = {

@@ -12,7 +12,7 @@ from ..owned import check_free
 from .bridge import options, receives
 from .connection import check_reachable
 from .habits import Commands, say, show
-from .options import Out, PhotorealisticSet, Subject, subject
+from .options import Out, PictureSet, RequiredPictureSet, Subject, subject, tell_repairs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,8 +27,8 @@ VIEWER = "viewer.png"
 @analyze.command("attention", numbers=True)
 @receives("subject", subject)
 @options("settings", "analysis.attention:AttentionConfig")
-def analyze_attention(subject: Subject, settings, out: Out, data: PhotorealisticSet = None):
-    """Attention stages: tables, heat map, line chart and a viewer of single heads (not of photorealistic scenes).
+def analyze_attention(subject: Subject, settings, out: Out, data: PictureSet = None):
+    """Attention stages: tables, heat map, line chart and a viewer of single heads (of drawn scenes only).
 
     Example: relvit analyze attention runs/quick/seed0/training/model --out runs/quick/attention
     """
@@ -36,15 +36,17 @@ def analyze_attention(subject: Subject, settings, out: Out, data: Photorealistic
     from ..report import readings
     from ..report.tables import measured_text
     from ..stimuli.scenes import SceneTable
-    from ..study.photorealistic import open_set
+    from ..study.photorealistic import open_test_set
 
     check_names(out, AttentionStages, VIEWER)
-    photos = open_set(data, subject.config) if data is not None else None
+    photos = open_test_set(data, subject.config) if data is not None else None
     checkpoint = subject.open()
     if photos is None:
         scenes = subject.distribution(checkpoint).sample(settings.split, settings.scenes)
     else:
-        scenes = photos.pairs(checkpoint.geometry)[: settings.scenes]
+        pictures = photos.pairs(checkpoint.geometry)
+        tell_repairs(pictures)
+        scenes = pictures[: settings.scenes]
     stages = measure_attention(checkpoint, scenes, settings, progress=True)
     _save(stages, out, "attention")
     if isinstance(scenes, SceneTable):
@@ -250,9 +252,7 @@ def analyze_frozen(
     subject: Subject,
     settings,
     out: Out,
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
-    ],
+    data: RequiredPictureSet,
     backbone: Annotated[
         str | None, typer.Option(help="The backbone before fine-tuning: folder or Hub id.")
     ] = None,
@@ -267,10 +267,10 @@ def analyze_frozen(
     from ..modeling.checkpoints import Checkpoint
     from ..report import readings
     from ..report.tables import measured_text
-    from ..study.photorealistic import open_set
+    from ..study.photorealistic import open_test_set
 
     check_names(out, Similarity)
-    photos = open_set(data, subject.config)
+    photos = open_test_set(data, subject.config)
     opened = subject.open()
     models = {"checkpoint": opened, "random weights": opened.randomly_initialized()}
     if backbone is not None:

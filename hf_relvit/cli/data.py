@@ -98,6 +98,40 @@ def data_preview(
     say(out)
 
 
+@data.command("check")
+def data_check(
+    folder: Annotated[Path, typer.Argument(help="Of your own pictures, described beside them.")],
+    out: Annotated[Path, typer.Option("--out", help="PNG file.", **OUT_FILE)] = Path("check.png"),
+    image_size: Annotated[int, typer.Option(help="Of the model, pixels.", min=8, max=4096)] = 224,
+    patch_size: Annotated[int, typer.Option(help="Of the model, pixels.", min=2, max=4096)] = 16,
+    n: Count = 16,
+):
+    """Read your own pictures as an analysis would, say what was repaired, and draw the patches of each object.
+
+    Example: relvit data check my_pictures --patch-size 16 --image-size 224 --out check.png
+    """
+    from ..figures.own_pictures import pictures_figure
+    from ..files import atomic_write
+    from ..geometry import PatchGeometry
+    from ..stimuli.own_pictures import OwnPictures
+    from ..stimuli.scenes import LABELS
+    from .options import tell_repairs
+
+    pictures = OwnPictures.open(folder, PatchGeometry(image_size, patch_size))
+    tell_repairs(pictures)
+    same = int(pictures.label.sum())
+    groups = len(set(pictures.clusters))
+    say(
+        f"{len(pictures)} pictures, {same} same and {len(pictures) - same} different, {groups} independent"
+    )
+    some = pictures[:n]
+    titles = [LABELS[label] for label in some.label]
+    figure = pictures_figure(some.pixels(), some.patches(), titles, patch_size)
+    with atomic_write(out) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    say(out)
+
+
 @data.command("push")
 def data_push(
     task: Annotated[

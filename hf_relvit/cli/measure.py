@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RelViTError
 from .bridge import options
 from .connection import check_reachable
 from .habits import say, show
@@ -28,6 +29,12 @@ def measure(
     style: Annotated[
         str | None, typer.Option(help="Of the objects, such as irregular; ours by default.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of your own pictures, in place of tasks; see docs/how_to/own_pictures.md."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="In the record; by default the end of the path or id.")
     ] = None,
@@ -43,13 +50,20 @@ def measure(
 
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
+    if data is not None and style is not None:
+        raise RelViTError(
+            f"style {style} with --data {data}: its pictures have their own, leave it out"
+        )
     check_revision(backbone, revision)
     check_reachable(backbone, revision)
     from ..report.board import board_table, board_text
-    from ..study.measure import PAGE, Backbone, measure_backbone
+    from ..study.measure import PAGE, Backbone, measure_backbone, measure_folder
 
     subject = Backbone(backbone, name, revision, base, device)
-    record = measure_backbone(subject, out, settings, tasks=task, style=style, say=say)
+    if data is not None:
+        record = measure_folder(subject, out, data, settings, say=say)
+    else:
+        record = measure_backbone(subject, out, settings, tasks=task, style=style, say=say)
     table = board_table([record])
     show("measure", table, text=board_text(table))
     say(f"record: {out / 'record.jsonl'}")

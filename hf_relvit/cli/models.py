@@ -11,7 +11,7 @@ from ..errors import RelViTError
 from .bridge import options, receives
 from .connection import check_reachable
 from .habits import say, show
-from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, subject
+from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, subject, tell_repairs
 
 
 @options(
@@ -21,7 +21,9 @@ from .options import OUT_FILE, ConfigFile, Out, Subject, hub_name, subject
     panel="Settings, of the preset unless given",
 )
 def train(
-    preset: Annotated[str, typer.Argument(help="quick, quick-rmts, small, b16, b14 or b32.")],
+    preset: Annotated[
+        str, typer.Argument(help="quick, quick-rmts, small, adapters, b16, b14 or b32.")
+    ],
     out: Out,
     settings: dict,
     config: ConfigFile = None,
@@ -37,7 +39,7 @@ def train(
 ):
     """Fine-tune a backbone, or train one from scratch. An interrupted run goes on where it was.
 
-    Example: relvit train b16 --backbone openai/clip-vit-base-patch16 --out runs/clip
+    Example: relvit train adapters --backbone openai/clip-vit-base-patch16 --out runs/clip
     """
     from ..training.config import read_yaml, resolve
 
@@ -75,39 +77,44 @@ def evaluate(
         typer.Option("--out", help="Parquet file for the table.", **OUT_FILE),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of `relvit data build` to read.")
+        Path | None,
+        typer.Option("--data", help="Folder of `relvit data build`, or of your own pictures."),
     ] = None,
 ):
     """Accuracy on every split, with intervals, base accuracy and floor.
 
     --data takes the scenes of a built dataset, all of them: --config names the one of several in the folder.
-    Photorealistic scenes: zero-shot, by difference, occlusion, distance and rotation.
+    Photorealistic scenes: zero-shot, by difference, occlusion, distance and rotation. Your own pictures: zero-shot.
 
     Example: relvit evaluate runs/quick/seed0/training/model
     """
-    drawn = {"task": subject.task, "seed": subject.seed, **settings}
-    for name in ("task", "seed", "scenes", "splits"):
+    drawn = {**vars(subject), **settings}
+    for name in ("task", "seed", "objects", "scenes", "splits"):
         if data is not None and drawn.get(name) is not None:
             raise RelViTError(
                 f"{name} with --data {data}: its scenes are drawn already, leave it out",
                 page="drawn-scenes",
             )
     from ..report.tables import accuracy_text
-    from ..study.photorealistic import open_set, photo_configs
-    from ..training.evaluation import PHOTOREALISTIC, EvaluationConfig, sample_splits
+    from ..stimuli.own_rows import is_own_folder
+    from ..study.photorealistic import open_test_set, photo_configs
+    from ..training.evaluation import EvaluationConfig, sample_splits
 
     config = EvaluationConfig(**settings)
-    if data is not None and photo_configs(data):
-        photos = open_set(data, subject.config)
+    if data is not None and (photo_configs(data) or is_own_folder(data)):
+        photos = open_test_set(data, subject.config)
         checkpoint = subject.open()
-        splits = {PHOTOREALISTIC: photos.pairs(checkpoint.geometry)}
+        pictures = photos.pairs(checkpoint.geometry)
+        tell_repairs(pictures)
+        splits = {pictures.task: pictures}
         _report(checkpoint, splits, config, out, conditions_text)
         return
     checkpoint = subject.open()
-    distribution = subject.distribution(checkpoint)
     if data is not None:
-        splits = _built_splits(data, distribution.name)
+        _, name = checkpoint.trained_on(subject.task, subject.config)
+        splits = _built_splits(data, name)
     else:
+        distribution = subject.distribution(checkpoint)
         splits = sample_splits(distribution, config.scenes, config.splits)
     _report(checkpoint, splits, config, out, accuracy_text)
 

@@ -13,10 +13,12 @@ from ..limits import MOST_ROWS
 from ..places import check_out
 from .bridge import SEED_RANGE
 from .connection import check_reachable
+from .habits import say
 
 if TYPE_CHECKING:
     from ..modeling.checkpoints import Checkpoint
     from ..stimuli.distribution import SceneDistribution
+    from ..stimuli.objects import ObjectSet
 
 
 def hub_name(repo: str | None) -> str | None:
@@ -89,9 +91,18 @@ Revision = Annotated[
 Device = Annotated[
     str, typer.Option(help="cpu, cuda, cuda:1 ...; by default the GPU if there is one.")
 ]
-PhotorealisticSet = Annotated[
-    Path | None, typer.Option("--data", help="Folder of `relvit data build photorealistic`.")
-]
+_PICTURES = typer.Option(
+    "--data",
+    help="Folder of your own pictures (docs/how_to/own_pictures.md) or of `relvit data build photorealistic`.",
+)
+PictureSet = Annotated[Path | None, _PICTURES]
+RequiredPictureSet = Annotated[Path, _PICTURES]
+
+
+def tell_repairs(pictures: Any) -> None:
+    """Say what was done to somebody's own pictures so that they fit."""
+    for repair in getattr(pictures, "repairs", ()):
+        say(f"repaired: {repair}")
 
 
 def check_revision(checkpoint: str, revision: str | None) -> None:
@@ -111,6 +122,7 @@ class Subject:
         task: None for that of the training.
         config: GEOMETRY-COMBINATIONS, or the name of a photorealistic set; None for that of the training.
         seed: of the scenes; None for 0.
+        objects: of the user's own; None for those of the config.
         labels: of an ordinary classifier; None where it names them itself.
         base: of an adapter, where its backbone is not where it says.
         revision: of a Hub id; None for the newest.
@@ -121,6 +133,7 @@ class Subject:
     task: str | None = None
     config: str | None = None
     seed: int | None = None
+    objects: ObjectSet | None = None
     labels: tuple[str, ...] | None = None
     base: str | None = None
     revision: str | None = None
@@ -148,7 +161,9 @@ class Subject:
 
     def distribution(self, checkpoint: Checkpoint) -> SceneDistribution:
         """Where the scenes come from."""
-        return checkpoint.distribution(self.task, self.config, seed=self.seed or 0)
+        return checkpoint.distribution(
+            self.task, self.config, objects=self.objects, seed=self.seed or 0
+        )
 
 
 def subject(
@@ -158,6 +173,8 @@ def subject(
     seed: Annotated[
         int | None, typer.Option(help="Of scenes and of chance; 0 by default.", **SEED_RANGE)
     ] = None,
+    masks: Masks = None,
+    palette: Palette = None,
     labels: Labels = None,
     base: Base = None,
     revision: Revision = None,
@@ -165,4 +182,9 @@ def subject(
 ) -> Subject:
     """The parameters of a command that measures a checkpoint."""
     classes = tuple(labels.split(",")) if labels else None
-    return Subject(checkpoint, task, config, seed, classes, base, revision, device)
+    objects = None
+    if masks is not None or palette is not None:
+        from ..stimuli.objects import open_objects
+
+        objects = open_objects(masks, palette)
+    return Subject(checkpoint, task, config, seed, objects, classes, base, revision, device)

@@ -45,8 +45,7 @@ def attention_figure(frame: pd.DataFrame) -> Figure:
     heat, lines = axes[:, 0]
     _heat_map(figure, heat, reach)
     tint(lines, reach.mean(axis=1), 1.08)
-    for kind in _kinds(frame):
-        _strongest_heads(lines, select(frame, kind=kind), kind)
+    strongest_heads(lines, frame)
     lines.set(
         xlim=(-0.5, layers - 0.5),
         ylim=(0, 1.08),
@@ -83,7 +82,13 @@ def _heat_map(figure: Figure, axis: Axes, reach: np.ndarray) -> None:
         axis.spines[spine].set_visible(False)
 
 
-def _strongest_heads(axis: Axes, rows: pd.DataFrame, kind: str) -> None:
+def strongest_heads(axis: Axes, frame: pd.DataFrame) -> None:
+    """One curve over the layers for each kind of attention: the strongest head of each layer."""
+    for kind in _kinds(frame):
+        _curve(axis, select(frame, kind=kind), kind)
+
+
+def _curve(axis: Axes, rows: pd.DataFrame, kind: str) -> None:
     """The mean share of the strongest head of each layer with its interval, and a star where it peaks."""
     color = COLORS[kind]
     strongest = rows.groupby("layer")["mean"].idxmax()

@@ -305,7 +305,32 @@ class Checkpoint:
             seed: of the scenes.
 
         Raises:
-            RelViTError: neither the caller nor the checkpoint says which scenes, or scenes of another geometry.
+            RelViTError: neither the caller nor the checkpoint says which scenes, or scenes of another geometry; no
+                objects for a checkpoint that was trained on its user's own.
+        """
+        task, config = self.trained_on(task, config)
+        style, rest = parse_style(config)
+        geometry, combinations = parse_config(rest)
+        self.geometry.check(geometry)
+        known = getattr(self.config, "scenes", None) or {}
+        if objects is None and style is None and "objects" in known:
+            raise RelViTError(
+                f"the checkpoint was trained on its user's own objects ({known['objects']}), and ours give other "
+                "numbers: name their folder with --masks and --palette, or give objects=ObjectSet.from_folder(...)",
+                page="unknown-scenes",
+            )
+        objects = objects or open_objects(style=style)
+        return SceneDistribution(task, geometry, combinations, objects, seed)
+
+    def trained_on(
+        self,
+        task: str | None = None,
+        config: str | None = None,
+    ) -> tuple[str, str]:
+        """Task and config of its scenes: the given ones, else those of its training.
+
+        Raises:
+            RelViTError: neither the caller nor the checkpoint says it.
         """
         known = getattr(self.config, "scenes", None) or {}
         task = task or known.get("task")
@@ -316,11 +341,7 @@ class Checkpoint:
                 "the checkpoint does not say what it was trained on: name it with --task and --config",
                 page="unknown-scenes",
             )
-        style, rest = parse_style(config)
-        geometry, combinations = parse_config(rest)
-        self.geometry.check(geometry)
-        objects = objects or open_objects(style=style)
-        return SceneDistribution(task, geometry, combinations, objects, seed)
+        return task, config
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from inspect import getfile
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ class RelViTConfig(PreTrainedConfig):
                 setattr(self, name, parse_loss(spec, values, name, backbone))
         if not isinstance(self.head_bias, bool):
             raise RelViTError(f"head_bias is {self.head_bias!r}: expected true or false")
-        _check_facts("scenes", self.scenes or None, SCENES)
+        _check_facts("scenes", self.scenes or None, SCENES, {"objects"})
         check_adapter(self.adapter)
         self.id2label = self.id2label or dict(LABELS)
         check_labels(self.id2label)
@@ -224,7 +225,8 @@ def _check_free(folder: Path, code: dict[str, str]) -> None:
 
 
 ADAPTER = {"id": str, "revision": str | None, "fingerprint": str, "rank": int, "alpha": int}
-SCENES = {"task": str, "geometry": str, "combinations": int}
+SCENES = {"task": str, "geometry": str, "combinations": int, "objects": str}
+"""``objects``, the fingerprint of somebody's own shapes and colors, is there only where there are some."""
 
 
 def check_adapter(adapter: Any) -> None:
@@ -234,12 +236,18 @@ def check_adapter(adapter: Any) -> None:
         raise RelViTError(f"adapter is {adapter!r}: expected rank and alpha of 1 or more")
 
 
-def _check_facts(name: str, facts: Any, kinds: Mapping[str, Any]) -> None:
+def _check_facts(
+    name: str,
+    facts: Any,
+    kinds: Mapping[str, Any],
+    optional: AbstractSet[str] = frozenset(),
+) -> None:
     """Raise RelViTError unless this is None or a dictionary with these keys and the types of their values."""
     if facts is None:
         return
-    fits = isinstance(facts, Mapping) and facts.keys() == kinds.keys()
-    if not fits or not all(isinstance(facts[key], kind) for key, kind in kinds.items()):
+    needed = kinds.keys() - optional
+    fits = isinstance(facts, Mapping) and needed <= facts.keys() <= kinds.keys()
+    if not fits or not all(isinstance(value, kinds[key]) for key, value in facts.items()):
         raise RelViTError(
             f"{name} is {facts!r}: expected a dictionary with {', '.join(kinds)}; save the model again"
         )

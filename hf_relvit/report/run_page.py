@@ -231,7 +231,7 @@ def _code(config: TrainConfig, run: RunFolder) -> str:
     return _CODE.format(
         model=shown.training.model,
         data=shown.cell(DATA),
-        config=f"{config.geometry}-{config.combinations}",
+        config=f"{config.styled_geometry}-{config.combinations}",
     )
 
 

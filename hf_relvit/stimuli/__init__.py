@@ -15,6 +15,7 @@ __all__, __getattr__, __dir__ = lazy_names(
             "ObjectSet",
             "open_objects",
         ),
+        "own_pictures": ("OwnPictures",),
         "preview": ("contact_sheet",),
         "rendering": (
             "render",

@@ -60,6 +60,48 @@ def read_picture(value: Any, name: str, side: int | None = None) -> np.ndarray:
     return _decoded(picture, name, side)
 
 
+def read_mask(value: Any, name: str) -> np.ndarray:
+    """A picture that says where two objects are, checked.
+
+    Args:
+        value, name: as in ``read_picture``.
+
+    Returns:
+        uint8 ``(height, width)``: 0 neither, 1 the first object, 2 the second.
+
+    Raises:
+        RelViTError: not of one channel, other values, or one of the objects nowhere.
+    """
+    try:
+        mask = np.asarray(_opened(value, name))
+    except OSError as error:  # cut off behind its header
+        raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
+    if mask.ndim != 2:
+        raise RelViTError(f"{name} has the shape {mask.shape}: expected a picture of one channel")
+    values = np.unique(mask).tolist()
+    if values not in ([0, 1, 2], [1, 2]):
+        listed = ", ".join(map(str, values[:5]))
+        raise RelViTError(
+            f"{name} holds the values {listed}: expected 0 where neither object is, 1 on the first and 2 on the second"
+        )
+    return mask.astype(np.uint8)
+
+
+def resized_square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A square picture at ``side`` pixels by area (Lanczos): uint8 ``(side, side, 3)``."""
+    if len(pixels) == side:
+        return pixels
+    picture = Image.fromarray(pixels)
+    resized = picture.resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def read_masks(data: Any, column: str) -> Iterator[np.ndarray]:
+    """The masks of a column, see ``read_mask``."""
+    for number, value in enumerate(undecoded(data, column)[column]):
+        yield read_mask(value, f"{column} of row {number}")
+
+
 def open_pictures(data: Any, column: str, first: int = 0) -> Iterator[Image.Image]:
     """The pictures of a column, their headers checked, not decoded yet. Arguments and errors as above."""
     columns = getattr(data, "column_names", None)

@@ -109,6 +109,11 @@ class SceneTable(RowTable):
         return self.geometry.name
 
     @property
+    def tokens_per_object(self) -> int:
+        """Patches of each object, the same for all."""
+        return self.geometry.object_patches**2
+
+    @property
     def clusters(self) -> np.ndarray:
         """Which scenes are not independent of each other, ``(n,)``: each stands for itself."""
         return self.index

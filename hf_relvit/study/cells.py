@@ -52,7 +52,7 @@ def _data(config: TrainConfig, folder: Path) -> None:
     processes = min(cores // 2, config.n_eval // 500)  # does not change the rows
     settings = BuildConfig(
         config.task,
-        f"{config.geometry}-{config.combinations}",
+        f"{config.styled_geometry}-{config.combinations}",
         n_train=config.n_eval if config.fresh else config.n_train,
         n_eval=config.n_eval,
         seed=config.seed,
@@ -75,7 +75,7 @@ def _evaluation(config: TrainConfig, run: RunFolder, folder: Path) -> None:
     from ..training.precision import training_autocast
 
     checkpoint = run.checkpoint()
-    splits = open_folder(run.cell(DATA), f"{config.geometry}-{config.combinations}")
+    splits = open_folder(run.cell(DATA), f"{config.styled_geometry}-{config.combinations}")
     tests = {split: scenes for split, scenes in splits.items() if split != "train"}
     with training_autocast(config):
         table = evaluate(checkpoint, tests, progress=True)

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.alignment import fingerprint
-from ..analysis.battery import Battery, BatteryConfig, measure_battery
+from ..analysis.battery import Battery, BatteryConfig, measure_battery, measure_pictures
 from ..errors import RelViTError
 from ..figures.battery import battery_figure
-from ..geometry import SceneGeometry, matching_geometry
+from ..geometry import matching_geometry
 from ..modeling.blocks import vision_config
 from ..modeling.checkpoint_errors import open_backbone_config
 from ..modeling.checkpoints import Checkpoint
@@ -27,6 +27,7 @@ from ..report.board import write_board
 from ..report.pages import save_figures
 from ..report.records import PROTOCOL, record_values, sealed, write_records
 from ..schemas import NAME, BackboneRecord
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.styles import open_objects
 from ..stimuli.tasks import task_of
 from .cell import run_cell
@@ -113,50 +114,122 @@ def measure_backbone(
     """
     config = config or BatteryConfig()
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
-    open_objects(style=style)  # refuses an unknown one before any work
+    objects = open_objects(style=style)  # refuses an unknown one before any work
     checkpoint = backbone.open()
-    geometry = matching_geometry(checkpoint.geometry)
+    name = matching_geometry(checkpoint.geometry).name
+    measured = _Measured(
+        name if style is None else f"{style}-{name}",
+        objects.fingerprint(),
+        {task: partial(measure_battery, task=task, style=style) for task in tasks},
+        {} if style is None else {"style": style},  # none in older folders
+    )
+    return _measure(backbone, checkpoint, out, config, measured, say)
+
+
+def measure_folder(
+    backbone: Backbone,
+    out: Path,
+    folder: Path,
+    config: BatteryConfig | None = None,
+    *,
+    say: Callable[[str], object] = print,
+) -> BackboneRecord:
+    """The same on your own pictures: attention, whether "same" can be read, and likeness.
+
+    Args:
+        backbone, out, config, say: as for ``measure_backbone``; the pictures decide how many train, choose and test.
+        folder: of pictures that are described, see ``stimuli.own_pictures``.
+
+    Raises:
+        RelViTError: as ``Backbone.open`` and ``OwnPictures.open``; too few pictures; files of somebody
+            else in ``out``.
+    """
+    config = config or BatteryConfig()
+    checkpoint = backbone.open()
+    pictures = OwnPictures.open(folder, checkpoint.geometry)
+    parts = pictures.parts(config.seed)
+    for repair in pictures.repairs:
+        say(f"repaired: {repair}")
+    fingerprint = pictures.fingerprint()
+    measured = _Measured(
+        pictures.name,
+        fingerprint,
+        {pictures.task: partial(measure_pictures, pictures=pictures)},
+        {"pictures": fingerprint},
+    )
+    used = replace(
+        config,
+        train_scenes=len(parts["train"]),
+        validation_scenes=len(parts["validation"]),
+        scenes=len(parts["test"]),
+        attention_scenes=min(config.attention_scenes, len(parts["test"])),
+    )
+    return _measure(backbone, checkpoint, out, used, measured, say)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The pictures that a backbone is measured on.
+
+    Attributes:
+        geometry: in the record.
+        objects: fingerprint of shapes and colors, or of pictures.
+        batteries: task -> function from a checkpoint and settings to its battery.
+        settings: of cells, beside those of the battery.
+    """
+
+    geometry: str
+    objects: str
+    batteries: Mapping[str, Callable[..., Battery]]
+    settings: Mapping[str, str]
+
+
+def _measure(
+    backbone: Backbone,
+    checkpoint: Checkpoint,
+    out: Path,
+    config: BatteryConfig,
+    measured: _Measured,
+    say: Callable[[str], object],
+) -> BackboneRecord:
+    """A cell per task and set of weights, then the record and its page."""
     claim_reports(out, [out / PAGE, out / RECORD])
     weights = {"trained": checkpoint, "random": checkpoint.randomly_initialized()}
     frames = []
-    for task in tasks:
+    for task, battery in measured.batteries.items():
         for name, subject in weights.items():
             folder = out / task / name
-            settings = _settings(subject, config, task, style)
-            work = partial(_measure, subject, task, config, style)
+            settings = {**_settings(subject, config, task), **measured.settings}
+            work = partial(_save, battery, subject, config)
             say(f"[{task}, {name} weights] ...")
             if not run_cell(folder, settings, work):
                 say(f"[{task}, {name} weights]: finished before")
             frames.append(Battery.load(folder).frame.assign(task=task, weights=name))
     frame = pd.concat(frames, ignore_index=True)
-    record = _record(backbone, checkpoint, geometry, config, style, frame)
+    record = _record(backbone, checkpoint, config, measured, frame)
     write_records(out / RECORD, [record])
     curves = save_figures(battery_figure(frame), out / "battery")
     write_board([record], out, f"{record['model']}, without fine-tuning", curves)
     return record
 
 
-def _measure(
+def _save(
+    battery: Callable[..., Battery],
     subject: Checkpoint,
-    task: str,
     config: BatteryConfig,
-    style: str | None,
     folder: Path,
 ) -> None:
-    measure_battery(subject, task, config, style=style, progress=True).save(folder)
+    battery(subject, config=config, progress=True).save(folder)
 
 
 def _settings(
     subject: Checkpoint,
     config: BatteryConfig,
     task: str,
-    style: str | None = None,
 ) -> dict[str, Any]:
-    """All that the results depend on; the style only where there is one, as in older folders."""
-    styled = {} if style is None else {"style": style}
+    """All that the results depend on, but for the pictures."""
     return {
         **asdict(replace(config, bf16=config.in_bf16)),
-        **styled,
         "task": task,
         "protocol": PROTOCOL,
         "weights": fingerprint(subject.model.backbone),
@@ -167,9 +240,8 @@ def _settings(
 def _record(
     backbone: Backbone,
     checkpoint: Checkpoint,
-    geometry: SceneGeometry,
     config: BatteryConfig,
-    style: str | None,
+    measured: _Measured,
     frame: pd.DataFrame,
 ) -> BackboneRecord:
     settings = asdict(config)
@@ -184,12 +256,12 @@ def _record(
         "layers": checkpoint.depth,
         "hidden": vision["hidden_size"],
         "parameters": sum(sizes),
-        "image_size": geometry.image_size,
-        "patch_size": geometry.patch_size,
+        "image_size": checkpoint.geometry.image_size,
+        "patch_size": checkpoint.geometry.patch_size,
         "weights": fingerprint(checkpoint.model.backbone),
         "processor": checkpoint.processor.fingerprint,
-        "geometry": geometry.name if style is None else f"{style}-{geometry.name}",
-        "objects": open_objects(style=style).fingerprint(),
+        "geometry": measured.geometry,
+        "objects": measured.objects,
         "settings": settings,
         "precision": "bf16" if config.in_bf16 else "float32",
         "values": record_values(frame),

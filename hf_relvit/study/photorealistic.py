@@ -14,6 +14,8 @@ from ..provenance import dataset_checksum
 from ..report.run_folder import PHOTOREALISTIC as CELL
 from ..report.run_folder import TRAINING, RunFolder, write_accuracy
 from ..schemas import DataManifest, read_as
+from ..stimuli.own_pictures import OwnPictures
+from ..stimuli.own_rows import is_own_folder
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..training.config import TrainConfig
 from ..training.evaluation import PHOTOREALISTIC, evaluate
@@ -61,6 +63,28 @@ def photo_configs(folder: Path) -> dict[str, dict]:
     return configs
 
 
+@dataclass(frozen=True)
+class OwnSet:
+    """A folder of your own pictures, see ``stimuli.own_pictures``."""
+
+    folder: Path
+
+    def pairs(self, geometry: PatchGeometry) -> OwnPictures:
+        """The pictures for a model of this geometry, checked and repaired.
+
+        Raises:
+            RelViTError: as ``OwnPictures.open``.
+        """
+        return OwnPictures.open(self.folder, geometry)
+
+
+def open_test_set(folder: Path, config: str | None = None) -> PhotoSet | OwnSet:
+    """Your own pictures where a folder describes some, else the photorealistic set in it; errors as ``open_set``."""
+    if is_own_folder(folder):
+        return OwnSet(folder)
+    return open_set(folder, config)
+
+
 def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
     """A built set; its files are checked when its scenes are read.
 
@@ -75,7 +99,10 @@ def open_set(folder: str | Path, config: str | None = None) -> PhotoSet:
     name = config or next(iter(built), None)
     if name not in built:
         wanted = f" {config!r}" if config else ""
-        cure = "make them with `relvit data build photorealistic`"
+        cure = (
+            "make them with `relvit data build photorealistic`, or describe your own pictures in metadata.csv "
+            "beside them (docs/how_to/own_pictures.md)"
+        )
         if built:
             cure = f"expected one of {', '.join(built)}"
         raise RelViTError(f"no photorealistic scenes{wanted} in {folder}: {cure}")

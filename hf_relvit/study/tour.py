@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ class Stop:
 
     @cached_property
     def distribution(self) -> SceneDistribution:
-        return self.checkpoint.distribution(seed=self.config.seed)
+        trained = self.run.training.settings().distribution()
+        return replace(trained, seed=self.config.seed)
 
     @cached_property
     def alignments(self) -> dict[str, Alignment]:

@@ -15,6 +15,8 @@ from ..limits import check_count
 from ..modeling.checkpoints import Checkpoint
 from ..progress import batches
 from ..stimuli.distribution import SceneDistribution
+from ..stimuli.own_pictures import TASK as OWN
+from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.photorealistic.pairs import PhotoPairs
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
@@ -94,8 +96,8 @@ def evaluate(
 
     Args:
         checkpoint: a classifier and its processor.
-        data: split name -> scenes: ``sample_splits``, ``PhotoPairs`` (zero-shot; paper, Table 2, "Realistic acc."), or
-            a published dataset (``datasets.load_dataset``).
+        data: split name -> scenes: ``sample_splits``, ``PhotoPairs`` (zero-shot; paper, Table 2, "Realistic acc."),
+            ``OwnPictures``, or a published dataset (``datasets.load_dataset``).
         batch_size: does not change the result beyond rounding.
         progress: show a bar.
 
@@ -115,7 +117,7 @@ def evaluate(
     frames = []
     for split, given in data.items():
         scenes = given
-        if not isinstance(given, SceneTable | PhotoPairs):
+        if not isinstance(given, SceneTable | PhotoPairs | OwnPictures):
             scenes = PublishedScenes(given, checkpoint.geometry.image_size)
         if len(scenes) == 0:
             raise RelViTError(f"split {split!r} holds no scenes: expected at least one")
@@ -138,7 +140,7 @@ def evaluate(
 
 def _check_task(checkpoint: Checkpoint, scenes: Any) -> None:
     task = (getattr(checkpoint.config, "scenes", None) or {}).get("task", "discrimination")
-    if scenes.task == PHOTOREALISTIC and task != "discrimination":
+    if scenes.task in (PHOTOREALISTIC, OWN) and task != "discrimination":
         raise RelViTError(
-            f"a checkpoint of {task} on photorealistic pairs: expected one of discrimination"
+            f"a checkpoint of {task} on {scenes.task} pairs: expected one of discrimination"
         )

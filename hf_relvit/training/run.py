@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from functools import partial
 from pathlib import Path
 
 from transformers import set_seed
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from ..errors import RelViTError
+from ..errors import RelViTError, RelViTWarning
 from ..files import file_lock, full_disk_told, tidy_after_kill, write_json
 from ..modeling import RelViTConfig, RelViTForImageClassification
 from ..modeling.checkpoints import Checkpoint, check_saves
@@ -30,6 +31,8 @@ from .training_folder import TrainingFolder
 # Of pixels on the 0 to 1 scale. Most of a scene is white, so ImageNet's would leave the objects a faint signal.
 STIMULUS_MEAN = (0.97,) * 3
 STIMULUS_SPREAD = (0.15,) * 3
+_MUCH = 10
+"""Images in evaluations per image of training. Our choice: the paper has 5."""
 
 
 def build_model(config: TrainConfig) -> Checkpoint:
@@ -54,8 +57,12 @@ def build_model(config: TrainConfig) -> Checkpoint:
     model.config.trained_in = BF16 if trains_in_bf16(config) else FLOAT32
     model.config.processor_fingerprint = processor.fingerprint
     model.config.scenes = {
-        key: getattr(config, key) for key in ("task", "geometry", "combinations")
+        "task": config.task,
+        "geometry": config.styled_geometry,
+        "combinations": config.combinations,
     }
+    if config.objects is not None:
+        model.config.scenes["objects"] = config.open_objects().fingerprint()
     return Checkpoint(model, processor)
 
 
@@ -90,9 +97,23 @@ def train(config: TrainConfig, out: Path, *, progress: bool = True) -> TrainingF
     training_arguments(config, folder.checkpoints)  # refuses what Trainer would
     # The other processes of one training come with the first.
     lock = file_lock(folder.checkpoints) if is_main_process() else contextlib.nullcontext()
+    if is_main_process():
+        _tell_of_long_evaluations(config)
     with lock, full_disk_told(folder.path):
         _train(config, checkpoint, folder, progress)
     return folder
+
+
+def _tell_of_long_evaluations(config: TrainConfig) -> None:
+    """Presets of the paper evaluate for its 1,280,000 images; with far fewer a run would do little else."""
+    if config.evaluated > _MUCH * config.images:
+        warnings.warn(
+            f"{config.evaluations} evaluations of {config.n_eval:,} scenes of {len(config.eval_splits)} splits see "
+            f"{config.evaluated / config.images:.0f} times as many images as training: for a short run choose "
+            "--evaluations 4 --n-eval 256, or the preset adapters",
+            RelViTWarning,
+            stacklevel=3,
+        )
 
 
 def _train(

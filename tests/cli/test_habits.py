@@ -51,7 +51,7 @@ def test_an_option_has_the_same_forms_everywhere():
 MEANINGS = {
     "--config": r"GEOMETRY|b16-32",
     "--settings": "YAML",
-    "--data": "Folder .*relvit data build",
+    "--data": "Folder .*(relvit data build|own pictures)",
     "--seed": "",
     "--repo": "OWNER/NAME",
     "--scenes": "",

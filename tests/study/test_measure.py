@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 import transformers
+from own_folder import image_folder
 from tiny_checkpoints import saved_checkpoints
 from walk import run_quietly
 
@@ -16,7 +17,7 @@ from hf_relvit.errors import RelViTError
 from hf_relvit.report.board import board_table, write_board
 from hf_relvit.report.records import PROTOCOL, read_records, sealed, write_records
 from hf_relvit.study import measure
-from hf_relvit.study.measure import Backbone, measure_backbone
+from hf_relvit.study.measure import Backbone, measure_backbone, measure_folder
 
 TINY = BatteryConfig(
     train_scenes=16,
@@ -53,6 +54,10 @@ def saved(family: str, folder):
     return folder
 
 
+def never(*args, **options):
+    raise AssertionError("measured again")
+
+
 def quiet(line: str) -> None:
     pass
 
@@ -84,7 +89,7 @@ def test_the_record_is_read_as_it_was_written(measured):
 
 def test_a_finished_measurement_is_not_done_again(measured, monkeypatch, tmp_path):
     out, record = measured
-    monkeypatch.setattr(measure, "measure_battery", None)
+    monkeypatch.setattr(measure, "measure_battery", never)
     backbone = str(out.parent / "models" / "backbone")
     again = measure_backbone(Backbone(backbone), out, TINY, say=quiet)
     assert again["values"] == record["values"]
@@ -97,6 +102,36 @@ def test_an_interrupted_measurement_ends_with_the_same_numbers(measured, tmp_pat
     backbone = str(out.parent / "models" / "backbone")
     again = measure_backbone(Backbone(backbone), copy, TINY, say=quiet)
     assert again["values"] == record["values"]
+
+
+def test_your_own_pictures_are_measured(measured, tmp_path):
+    out, record = measured
+    backbone = Backbone(str(out.parent / "models" / "backbone"))
+    pictures = image_folder(tmp_path / "pictures")
+    own = measure_folder(backbone, tmp_path / "out", pictures, TINY, say=quiet)
+    assert read_records(tmp_path / "out" / "record.jsonl") == [own]
+    measures = [value["measure"] for value in own["values"]]
+    assert measures == ["perceptual_score", "relational_score", "judgement", "likeness"]
+    assert own["geometry"] == "own" and own["objects"] != record["objects"]
+    sizes = own["settings"]
+    assert sizes["train_scenes"] + sizes["validation_scenes"] + sizes["scenes"] == 40
+    again = measure_folder(backbone, tmp_path / "out", pictures, TINY, say=quiet)
+    assert again["values"] == own["values"]
+    with pytest.raises(RelViTError, match="unlike measurements"):
+        board_table([record, own])
+    metadata = pictures / "metadata.jsonl"
+    lines = metadata.read_text().splitlines()
+    metadata.write_text("\n".join(lines[:-2]))
+    with pytest.raises(RelViTError, match="was made with another pictures"):
+        measure_folder(backbone, tmp_path / "out", pictures, TINY, say=quiet)
+
+
+def test_a_style_has_no_place_beside_your_own_pictures(measured, tmp_path, capsys):
+    out, _ = measured
+    backbone = out.parent / "models" / "backbone"
+    options = ["--data", str(tmp_path), "--style", "arrows", "--out", str(tmp_path / "out")]
+    assert run_quietly(["measure", str(backbone), *options]) == 2
+    assert "style arrows with --data" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_ours_is_measured_without_its_head(measured, tmp_path):

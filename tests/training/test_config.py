@@ -92,6 +92,13 @@ def test_the_papers_presets_hold_the_papers_values():
         assert not preset.fresh
 
 
+def test_the_preset_of_adapters_evaluates_less_than_it_trains():
+    preset = PRESETS["adapters"]
+    assert (preset.steps, preset.lora) == (120, 8)
+    assert preset.evaluated < preset.images / 2
+    assert resolve("adapters", geometry="b32").geometry == "b32"
+
+
 def test_steps_round_up():
     assert TrainConfig(images=100, batch_size=64).steps == 2
 

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from own_folder import SCENES, image_folder, rows_of
+from walk import run_quietly
 
 from hf_relvit.building.dataset_folder import open_folder
 from hf_relvit.dataset_builders import photorealistic
 from hf_relvit.errors import RelViTError
 from hf_relvit.modeling.checkpoints import Checkpoint, randomly_initialized
+from hf_relvit.stimuli.own_pictures import OwnPictures
 from hf_relvit.stimuli.photorealistic.pairs import PhotoPairs
 from hf_relvit.training.evaluation import PHOTOREALISTIC, evaluate
 from hf_relvit.training.run import build_model
@@ -57,3 +60,30 @@ def test_a_checkpoint_of_another_task_is_refused(tiny_rmts, pairs):
         RelViTError, match="a checkpoint of rmts on photorealistic pairs: expected one of discrim"
     ):
         evaluate(build_model(tiny_rmts), {PHOTOREALISTIC: pairs})
+
+
+def test_your_own_pictures_are_answered_as_drawn_scenes(checkpoint):
+    """The same pictures with boxes: the same accuracy, by command and by function."""
+    own = OwnPictures.of(rows_of(SCENES), checkpoint.geometry)
+    mine = evaluate(checkpoint, {"own": own})
+    drawn = evaluate(checkpoint, {"test": SCENES})
+    assert mine.condition.tolist() == ["all"]
+    columns = ["accuracy", "n", "auc", "base_accuracy", "floor"]
+    expected = drawn[drawn.condition == "all"]
+    assert (mine[columns].to_numpy() == expected[columns].to_numpy()).all()
+
+
+def test_your_own_pictures_need_a_checkpoint_of_discrimination(tiny_rmts):
+    checkpoint = build_model(tiny_rmts)
+    own = OwnPictures.of(rows_of(SCENES), checkpoint.geometry)
+    with pytest.raises(RelViTError, match="a checkpoint of rmts on own pairs"):
+        evaluate(checkpoint, {"own": own})
+
+
+def test_the_command_takes_a_folder_of_pictures(checkpoint, tmp_path, capsys):
+    checkpoint.save(tmp_path / "model")
+    pictures = image_folder(tmp_path / "pictures")
+    command = ["evaluate", str(tmp_path / "model"), "--data", str(pictures)]
+    assert run_quietly(command) == 0
+    assert " 40 " in capsys.readouterr().out
+    assert run_quietly(["evaluate", str(tmp_path / "model"), "--data", str(tmp_path)]) == 2

@@ -1,21 +1,30 @@
 import dataclasses
 import logging
+import warnings
 
+import numpy as np
 import pytest
+from PIL import Image
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
     CLIPVisionModel,
     CLIPVisionModelWithProjection,
 )
+from walk import run_quietly
 
-from hf_relvit.errors import RelViTError
+from hf_relvit.building.build import build as build_data
+from hf_relvit.building.settings import BuildConfig
+from hf_relvit.errors import RelViTError, RelViTWarning
 from hf_relvit.files import lock_path
 from hf_relvit.modeling import RelViTForImageClassification
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.owned import noting
 from hf_relvit.report.card import write_training_card
-from hf_relvit.training.run import build_model, train
+from hf_relvit.stimuli.objects import ObjectSet
+from hf_relvit.stimuli.styles import style_of
+from hf_relvit.training.config import PRESETS
+from hf_relvit.training.run import _tell_of_long_evaluations, build_model, train
 from hf_relvit.training.training_folder import TrainingFolder
 
 
@@ -101,3 +110,65 @@ def test_what_a_training_killed_at_its_end_left_is_removed(tiny, tmp_path):
     lock_path(folder.checkpoints).write_text("process 1 on this machine")
     train(config, tmp_path / "run", progress=False)
     assert sorted(folder.path.rglob("*")) == whole
+
+
+def test_evaluations_that_dwarf_training_are_told():
+    """The paper's preset with few images would evaluate for a day; no preset itself does."""
+    short = dataclasses.replace(PRESETS["b16"], images=3840)
+    with pytest.warns(RelViTWarning, match="1667 times as many images as training"):
+        _tell_of_long_evaluations(short)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for preset in PRESETS.values():
+            _tell_of_long_evaluations(preset)
+
+
+def test_a_style_is_trained_on_and_comes_back_with_the_checkpoint(tiny, tmp_path):
+    config = dataclasses.replace(tiny, style="arrows")
+    folder = train(config, tmp_path)
+    checkpoint = Checkpoint.open(folder.model)
+    expected = config.distribution()
+    found = checkpoint.distribution()
+    assert found.objects.fingerprint() == style_of("arrows").objects().fingerprint()
+    assert (found.sample("test", 8).pixels() == expected.sample("test", 8).pixels()).all()
+    assert config.to_dict()["style"] == "arrows" and "style" not in tiny.to_dict()
+
+
+def test_a_style_beside_own_objects_or_an_unknown_one_is_refused(tiny):
+    with pytest.raises(RelViTError, match="unknown style 'arrow'"):
+        dataclasses.replace(tiny, style="arrow").distribution()
+    with pytest.raises(RelViTError, match="with style arrows: name one of them"):
+        dataclasses.replace(tiny, style="arrows", objects="mine").distribution()
+
+
+@pytest.fixture
+def own_masks(tmp_path):
+    """A folder of sixteen silhouettes and two more, as a user would draw them."""
+    for number, mask in enumerate(ObjectSet.default().masks[:18]):
+        file = tmp_path / "masks" / ("ood" * (number >= 16)) / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture = np.pad(np.where(mask, 0, 255), 8, constant_values=255)
+        Image.fromarray(picture.astype(np.uint8)).save(file)
+    return tmp_path / "masks"
+
+
+def test_a_checkpoint_of_own_objects_is_never_measured_on_ours(tiny, own_masks, tmp_path, capsys):
+    """It would be right on fewer scenes, and nothing would say why."""
+    config = dataclasses.replace(tiny, objects=str(own_masks))
+    model = train(config, tmp_path / "run").model
+    checkpoint = Checkpoint.open(model)
+    with pytest.raises(RelViTError, match="trained on its user's own objects"):
+        checkpoint.distribution()
+    own = config.open_objects()
+    assert checkpoint.config.scenes["objects"] == own.fingerprint()
+    named = checkpoint.distribution(objects=own)
+    expected = config.distribution().sample("test", 8)
+    assert (named.sample("test", 8).pixels() == expected.pixels()).all()
+    assert checkpoint.distribution(config="arrows-quick-32").objects.n_colors == 1
+    command = ["evaluate", str(model), "-n", "16"]
+    assert run_quietly(command) == 2
+    assert "name their folder with --masks" in capsys.readouterr().err
+    assert run_quietly([*command, "--masks", str(own_masks)]) == 0
+    build = BuildConfig(tiny.task, named.name, n_train=8, n_eval=8, masks=str(own_masks))
+    build_data(build, tmp_path / "data", say=str)
+    assert run_quietly(["evaluate", str(model), "--data", str(tmp_path / "data")]) == 0

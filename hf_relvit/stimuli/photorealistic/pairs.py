@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from ...errors import RelViTError
 from ...geometry import PatchGeometry
-from ..pictures import open_pictures, read_pictures
+from ..pictures import read_masks, read_pictures, resized_square
 from .masks import mask_patches, pad_patches
 from .scenes import DIFFERENCES
 
@@ -77,6 +76,11 @@ class PhotoPairs:
         """Patch ids of each object, int64 ``(n, 2, p)``, padded with -1."""
         return self.covered
 
+    def levels(self) -> dict[str, np.ndarray]:
+        """Scenes and twins about objects ("object") or paint ("color"), bool ``(n,)`` each."""
+        level = self.facts.level.to_numpy()
+        return {"object": level == "object", "color": level == "color"}
+
     def conditions(self) -> dict[str, np.ndarray]:
         """Kinds of scenes, bool ``(n,)`` each; a kind may be empty.
 
@@ -86,9 +90,7 @@ class PhotoPairs:
         below 7.8, and above, in object radii); "rotation_difference_to_60", "_to_120" and "_to_180" degrees.
         """
         same = self.label == 1
-        level = self.facts.level.to_numpy()
-        about_objects = level == "object"
-        about_paint = level == "color"
+        about_objects, about_paint = self.levels().values()
         found = {
             "difference_none": same,
             "difference_object": about_objects & ~same,
@@ -155,36 +157,17 @@ def _images(data: Any, size: int) -> list[np.ndarray]:
             raise RelViTError(
                 f"image of row {number} is {width} x {height} pixels: expected a square; crop or pad it, as its mask"
             )
-        if width != size:
-            picture = Image.fromarray(pixels)
-            resized = picture.resize((size, size), Image.Resampling.LANCZOS)
-            pixels = np.asarray(resized)
-        images.append(pixels)
+        images.append(resized_square(pixels, size))
     return images
 
 
 def _patches(data: Any, grid: int) -> list[list[np.ndarray]]:
     """The patch ids of both objects in each row."""
     patches = []
-    for number, picture in enumerate(open_pictures(data, "mask")):
-        name = f"mask of row {number}"
-        try:
-            mask = np.asarray(picture)
-        except OSError as error:  # cut off behind its header
-            raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
-        _check_mask(mask, name)
+    for number, mask in enumerate(read_masks(data, "mask")):
+        if mask.shape[0] != mask.shape[1]:
+            raise RelViTError(
+                f"mask of row {number} has the shape {mask.shape}: expected a square, as large as the image or not"
+            )
         patches.append(mask_patches(mask, grid))
     return patches
-
-
-def _check_mask(mask: np.ndarray, name: str) -> None:
-    if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
-        raise RelViTError(
-            f"{name} has the shape {mask.shape}: expected a square of one channel, as large as the image or not"
-        )
-    values = np.unique(mask).tolist()
-    if values not in ([0, 1, 2], [1, 2]):
-        listed = ", ".join(map(str, values[:5]))
-        raise RelViTError(
-            f"{name} holds the values {listed}: expected 0 where neither object is, 1 on the first and 2 on the second"
-        )

@@ -80,8 +80,8 @@ HALVES = np.repeat([[0] * 8, [1] * 8, [2] * 8, [0] * 8], 2, axis=0)
         (_mask(HALVES * 0), "holds the values 0: expected"),
         (_mask(HALVES * 0 + 255), "holds the values 255: expected"),
         (_mask(HALVES[:, :4]), r"has the shape \(8, 4\): expected a square"),
-        (np.stack([_mask(HALVES)] * 3, 2), r"has the shape \(8, 8, 3\): expected a square of one"),
-        (np.stack([_mask(HALVES)] * 4, 2), r"has the shape \(8, 8, 4\): expected a square of one"),
+        (np.stack([_mask(HALVES)] * 3, 2), r"has the shape \(8, 8, 3\): expected a picture of one"),
+        (np.stack([_mask(HALVES)] * 4, 2), r"has the shape \(8, 8, 4\): expected a picture of one"),
     ],
 )
 def test_masks_of_another_convention_are_refused(tiny, mask, message):
