@@ -41,6 +41,10 @@ HELD_OUT = 32
 FOLDS = 4
 
 
+class NoDirections(RelViTError):
+    """States in which a property has no closed form: they do not vary with it, or with nothing else."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabeledStates:
     """Tokens of objects at one site, and the objects' properties.
@@ -137,7 +141,7 @@ def fit_oblique(sample: LabeledStates, size: int | None = None) -> Oblique:
     explained = parts.effects.square().mean()
     unexplained = parts.rest.square().mean()
     if unexplained <= 1e-12 * explained:
-        raise RelViTError(
+        raise NoDirections(
             "the covariance of the states is singular: they vary with their values alone; take more scenes"
         )
     spanned = len(directions)
@@ -203,7 +207,7 @@ def _principal(effects: torch.Tensor) -> torch.Tensor:
     _, strengths, rows = torch.linalg.svd(flat, full_matrices=False)
     largest = strengths[0]
     if largest <= 1e-12:
-        raise RelViTError("states that do not vary with the property: nothing can be read")
+        raise NoDirections("states that do not vary with the property: nothing can be read")
     return rows[strengths > 1e-6 * largest]
 
 

@@ -4,8 +4,9 @@
 2. Attention stages of IID scenes, where the model records attention.
 3. Probes of shape, color and the judgement at all layers; shape and color also of random weights.
 4. Steering along the judgement, at the first three layers from where it is as readable as ever.
-5. Per property swaps at a few layers: alignments by a short search and by class means, the best of them on all splits;
-   controls are the wrong object and random weights, an upper bound the object's own tokens from the target picture.
+5. Per property swaps at a few layers: alignments in closed form and, where none of them follows beyond doubt, by a
+   short search, too; the best of them on all splits. Controls are the wrong object and the same method in random
+   weights, an upper bound is the object's own tokens from the target picture.
 6. ``failing_stage.judge`` weighs the tables, criterion by criterion, and names the losses that the paper prescribes.
 """
 
@@ -13,10 +14,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,14 +33,15 @@ from ..stimuli.tasks import task_of
 from ..tables import select
 from ..training.evaluation import evaluate, sample_splits
 from ..training.precision import computes_bf16
-from .activations import Site, capture_object_states
-from .align import PairCaptures
+from .activations import ObjectStates, Site, capture_object_states
+from .align import PairCaptures, Weights, fit_pairs
 from .alignment import Alignment
 from .alignment_methods import fit_alignment
 from .attention import AttentionStages, measure_attention
 from .choices import check_counts
+from .closed_form import NoDirections
 from .das_config import DASConfig
-from .failing_stage import Criterion, Verdict, judge
+from .failing_stage import Criterion, Verdict, judge, swaps_follow
 from .interchange import Control, PairResiduals, capture_pair_residuals
 from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
@@ -51,8 +54,8 @@ if TYPE_CHECKING:
 
 AUXILIARY = ("disentanglement", "pipeline")
 """The auxiliary losses that a model may have been trained with."""
-CAPTURES = 6
-"""Of one property: training pairs and two splits, of the trained model and of random weights."""
+CAPTURES = 4
+"""Of one property: two splits, of the trained model and of random weights."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,13 @@ class DiagnosisConfig:
     scenes: int = 300
     """Of each split, for answers, probes and steering."""
     train_scenes: int = 1000
-    """To fit probes on."""
+    """To fit probes and closed forms on."""
     pairs: int = 256
-    """To find each alignment on."""
+    """To search for each alignment on; a closed form takes 32 of them, to choose its scale."""
     test_pairs: int = 256
     """Of each split, to score it on."""
     epochs: int = 8
+    """Of the search, where no closed form works."""
     layers: tuple[int, ...] | None = None
     """Blocks whose output is swapped; by default the first, and those a sixth and a third into the model: the best
     layers of all the paper's models lie in the first 5 of 12."""
@@ -181,10 +185,10 @@ def diagnose(
     """Measure answers, attention, probes, steering and swaps, each with its controls, and judge.
 
     A network of the same architecture with random weights goes through answers, probes and swaps too. Swaps are those
-    of learned alignments and, in case the short fit did not suffice, of the span of class means; their controls are
-    the wrong object and random weights. Beside them stands an upper bound: all of the object's tokens from the very
-    picture that the swap is to make. Where these do not change the answer, it no longer depends on the object's own
-    tokens.
+    of alignments in closed form and, where these do not follow beyond doubt, of a short search: two ways to miss a
+    subspace, so one that both miss is hardly there. Their controls are the wrong object and random weights. Beside
+    them stands an upper bound: all of the object's tokens from the very picture that the swap is to make. Where these
+    do not change the answer, it no longer depends on the object's own tokens.
 
     Args:
         checkpoint: a classifier and its processor.
@@ -307,7 +311,7 @@ class _Bench:
             cache_gb=CAPTURES * config.cache_gb,
             kept=CAPTURES,
         )
-        self.random = self.captures.random
+        self.objects = cache(self._objects)
         self.judgement: Probes | None = None
 
     def accuracy(self) -> pd.DataFrame:
@@ -323,9 +327,8 @@ class _Bench:
 
     def probes(self) -> pd.DataFrame:
         """Shape, color and judgement at all layers of the model; shape and color at some of random weights."""
-        everywhere = list(range(self.depth))
-        own = self._probed(self.checkpoint, everywhere, ("shape", "color", "judgement"))
-        random = self._probed(self.random, self.layers, ("shape", "color"))
+        own = self._probed("trained", ("shape", "color", "judgement"))
+        random = self._probed("random", ("shape", "color"))
         self.judgement = own["judgement", "test"]
         frames = []
         for weights, fitted in (("trained", own), ("random", random)):
@@ -334,24 +337,28 @@ class _Bench:
                 frames.append(frame.assign(scenes=self.config.scenes))
         return pd.concat(frames, ignore_index=True)
 
+    def _objects(self, weights: Weights, split: str = "train") -> ObjectStates:
+        """Object tokens of labeled scenes: of the model at all layers, of random weights at those looked at."""
+        config = self.config
+        count = config.train_scenes if split == "train" else config.scenes
+        scenes = self.distribution.sample(split, count)
+        network = self.captures.network(weights)
+        layers = list(range(self.depth)) if weights == "trained" else self.layers
+        return capture_object_states(network, scenes, layers, cache_gb=config.cache_gb)
+
     def _probed(
         self,
-        network: Checkpoint,
-        layers: list[int],
+        weights: Weights,
         targets: tuple[Target, ...],
     ) -> dict[tuple[Target, str], Probes]:
         """Probes by target and split of the test scenes."""
-        config = self.config
-        counts = dict.fromkeys(self.splits, config.scenes)
-        counts["train"] = config.train_scenes
-        states = {}
-        for split, count in counts.items():
-            scenes = self.distribution.sample(split, count)
-            states[split] = capture_object_states(network, scenes, layers, cache_gb=config.cache_gb)
+        network = self.captures.network(weights)
+        train = self.objects(weights)
+        states = {split: self._objects(weights, split) for split in self.splits}
         fitted = {}
         for target, split in itertools.product(targets, self.splits):
-            settings = ProbeConfig(target, seed=config.seed)
-            probes = fit_probes(network, states["train"], states[split], settings)
+            settings = ProbeConfig(target, seed=self.config.seed)
+            probes = fit_probes(network, train, states[split], settings)
             fitted[target, split] = probes
         return fitted
 
@@ -378,17 +385,16 @@ class _Bench:
 
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
-        train = self.captures.get(prop, "train")
-        test = self.captures.get(prop, "test")
-        searched = [self._fit(self.checkpoint, train, layer) for layer in self.layers]
-        values = np.unique(getattr(train.pairs.source, prop))
-        size = min(len(values) - 1, searched[0].width)
-        class_means = DASConfig("mean_difference", size)
-        spans = [fit_alignment(self.checkpoint, train, layer, class_means) for layer in self.layers]
-        candidates = searched + spans
-        frames = [self._score(candidate, test) for candidate in candidates]
-        accuracies = [frame.accuracy[0] for frame in frames]  # the first row is on all pairs
-        best = candidates[int(np.argmax(accuracies))]
+        pairs = self.captures.get(prop, "test")
+        found = self._aligned("trained", prop, self.layers, "closed_form")
+        frames = [self._score(each, pairs) for each in found]
+        firsts = [frame.head(1) for frame in frames]  # the first row is on all pairs
+        if not firsts or not swaps_follow(pd.concat(firsts)):
+            searched = self._aligned("trained", prop, self.layers, "das")
+            frames += [self._score(each, pairs) for each in searched]
+            found += searched
+        accuracies = [frame.accuracy[0] for frame in frames]
+        best = found[int(np.argmax(accuracies))]
         frames += self._controlled(prop, best)
         return pd.concat(frames, ignore_index=True)
 
@@ -399,17 +405,19 @@ class _Bench:
     ) -> list[pd.DataFrame]:
         """Scores of the best alignment on the other splits, and on all splits its controls and upper bound."""
         layer = best.site.layer
-        random_train = self.captures.get(prop, "train", weights="random")
-        baseline = self._fit(self.random, random_train, layer)
+        baselines = self._aligned("random", prop, [layer], best.method)
+        if not baselines:  # random weights have no closed form, but a search always ends somewhere
+            baselines = self._aligned("random", prop, [layer], "das")
         frames = []
         for split in self.splits:
             pairs = self.captures.get(prop, split)
             if split != "test":
                 frames.append(self._score(best, pairs))
             frames.append(self._score(best, pairs, "wrong_object"))
-            random_pairs = self.captures.get(prop, split, weights="random")
-            scores = score_alignment(self.random, baseline, random_pairs)
-            frames.append(scores.assign(weights="random"))
+            for baseline in baselines:
+                random_pairs = self.captures.get(prop, split, weights="random")
+                scores = score_alignment(self.captures.random, baseline, random_pairs)
+                frames.append(scores.assign(weights="random"))
             layers = self.layers if split == "test" else [layer]
             frames += self._whole(prop, split, layers)
         return frames
@@ -445,22 +453,35 @@ class _Bench:
         count = self.config.pairs if split == "train" else self.config.test_pairs
         return self.distribution.pairs(prop, split, count)
 
-    def _fit(
+    def _aligned(
         self,
-        network: Checkpoint,
-        pairs: PairResiduals,
-        layer: int,
-    ) -> Alignment:
+        weights: Weights,
+        prop: str,
+        layers: list[int],
+        method: Literal["closed_form", "das"],
+    ) -> list[Alignment]:
+        """Alignments at the layers by one method; none where the states have no closed form."""
+        config = self.config
         das = DASConfig(
-            epochs=self.config.epochs,
+            method,
+            epochs=config.epochs,
             batch_size=32,
             lr_rotation=1e-2,
             lr_mask=3e-2,
-            seed=self.config.seed,
+            seed=config.seed,
             bf16=computes_bf16(),
-            cache_gb=self.config.cache_gb,
+            cache_gb=config.cache_gb,
         )
-        return fit_alignment(network, pairs, layer, das)
+        network = self.captures.network(weights)
+        table = self.distribution.pairs(prop, "train", fit_pairs(method, config.pairs))
+        sites = [Site("resid_post", layer) for layer in layers]
+        train = capture_pair_residuals(network, table, sites, cache_gb=config.cache_gb)
+        objects = self.objects(weights)
+        found = []
+        for layer in layers:
+            with suppress(NoDirections):
+                found.append(fit_alignment(network, train, layer, das, objects=objects))
+        return found
 
     def _score(
         self,

@@ -231,8 +231,7 @@ def _evidence(
         depends = _criterion(f"depends_{prop}", split, base, NEGLIGIBLE)
         yield depends
         yield _readable(prop, split, probes)
-        # whatever spoils an object makes its pair different, which is right for half of the pairs
-        threshold = (0.5 + base.measured.value) / 2
+        threshold = swap_threshold(base.measured.value)
         silent = depends.reading != "yes"
         yield _swap(prop, split, rows, threshold, silent)
         upper = _best(rows[rows.control == "whole_object"], "whole object")
@@ -342,6 +341,21 @@ def _steered(split: str, steering: pd.DataFrame) -> Criterion:
     ]
     threshold = 0.5  # half-way between doing nothing, 1 - accuracy, and the model's accuracy
     return _criterion("steering", split, _best(flips, "flip"), threshold, controls, decides=False)
+
+
+def swap_threshold(base_accuracy: float) -> float:
+    """Half-way between an object that is spoiled, which makes its pair different, right for half, and the model."""
+    return (0.5 + base_accuracy) / 2
+
+
+def swaps_follow(rows: pd.DataFrame) -> bool:
+    """Whether the best swap follows the source beyond doubt, so that no further search is needed.
+
+    Args:
+        rows: of ``score_alignment`` on all pairs of a split, without a control, one per alignment.
+    """
+    best = _best(rows, "swap")
+    return best.measured.low > swap_threshold(rows.base_accuracy.max())
 
 
 def _stages(found: dict[str, Criterion], split: str) -> tuple[set[str], list[str], bool]:

@@ -149,6 +149,20 @@ def test_a_fault_is_found(fault):
     assert {reason.split()[0] for reason in found.verdict.reasons} == stages.get(verdict, {"No"})
 
 
+def test_a_search_cut_short_does_not_blame_the_model():
+    found = diagnosis("none", epochs=1, pairs=16)
+    assert found.verdict.verdict == "none"
+    assert set(found.tables["alignments"].method) == {"closed_form", "full_swap"}
+
+
+def test_what_the_closed_form_misses_is_searched_for():
+    rows = diagnosis("fused").tables["alignments"]
+    scored = rows[
+        (rows.control == "none") & (rows.weights == "trained") & (rows.property == "color")
+    ]
+    assert set(scored.method) == {"closed_form", "das"}
+
+
 def test_few_images_give_no_verdict():
     found = diagnosis("none", scenes=4, test_pairs=4, train_scenes=100, pairs=64)
     assert found.verdict.verdict == "undetermined"
