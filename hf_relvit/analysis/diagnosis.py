@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,7 @@ from .probes import ProbeConfig, Probes, Target, fit_probes
 from .result import Contents, Result
 from .scores import score_alignment
 from .steering import SteeringConfig, steer
+from .subspaces import Method
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -405,7 +406,8 @@ class _Bench:
     ) -> list[pd.DataFrame]:
         """Scores of the best alignment on the other splits, and on all splits its controls and upper bound."""
         layer = best.site.layer
-        baselines = self._aligned("random", prop, [layer], best.method)
+        method = cast(Method, best.method)
+        baselines = self._aligned("random", prop, [layer], method)
         if not baselines:  # random weights have no closed form, but a search always ends somewhere
             baselines = self._aligned("random", prop, [layer], "das")
         frames = []
@@ -458,7 +460,7 @@ class _Bench:
         weights: Weights,
         prop: str,
         layers: list[int],
-        method: Literal["closed_form", "das"],
+        method: Method,
     ) -> list[Alignment]:
         """Alignments at the layers by one method; none where the states have no closed form."""
         config = self.config
