@@ -15,12 +15,13 @@ import msgspec
 from .errors import RelViTError
 from .files import read_json
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+LARGEST = 2**63 - 1
+"""Of whole numbers: the largest that a table holds."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Word = Annotated[str, msgspec.Meta(pattern=r"^[\w.-]{1,64}$")]
+Word = Annotated[str, msgspec.Meta(pattern=r"^[\w.-]{1,64}\Z")]
 """Text for terminals, so without control characters."""
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class FinishedCell(TypedDict):
@@ -54,7 +55,7 @@ class DataManifest(TypedDict):
     config: str
     n_train: Count
     n_eval: Count
-    seed: Seed
+    seed: Count
     objects: str
     version: str
     generator: str
@@ -76,7 +77,7 @@ class ExperimentFacts(TypedDict):
     task: Word
     geometry: Word
     combinations: Positive
-    seed: Seed
+    seed: Count
     split: Word
     scenes: Positive
     pictures: Word
@@ -277,8 +278,9 @@ class SpaceFacts(TypedDict):
 
 
 Number = Annotated[float, msgspec.Meta(ge=-1.25, le=1.25)]
-Text = Annotated[str, msgspec.Meta(max_length=200)]
-NAME = r"^[\w./-]{1,96}$"
+Text = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,200}\Z")]
+"""Printable ASCII, such as the name of a branch."""
+NAME = r"^[\w./-]{1,96}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME)]
 """Of a backbone: a Hub id, or the like."""
 
@@ -297,7 +299,7 @@ class BackboneValue(TypedDict):
 
     measure: Word
     task: Word
-    layer: Annotated[int, msgspec.Meta(ge=-1)]
+    layer: Annotated[int, msgspec.Meta(ge=-1, le=LARGEST)]
     value: Number
     ci_low: Number
     ci_high: Number
@@ -328,9 +330,9 @@ class BackboneRecord(TypedDict):
     processor: Word
     geometry: Word
     objects: Word
-    settings: dict[str, Count]
+    settings: dict[Word, Count]
     precision: Literal["bf16", "float32"]
-    values: list[BackboneValue]
+    values: Annotated[list[BackboneValue], msgspec.Meta(min_length=1)]
     provenance: dict[str, Any]
     checksum: Word
 

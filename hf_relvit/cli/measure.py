@@ -11,7 +11,17 @@ from ..errors import RelViTError
 from .bridge import options
 from .connection import check_reachable
 from .habits import say, show
-from .options import OUT_FOLDER, Base, Device, Out, Revision, check_revision
+from .options import (
+    OUT_FOLDER,
+    Base,
+    Device,
+    DryRun,
+    Out,
+    Public,
+    Revision,
+    check_revision,
+    hub_name,
+)
 
 
 @options("settings", "analysis.battery:BatteryConfig")
@@ -72,22 +82,42 @@ def measure(
 
 def board(
     records: Annotated[
-        list[Path], typer.Argument(help="Files of records: the record.jsonl of `relvit measure`.")
+        list[str],
+        typer.Argument(
+            help="Files of records, as of `relvit measure`, or Hub ids of repositories that hold some.",
+            metavar="RECORDS...",
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option("--out", help="Folder for the page, the table and the plot.", **OUT_FOLDER),
     ] = Path("board"),
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish records and board as this data set, beside the records that are there.",
+            metavar="OWNER/NAME",
+            callback=hub_name,
+        ),
+    ] = None,
+    public: Public = False,
+    dry_run: DryRun = False,
 ):
     """Records of backbones side by side. Refuses records of unlike measurements, and says in which way they differ.
 
     Example: relvit board runs/clip-frozen/record.jsonl runs/dino-frozen/record.jsonl --out board
     """
+    if repo is None and (public or dry_run):
+        raise RelViTError("--public and --dry-run are about publishing: name the data set by --repo")
+    from ..hub.records import open_records
     from ..report.board import board_table, board_text, write_board
-    from ..report.records import read_records
 
-    found = [record for file in records for record in read_records(file)]
+    found = open_records(records)
     table = board_table(found)
     page = write_board(found, out, "Backbones without fine-tuning")
     show("board", table, text=board_text(table))
     say(page)
+    if repo is not None:
+        from ..hub.backbones import push_records
+
+        push_records(found, repo, public=public, dry_run=dry_run, say=say)

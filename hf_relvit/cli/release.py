@@ -16,6 +16,7 @@ from .options import DryRun, Public
 
 if TYPE_CHECKING:
     from ..hub.release import Part
+    from ..schemas import BackboneRecord
 
 SPACE = "interventions"
 
@@ -28,6 +29,9 @@ def release(
     models: Annotated[Path, typer.Option("--models", help="Folder of the runs to publish.")] = Path(
         "released"
     ),
+    records: Annotated[
+        Path, typer.Option("--records", help="Folder of records of backbones, as of `relvit measure`.")
+    ] = Path("docs/results/records"),
     base: Annotated[
         Path | None,
         typer.Option(
@@ -44,8 +48,9 @@ def release(
     public: Public = False,
     dry_run: DryRun = False,
 ):
-    """Publish all data sets, the released models, their benchmark, the Space, and a collection. Everything is looked
-    at before anything is sent; an interrupted release goes on, a second one changes nothing.
+    """Publish all data sets, the released models, their benchmark, the records of backbones, the Space, and a
+    collection. Everything is looked at before anything is sent; an interrupted release goes on, a second one changes
+    nothing.
 
     Example: relvit release --owner YOUR_NAME --dry-run
     """
@@ -65,6 +70,7 @@ def release(
         *_bases(owner, base),
         *_models(owner, models, base),
         _benchmark(owner, models),
+        *_backbones(owner, records),
         _space(owner, base),
     ]
     if build and dry_run and any(part.missing for part in parts):
@@ -168,6 +174,29 @@ def _benchmark(owner: str, folder: Path) -> Part:
     except RelViTError as error:
         return Part(repo, "dataset", MARK, note, None, (str(error),))
     return Part(repo, "dataset", MARK, note, partial(push_benchmark, boards, repo))
+
+
+def _backbones(owner: str, folder: Path) -> Iterator[Part]:
+    """A board per geometry of scenes, since records of two are never compared."""
+    from ..errors import RelViTError
+    from ..hub.backbones import MARK, push_records
+    from ..hub.release import Part
+    from ..report.board import board_table
+    from ..report.records import read_records
+
+    boards: dict[str, list[BackboneRecord]] = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        for record in read_records(file):
+            boards.setdefault(record["geometry"], []).append(record)
+    for geometry, found in boards.items():
+        repo = f"{owner}/backbones-{geometry}"
+        note = "Backbones without fine-tuning"
+        try:
+            board_table(found)
+        except RelViTError as error:
+            yield Part(repo, "dataset", MARK, note, None, (str(error),))
+        else:
+            yield Part(repo, "dataset", MARK, note, partial(push_records, found, repo))
 
 
 def _space(owner: str, base: Path | None) -> Part:

@@ -102,8 +102,8 @@ def board_figure(frame: pd.DataFrame) -> Figure:
     tasks = frame.task.unique()
     measures = [name for name in MEASURE_NAMES if name in set(frame.measure)]
     models = list(frame.model.unique())
-    height = 0.3 * len(models) + 0.6
-    size = (3.0 * len(tasks) + 1.2, height * len(measures) + 0.7)
+    height = 0.26 * len(models) + 0.55
+    size = (2.9 * len(tasks) + 1.2, height * len(measures) + 0.9)
     figure, axes = panels(
         size,
         len(measures),
@@ -114,41 +114,58 @@ def board_figure(frame: pd.DataFrame) -> Figure:
     for measure, row in zip(measures, axes):
         for task, axis in zip(tasks, row):
             _beside(axis, select(frame, task=task, measure=measure), models)
-            axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=10)
-    legend_below(figure, axes[0, 0], columns=3)
+        row[0].set_title(MEASURE_NAMES[measure], fontsize=9)
+    for task, axis in zip(tasks, axes[0]):
+        axis.set_title(task, loc="right", fontsize=9, fontweight="bold")
+    if len(models) == 1:  # which the title of the page names
+        axes[0, 0].set_yticks([])
+    legend_below(figure, axes[0, 0], columns=4)
     return figure
 
 
 def _beside(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
-    """One measure of one task: a line per backbone, with interval, random weights and floor."""
+    """One measure of one task: a line per backbone, with interval, random weights, places alone and floor."""
     places = np.array([models.index(model) for model in rows.model])
-    named = rows.rename(columns={"value": "accuracy"})
+    random = pd.DataFrame(
+        {"accuracy": rows.random, "ci_low": rows.random_low, "ci_high": rows.random_high}
+    )
     axis.errorbar(
         rows.value,
         places,
-        xerr=interval_errors(named),
+        xerr=interval_errors(rows.rename(columns={"value": "accuracy"})),
         fmt="o",
         color=BLUE,
         capsize=2,
         label="backbone",
     )
-    axis.plot(
+    axis.errorbar(
         rows.random,
         places,
-        "D",
-        color="white",
-        mec=PURPLE,
+        xerr=interval_errors(random),
+        fmt="D",
+        color=PURPLE,
+        mfc="white",
         ms=5,
+        capsize=2,
         label="random weights",
     )
-    axis.plot(
-        rows.floor,
-        places,
-        "|",
-        color=GRAY,
-        ms=14,
-        label="guessing",
-    )
+    marks = {"places alone": (rows.places, "x", 5), "guessing": (rows.floor, "|", 14)}
+    for label, (values, mark, size) in marks.items():
+        axis.plot(
+            values.astype(float),
+            places,
+            mark,
+            color=GRAY,
+            ms=size,
+            label=label,
+        )
     below = len(models) - 0.5
-    axis.set_yticks(range(len(models)), models)
+    axis.set_yticks(range(len(models)), _short(models), fontsize=8)
+    axis.tick_params(axis="x", labelsize=8)
     axis.set(xlim=(-0.02, 1.02), ylim=(below, -0.5), xticks=QUARTERS)
+
+
+def _short(models: Sequence[str]) -> list[str]:
+    """Names without their owners, where that leaves each its own."""
+    names = [model.rpartition("/")[2] for model in models]
+    return names if len(set(names)) == len(names) else list(models)

@@ -33,7 +33,8 @@ def board_table(records: Sequence[BackboneRecord]) -> pd.DataFrame:
     names = [record["model"] for record in records]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RelViTError(
-            f"{min(twice)} has several records: expected one per backbone; name each file once"
+            f"{min(twice)} has several records: expected one per backbone; leave out all but one, "
+            "or measure it under another --name"
         )
     rows = []
     for record in records:
@@ -120,10 +121,15 @@ def write_board(
         image=embedded(picture),
         curves=embedded(curves) if curves else None,
         records=records,
-        rows=[(row, _measured(row)) for row in _without_nan(table)],
+        tasks=[(task, _groups(rows)) for task, rows in table.groupby("task", sort=False)],
     )
 
 
-def _without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows, with None where there is no such number."""
-    return records_of(table.astype(object).where(table.notna(), None))
+def _groups(table: pd.DataFrame) -> list[tuple[str, list[Any]]]:
+    """Of a task: each measure by its name, with its rows, and None where there is no such number."""
+    whole = table.astype(object).where(table.notna(), None)
+    groups = []
+    for measure, rows in whole.groupby("measure", sort=False):
+        pairs = [(row, _measured(row)) for row in records_of(rows)]
+        groups.append((MEASURE_NAMES[str(measure)], pairs))
+    return groups

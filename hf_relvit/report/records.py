@@ -15,11 +15,13 @@ from typing import Any
 
 import pandas as pd
 
+from .. import __version__
 from ..errors import RelViTError
 from ..files import write_text
-from ..schemas import BackboneRecord, read_as_shape
+from ..schemas import BackboneRecord, check_shape
 from ..tables import records as rows_of
 from ..tables import select
+from ..words import MEASURE_NAMES
 
 PROTOCOL = 1
 """Of the battery. Another measurement, or another way to choose the layer, is another protocol."""
@@ -75,40 +77,70 @@ def write_records(path: Path, records: Sequence[Any]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read_records(path: Path) -> list[BackboneRecord]:
-    """The records of a file.
+def read_records(path: Path, name: str | None = None) -> list[BackboneRecord]:
+    """The records of a file, which somebody else may have written.
+
+    Args:
+        path: of the file.
+        name: in messages; its path by default.
 
     Raises:
-        RelViTError: no such file, one that is too large, a line that is no record, or one that was changed by hand.
+        RelViTError: no such file, one that is too large, a line that is no record, one that was changed by hand, or
+            one that names a measure that this version does not know.
     """
+    name = name or str(path)
     if not path.is_file():
         raise RelViTError(
-            f"no records in {path}: expected a file such as the record.jsonl of `relvit measure`"
+            f"no records in {name}: expected a file such as the record.jsonl of `relvit measure`, or a Hub id, OWNER/NAME"
         )
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise RelViTError(f"{path} has {size / 1e6:.0f} MB: expected records, of some kB each")
+    check_file_size(name, path.stat().st_size)
     found = []
     text = path.read_text("utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            found.append(_record(line, f"{path}, line {number}"))
+            found.append(_record(line, f"{name}, line {number}"))
     if not found:
-        raise RelViTError(f"{path} is empty: expected a line of JSON per record")
+        raise RelViTError(f"{name} is empty: expected a line of JSON per record")
     return found
 
 
+def check_file_size(name: str, size: int) -> None:
+    """Raise RelViTError for a file that is too large to be one of records; ``size`` in bytes."""
+    if size > MAX_BYTES:
+        raise RelViTError(f"{name} has {size / 1e6:.0f} MB: expected records, of some kB each")
+
+
 def _record(line: str, where: str) -> BackboneRecord:
+    cure = "measure the backbone again"
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RelViTError(f"{where} is no JSON: measure the backbone again") from error
-    cure = "measure the backbone again"
-    record = read_as_shape(values, BackboneRecord, f"{where} is no record", cure)
+        json.dumps(values, allow_nan=False)
+    except (ValueError, RecursionError) as error:  # of JSON, of its numbers, of its depth
+        raise RelViTError(f"{where} is no JSON: {cure}") from error
+    check_shape(values, BackboneRecord, f"{where} is no record", cure)
     if sealed(values)["checksum"] != values["checksum"]:
         raise RelViTError(
-            f"{where}, {record['model']}: the checksum does not fit the numbers, so they were changed; {cure}"
+            f"{where}, {values['model']}: the checksum does not fit the numbers, so they were changed; {cure}"
         )
-    return record
+    _check_measures(values, where)
+    return values  # with the keys of later versions, which the checksum covers
+
+
+def _check_measures(record: BackboneRecord, where: str) -> None:
+    """Raise RelViTError for a measure that is unknown, or given twice for a task."""
+    given = set()
+    for value in record["values"]:
+        measure, task = value["measure"], value["task"]
+        if measure not in MEASURE_NAMES:
+            raise RelViTError(
+                f"{where}: measure {measure} is unknown to hf_relvit {__version__}, "
+                f"which knows {', '.join(MEASURE_NAMES)}; update hf_relvit"
+            )
+        if (measure, task) in given:
+            raise RelViTError(
+                f"{where} has two numbers for {measure}, {task}: expected one; measure the backbone again"
+            )
+        given.add((measure, task))
 
 
 def check_alike(records: Sequence[BackboneRecord]) -> None:
@@ -117,8 +149,18 @@ def check_alike(records: Sequence[BackboneRecord]) -> None:
     for other in others:
         for key in LIKE:
             if other[key] != first[key]:
-                one, two = first[key], other[key]
+                one, two = _different(first[key], other[key])
                 raise RelViTError(
                     f"{first['model']} has {key} {one}, {other['model']} {two}: their numbers are of unlike "
                     "measurements; measure both alike, or make a board of each"
                 )
+
+
+def _different(one: Any, two: Any) -> tuple[Any, Any]:
+    """Of two settings only the part that differs; other values as they are."""
+    if not isinstance(one, dict):
+        return one, two
+    names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
+    first = {name: one.get(name) for name in names}
+    second = {name: two.get(name) for name in names}
+    return first, second

@@ -16,9 +16,10 @@ from hf_relvit.building.settings import BuildConfig
 from hf_relvit.hub.runs import EVAL_RESULTS, push
 
 OWNER = "relvit-lab"  # an organization, not the user's own name
+RECORD = Path(__file__).parents[2] / "docs/results/records/scratch-discrimination.jsonl"
 HOUSE = {
     "datasets": ["counterfactuals", "discrimination", "photorealistic"],
-    "benchmark": ["benchmark"],
+    "benchmark": ["benchmark", "backbones-quick"],
     "models": ["tiny"],
     "spaces": ["interventions"],
 }
@@ -36,7 +37,10 @@ def house(study, tmp_path_factory):
         build(BuildConfig(name, config, n_train=32, n_eval=16), data / name, say=str)
     build(BuildConfig("photorealistic", "tiny"), data / "photorealistic", say=str)
     shutil.copytree(study / "seed0", folder / "released" / "tiny")
+    (folder / "records").mkdir()
+    shutil.copy(RECORD, folder / "records")
     options = ["--data", str(data), "--models", str(folder / "released"), "--no-build"]
+    options += ["--records", str(folder / "records")]
     return ["release", "--owner", OWNER, "--only", "*/*quick-32", "--only", "*/tiny", *options]
 
 
@@ -81,7 +85,7 @@ def test_the_house_is_published_once_and_found_again(hub, house, small_space, ca
         repo: api.list_repo_refs(repo, repo_type=rows[repo]["repo_type"]).tags for repo in states
     }
     tags = {repo: {tag.name for tag in found} for repo, found in refs.items()}
-    for name in ("tiny", "benchmark", "interventions"):
+    for name in ("tiny", "benchmark", "backbones-quick", "interventions"):
         assert tags[f"{OWNER}/{name}"] == {f"v{__version__}"}
     check_scores(api)
     check_benchmark(api)
