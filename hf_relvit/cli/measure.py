@@ -108,7 +108,9 @@ def board(
     Example: relvit board runs/clip-frozen/record.jsonl runs/dino-frozen/record.jsonl --out board
     """
     if repo is None and (public or dry_run):
-        raise RelViTError("--public and --dry-run are about publishing: name the data set by --repo")
+        raise RelViTError(
+            "--public and --dry-run are about publishing: name the data set by --repo"
+        )
     from ..hub.records import open_records
     from ..report.board import board_table, board_text, write_board
 

@@ -30,7 +30,8 @@ def release(
         "released"
     ),
     records: Annotated[
-        Path, typer.Option("--records", help="Folder of records of backbones, as of `relvit measure`.")
+        Path,
+        typer.Option("--records", help="Folder of records of backbones, as of `relvit measure`."),
     ] = Path("docs/results/records"),
     base: Annotated[
         Path | None,
