@@ -91,7 +91,8 @@ def read_records(path: Path, name: str | None = None) -> list[BackboneRecord]:
     name = name or str(path)
     if not path.is_file():
         raise RelViTError(
-            f"no records in {name}: expected a file such as the record.jsonl of `relvit measure`, or a Hub id, OWNER/NAME"
+            f"no records in {name}: expected a file such as the record.jsonl of `relvit measure`, "
+            "or a Hub id, OWNER/NAME"
         )
     check_file_size(name, path.stat().st_size)
     found = []

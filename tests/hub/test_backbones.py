@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -50,6 +51,13 @@ def put(api, repo, files, kind="model"):
 
 def fetched(api, name):
     return Path(api.hf_hub_download(BOARD, name, repo_type="dataset"))
+
+
+def card_of(api):
+    """The card of the board, and its one config."""
+    card: Any = DatasetCard.load(fetched(api, "README.md"))
+    (config,) = card.data.configs
+    return card, config
 
 
 def line(record):
@@ -153,8 +161,7 @@ def test_a_board_is_published_and_read_again(api, record, tmp_path, capsys):
 
 def test_the_card_shows_the_board_and_declares_its_table(api, record):
     push_records([record], BOARD, say=str)
-    card = DatasetCard.load(fetched(api, "README.md"))
-    (config,) = card.data.configs
+    card, config = card_of(api)
     (part,) = config["data_files"]
     table = pd.read_parquet(fetched(api, part["path"]))
     assert set(table.model) == {record["model"]}
@@ -168,7 +175,7 @@ def test_the_tasks_of_the_benchmark_are_those_of_the_table(api, record):
     push_records([record], BOARD, say=str)
     facts = yaml.safe_load(fetched(api, "eval.yaml").read_text())
     assert facts.keys() == {"name", "description", "tasks"}
-    (config,) = DatasetCard.load(fetched(api, "README.md")).data.configs
+    _, config = card_of(api)
     named = {(config["config_name"], part["split"]) for part in config["data_files"]}
     assert {(task["config"], task["split"]) for task in facts["tasks"]} == named
     measured = {f"{value['task']}-{value['measure']}" for value in record["values"]}
