@@ -31,6 +31,11 @@ _LINES = (
     ("weights == 'random' and condition == 'trained'", PURPLE, "v-.", "random weights"),
     ("weights == 'trained' and condition == 'shuffled'", VERMILION, "s--", "shuffled labels"),
 )
+_RANDOM = {
+    "random": "accuracy",
+    "random_low": "ci_low",
+    "random_high": "ci_high",
+}
 _BY_LAYER = ("shape", "color", "judgement", "same_object", "likeness")
 
 
@@ -103,7 +108,8 @@ def board_figure(frame: pd.DataFrame) -> Figure:
     measures = [name for name in MEASURE_NAMES if name in set(frame.measure)]
     models = list(frame.model.unique())
     height = 0.26 * len(models) + 0.55
-    size = (2.9 * len(tasks) + 1.2, height * len(measures) + 0.9)
+    width = 2.9 * len(tasks) + 1.2
+    size = (width, height * len(measures) + 0.9)
     figure, axes = panels(
         size,
         len(measures),
@@ -126,20 +132,19 @@ def board_figure(frame: pd.DataFrame) -> Figure:
 def _beside(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
     """One measure of one task: a line per backbone, with interval, random weights, places alone and floor."""
     places = np.array([models.index(model) for model in rows.model])
-    random = pd.DataFrame(
-        {"accuracy": rows.random, "ci_low": rows.random_low, "ci_high": rows.random_high}
-    )
+    own = rows.rename(columns={"value": "accuracy"})
+    random = rows[list(_RANDOM)].rename(columns=_RANDOM)
     axis.errorbar(
-        rows.value,
+        own.accuracy,
         places,
-        xerr=interval_errors(rows.rename(columns={"value": "accuracy"})),
+        xerr=interval_errors(own),
         fmt="o",
         color=BLUE,
         capsize=2,
         label="backbone",
     )
     axis.errorbar(
-        rows.random,
+        random.accuracy,
         places,
         xerr=interval_errors(random),
         fmt="D",
@@ -149,23 +154,32 @@ def _beside(axis: Axes, rows: pd.DataFrame, models: Sequence[str]) -> None:
         capsize=2,
         label="random weights",
     )
-    marks = {"places alone": (rows.places, "x", 5), "guessing": (rows.floor, "|", 14)}
-    for label, (values, mark, size) in marks.items():
-        axis.plot(
-            values.astype(float),
-            places,
-            mark,
-            color=GRAY,
-            ms=size,
-            label=label,
-        )
+    axis.plot(
+        rows.places.astype(float),
+        places,
+        "x",
+        color=GRAY,
+        ms=5,
+        label="places alone",
+    )
+    axis.plot(
+        rows.floor.astype(float),
+        places,
+        "|",
+        color=GRAY,
+        ms=14,
+        label="guessing",
+    )
     below = len(models) - 0.5
     axis.set_yticks(range(len(models)), _short(models), fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
-    axis.set(xlim=(-0.02, 1.02), ylim=(below, -0.5), xticks=QUARTERS)
+    axis.set(xticks=QUARTERS)
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_ylim(below, -0.5)
 
 
 def _short(models: Sequence[str]) -> list[str]:
     """Names without their owners, where that leaves each its own."""
     names = [model.rpartition("/")[2] for model in models]
-    return names if len(set(names)) == len(names) else list(models)
+    unique = len(set(names)) == len(names)
+    return names if unique else list(models)

@@ -68,10 +68,11 @@ def push_records(
         RelViTError: records that are unlike each other, or unlike those that are there; an obstacle between this user
             and that repository (``client``).
     """
+    ours = {record["model"] for record in records}
 
     def complete(files: Files, remote: Remote) -> Files:
-        ours = {record["model"] for record in records}
-        others = [record for record in records_of(remote) if record["model"] not in ours]
+        there = records_of(remote)
+        others = [record for record in there if record["model"] not in ours]
         return _files([*records, *others], repo) if others else files
 
     publication = Publication(
@@ -97,8 +98,12 @@ def _files(records: Iterable[BackboneRecord], repo: str) -> Files:
         checked = checked_files(chosen, folder)
         held = {name: _content(file) for name, file in checked.items()}
     table = board_table(ordered)
-    texts = {"README.md": _card(ordered, table, repo), "eval.yaml": _benchmark(ordered[0], table)}
-    return {**held, **{name: checked_text(name, text) for name, text in texts.items()}}
+    texts = {
+        "README.md": _card(ordered, table, repo),
+        "eval.yaml": _benchmark(ordered[0], table),
+    }
+    made = {name: checked_text(name, text) for name, text in texts.items()}
+    return {**held, **made}
 
 
 def _content(file: Path | bytes) -> bytes:

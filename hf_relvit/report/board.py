@@ -39,7 +39,11 @@ def board_table(records: Sequence[BackboneRecord]) -> pd.DataFrame:
     rows = []
     for record in records:
         for value in record["values"]:
-            row = {"model": record["model"], **value, "claimed": _claimed(value)}
+            row = {
+                "model": record["model"],
+                **value,
+                "claimed": _claimed(value),
+            }
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -121,15 +125,21 @@ def write_board(
         image=embedded(picture),
         curves=embedded(curves) if curves else None,
         records=records,
-        tasks=[(task, _groups(rows)) for task, rows in table.groupby("task", sort=False)],
+        tasks=_by_task(table),
     )
+
+
+def _by_task(table: pd.DataFrame) -> list[tuple[str, Any]]:
+    whole = table.astype(object).where(table.notna(), None)
+    by_task = whole.groupby("task", sort=False)
+    return [(str(task), _groups(rows)) for task, rows in by_task]
 
 
 def _groups(table: pd.DataFrame) -> list[tuple[str, list[Any]]]:
     """Of a task: each measure by its name, with its rows, and None where there is no such number."""
-    whole = table.astype(object).where(table.notna(), None)
     groups = []
-    for measure, rows in whole.groupby("measure", sort=False):
+    for measure, rows in table.groupby("measure", sort=False):
+        name = MEASURE_NAMES[str(measure)]
         pairs = [(row, _measured(row)) for row in records_of(rows)]
-        groups.append((MEASURE_NAMES[str(measure)], pairs))
+        groups.append((name, pairs))
     return groups

@@ -129,19 +129,21 @@ def _record(line: str, where: str) -> BackboneRecord:
 
 def _check_measures(record: BackboneRecord, where: str) -> None:
     """Raise RelViTError for a measure that is unknown, or given twice for a task."""
+    known = ", ".join(MEASURE_NAMES)
     given = set()
     for value in record["values"]:
-        measure, task = value["measure"], value["task"]
+        measure = value["measure"]
+        number = f"{measure}, {value['task']}"
         if measure not in MEASURE_NAMES:
             raise RelViTError(
-                f"{where}: measure {measure} is unknown to hf_relvit {__version__}, "
-                f"which knows {', '.join(MEASURE_NAMES)}; update hf_relvit"
+                f"{where}: measure {measure} is unknown to hf_relvit {__version__}, which knows {known}; "
+                "update hf_relvit"
             )
-        if (measure, task) in given:
+        if number in given:
             raise RelViTError(
-                f"{where} has two numbers for {measure}, {task}: expected one; measure the backbone again"
+                f"{where} has two numbers for {number}: expected one; measure the backbone again"
             )
-        given.add((measure, task))
+        given.add(number)
 
 
 def check_alike(records: Sequence[BackboneRecord]) -> None:
@@ -161,7 +163,6 @@ def _different(one: Any, two: Any) -> tuple[Any, Any]:
     """Of two settings only the part that differs; other values as they are."""
     if not isinstance(one, dict):
         return one, two
-    names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
-    first = {name: one.get(name) for name in names}
-    second = {name: two.get(name) for name in names}
+    first = dict(sorted(one.items() - two.items()))
+    second = dict(sorted(two.items() - one.items()))
     return first, second
