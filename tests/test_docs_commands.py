@@ -64,7 +64,7 @@ def runs_here(line: str) -> bool:
 def folder(tmp_path_factory):
     """Where a reader of the pages stands."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("examples", "released", "build"):
+    for name in ("examples", "released", "build", "docs"):
         if (ROOT / name).exists():
             (folder / name).symlink_to(ROOT / name)
     quick = ROOT / "runs" / "quick"

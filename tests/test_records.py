@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hf_relvit.analysis.battery import BatteryConfig, measure_battery
 from hf_relvit.modeling.checkpoints import Checkpoint
 from hf_relvit.report.board import board_table
 from hf_relvit.report.records import read_records
+from hf_relvit.schemas import BackboneRecord, BackboneValue
 from hf_relvit.tables import select
+from hf_relvit.words import MEASURE_NAMES
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "docs" / "results" / "records").glob("*.jsonl"))
@@ -37,3 +40,14 @@ def test_three_numbers_of_the_small_network_come_out_again():
         row = select(again, measure=value["measure"]).iloc[0]
         assert row.n == value["n"]
         assert row.value == pytest.approx(value["value"], abs=2.5 / value["n"])
+
+
+def test_the_reference_names_every_field_in_its_order():
+    tables = (ROOT / "docs" / "record.md").read_text().split("|---|---|\n")[1:]
+    rows = [re.findall(r"^\| (.*?) \|", table.split("\n\n")[0], re.MULTILINE) for table in tables]
+    record, settings, value, measures, _ = [re.findall("`(.*?)`", " ".join(row)) for row in rows]
+    assert record == list(BackboneRecord.__annotations__)
+    assert value == list(BackboneValue.__annotations__)
+    (committed,) = read_records(RECORDS[0])
+    assert settings == list(committed["settings"])
+    assert set(measures) == set(MEASURE_NAMES)
