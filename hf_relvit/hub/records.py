@@ -1,7 +1,7 @@
 """Records of backbones on the Hub.
 
 The convention: a model or data set repository holds ``record.jsonl``, as `relvit measure` writes it, or any number of
-``records/NAME.jsonl``. What is refused of a file is refused of a repository.
+``records/NAME.jsonl``. A repository is believed no more than a file.
 """
 
 from __future__ import annotations
