@@ -8,9 +8,12 @@ from ..errors import RelViTError, nearest
 from ..words import TARGET_NAMES
 from .choices import MATCH_TO_SAMPLE, ODD_ONE_OUT
 from .discrimination import DISCRIMINATION
+from .inside import INSIDE
+from .mirrored import MIRRORED
 from .one_property import SAME_COLOR, SAME_SHAPE
 from .order import ABOVE, LEFT_OF
 from .rmts import RMTS
+from .same_number import SAME_NUMBER
 from .sosd import SOSD
 from .svrt import SVRT_5, SVRT_7, SVRT_15, SVRT_22
 from .task import Task
@@ -29,6 +32,9 @@ _ALL = (
     SVRT_7,
     SVRT_15,
     SVRT_22,
+    MIRRORED,
+    SAME_NUMBER,
+    INSIDE,
 )
 TASKS = {task.name: task for task in _ALL}
 """By name. The order is part of the random draws: append."""
