@@ -124,7 +124,7 @@ def _caption(
     if not table.asked.pair_names:
         end = left + draw.textlength(label, large)
         beside = (end + em // 2, top + em // 4)
-        if len(names) == 2:
+        if len(names) == 2 and table.asked.answers == LABELS:
             draw.text(beside, _kind(table, i, 0), _PALE, small)
         lines = [(0, name, _INK) for name in names]
     else:

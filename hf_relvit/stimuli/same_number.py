@@ -69,7 +69,7 @@ def _group(
 
 
 def _band_width(geometry: SceneGeometry) -> int:
-    """Patches: a third of what two gaps as wide as an object leave, or an object's width in a small picture."""
+    """Patches: a third of the picture without two gaps as wide as an object, and at least an object's width."""
     size = geometry.object_patches
     return max(size, (geometry.grid - 2 * size) // 3)
 

@@ -75,3 +75,4 @@ def test_pictures_of_scenes_say_the_answer_in_the_words_of_the_task(first_above,
     answers = [text for text in drawn if text in ("above", "not above")]
     assert answers == [("not above", "above")[label] for label in scenes.label]
     assert not {"same", "different"} & set(drawn)
+    assert not any("in shape" in text or "in color" in text for text in drawn)
