@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from .errors import RelViTError
+
+Placement = Literal["grid", "free", "posed"]
+FREE = "-free"
+"""Behind the name of a preset: the same objects at any pixel."""
 
 
 def _check_patches(image_size: int, patch_size: int) -> None:
@@ -91,8 +97,11 @@ class SceneGeometry:
         name: of the preset.
         image_size: side of the square image, pixels.
         patch_size: side of the patch that objects are aligned to, pixels.
-        object_size: side of the square of whole patches that an object owns, pixels.
+        object_size: side of the square of whole patches that an object has for itself, pixels.
         sprite_size: side of the drawn object, pixels; the rest, ``object_size - sprite_size``, is jitter.
+        placement: "grid", every object has all tokens of its square; "free", it stands at any pixel and has those that
+            it covers (``stimuli.token_sets``); "posed", it also has a scale, a turn or a mirror image of its own, and
+            ``sprite_size`` is the side of a square that holds them all (``stimuli.poses``).
 
     Raises:
         RelViTError: objects do not cover whole patches, or do not fit.
@@ -103,6 +112,7 @@ class SceneGeometry:
     patch_size: int
     object_size: int
     sprite_size: int
+    placement: Placement = "grid"
 
     def __post_init__(self):
         _check_patches(self.image_size, self.patch_size)
@@ -129,8 +139,55 @@ class SceneGeometry:
 
     @property
     def max_jitter(self) -> int:
-        """Largest offset of the sprite inside its patches, pixels, inclusive."""
-        return self.object_size - self.sprite_size
+        """Largest offset of the sprite inside its patches, pixels, inclusive.
+
+        Off the grid it is one pixel less than a patch, so that all pixels are equally often an object's first.
+        """
+        return self.object_size - self.sprite_size if self.on_grid else self.patch_size - 1
+
+    @property
+    def on_grid(self) -> bool:
+        """Whether every object has the same number of tokens, those of its square."""
+        return self.placement == "grid"
+
+    @property
+    def tokens_per_object(self) -> int:
+        """Patches of every object; 1 off the grid, where they differ and analyses read the mean state of an object."""
+        return self.object_patches**2 if self.on_grid else 1
+
+    def freed(self) -> SceneGeometry:
+        """The same objects at any pixel, each in a square with as many more patches as that takes."""
+        room = self._whole_patches(self.sprite_size + self.patch_size - 1)
+        return replace(self, name=self.name + FREE, object_size=room, placement="free")
+
+    def posed(self) -> SceneGeometry:
+        """Objects of any pose at any pixel, in squares of two patches more per side (one, where they were freed).
+
+        Our choice: objects of b16 are then 20 to 32 pixels large in any turn, around the paper's 24.
+        """
+        if self.placement == "posed":
+            return self
+        more = 2 if self.on_grid else 1
+        room = self.object_size + more * self.patch_size
+        canvas = (room - self.patch_size + 1) // 2 * 2
+        return replace(self, object_size=room, sprite_size=canvas, placement="posed")
+
+    def _whole_patches(self, pixels: int) -> int:
+        """The side of the smallest square of whole patches with a side of so many pixels."""
+        return math.ceil(pixels / self.patch_size) * self.patch_size
+
+    def check_equal_tokens(self, work: str) -> None:
+        """Raise RelViTError for work that needs the same number of tokens of every object.
+
+        Args:
+            work: in words, such as "a swap".
+        """
+        if not self.on_grid:
+            grid = self.name.removesuffix(FREE)
+            raise RelViTError(
+                f"{work} needs equally many tokens of every object, and freely placed objects of {self.name!r} differ "
+                f"in theirs: take a task and a geometry on the grid, such as discrimination and {grid}"
+            )
 
     def patches(self, corner):
         """Patch ids ``(..., patches per object)`` of objects whose top-left patches are ``corner (..., 2)``."""
@@ -155,14 +212,18 @@ GEOMETRIES = {
 
 
 def geometry(name: str) -> SceneGeometry:
-    """The named preset.
+    """The named preset, or with "-free" behind its name the same objects at any pixel.
 
     Raises:
         RelViTError: no such preset.
     """
-    if name not in GEOMETRIES:
-        raise RelViTError(f"unknown geometry {name!r}: expected one of {', '.join(GEOMETRIES)}")
-    return GEOMETRIES[name]
+    base = name.removesuffix(FREE)
+    if base not in GEOMETRIES:
+        raise RelViTError(
+            f"unknown geometry {name!r}: expected one of {', '.join(GEOMETRIES)}, or one of them with {FREE}"
+        )
+    preset = GEOMETRIES[base]
+    return preset if name == base else preset.freed()
 
 
 def matching_geometry(model: PatchGeometry) -> SceneGeometry:

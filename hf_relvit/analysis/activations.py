@@ -32,6 +32,7 @@ from torch import nn
 
 from ..doors import check_choice
 from ..errors import RelViTError
+from ..geometry import PatchGeometry
 from ..limits import check_count, check_finite
 from ..modeling.blocks import blocks, vision_config
 from ..modeling.checkpoints import Checkpoint
@@ -239,7 +240,7 @@ def capture_residuals(
         for site, hidden in captured.items():
             if tokens is not None:
                 wanted = to_device(tokens[rows], device)
-                hidden = _kept(hidden, wanted)
+                hidden = kept_states(hidden, wanted)
             if site == deepest:  # later blocks keep what is not finite
                 watch.see(hidden)
             cache[site][rows] = hidden
@@ -273,7 +274,19 @@ def _allocated(
     return cache
 
 
-def _kept(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def object_tokens(
+    geometry: PatchGeometry, scenes: SceneTable | OwnPictures
+) -> Int[torch.Tensor, "scenes positions *more"]:
+    """The tokens that are read of scenes, for ``kept_states``.
+
+    Returns:
+        int64 ``(n, k * p)`` where every object has p tokens; else ``(n, k, p)``, -1 beyond those of an object.
+    """
+    tokens = torch.from_numpy(geometry.tokens(scenes.patches()))
+    return tokens.flatten(1) if tokens.shape[2] == scenes.tokens_per_object else tokens
+
+
+def kept_states(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Some tokens, or the means of some objects; see ``capture_residuals``."""
     if tokens.ndim == 2:
         return at_tokens(hidden, tokens)
@@ -360,9 +373,9 @@ class ObjectStates:
     """Object tokens of scenes at some layers, captured once for any number of probes.
 
     Attributes:
-        scenes: ``SceneTable``, ``n`` scenes with k objects of p tokens; or ``OwnPictures``, whose objects differ in
-            their number of tokens.
-        states: by layer, ``(n, k * p, hidden)``; of such pictures the means of the objects, ``(n, k, hidden)``.
+        scenes: ``SceneTable``, ``n`` scenes with k objects of p tokens; or ``OwnPictures``, or scenes with freely
+            placed objects, which differ in their number of tokens.
+        states: by layer, ``(n, k * p, hidden)``; of the latter the means of the objects, ``(n, k, hidden)``.
         compat: "corrected", the outputs of the blocks; "official", their inputs.
     """
 
@@ -399,9 +412,7 @@ def capture_object_states(
         raise RelViTError("layers []: name blocks from 0, or leave them out for all")
     options: dict[str, Any] = {"cache_gb": cache_gb, "bf16": bf16, "progress": progress}
 
-    tokens = torch.from_numpy(geometry.tokens(scenes.patches()))
-    if tokens.shape[2] == scenes.tokens_per_object:
-        tokens = tokens.flatten(1)
+    tokens = object_tokens(geometry, scenes)
 
     def read(blocks: Iterable[int]) -> dict[int, torch.Tensor]:
         """Outputs of blocks."""

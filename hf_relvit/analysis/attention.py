@@ -348,7 +348,8 @@ def save_viewer(
         layer, head = np.unravel_index(strongest, grid.shape)
         heads[int(layer), int(head)] = NAMES[kind]
     maps = attention_maps(checkpoint, scene)
-    object_patches = scene.patches()[0, 0]
+    first = scene.patches()[0, 0]
+    object_patches = first[first >= 0]
     picture = scene.pixels()[0]
     figure = viewer_figure(picture, object_patches, maps, heads, scenes.geometry)
     save_figure(figure, path)

@@ -129,6 +129,7 @@ def measure_battery(
     config: BatteryConfig | None = None,
     *,
     style: str | None = None,
+    free: bool = False,
     progress: bool = False,
 ) -> Battery:
     """Run the battery on one set of weights; see the head of this module.
@@ -138,13 +139,15 @@ def measure_battery(
         task: one of ``stimuli.tasks``; scenes are those of ``geometry.matching_geometry``.
         config: see BatteryConfig.
         style: of the objects (``stimuli.styles``); ours by default.
+        free: objects at any pixel (``SceneGeometry.freed``); their mean states are read, and binding is not asked.
         progress: show bars.
 
     Raises:
         RelViTError: no scenes for the model's image and patch size; states or attention that are not finite.
     """
     config = config or BatteryConfig()
-    geometry = matching_geometry(checkpoint.geometry)
+    preset = matching_geometry(checkpoint.geometry)
+    geometry = preset.freed() if free else preset
     objects = open_objects(style=style)
     distribution = SceneDistribution(task, geometry, config.combinations, objects, config.seed)
     counts = {
@@ -154,14 +157,15 @@ def measure_battery(
     }
     parts = {split: distribution.sample(split, count) for split, count in counts.items()}
     subject = _Subject(checkpoint, parts, config, progress)
+    one_token = parts["test"].tokens_per_object == 1
     rows = [*subject.attention()]
     for target, form in PROBES.items():
-        if target == "same_object" and geometry.object_patches == 1:
-            continue  # it can only be asked of objects with several tokens
+        if target == "same_object" and one_token:
+            continue  # it can only be asked of objects with several tokens, equally many in all
         if target == "color" and objects.n_colors == 1:
             continue
         rows += subject.probed(target, form, subject.states, "trained")
-    if geometry.object_patches > 1:
+    if not one_token:
         rows += subject.probed("same_object", "quadratic", subject.places, "places")
     rows += subject.likeness()
     return subject.battery(rows, task, geometry.name, style)

@@ -36,7 +36,14 @@ from ..statistics import cluster_bootstrap, wilson
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.scenes import SceneTable
 from ..stimuli.splits import Split
-from .activations import ObjectStates, Site, at_tokens, capture_object_states, patch
+from .activations import (
+    ObjectStates,
+    Site,
+    capture_object_states,
+    kept_states,
+    object_tokens,
+    patch,
+)
 from .attention import AttentionConfig, AttentionStages, measure_attention
 from .choices import check_choices, check_counts
 from .interchange import Replacement
@@ -344,8 +351,7 @@ class _Bench:
         for batch in self.batches:
             scenes = self.scenes[batch]
             pixels = self.checkpoint.pixel_values(scenes)
-            tokens = self.checkpoint.geometry.tokens(scenes.patches())
-            objects = torch.from_numpy(tokens).flatten(1).to(pixels.device)
+            objects = object_tokens(self.checkpoint.geometry, scenes).to(pixels.device)
             own = {head: written[batch] for head, written in values.items()}
             with ExitStack() as stack:
                 stack.enter_context(edit_heads(model, _Written(own)))
@@ -370,7 +376,7 @@ class _Kept:
         self.kept = kept
 
     def __call__(self, residual: torch.Tensor) -> torch.Tensor:
-        self.kept.append(at_tokens(residual, self.tokens))
+        self.kept.append(kept_states(residual, self.tokens))
         return residual
 
 

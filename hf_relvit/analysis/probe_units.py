@@ -70,7 +70,8 @@ def _everywhere(
 
 def _token_pairs(scenes: SceneTable, seed: int) -> Units:
     """Of each pair of objects: two tokens of the first, two of the second, and twice one of each."""
-    tokens = scenes.geometry.object_patches**2
+    scenes.geometry.check_equal_tokens("the target 'same_object'")
+    tokens = scenes.tokens_per_object
     if tokens == 1:
         raise RelViTError(
             f"objects of geometry {scenes.geometry.name!r} are one token each: 'same_object' needs two, "

@@ -123,8 +123,8 @@ def steer(
         progress: show a bar.
 
     Raises:
-        RelViTError: probes of another target, form, task, model or processor; scenes of another geometry; no scenes;
-            answers that are not finite.
+        RelViTError: probes of another target, form, task, model or processor; scenes of another geometry, or with
+            freely placed objects; no scenes; answers that are not finite.
     """
     config = config or SteeringConfig()
     if not isinstance(scenes, SceneTable):
@@ -288,6 +288,7 @@ def _check(
             f"{facts['task']} in {facts['geometry']!r}: sample some like those"
         )
     checkpoint.check(scenes)
+    scenes.geometry.check_equal_tokens("steering")
     if facts["processor"] != checkpoint.processor.fingerprint:
         raise RelViTError(
             f"probes for image processor {facts['processor']}, this one is {checkpoint.processor.fingerprint}: "

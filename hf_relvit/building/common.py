@@ -16,6 +16,7 @@ import datasets
 
 from ..errors import RelViTError
 from ..geometry import GEOMETRIES, parse_config
+from ..geometry import geometry as preset
 from ..stimuli.draws import BLOCK, block_pieces
 from ..stimuli.scenes import SceneTable, check_scenes, sample_block
 from ..stimuli.splits import split_names
@@ -38,7 +39,7 @@ class SceneConfig(datasets.BuilderConfig):
     """A stimulus set.
 
     Args:
-        geometry: name of a preset of ``hf_relvit.geometry``.
+        geometry: name of a preset of ``hf_relvit.geometry``, with "-free" behind it for freely placed objects.
         combinations: training combinations of shape and color; the other ones are held out.
         n_train, n_eval: scenes in the training split and in each other split.
         seed: of everything random.
@@ -60,10 +61,10 @@ class SceneConfig(datasets.BuilderConfig):
 class SceneBuilder(Sharded):
     """Scenes of one task as a dataset.
 
-    ``config_name`` is "<geometry>-<combinations>", such as "b16-32", or behind a style, such as "arrows-b16-256"; the
-    fields of ``SceneConfig`` go by keyword. Any number of processes (``download_and_prepare(num_proc=...)``) makes the
-    same rows. The cache folder depends on every parameter, on the shapes and colors themselves and on the text of the
-    code that draws them, so a stale cache cannot be read.
+    ``config_name`` is "<geometry>-<combinations>", such as "b16-32" or "b16-free-32", or behind a style, such as
+    "arrows-b16-256"; the fields of ``SceneConfig`` go by keyword. Any number of processes
+    (``download_and_prepare(num_proc=...)``) makes the same rows. The cache folder depends on every parameter, on the
+    shapes and colors themselves and on the text of the code that draws them, so a stale cache cannot be read.
 
     Raises:
         RelViTError: unknown geometry, combinations or sizes that cannot be balanced, bad masks or palette.
@@ -111,7 +112,7 @@ class SceneBuilder(Sharded):
             hash=fingerprint(self.objects),
             **given,
         )
-        self.scene_geometry = GEOMETRIES[self.config.geometry]
+        self.scene_geometry = preset(self.config.geometry)
         self.splits = split_names(self.config.combinations, self.objects)
         self._check()
 
@@ -149,7 +150,7 @@ class SceneBuilder(Sharded):
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
-            features=features(self.objects),
+            features=features(self.objects, posed=task_of(self.task).posed),
             homepage="https://arxiv.org/abs/2406.15955",
         )
 

@@ -27,11 +27,11 @@ _FROM_TABLE = (
 )
 
 
-def features(objects: ObjectSet) -> Features:
-    """The columns. Shapes and colors have names if they are ours; your own are numbered."""
+def features(objects: ObjectSet, posed: bool = False) -> Features:
+    """The columns. Shapes and colors have names if they are ours; your own are numbered. Posed objects have a pose."""
     ours = objects is ObjectSet.default()
     label = ClassLabel(names=list(LABELS))
-    return Features(
+    columns = Features(
         image=Image(),
         label=label,
         shape=List(ClassLabel(names=list(SHAPE_NAMES)) if ours else Value("int64")),
@@ -45,12 +45,17 @@ def features(objects: ObjectSet) -> Features:
         index=Value("int64"),
         seed=Value("int64"),
     )
+    if posed:
+        columns["pose"] = List(List(Value("int64")))
+    return columns
 
 
 def rows(table: SceneTable) -> Iterator[tuple[int, dict]]:
     """Scenes as (key, row of ``features``)."""
     columns = {name: getattr(table, name).tolist() for name in _FROM_TABLE}
-    columns["patches"] = table.patches().tolist()
+    columns["patches"] = _owned(table.patches())
+    if table.pose is not None:
+        columns["pose"] = table.pose.tolist()
     for i, picture in enumerate(table.pixels()):
         row = {
             "image": {"bytes": encode_png(picture), "path": None},
@@ -59,6 +64,13 @@ def rows(table: SceneTable) -> Iterator[tuple[int, dict]]:
         for name, values in columns.items():
             row[name] = values[i]
         yield row["index"], row
+
+
+def _owned(patches: np.ndarray) -> list[list[list[int]]]:
+    """Patch ids of each object of each scene, without the -1 behind those of few patches."""
+    if patches.min(initial=0) >= 0:
+        return patches.tolist()
+    return [[ids[ids >= 0].tolist() for ids in scene] for scene in patches]
 
 
 def sources() -> list[Path]:

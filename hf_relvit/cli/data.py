@@ -25,7 +25,8 @@ def data_build(
     config: Annotated[
         str,
         typer.Option(
-            help="Such as b16-32 or arrows-b16-256; of counterfactuals rmts-b16-32; of photorealistic default or tiny."
+            help="Such as b16-32, b16-free-32 or arrows-b16-256; of counterfactuals rmts-b16-32; "
+            "of photorealistic default or tiny."
         ),
     ],
     given: dict,
@@ -63,7 +64,10 @@ def data_build(
 def data_preview(
     task: Annotated[str, typer.Argument(help="A task, such as rmts.")],
     config: Annotated[
-        str, typer.Option(help="[STYLE-]GEOMETRY-COMBINATIONS, such as b16-32 or arrows-b16-256.")
+        str,
+        typer.Option(
+            help="[STYLE-]GEOMETRY-COMBINATIONS, such as b16-32, b16-free-32 or arrows-b16-256."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="PNG file.", **OUT_FILE)] = Path("preview.png"),
     split: str = "train",

@@ -39,6 +39,9 @@ def measure(
     style: Annotated[
         str | None, typer.Option(help="Of the objects, such as irregular; ours by default.")
     ] = None,
+    free: Annotated[
+        bool, typer.Option("--free", help="Objects at any pixel, beyond the grid of patches.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +67,10 @@ def measure(
         raise RelViTError(
             f"style {style} with --data {data}: its pictures have their own, leave it out"
         )
+    if data is not None and free:
+        raise RelViTError(
+            f"--free with --data {data}: its objects stand where they are, leave it out"
+        )
     check_revision(backbone, revision)
     check_reachable(backbone, revision)
     from ..report.board import board_table, board_text
@@ -73,7 +80,9 @@ def measure(
     if data is not None:
         record = measure_folder(subject, out, data, settings, say=say)
     else:
-        record = measure_backbone(subject, out, settings, tasks=task, style=style, say=say)
+        record = measure_backbone(
+            subject, out, settings, tasks=task, style=style, free=free, say=say
+        )
     table = board_table([record])
     show("measure", table, text=board_text(table))
     say(f"record: {out / 'record.jsonl'}")

@@ -207,11 +207,12 @@ def object_frame(
     width: float = 1.5,
 ) -> Rectangle:
     """The outline of an object in pixels; ``width`` of the line in points."""
-    row, column = divmod(int(patches.min()), geometry.grid)
-    left = column * geometry.patch_size - 0.5
-    top = row * geometry.patch_size - 0.5
-    side = geometry.object_size
-    return Rectangle((left, top), side, side, fill=False, ec=color, lw=width)
+    rows, columns = np.divmod(patches, geometry.grid)
+    left, top = columns.min(), rows.min()
+    wide = int(columns.max() - left + 1) * geometry.patch_size
+    high = int(rows.max() - top + 1) * geometry.patch_size
+    corner = (geometry.patch_size * int(left) - 0.5, geometry.patch_size * int(top) - 0.5)
+    return Rectangle(corner, wide, high, fill=False, ec=color, lw=width)
 
 
 def _overlay(axis: Axes, attended: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -32,7 +32,7 @@ def probe_cell(target: str) -> str:
 
 
 def _parts(subject: Subject) -> Iterator[Part]:
-    one_token = subject.distribution.geometry.object_patches == 1
+    one_token = subject.distribution.placed.tokens_per_object == 1
     for target in FORMS:
         if one_token and target == "same_object":
             continue  # it can only be asked of objects with several tokens

@@ -204,6 +204,7 @@ class Recipe:
         needs: recipes whose results it opens.
         decided: settings of the config that the study decides.
         needs_pairs: it swaps properties between counterfactual pairs, which not every task has.
+        needs_grid: it writes to equally many tokens of every object, so they must stand on the grid.
         usual: whether a study makes it where its grid names no analyses.
     """
 
@@ -215,6 +216,7 @@ class Recipe:
     needs: tuple[str, ...] = ()
     decided: tuple[str, ...] = ("seed", "bf16")
     needs_pairs: bool = False
+    needs_grid: bool = False
     usual: bool = True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..geometry import geometry as preset
 from ..stimuli.counterfactuals import PROPERTIES
 from ..stimuli.tasks import task_of
 from .alignment import ALIGNMENT, RANDOM_ALIGNMENT
@@ -36,8 +37,22 @@ def has_all_pairs(task: str) -> bool:
     return asked.swaps is not None and set(asked.swapped) == set(PROPERTIES)
 
 
-def fits(recipe: Recipe, task: str) -> bool:
-    """Whether a recipe can be made of a task: the scenes and the results that it needs exist."""
-    if recipe.needs_pairs and not has_all_pairs(task):
+def fits(recipe: Recipe, task: str, geometry: str = "b16") -> bool:
+    """Whether a recipe can be made of a task: the scenes and the results that it needs exist.
+
+    Args:
+        recipe: of ``RECIPES``.
+        task: of ``stimuli.tasks``.
+        geometry: of the scenes; one on the grid by default.
+    """
+    on_grid = stands_on_grid(task, geometry)
+    if recipe.needs_grid and not on_grid:
         return False
-    return all(fits(RECIPES[name], task) for name in recipe.needs)
+    if recipe.needs_pairs and not (on_grid and has_all_pairs(task)):
+        return False
+    return all(fits(RECIPES[name], task, geometry) for name in recipe.needs)
+
+
+def stands_on_grid(task: str, geometry: str) -> bool:
+    """Whether all objects of a task's scenes have equally many tokens."""
+    return task_of(task).placed(preset(geometry)).on_grid

@@ -99,4 +99,5 @@ STEERING = Recipe(
     section=_SECTION,
     needs=("probes",),
     decided=("bf16",),
+    needs_grid=True,
 )

@@ -15,7 +15,7 @@ from ..figures.attention import attention_figure, head_reach
 from ..figures.training import accuracy_figure, history_figure, stages_figure
 from ..manifest import MANIFEST
 from ..measurements import Measurement
-from ..recipes.recipes import RECIPES, SECTIONS, fits
+from ..recipes.recipes import RECIPES, SECTIONS, fits, stands_on_grid
 from ..stimuli.tasks import task_of
 from ..training.config import TrainConfig
 from . import sentences
@@ -123,7 +123,7 @@ def _run_page(
         causal={
             name: (SECTIONS[name], SECTIONS[name].tell(frame)) for name, frame in causal.items()
         },
-        left_out=_left_out(config.task, analyses),
+        left_out=_left_out(config.task, analyses, config.geometry),
         photorealistic=photos
         and photorealistic_section(photos, stages, splits["test"], run.figures),
         not_photorealistic=ONE_PAIR if photorealistic and config.task != "discrimination" else "",
@@ -168,13 +168,18 @@ def _is_drawn(path: Path, run: RunFolder, sources: str) -> bool:
     return f'content="{sources}"' in head
 
 
-def _left_out(task: str, analyses: Sequence[str]) -> str:
-    """Which analyses were asked for and cannot be made of the task; "" for none."""
-    recipes = [RECIPES[name] for name in analyses if not fits(RECIPES[name], task)]
+def _left_out(task: str, analyses: Sequence[str], geometry: str = "b16") -> str:
+    """Which analyses were asked for and cannot be made of the task's scenes; "" for none."""
+    recipes = [RECIPES[name] for name in analyses if not fits(RECIPES[name], task, geometry)]
     headings = [recipe.section.heading for recipe in recipes if recipe.section]
     if not headings:
         return ""
     questions = " ".join(f"“{heading}”" for heading in headings)
+    if not stands_on_grid(task, geometry):
+        return (
+            f"Left out: {questions} They need equally many tokens of every object, and freely placed objects "
+            "differ in theirs."
+        )
     asked = task_of(task)
     pairs = "none" if asked.swaps is None else f"those of {asked.swapped[0]} alone"
     reason = (

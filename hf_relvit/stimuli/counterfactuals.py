@@ -143,6 +143,7 @@ def _check(
         raise RelViTError(
             f"task {task!r} has no counterfactual pairs: expected one of {', '.join(with_pairs)}"
         )
+    geometry.check_equal_tokens("a swap")
     if property not in asked.swapped:
         raise RelViTError(
             f"a swap of {property} does not change the answer of {task!r}: "

@@ -10,6 +10,7 @@ from .counterfactuals import CounterfactualTable, sample_counterfactuals
 from .objects import ObjectSet
 from .scenes import SceneTable, sample
 from .splits import split_names
+from .tasks import task_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,11 @@ class SceneDistribution:
     def name(self) -> str:
         """GEOMETRY-COMBINATIONS, as the configs of published datasets are called."""
         return f"{self.geometry.name}-{self.combinations}"
+
+    @property
+    def placed(self) -> SceneGeometry:
+        """The geometry of its scenes, see ``Task.placed``."""
+        return task_of(self.task).placed(self.geometry)
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -108,6 +108,7 @@ def differing_pairs(
     allowed: np.ndarray,
     n: int,
     difference: int,
+    apart: np.ndarray | None = None,
 ) -> np.ndarray:
     """Pairs that differ in one way, uniform over the objects that can: (shape, color) of both, int64 ``(n, 2, 2)``.
 
@@ -115,12 +116,16 @@ def differing_pairs(
         allowed: bool ``(shapes, colors)``.
         n: how many pairs.
         difference: index into DIFFERENCES.
+        apart: which shapes may be paired, bool ``(shapes, shapes)``; all by default.
 
     Raises:
         RelViTError: no two allowed objects differ so.
     """
     kinds = np.argwhere(allowed)
     partners = _ways_to_differ(kinds)[difference]
+    if apart is not None:
+        shape = kinds[:, 0]
+        partners = partners & apart[shape[:, None], shape]
     anchors = np.flatnonzero(partners.any(axis=1))
     if not len(anchors):
         raise RelViTError(
@@ -254,6 +259,7 @@ def draw_and_place(
     kinds_of: Callable[[int], np.ndarray],
     layout: Layout,
     n: int,
+    twin_of: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Objects and corners of scenes, int64 ``(n, k, 2)`` each, drawn together: few places may be in few splits.
 
@@ -261,6 +267,7 @@ def draw_and_place(
         split: one of SPLITS.
         kinds_of: draws (shape, color) of the objects of so many scenes.
         layout: of the task.
+        twin_of: the objects of the scenes that have the same places and belong to the split, too.
 
     Raises:
         RelViTError: too little room.
@@ -272,6 +279,8 @@ def draw_and_place(
         kinds[pending] = kinds_of(len(pending))
         corner[pending] = layout(rng, geometry, len(pending))
         good = _apart(corner, geometry.object_patches) & belongs(split, kinds, corner)
+        if twin_of is not None:
+            good &= belongs(split, twin_of(kinds), corner)
         pending = np.flatnonzero(~good)
         if not len(pending):
             return kinds, corner

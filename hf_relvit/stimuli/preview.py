@@ -23,8 +23,8 @@ _LABEL = {"same": "#1a5fa0", "different": "#b3500f"}
 def contact_sheet(table: SceneTable, columns: int = 4) -> Image.Image:
     """Draw every scene of a table, labeled: answer, kind of difference, names of the objects.
 
-    Light lines are the patches; a frame is the patches that belong to an object. Pictures are enlarged by a whole
-    factor, so that every pixel keeps its color.
+    Light lines are the patches; a frame is the patches that belong to an object, off the grid each of them.
+    Pictures are enlarged by a whole factor, so that every pixel keeps its color.
 
     Args:
         table: the scenes, a few dozen at most.
@@ -96,7 +96,12 @@ def _scene(
     large[lines & empty] = ImageColor.getrgb(_GRID)
     image = Image.fromarray(large)
     draw = ImageDraw.Draw(image)
-    corners = table.corner[i].astype(int) * patch
+    if table.geometry.on_grid:
+        corners = table.corner[i].astype(int) * patch
+    else:
+        owned = table[i].patches()
+        corners = patch * np.column_stack(divmod(owned[owned >= 0], table.geometry.grid))
+        object_side = patch
     last = object_side - 1
     for top, left in corners.tolist():
         frame = (left, top, left + last, top + last)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .objects import NOISE_CEILING, ObjectSet
+from .poses import posed_sprites
 from .splits import SPLITS
 
 if TYPE_CHECKING:
@@ -66,24 +67,28 @@ def sprite_origins(table: SceneTable) -> np.ndarray:
     return corner * table.geometry.patch_size + table.jitter
 
 
-def flat_sprites(objects: ObjectSet, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shapes and colors of sprites, flat (pixels and channels): numpy is slow where the last axis is short.
+def flat_means(objects: ObjectSet, size: int) -> np.ndarray:
+    """The mean of each color in a sprite of ``size`` pixels per side, int16 ``(colors, 3 * size**2)``.
 
-    Args:
-        objects: shapes and colors.
-        size: side of a sprite, pixels.
-
-    Returns:
-        uint8 ``(shapes, 3 * size**2)``, the background outside of a shape and 0 inside; and int16 ``(colors, 3 *
-        size**2)``, the mean of each color.
+    Flat (pixels and channels), as numpy is slow where the last axis is short.
     """
-    area = size * size
-    sprites = objects.sprites(size).reshape(-1, area)
-    outside = ~sprites.repeat(3, axis=1)
-    hidden = outside * np.uint8(BACKGROUND)
     palette = objects.palette.astype(np.int16)
-    means = np.tile(palette, area)
-    return hidden, means
+    return np.tile(palette, size * size)
+
+
+def flat_hidden(sprites: np.ndarray) -> np.ndarray:
+    """The background outside of shapes and 0 inside: bool ``(..., size, size)`` -> uint8 ``(..., 3 * size**2)``."""
+    flat = sprites.reshape(*sprites.shape[:-2], -1)
+    outside = ~flat.repeat(3, axis=-1)
+    return outside * np.uint8(BACKGROUND)
+
+
+def sprites_of(table: SceneTable) -> np.ndarray:
+    """The silhouettes of all objects of scenes, bool ``(n, k, size, size)``."""
+    size = table.geometry.sprite_size
+    if table.pose is None:
+        return table.objects.sprites(size)[table.shape]
+    return posed_sprites(table.objects, size, table.shape, table.pose)
 
 
 def render(table: SceneTable) -> np.ndarray:
@@ -105,13 +110,15 @@ def render(table: SceneTable) -> np.ndarray:
     side = geometry.image_size
     pictures = (len(table), side, side, 3)
     images = np.full(pictures, BACKGROUND, dtype=np.uint8)
-    hidden, means = flat_sprites(objects, size)
+    means = flat_means(objects, size)
+    hidden = None if table.pose is not None else flat_hidden(objects.sprites(size))
     levels = noise_levels(float(objects.noise_sd))
     for start in range(0, len(table), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         part = table[chunk]
         pixels = _noisy(part, means, levels)
-        pixels |= hidden[part.shape]  # 255 | anything is 255, the background
+        own = flat_hidden(sprites_of(part)) if hidden is None else hidden[part.shape]
+        pixels |= own  # 255 | anything is 255, the background
         sprites = pixels.reshape(*part.shape.shape, size, size, 3)
         origins = sprite_origins(part).tolist()
         scenes = zip(images[chunk], sprites, origins)
@@ -153,8 +160,7 @@ def render_masks(table: SceneTable) -> np.ndarray:
     side = geometry.image_size
     shape = (*table.shape.shape, side, side)
     masks = np.zeros(shape, dtype=bool)
-    all_sprites = table.objects.sprites(geometry.sprite_size)
-    sprites = all_sprites[table.shape]
+    sprites = sprites_of(table)
     origins = sprite_origins(table).tolist()
     for scene, origins_of_scene in enumerate(origins):
         for number, origin in enumerate(origins_of_scene):

@@ -22,13 +22,15 @@ from .draws import (
     block_size,
 )
 from .objects import ObjectSet
-from .rendering import render
+from .rendering import render, sprites_of
 from .splits import SPLITS, allowed_objects
 from .table import RowTable
-from .task import Drawn, Task
+from .task import Task
 from .tasks import task_number, task_of
+from .token_sets import covered_patches
 
 LABELS = ("different", "same")
+_ROWS = 256  # whose sprites are in memory at once
 SCENE_BYTES = 80
 """Of a scene of two objects while its blocks are joined to one table: 43 in its block, and as many in the table."""
 
@@ -50,6 +52,7 @@ class SceneTable(RowTable):
         index: int64 ``(n,)``, identifies the scene within (task, geometry, seed, split) and keys its noise.
         task, split, seed, geometry, objects: where the scenes come from; ``objects`` are the shapes
             and colors that the ids count.
+        pose: int16 ``(n, k, 3)``, see ``poses``, of tasks with posed objects; else None.
     """
 
     shape: np.ndarray
@@ -66,15 +69,28 @@ class SceneTable(RowTable):
     seed: int
     geometry: SceneGeometry
     objects: ObjectSet = dataclasses.field(default_factory=ObjectSet.default)
+    pose: np.ndarray | None = None
 
     @classmethod
-    def of(cls, *, shape, color, corner, jitter, index, twin=None, **origin) -> SceneTable:
+    def of(
+        cls,
+        *,
+        shape,
+        color,
+        corner,
+        jitter,
+        index,
+        twin=None,
+        pose=None,
+        **origin,
+    ) -> SceneTable:
         """Scenes of given objects: differences, relations of pairs and the answer follow from them.
 
         Args:
             shape, color: integers ``(n, k)``.
             corner, jitter: integers ``(n, k, 2)``.
             index, twin: integers ``(n,)``; no twins by default.
+            pose: integers ``(n, k, 3)``; none by default.
             origin: ``task, split, seed, geometry`` and ``objects``.
         """
         second = slice(1, None, 2)
@@ -93,6 +109,7 @@ class SceneTable(RowTable):
             difference=difference.astype(np.int8),
             twin=np.full(len(shape), -1, dtype=np.int64) if twin is None else twin,
             index=index,
+            pose=None if pose is None else pose.astype(np.int16),
             **origin,
         )
         label = scenes.asked.answer(scenes)
@@ -110,8 +127,8 @@ class SceneTable(RowTable):
 
     @property
     def tokens_per_object(self) -> int:
-        """Patches of each object, the same for all."""
-        return self.geometry.object_patches**2
+        """See ``SceneGeometry.tokens_per_object``."""
+        return self.geometry.tokens_per_object
 
     @property
     def clusters(self) -> np.ndarray:
@@ -127,8 +144,15 @@ class SceneTable(RowTable):
         return self.relation if self.asked.pair_names else self.label[:, None]
 
     def patches(self) -> np.ndarray:
-        """Patch ids of each object, int64 ``(n, k, patches per object)``."""
-        return self.geometry.patches(self.corner)
+        """Patch ids of each object, int64 ``(n, k, patches per object)``; those of fewer patches end with -1."""
+        if self.geometry.on_grid:
+            return self.geometry.patches(self.corner)
+        some = [self[start : start + _ROWS] for start in range(0, len(self), _ROWS)]
+        found = [
+            covered_patches(self.geometry, part.corner, part.jitter, sprites_of(part))
+            for part in some
+        ]
+        return np.concatenate(found)
 
     def pixels(self) -> np.ndarray:
         """The pictures, uint8 ``(n, height, width, 3)``; see ``rendering.render``."""
@@ -222,6 +246,7 @@ def _draw(
     """``n`` scenes from one stream of random numbers; their indices begin at ``first``."""
     objects = objects or ObjectSet.default()
     check_scenes(task, geometry, n, seed)
+    geometry = task_of(task).placed(geometry)
     allowed = allowed_objects(split, combinations, objects)
     kinds = task_of(task).fewest_kinds
     if allowed.sum() < kinds:
@@ -230,11 +255,11 @@ def _draw(
             f"{task} needs {kinds} to show different pairs; choose more combinations, shapes or colors"
         )
     rng = np.random.default_rng([seed, task_number(task), SPLITS.index(split), block])
-    drawn = task_of(task).draw(rng, allowed, geometry, split, n)
+    drawn = task_of(task).drawn(rng, allowed, geometry, split, n, objects)
     order = rng.permutation(n)
     position = np.empty(n, dtype=np.int64)
     position[order] = np.arange(n)
-    drawn = Drawn(*(values[order] for values in drawn))
+    drawn = drawn.ordered(order)
     twin = np.where(drawn.twin >= 0, position[drawn.twin] + first, -1)
 
     return SceneTable.of(
@@ -244,6 +269,7 @@ def _draw(
         jitter=rng.integers(0, geometry.max_jitter + 1, (*drawn.shape.shape, 2), dtype=np.int16),
         index=np.arange(first, first + n, dtype=np.int64),
         twin=twin,
+        pose=drawn.pose,
         task=task,
         split=split,
         seed=seed,
@@ -290,6 +316,7 @@ def check_scenes(
         )
     if not 0 <= seed < 2**63:
         raise RelViTError(f"seed {seed}: expected 0 to 2**63 - 1")
+    geometry = task_of(task).placed(geometry)
     fits = geometry.grid // geometry.object_patches
     needed = task_of(task).objects
     # Freely placed objects need not tile, so half of the tiles must stay free for a placement to be found always.

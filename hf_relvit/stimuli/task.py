@@ -13,6 +13,7 @@ from ..geometry import SceneGeometry
 from .draws import Layout
 
 if TYPE_CHECKING:
+    from .objects import ObjectSet
     from .scenes import SceneTable
 
 
@@ -23,12 +24,18 @@ class Drawn(NamedTuple):
         shape, color: int64 ``(n, k)``, ids.
         corner: int64 ``(n, k, 2)``, (row, column) of the top-left patch.
         twin: int64 ``(n,)``, row of the scene of the other label at the same places; -1 for none.
+        pose: int64 ``(n, k, 3)``, see ``poses``; None for objects upright, as large as the geometry says.
     """
 
     shape: np.ndarray
     color: np.ndarray
     corner: np.ndarray
     twin: np.ndarray
+    pose: np.ndarray | None = None
+
+    def ordered(self, order: np.ndarray) -> Drawn:
+        """The same scenes in another order."""
+        return Drawn(*(values if values is None else values[order] for values in self))
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,9 @@ class Task:
         source_moves: whether the source of a counterfactual pair has places of its own; else those of the base.
         pair_names: of its pairs, where the answer follows from which of them are same; of none by default: the answer
             is about the first pair.
+        posed: whether objects have poses of their own; then they stand at any pixel (``SceneGeometry.posed``).
+        apart: from the objects to the pairs of shapes that differ in its poses, bool ``(shapes, shapes)``; ``draw`` is
+            then given them by name. None where all shapes differ.
         card: its part of the dataset's card.
         pair_question: about each pair; where it is left out, ``question``.
     """
@@ -89,12 +99,32 @@ class Task:
     balance: int
     fewest_kinds: int
     layout: Layout
-    draw: Callable[[Generator, np.ndarray, SceneGeometry, str, int], Drawn]
+    draw: Callable[..., Drawn]
     answer: Callable[[SceneTable], np.ndarray]
     answers: tuple[str, str] = ("different", "same")
     swaps: int | None = None
     swapped: tuple[str, ...] = ("shape", "color")
     source_moves: bool = True
     pair_names: tuple[str, ...] = ()
+    posed: bool = False
+    apart: Callable[[ObjectSet], np.ndarray] | None = None
     card: TaskCard = TaskCard()
     pair_question: str = ""
+
+    def placed(self, geometry: SceneGeometry) -> SceneGeometry:
+        """The geometry of its scenes."""
+        return geometry.posed() if self.posed else geometry
+
+    def drawn(
+        self,
+        rng: Generator,
+        allowed: np.ndarray,
+        geometry: SceneGeometry,
+        split: str,
+        n: int,
+        objects: ObjectSet,
+    ) -> Drawn:
+        """``draw``, with the shapes that are told apart where it asks for them."""
+        if self.apart is None:
+            return self.draw(rng, allowed, geometry, split, n)
+        return self.draw(rng, allowed, geometry, split, n, apart=self.apart(objects))

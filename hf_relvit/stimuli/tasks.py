@@ -9,6 +9,7 @@ from ..words import TARGET_NAMES
 from .choices import MATCH_TO_SAMPLE, ODD_ONE_OUT
 from .discrimination import DISCRIMINATION
 from .inside import INSIDE
+from .larger import LARGER
 from .mirrored import MIRRORED
 from .one_property import SAME_COLOR, SAME_SHAPE
 from .order import ABOVE, LEFT_OF
@@ -16,6 +17,7 @@ from .rmts import RMTS
 from .same_number import SAME_NUMBER
 from .sosd import SOSD
 from .svrt import SVRT_5, SVRT_7, SVRT_15, SVRT_22
+from .svrt_poses import SVRT_19, SVRT_20, SVRT_21
 from .task import Task
 
 _ALL = (
@@ -35,6 +37,10 @@ _ALL = (
     MIRRORED,
     SAME_NUMBER,
     INSIDE,
+    LARGER,
+    SVRT_19,
+    SVRT_20,
+    SVRT_21,
 )
 TASKS = {task.name: task for task in _ALL}
 """By name. The order is part of the random draws: append."""

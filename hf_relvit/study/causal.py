@@ -21,7 +21,8 @@ from .grid import CausalConfig
 def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[Cell]:
     """The cells of a run beyond attention, in the order of their needs; ``run`` is its folder.
 
-    Analyses that the task cannot have are left out: swaps need counterfactual pairs. The report says so.
+    Analyses that the task cannot have are left out: swaps need counterfactual pairs, and equally many tokens of
+    every object. The report says so.
     """
     subject = Subject(
         run,
@@ -34,7 +35,7 @@ def causal_cells(config: TrainConfig, causal: CausalConfig, run: Path) -> list[C
     )
     cells = []
     for name, recipe in RECIPES.items():
-        if name in causal.analyses and fits(recipe, config.task):
+        if name in causal.analyses and fits(recipe, config.task, config.geometry):
             settings = _settings(config, causal, recipe)
             for part in recipe.parts(subject):
                 needs = (TRAINING, *part.needs)

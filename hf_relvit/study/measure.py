@@ -93,6 +93,7 @@ def measure_backbone(
     *,
     tasks: Sequence[str] = TASKS,
     style: str | None = None,
+    free: bool = False,
     say: Callable[[str], object] = print,
 ) -> BackboneRecord:
     """Do the measurements that are missing, then write the record, the figure by layer and the page.
@@ -103,6 +104,7 @@ def measure_backbone(
         config: see BatteryConfig.
         tasks: of ``stimuli.tasks``, each once.
         style: of the objects (``stimuli.styles``), one per folder; ours by default.
+        free: objects at any pixel, in a folder of their own; see ``measure_battery``.
         say: is told what happens.
 
     Returns:
@@ -116,14 +118,21 @@ def measure_backbone(
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
     objects = open_objects(style=style)  # refuses an unknown one before any work
     checkpoint = backbone.open()
-    name = matching_geometry(checkpoint.geometry).name
+    preset = matching_geometry(checkpoint.geometry)
+    name = preset.freed().name if free else preset.name
     measured = _Measured(
         name if style is None else f"{style}-{name}",
         objects.fingerprint(),
-        {task: partial(measure_battery, task=task, style=style) for task in tasks},
-        {} if style is None else {"style": style},  # none in older folders
+        {task: partial(measure_battery, task=task, style=style, free=free) for task in tasks},
+        _pictured(style, free),
     )
     return _measure(backbone, checkpoint, out, config, measured, say)
+
+
+def _pictured(style: str | None, free: bool) -> dict[str, str]:
+    """Settings of cells that older folders do not name."""
+    settings = {} if style is None else {"style": style}
+    return {**settings, "placement": "free"} if free else settings
 
 
 def measure_folder(

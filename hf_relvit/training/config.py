@@ -89,7 +89,8 @@ class TrainConfig:
     task: str = "discrimination"
     """Name of the task: such as "discrimination" or "rmts"."""
     geometry: str = "quick"
-    """Name of the scene geometry, sizes of image and patches: b16, b14, b32, b16small, small, quick or mini."""
+    """Name of the scene geometry, sizes of image and patches: b16, b14, b32, b16small, small, quick or mini;
+    with "-free" behind it objects stand at any pixel."""
     combinations: int = 128
     """Training combinations of shape and color."""
     objects: str | None = None

@@ -59,7 +59,7 @@ class SceneDataset(Dataset):
         self._kept: dict[str, torch.Tensor] = {}
         self._render: Callable[[SceneTable], Any] = render
         if device is not None:
-            self._render = DeviceRenderer(distribution.objects, distribution.geometry, device)
+            self._render = DeviceRenderer(distribution.objects, self._table.geometry, device)
 
     @property
     def pixel_bytes(self) -> int:

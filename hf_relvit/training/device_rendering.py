@@ -10,10 +10,12 @@ from ..modeling.processing import to_device
 from ..stimuli.objects import NOISE_CEILING, ObjectSet
 from ..stimuli.rendering import (
     BACKGROUND,
-    flat_sprites,
+    flat_hidden,
+    flat_means,
     noise_levels,
     random_words,
     sprite_origins,
+    sprites_of,
 )
 from ..stimuli.scenes import SceneTable
 
@@ -26,16 +28,18 @@ class DeviceRenderer:
 
     Args:
         objects: the shapes and colors of the scenes.
-        geometry: of the scenes.
+        geometry: of the scenes, ``Task.placed``.
         device: where the images are made.
     """
 
     def __init__(self, objects: ObjectSet, geometry: SceneGeometry, device: torch.device):
         self.size = geometry.sprite_size
         self.device = device
-        hidden, means = flat_sprites(objects, self.size)
+        means = flat_means(objects, self.size)
         levels = noise_levels(float(objects.noise_sd)).copy()
-        self.hidden = to_device(hidden, device)
+        if geometry.placement != "posed":
+            hidden = flat_hidden(objects.sprites(self.size))
+            self.hidden = to_device(hidden, device)
         self.means = to_device(means, device)
         self.levels = to_device(levels, device)
         self.steps = torch.arange(self.size, device=device)
@@ -49,7 +53,7 @@ class DeviceRenderer:
         means = self.means[self._there(table.color)]
         values = (noise + means).clamp(0, NOISE_CEILING)
         pixels = values.to(torch.uint8)
-        pixels |= self.hidden[self._there(table.shape)]
+        pixels |= self._hidden(table)
         sprites = pixels.view(n, k, self.size, self.size, 3)
         whole = (n, side, side, 3)
         images = torch.full(whole, BACKGROUND, dtype=torch.uint8, device=self.device)
@@ -62,6 +66,13 @@ class DeviceRenderer:
             columns = (left + self.steps)[:, None, :]
             images[scene, rows, columns] = sprites[:, j]
         return images
+
+    def _hidden(self, table: SceneTable) -> torch.Tensor:
+        """The background outside of each object; posed ones are drawn on the host."""
+        if table.pose is None:
+            return self.hidden[self._there(table.shape)]
+        drawn = flat_hidden(sprites_of(table))
+        return to_device(drawn, self.device)
 
     def _noise_levels(self, table: SceneTable) -> torch.Tensor:
         """The noise of all pixels of objects, from 16 random bits each."""

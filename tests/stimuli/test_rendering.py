@@ -25,8 +25,8 @@ def scenes():
 @pytest.mark.parametrize("name", GEOMETRIES)
 @pytest.mark.parametrize("task", TASKS)
 def test_masks_are_the_pixels_that_are_not_white(task, name):
-    if TASKS[task].objects == 6 and name == "mini":
-        pytest.skip("no room for six objects")
+    if name == "mini" and (TASKS[task].objects == 6 or TASKS[task].posed):
+        pytest.skip("no room for six objects, or for large ones")
     table = sample(task, GEOMETRIES[name], "test_ood_shape_color", 40)
     pictures, masks = render(table), render_masks(table)
     side = GEOMETRIES[name].image_size

@@ -17,7 +17,15 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("task", ["discrimination", "rmts"])
 @pytest.mark.parametrize("geometry", ["b16", "b32", "quick"])
 def test_the_same_pixels_to_the_bit(task, geometry):
-    table = sample(task, GEOMETRIES[geometry], "train", 72)
+    check_pixels(sample(task, GEOMETRIES[geometry], "train", 72))
+
+
+@pytest.mark.parametrize("task", ["discrimination", "svrt_20", "svrt_21"])
+def test_the_same_pixels_of_freely_placed_objects(task):
+    check_pixels(sample(task, GEOMETRIES["quick"].freed(), "train", 72))
+
+
+def check_pixels(table):
     some = table[[69, 3, 4]]
     renderer = DeviceRenderer(ObjectSet.default(), table.geometry, CPU)
     for scenes in (table, some):

@@ -1,0 +1,138 @@
+"""Poses: objects of a scale, a turn and a mirror image of their own, as exact masks.
+
+1. The mask of a shape, 192 x 192 cells, is mirrored, then turned about its middle; the nearest cell counts.
+2. A pixel belongs to the object if at least half of its area does, as for all sprites (``ObjectSet.sprites``), so that
+   an object without a turn has the pixels that it has on the grid.
+3. Sides of objects and of the square that holds them are even, so their middles are corners of pixels.
+
+Turns are whole steps of 15 degrees and sides have four levels, so that a sprite is drawn once and kept; our choice.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.random import Generator
+
+from ..geometry import SceneGeometry
+from .objects import ObjectSet
+from .silhouettes import MASK_SIZE
+
+SIDE = 0
+TURN = 1
+MIRRORED = 2
+STEP = 15
+"""Degrees between two turns."""
+LEVELS = 4
+"""Different sides of objects."""
+_CELLS = 272
+"""Cells per side of a turned mask: its diagonal, and an even number."""
+_UNIT = 1 << 20
+"""Sines and cosines are whole numbers of this part, so that every machine turns alike."""
+
+
+def sides(geometry: SceneGeometry) -> tuple[int, ...]:
+    """The sides that objects of a posed geometry have, even numbers of pixels from small to large.
+
+    The largest fits into the square in any turn; a step is about an eighth of it. b16: 20, 24, 28 and 32 pixels.
+    """
+    largest = int(geometry.sprite_size / math.sqrt(2)) // 2 * 2
+    step = max(round(largest / 16), 1) * 2
+    return tuple(range(largest - (LEVELS - 1) * step, largest + 1, step))
+
+
+def upright(geometry: SceneGeometry, n: int, objects: int) -> np.ndarray:
+    """Poses without turn and mirror image and with the largest side, int64 ``(n, objects, 3)``."""
+    poses = np.zeros((n, objects, 3), dtype=np.int64)
+    poses[..., SIDE] = sides(geometry)[-1]
+    return poses
+
+
+def different_sides(rng: Generator, geometry: SceneGeometry, n: int) -> np.ndarray:
+    """Two different sides each, in any order, int64 ``(n, 2)``."""
+    one = rng.integers(0, LEVELS, n)
+    other = (one + rng.integers(1, LEVELS, n)) % LEVELS
+    levels = np.array(sides(geometry))
+    return levels[np.column_stack([one, other])]
+
+
+def different_turns(rng: Generator, n: int) -> np.ndarray:
+    """Two different turns each, degrees, int64 ``(n, 2)``."""
+    steps = 360 // STEP
+    one = rng.integers(0, steps, n)
+    other = (one + rng.integers(1, steps, n)) % steps
+    return STEP * np.column_stack([one, other])
+
+
+def posed_sprites(
+    objects: ObjectSet,
+    size: int,
+    shape: np.ndarray,
+    pose: np.ndarray,
+) -> np.ndarray:
+    """Silhouettes of posed objects in the middle of a square.
+
+    Args:
+        objects: the shapes.
+        size: side of the square, an even number of pixels.
+        shape: ids ``(...)``.
+        pose: ``(..., 3)``, side in pixels, turn to the left in degrees, and 1 for a mirror image.
+
+    Returns:
+        bool ``(..., size, size)``.
+    """
+    flat = pose.reshape(-1, 3).tolist()
+    keys = zip(shape.ravel().tolist(), flat)
+    packed = [_packed(objects, size, number, *values) for number, values in keys]
+    bits = np.unpackbits(np.array(packed), axis=1, count=size * size)
+    return bits.view(bool).reshape(*shape.shape, size, size)
+
+
+@lru_cache(maxsize=1 << 16)
+def _packed(
+    objects: ObjectSet,
+    size: int,
+    shape: int,
+    side: int,
+    turn: int,
+    mirrored: int,
+) -> np.ndarray:
+    """A sprite, eight pixels per byte."""
+    mask = objects.masks[shape]
+    if mirrored:
+        mask = mask[:, ::-1]
+    framed = np.append(mask.ravel(), False)  # the last cell stands for all outside
+    turned = framed[_turned_cells(turn)]
+    weights = _shares(size, side)
+    area = (
+        weights @ turned.astype(np.float32) @ weights.T
+    )  # whole numbers, which floats hold exactly
+    drawn = 2 * area >= MASK_SIZE**2
+    return np.packbits(drawn)
+
+
+@lru_cache(maxsize=360 // STEP)
+def _turned_cells(turn: int) -> np.ndarray:
+    """For each cell of a turned mask the cell of the mask that it shows, flat; int64 ``(cells, cells)``."""
+    angle = math.radians(turn)
+    cosine = round(_UNIT * math.cos(angle))
+    sine = round(_UNIT * math.sin(angle))
+    middle = 2 * np.arange(_CELLS, dtype=np.int64) + 1 - _CELLS  # half cells from the middle
+    x, y = np.meshgrid(middle, middle)
+    edge = MASK_SIZE * _UNIT
+    column = (cosine * x - sine * y + edge) // (2 * _UNIT)
+    row = (sine * x + cosine * y + edge) // (2 * _UNIT)
+    inside = (row >= 0) & (row < MASK_SIZE) & (column >= 0) & (column < MASK_SIZE)
+    return np.where(inside, row * MASK_SIZE + column, MASK_SIZE**2)
+
+
+@lru_cache(maxsize=64)
+def _shares(size: int, side: int) -> np.ndarray:
+    """How much of each cell lies in each pixel, float32 ``(size, cells)``, in units of 1 / MASK_SIZE of a pixel."""
+    pixel = MASK_SIZE * (np.arange(size)[:, None] - size // 2)
+    cell = side * (np.arange(_CELLS) - _CELLS // 2)
+    end = np.minimum(pixel + MASK_SIZE, cell + side)
+    start = np.maximum(pixel, cell)
+    return (end - start).clip(0).astype(np.float32)
