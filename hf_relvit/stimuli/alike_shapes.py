@@ -33,14 +33,18 @@ def apart_in_poses(objects: ObjectSet, turned: bool) -> np.ndarray:
         objects: the shapes.
         turned: and in any turn.
     """
-    blurred = _blurred(objects.masks)
-    middle, radius = _mass(objects.masks)
+    coarse = _coarse(objects.masks)
+    blurred = _blurred(coarse)
+    middle, radius = _mass(coarse)
     first = _readings(blurred, middle, radius, 0)
-    most = first @ first.T
-    for turn in range(1, _TURNS if turned else 1):
-        other = _readings(blurred, middle, radius, 2 * np.pi * turn / _TURNS)
-        most = np.maximum(most, first @ other.T)
-    apart = np.maximum(most, most.T) < LIMIT
+    likeness = first @ first.T
+    turns = range(1, _TURNS) if turned else ()
+    for turn in turns:
+        angle = 2 * np.pi * turn / _TURNS
+        other = _readings(blurred, middle, radius, angle)
+        likeness = np.maximum(likeness, first @ other.T)
+    likeness = np.maximum(likeness, likeness.T)
+    apart = likeness < LIMIT
     apart.flags.writeable = False
     return apart
 
@@ -48,27 +52,35 @@ def apart_in_poses(objects: ObjectSet, turned: bool) -> np.ndarray:
 def _coarse(masks: np.ndarray) -> np.ndarray:
     """Masks of 48 x 48 cells, float64 ``(shapes, 48, 48)``."""
     cell = MASK_SIZE // _SIDE
-    cells = masks.reshape(len(masks), _SIDE, cell, _SIDE, cell)
+    cells = masks.reshape(-1, _SIDE, cell, _SIDE, cell)
     return cells.mean(axis=(2, 4))
 
 
-def _blurred(masks: np.ndarray) -> np.ndarray:
+def _blurred(coarse: np.ndarray) -> np.ndarray:
     """The mean of a cell and those around it."""
     edge = _BLUR // 2
-    padded = np.pad(_coarse(masks), ((0, 0), (edge, edge), (edge, edge)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (_BLUR, _BLUR), axis=(1, 2))
+    frame = (edge, edge)
+    padded = np.pad(coarse, ((0, 0), frame, frame))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded,
+        (_BLUR, _BLUR),
+        axis=(1, 2),
+    )
     return windows.mean(axis=(3, 4))
 
 
-def _mass(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mass(coarse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Middles of mass ``(shapes, 2)``, (row, column) in cells, and radii of gyration ``(shapes,)``."""
-    coarse = _coarse(masks)
-    cells = np.arange(_SIDE) + 0.5
-    area = coarse.sum(axis=(1, 2))[:, None]
-    sums = np.stack([coarse.sum(axis=2), coarse.sum(axis=1)], axis=1)
-    middle = sums @ cells / area
-    spread = sums @ cells**2 / area - middle**2
-    return middle, np.sqrt(spread.sum(axis=1))
+    place = np.arange(_SIDE) + 0.5
+    rows = coarse.sum(axis=2)
+    columns = coarse.sum(axis=1)
+    sums = np.stack([rows, columns], axis=1)
+    area = rows.sum(axis=1, keepdims=True)
+    middle = sums @ place / area
+    square = sums @ place**2 / area
+    spread = square - middle**2
+    radius = np.sqrt(spread.sum(axis=1))
+    return middle, radius
 
 
 def _readings(
@@ -79,14 +91,29 @@ def _readings(
 ) -> np.ndarray:
     """Values around each shape with norm 1, float64 ``(shapes, points)``; 0 outside of its square."""
     steps = np.linspace(-_REACH, _REACH, _POINTS)
-    across, down = (axis.ravel() for axis in np.meshgrid(steps, steps))
-    cosine, sine = np.cos(angle), np.sin(angle)
-    offsets = np.stack([sine * across + cosine * down, cosine * across - sine * down])
-    places = middle[..., None] + radius[:, None, None] * offsets
-    cells = np.floor(places + 1e-6).astype(
-        np.int64
-    )  # a place on an edge falls to one side everywhere
-    inside = ((cells >= 0) & (cells < _SIDE)).all(axis=1)
-    row, column = cells.clip(0, _SIDE - 1).transpose(1, 0, 2)
-    values = inside * blurred[np.arange(len(blurred))[:, None], row, column]
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    across, down = np.meshgrid(steps, steps)
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
+    row_offset = sine * across + cosine * down
+    column_offset = cosine * across - sine * down
+    grids = np.stack([row_offset, column_offset])
+    offsets = grids.reshape(2, -1)
+    scale = radius.reshape(-1, 1, 1)
+    places = np.expand_dims(middle, -1) + scale * offsets
+    cells = np.floor(places + 1e-6)  # a place on an edge falls to one side everywhere
+    inside = (cells >= 0) & (cells < _SIDE)
+    known = cells.clip(0, _SIDE - 1).astype(np.int64)
+    row, column = known.transpose(1, 0, 2)
+    shape = np.arange(len(blurred))
+    values = blurred[
+        shape.reshape(-1, 1),
+        row,
+        column,
+    ]
+    values *= inside.all(axis=1)
+    length = np.linalg.norm(
+        values,
+        axis=1,
+        keepdims=True,
+    )
+    return values / length

@@ -38,32 +38,51 @@ def sides(geometry: SceneGeometry) -> tuple[int, ...]:
 
     The largest fits into the square in any turn; a step is about an eighth of it. b16: 20, 24, 28 and 32 pixels.
     """
-    largest = int(geometry.sprite_size / math.sqrt(2)) // 2 * 2
-    step = max(round(largest / 16), 1) * 2
-    return tuple(range(largest - (LEVELS - 1) * step, largest + 1, step))
+    half = geometry.sprite_size / math.sqrt(2) / 2
+    largest = 2 * int(half)
+    step = 2 * max(round(largest / 16), 1)
+    smallest = largest - (LEVELS - 1) * step
+    return tuple(range(smallest, largest + 1, step))
 
 
-def upright(geometry: SceneGeometry, n: int, objects: int) -> np.ndarray:
+def upright(
+    geometry: SceneGeometry,
+    n: int,
+    objects: int,
+) -> np.ndarray:
     """Poses without turn and mirror image and with the largest side, int64 ``(n, objects, 3)``."""
-    poses = np.zeros((n, objects, 3), dtype=np.int64)
-    poses[..., SIDE] = sides(geometry)[-1]
+    shape = (n, objects, 3)
+    poses = np.zeros(shape, dtype=np.int64)
+    *_, largest = sides(geometry)
+    poses[..., SIDE] = largest
     return poses
 
 
-def different_sides(rng: Generator, geometry: SceneGeometry, n: int) -> np.ndarray:
+def different_sides(
+    rng: Generator,
+    geometry: SceneGeometry,
+    n: int,
+) -> np.ndarray:
     """Two different sides each, in any order, int64 ``(n, 2)``."""
-    one = rng.integers(0, LEVELS, n)
-    other = (one + rng.integers(1, LEVELS, n)) % LEVELS
     levels = np.array(sides(geometry))
-    return levels[np.column_stack([one, other])]
+    return levels[_two_of(rng, LEVELS, n)]
 
 
 def different_turns(rng: Generator, n: int) -> np.ndarray:
     """Two different turns each, degrees, int64 ``(n, 2)``."""
-    steps = 360 // STEP
-    one = rng.integers(0, steps, n)
-    other = (one + rng.integers(1, steps, n)) % steps
-    return STEP * np.column_stack([one, other])
+    return STEP * _two_of(rng, 360 // STEP, n)
+
+
+def _two_of(
+    rng: Generator,
+    count: int,
+    n: int,
+) -> np.ndarray:
+    """Two different numbers below ``count`` each, in any order, int64 ``(n, 2)``."""
+    one = rng.integers(0, count, n)
+    step = rng.integers(1, count, n)
+    other = (one + step) % count
+    return np.column_stack([one, other])
 
 
 def posed_sprites(
@@ -83,11 +102,23 @@ def posed_sprites(
     Returns:
         bool ``(..., size, size)``.
     """
-    flat = pose.reshape(-1, 3).tolist()
-    keys = zip(shape.ravel().tolist(), flat)
-    packed = [_packed(objects, size, number, *values) for number, values in keys]
-    bits = np.unpackbits(np.array(packed), axis=1, count=size * size)
-    return bits.view(bool).reshape(*shape.shape, size, size)
+    shapes = shape.ravel().tolist()
+    poses = pose.reshape(-1, 3).tolist()
+    packed = []
+    for number, (side, turn, mirrored) in zip(shapes, poses):
+        sprite = _packed(
+            objects,
+            size,
+            number,
+            side,
+            turn,
+            mirrored,
+        )
+        packed.append(sprite)
+    area = size * size
+    bits = np.unpackbits(np.array(packed), axis=1, count=area)
+    drawn = bits.view(bool)
+    return drawn.reshape(*shape.shape, size, size)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -102,13 +133,13 @@ def _packed(
     """A sprite, eight pixels per byte."""
     mask = objects.masks[shape]
     if mirrored:
-        mask = mask[:, ::-1]
+        mask = np.fliplr(mask)
     framed = np.append(mask.ravel(), False)  # the last cell stands for all outside
-    turned = framed[_turned_cells(turn)]
+    cells = _turned_cells(turn)
+    turned = framed[cells].astype(np.float32)
     weights = _shares(size, side)
-    area = (
-        weights @ turned.astype(np.float32) @ weights.T
-    )  # whole numbers, which floats hold exactly
+    rows = weights @ turned
+    area = rows @ weights.T  # whole numbers, which floats hold exactly
     drawn = 2 * area >= MASK_SIZE**2
     return np.packbits(drawn)
 
@@ -119,20 +150,34 @@ def _turned_cells(turn: int) -> np.ndarray:
     angle = math.radians(turn)
     cosine = round(_UNIT * math.cos(angle))
     sine = round(_UNIT * math.sin(angle))
-    middle = 2 * np.arange(_CELLS, dtype=np.int64) + 1 - _CELLS  # half cells from the middle
+    number = np.arange(_CELLS, dtype=np.int64)
+    middle = 2 * number + 1 - _CELLS  # half cells from the middle
     x, y = np.meshgrid(middle, middle)
-    edge = MASK_SIZE * _UNIT
-    column = (cosine * x - sine * y + edge) // (2 * _UNIT)
-    row = (sine * x + cosine * y + edge) // (2 * _UNIT)
-    inside = (row >= 0) & (row < MASK_SIZE) & (column >= 0) & (column < MASK_SIZE)
-    return np.where(inside, row * MASK_SIZE + column, MASK_SIZE**2)
+    column = _cell(cosine * x - sine * y)
+    row = _cell(sine * x + cosine * y)
+    flat = row * MASK_SIZE + column
+    inside = _exists(row) & _exists(column)
+    return np.where(inside, flat, MASK_SIZE**2)
+
+
+def _cell(place: np.ndarray) -> np.ndarray:
+    """Number of the cell at a place, given from the middle in half cells over the unit."""
+    from_edge = place + MASK_SIZE * _UNIT
+    return from_edge // (2 * _UNIT)
+
+
+def _exists(cell: np.ndarray) -> np.ndarray:
+    return (cell >= 0) & (cell < MASK_SIZE)
 
 
 @lru_cache(maxsize=64)
 def _shares(size: int, side: int) -> np.ndarray:
     """How much of each cell lies in each pixel, float32 ``(size, cells)``, in units of 1 / MASK_SIZE of a pixel."""
-    pixel = MASK_SIZE * (np.arange(size)[:, None] - size // 2)
-    cell = side * (np.arange(_CELLS) - _CELLS // 2)
-    end = np.minimum(pixel + MASK_SIZE, cell + side)
-    start = np.maximum(pixel, cell)
-    return (end - start).clip(0).astype(np.float32)
+    pixel = np.arange(size)[:, None]
+    cell = np.arange(_CELLS)
+    pixel_start = MASK_SIZE * (pixel - size // 2)
+    cell_start = side * (cell - _CELLS // 2)
+    start = np.maximum(pixel_start, cell_start)
+    end = np.minimum(pixel_start + MASK_SIZE, cell_start + side)
+    shared = np.maximum(end - start, 0)
+    return shared.astype(np.float32)

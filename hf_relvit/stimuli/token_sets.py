@@ -34,13 +34,29 @@ def covered_patches(
         int64 ``(n, k, patches per square)``.
     """
     counts = covered_pixels(geometry, jitter, sprites)
-    owned = LEAST_SHARE * counts >= geometry.patch_size**2
-    most = counts.argmax(axis=-1)[..., None]
-    none = ~owned.any(axis=-1, keepdims=True)
-    owned |= none & (np.arange(counts.shape[-1]) == most)
-    patches = np.where(owned, geometry.patches(corner), -1)
-    first = np.argsort(~owned, axis=-1, kind="stable")
-    return np.take_along_axis(patches, first, axis=-1)
+    area = geometry.patch_size**2
+    owned = LEAST_SHARE * counts >= area
+    most = counts.argmax(axis=-1, keepdims=True)
+    any_owned = owned.any(axis=-1, keepdims=True)
+    of_most = np.take_along_axis(owned, most, axis=-1)
+    np.put_along_axis(
+        owned,
+        most,
+        of_most | ~any_owned,
+        axis=-1,
+    )
+    square = geometry.patches(corner)
+    patches = np.where(owned, square, -1)
+    owned_first = np.argsort(
+        ~owned,
+        axis=-1,
+        kind="stable",
+    )
+    return np.take_along_axis(
+        patches,
+        owned_first,
+        axis=-1,
+    )
 
 
 def covered_pixels(
@@ -50,11 +66,27 @@ def covered_pixels(
 ) -> np.ndarray:
     """Pixels of each object in each patch of its square, int64 ``(n, k, patches per square)``."""
     size = sprites.shape[-1]
-    pixel = jitter[..., None] + np.arange(size)
-    patch = pixel // geometry.patch_size
-    steps = np.arange(geometry.object_patches)[:, None]
-    lies_in = (patch[..., None, :] == steps).astype(np.float32)  # (n, k, 2, steps, size)
-    down = lies_in[..., 0, :, :]
-    across = lies_in[..., 1, :, :].swapaxes(-1, -2)
-    counts = down @ sprites.astype(np.float32) @ across  # whole numbers, which floats hold exactly
-    return counts.reshape(*counts.shape[:-2], -1).astype(np.int64)
+    top, left = np.moveaxis(jitter, -1, 0)
+    down = _patch_rows(geometry, top, size)
+    across = _patch_rows(geometry, left, size)
+    pixels = sprites.astype(np.float32)
+    rows = down @ pixels
+    counts = rows @ across.swapaxes(-1, -2)  # whole numbers, which floats hold exactly
+    flat = counts.reshape(*jitter.shape[:-1], -1)
+    return flat.astype(np.int64)
+
+
+def _patch_rows(
+    geometry: SceneGeometry,
+    offset: np.ndarray,
+    size: int,
+) -> np.ndarray:
+    """Which rows of sprites lie in which rows of patches, 0 or 1: offsets ``(n, k)`` -> ``(n, k, patches, size)``."""
+    row = np.arange(size)
+    first = np.expand_dims(offset, -1)
+    pixel = first + row
+    own = pixel // geometry.patch_size
+    patch = np.arange(geometry.object_patches)
+    column = patch.reshape(-1, 1)
+    lies_in = np.expand_dims(own, -2) == column
+    return lies_in.astype(np.float32)

@@ -14,7 +14,7 @@ from hf_relvit.building.common import COMBINATIONS
 from hf_relvit.dataset_builders.counterfactuals.builder import Counterfactuals
 from hf_relvit.dataset_builders.scenes.builder import Scenes
 from hf_relvit.errors import RelViTError
-from hf_relvit.geometry import GEOMETRIES
+from hf_relvit.geometry import GEOMETRIES, geometry
 from hf_relvit.stimuli.draws import BLOCK
 from hf_relvit.stimuli.objects import COLOR_NAMES, SHAPE_NAMES, ObjectSet
 from hf_relvit.stimuli.rendering import render
@@ -66,6 +66,19 @@ def test_rows_are_the_scenes_bit_for_bit(kind, tmp_path):
                 np.array(data[column]), getattr(table, column), err_msg=column
             )
         np.testing.assert_array_equal(np.array(data["patches"]), table.patches())
+
+
+@pytest.mark.parametrize(("task", "name"), [("discrimination", "quick-free"), ("svrt_21", "quick")])
+def test_rows_of_freely_placed_objects_list_their_own_patches(task, name, tmp_path):
+    data = prepared(Scenes(tmp_path, f"{name}-32", task=task, n_train=4, n_eval=4))["test"]
+    table = sample(task, geometry(name), "test", 4, combinations=32)
+    for row, patches in zip(data, table.patches()):
+        assert row["patches"] == [ids[ids >= 0].tolist() for ids in patches]
+    pictures = np.stack([np.asarray(image) for image in data["image"]])
+    np.testing.assert_array_equal(pictures, render(table))
+    posed = table.pose is not None
+    assert ("pose" in data.column_names) == posed
+    assert not posed or data["pose"][:] == table.pose.tolist()
 
 
 def test_columns(kind, tmp_path):
