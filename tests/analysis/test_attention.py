@@ -78,7 +78,7 @@ def test_shares_equal_those_of_full_maps(checkpoint, task, compat):
         0,
     )
     for column, kind in enumerate(KINDS):
-        if kind == "between_pair" and task == "discrimination":
+        if kind == "between_pair" and task != "rmts":
             assert not (stages.frame.kind == kind).any()
         else:
             np.testing.assert_allclose(
