@@ -16,6 +16,10 @@ FREE = "-free"
 
 
 def _check_patches(image_size: int, patch_size: int) -> None:
+    if image_size < patch_size:
+        raise RelViTError(
+            f"image size {image_size} is smaller than a patch of {patch_size} pixels: choose {patch_size} or more"
+        )
     if image_size % patch_size:
         raise RelViTError(
             f"image size {image_size} is not divisible by patch size {patch_size}: "
@@ -241,6 +245,16 @@ def matching_geometry(model: PatchGeometry) -> SceneGeometry:
         f"no scenes for a model of {size[0]} px with patches of {size[1]}: expected one of {known}",
         page="geometry",
     )
+
+
+def nearest_geometry(image_size: int, patch_size: int) -> SceneGeometry | None:
+    """The preset of a model's sizes, else the first one of its patches; None where there is neither.
+
+    A model reads a preset of its patches by interpolation of its position embeddings.
+    """
+    same_patches = [each for each in GEOMETRIES.values() if each.patch_size == patch_size]
+    same_size = [each for each in same_patches if each.image_size == image_size]
+    return next(iter([*same_size, *same_patches]), None)
 
 
 def parse_config(name: str) -> tuple[SceneGeometry, int]:

@@ -17,6 +17,7 @@ from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHT
 
 from ..errors import RelViTError
 from .config_values import check_values
+from .families import refusal
 
 FILE_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """Errors of a missing, corrupt or unwritable file. A configuration that a stranger wrote can raise anything."""
@@ -83,6 +84,8 @@ def open_config(path_or_id: str | os.PathLike, revision: str | None = None) -> A
         )
     check_values(values)
     kind = values.get("model_type")
+    if kind == "timm_wrapper":  # its configuration alone imports timm
+        raise RelViTError(refusal(kind))
     if kind is not None and kind not in list(CONFIG_MAPPING):
         raise RelViTError(
             f"{path_or_id} holds a {kind}: expected a model of transformers {transformers.__version__}"

@@ -150,6 +150,7 @@ class Checkpoint:
         path_or_id: str | os.PathLike,
         *,
         revision: str | None = None,
+        image_size: int | None = None,
         device: torch.device | str = "cpu",
     ) -> Checkpoint:
         """A pretrained backbone that was not fine-tuned, in evaluation mode, with its processor.
@@ -159,6 +160,8 @@ class Checkpoint:
         Args:
             path_or_id: as for ``RelViTForImageClassification.from_backbone``.
             revision: on the Hub.
+            image_size: side of the images that it is to read, pixels, by interpolated position embeddings; its own by
+                default.
             device: as for ``open``.
 
         Raises:
@@ -166,7 +169,11 @@ class Checkpoint:
         """
         _check_device(device)
         with library_bars():
-            model = RelViTForImageClassification.from_backbone(str(path_or_id), revision=revision)
+            model = RelViTForImageClassification.from_backbone(
+                str(path_or_id),
+                revision=revision,
+                image_size=image_size,
+            )
         processor = load_processor(path_or_id, revision=revision)
         size = model.config.image_size
         fitted = PixelProcessor(fit_processor(processor, size), size)

@@ -18,7 +18,7 @@ from transformers.utils import CONFIG_NAME
 from ..errors import RelViTError
 from ..geometry import PatchGeometry
 from .config_values import check_backbone, check_size, check_values, square_side
-from .families import FAMILIES, Family
+from .families import FAMILIES, Family, refusal
 from .loss_config import Disentanglement, Pipeline, parse_loss
 
 LABELS = {0: "different", 1: "same"}
@@ -50,12 +50,12 @@ class RelViTConfig(PreTrainedConfig):
 
     Args:
         backbone_config: configuration (or its dictionary) of a ViT, DeiT, CLIP, DINO, DINOv2 (also with registers),
-            DINOv3, MAE, SigLIP, BEiT or I-JEPA image tower; of a full CLIP or SigLIP the image tower is taken.
+            DINOv3, MAE, SigLIP, BEiT or I-JEPA image tower; of a full CLIP, SigLIP or LLaVA it is taken.
         image_size: side of the images that the model is used at, pixels; the backbone's own by default. Another size
             interpolates the backbone's position embeddings.
         readout: features for the head: ``"cls"`` the CLS token, ``"mean"`` the mean patch token, ``"cls_mean"`` both
             concatenated, ``"map"`` the backbone's own attention pooling (SigLIP). By default that of the family's
-            published head, the one that the paper fine-tunes.
+            published head, the one that the paper fine-tunes; "mean" for a SigLIP without its head.
         head_bias: whether the head has a bias; by default not for CLIP (as in the paper), else yes.
         disentanglement: fields of :class:`Disentanglement`, or None for no such loss.
         pipeline: fields of :class:`Pipeline`, or None for no such loss.
@@ -108,7 +108,8 @@ class RelViTConfig(PreTrainedConfig):
         if self.head_bias is None:
             self.head_bias = family.head_bias
         if self.readout is None:
-            self.readout = family.readout
+            headless = getattr(backbone, "vision_use_head", True) is False  # the tower of a LLaVA
+            self.readout = "mean" if headless else family.readout
         self.check_readout()
         for name, value in family.switches(self.readout).items():
             setattr(backbone, name, value)
@@ -268,19 +269,13 @@ def _image_tower(config: Any) -> PreTrainedConfig:
     """The supported backbone configuration in a configuration or dictionary."""
     if isinstance(config, Mapping):
         if config.get("model_type") not in FAMILIES:
-            raise RelViTError(
-                f"backbone_config with model_type {config.get('model_type')!r}: expected one of "
-                f"{', '.join(FAMILIES)}"
-            )
+            raise RelViTError(refusal(config.get("model_type"), staged="depths" in config))
         check_values(config)
         config = AutoConfig.for_model(**config)
     config = getattr(config, "vision_config", config)
     family = getattr(config, "model_type", None)
     if family not in FAMILIES:
-        name = family or config
-        raise RelViTError(
-            f"backbone {name!r} is not supported: expected one of {', '.join(FAMILIES)}"
-        )
+        raise RelViTError(refusal(family or config, staged=hasattr(config, "depths")))
     check_backbone(config)
     config = copy.deepcopy(config)  # ours to adapt, not the caller's
     config._name_or_path = ""  # may be a path on the author's machine

@@ -71,3 +71,28 @@ FAMILIES = {
     "ijepa": Family(0, "mean", {"mean": "IJepaForImageClassification"}),
 }
 """The supported families of backbones, by ``model_type`` of their configuration in transformers."""
+
+_ANY_SIZE = "takes images of any size as loose patches, which have no fixed place"
+_PACKED = "packs images of any size into one row of tokens"
+UNLIKE = {
+    "siglip2_vision_model": f"{_ANY_SIZE}; a SigLIP 2 of fixed size, such as google/siglip2-base-patch16-224, is read",
+    "qwen2_vl_vision": _PACKED,
+    "qwen2_5_vl_vision": f"{_PACKED} and attends within windows",
+    "qwen3_vl_vision": _PACKED,
+    "timm_wrapper": "runs inside timm, where attention and blocks cannot be reached; take the same weights as one of "
+    "the transformers library",
+}
+"""Families of vision transformers that cannot be read, by ``model_type``, and why."""
+
+
+def refusal(family: Any, *, staged: bool = False) -> str:
+    """Why a backbone cannot be read, and which can.
+
+    Args:
+        family: no key of FAMILIES.
+        staged: whether its blocks come in stages, each with a grid of its own.
+    """
+    reason = UNLIKE.get(str(family), "is not supported")
+    if staged:
+        reason = "changes its grid between blocks, as CNNs and transformers that pool do, so no token is one patch"
+    return f"backbone {family!r} {reason}: expected one of {', '.join(FAMILIES)}"

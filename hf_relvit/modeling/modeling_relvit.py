@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Integer
 
 logger = logging.get_logger(__name__)
+TOWER = {r"^(?:model\.)?vision_tower\.(?:vision_model\.)?": ""}
+"""Names of the tensors of the image tower in a language model that sees, such as LLaVA -> those of the tower alone."""
 _HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
 
 
@@ -134,7 +136,7 @@ class RelViTPreTrainedModel(PreTrainedModel):
 
         Args:
             path_or_id: folder or Hub id of a checkpoint of any supported family: a bare backbone, a classifier, a
-                pretraining model, or a full CLIP or SigLIP, of which the image tower is taken.
+                pretraining model, or a full CLIP, SigLIP or LLaVA, of which the image tower is taken.
             revision: of the checkpoint on the Hub.
             config_kwargs: other arguments of :class:`RelViTConfig`.
 
@@ -293,6 +295,7 @@ def _open_backbone(
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
+            key_mapping=TOWER,
         )
 
 

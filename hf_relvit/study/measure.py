@@ -18,10 +18,11 @@ from ..analysis.alignment import fingerprint
 from ..analysis.battery import Battery, BatteryConfig, measure_battery, measure_pictures
 from ..errors import RelViTError
 from ..figures.battery import battery_figure
-from ..geometry import matching_geometry
+from ..geometry import matching_geometry, nearest_geometry
 from ..modeling.blocks import vision_config
 from ..modeling.checkpoint_errors import open_backbone_config
 from ..modeling.checkpoints import Checkpoint
+from ..modeling.config_values import square_side
 from ..provenance import provenance
 from ..report.board import write_board
 from ..report.pages import save_figures
@@ -73,8 +74,12 @@ class Backbone:
             return Path(self.path_or_id).resolve().name
         return self.name or self.path_or_id
 
-    def open(self) -> Checkpoint:
+    def open(self, *, for_scenes: bool = False) -> Checkpoint:
         """Its tokens are measured, so a head of its own does not matter.
+
+        Args:
+            for_scenes: where there are no scenes of its image size, read those of its patches that there are, such as
+                224 px for a DINOv2 of 518 px.
 
         Raises:
             RelViTError: as ``Checkpoint.of_backbone`` and ``Checkpoint.open``.
@@ -83,7 +88,24 @@ class Backbone:
         config = open_backbone_config(self.path_or_id, self.revision)
         if config.model_type == "relvit":
             return Checkpoint.open(self.path_or_id, base=self.base, **where)
-        return Checkpoint.of_backbone(self.path_or_id, **where)
+        size = scene_size(config) if for_scenes else None
+        return Checkpoint.of_backbone(self.path_or_id, image_size=size, **where)
+
+
+def scene_size(config: Any) -> int | None:
+    """The image size at which a backbone reads scenes, pixels; None for its own.
+
+    Args:
+        config: of the backbone, or of a model around it.
+    """
+    tower = getattr(config, "vision_config", config)
+    side, patch = (
+        square_side(name, getattr(tower, name, None)) for name in ("image_size", "patch_size")
+    )
+    if side is None or patch is None or side < patch:
+        return None  # refused when it is opened
+    preset = nearest_geometry(side, patch)
+    return None if preset is None else preset.image_size
 
 
 def measure_backbone(
@@ -117,9 +139,12 @@ def measure_backbone(
     config = config or BatteryConfig()
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
     objects = open_objects(style=style)  # refuses an unknown one before any work
-    checkpoint = backbone.open()
+    checkpoint = backbone.open(for_scenes=True)
     preset = matching_geometry(checkpoint.geometry)
     name = preset.freed().name if free else preset.name
+    if checkpoint.config.resized:
+        side = checkpoint.geometry.image_size
+        say(f"no scenes of its image size: reads those of {side} px, its positions interpolated")
     measured = _Measured(
         name if style is None else f"{style}-{name}",
         objects.fingerprint(),

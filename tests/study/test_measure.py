@@ -231,8 +231,121 @@ def test_the_commands(measured, tmp_path, capsys):
     assert "relation of a pair (discrimination)" in capsys.readouterr().out
 
 
-def test_a_network_without_blocks_is_refused(tmp_path):
-    config = transformers.ResNetConfig(depths=[1], hidden_sizes=[8], embedding_size=8)
-    transformers.ResNetModel(config).save_pretrained(tmp_path / "cnn")
-    with pytest.raises(RelViTError, match="resnet"):
-        measure_backbone(Backbone(str(tmp_path / "cnn")), tmp_path / "out", TINY, say=quiet)
+TEXT = dict(
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=2,
+    intermediate_size=32,
+    vocab_size=64,
+)
+ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}
+CLIP_TOWER = {"model_type": "clip_vision_model", **SIZES}
+SIGLIP_TOWER = {"model_type": "siglip_vision_model", "vision_use_head": False, **SIZES}
+SEERS = {
+    "llava": ("Llava", CLIP_TOWER, {"text_config": {"model_type": "llama", **TEXT}}),
+    "llava_next": ("LlavaNext", CLIP_TOWER, {"text_config": {"model_type": "llama", **TEXT}}),
+    "llava_siglip": ("Llava", SIGLIP_TOWER, {"text_config": {"model_type": "llama", **TEXT}}),
+    "paligemma": (
+        "PaliGemma",
+        SIGLIP_TOWER,
+        {"text_config": {"model_type": "gemma", "head_dim": 16, **TEXT}, "projection_dim": 32},
+    ),
+}
+"""Language models that see, with a tower of a supported family."""
+
+
+def saved_seer(name: str, folder):
+    """A tiny random one with its processor; returns the model."""
+    stem, tower, rest = SEERS[name]
+    config = getattr(transformers, f"{stem}Config")(
+        vision_config=tower, image_token_index=5, **rest
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{stem}ForConditionalGeneration")(config)
+    model.save_pretrained(folder)
+    transformers.CLIPImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("name", SEERS)
+def test_the_tower_of_a_language_model_is_measured_with_its_weights(name, tmp_path):
+    model = saved_seer(name, tmp_path / name)
+    backbone = Backbone(str(tmp_path / name))
+    opened = backbone.open().model.backbone.state_dict()
+    tower = model.model.vision_tower.state_dict()
+    assert opened.keys() <= tower.keys()
+    assert all(torch.equal(opened[key], tower[key]) for key in opened)
+    record = measure_backbone(backbone, tmp_path / "out", TINY, tasks=["rmts"], say=quiet)
+    assert (record["family"], record["model"]) == (SEERS[name][1]["model_type"], name)
+    again = measure_backbone(backbone, tmp_path / "out", TINY, tasks=["rmts"], say=quiet)
+    assert again["values"] == record["values"]
+
+
+def test_a_backbone_of_other_images_reads_those_of_its_patches(tmp_path):
+    """As DINOv2, which was made for 518 px."""
+    folder = tmp_path / "dino"
+    config = transformers.Dinov2Config(**{**SIZES, "image_size": 96})
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    transformers.BitImageProcessor(size={"height": 96, "width": 96}).save_pretrained(folder)
+    said = []
+    backbone = Backbone(str(folder))
+    record = measure_backbone(backbone, tmp_path / "out", TINY, tasks=["rmts"], say=said.append)
+    assert (record["image_size"], record["geometry"]) == (112, "small")
+    assert "reads those of 112 px, its positions interpolated" in said[0]
+    assert backbone.open().geometry.image_size == 96
+
+
+def qwen(name: str, **vision):
+    """The configuration of a language model of the Qwen-VL kind."""
+    rest = {"num_heads": 2, "hidden_size": 32, "depth": 2, "patch_size": 8, **vision}
+    text = {**TEXT, "rope_parameters": ROPE}
+    return getattr(transformers, f"{name}Config")(vision_config=rest, text_config=text)
+
+
+REFUSED = {
+    "cnn": (
+        lambda: transformers.ResNetConfig(depths=[1], hidden_sizes=[8], embedding_size=8),
+        "'resnet' changes its grid between blocks",
+    ),
+    "pooling": (
+        lambda: transformers.SwinConfig(depths=[1, 1], num_heads=[2, 2], embed_dim=8),
+        "'swin' changes its grid between blocks, .* no token is one patch",
+    ),
+    "small images": (
+        lambda: transformers.ViTConfig(**{**SIZES, "image_size": 4}),
+        "image size 4 is smaller than a patch of 8 pixels: choose 8 or more",
+    ),
+    "siglip2": (
+        lambda: transformers.Siglip2VisionConfig(hidden_size=32, num_hidden_layers=2),
+        "loose patches.* a SigLIP 2 of fixed size, such as google/siglip2-base-patch16-224",
+    ),
+    "qwen2": (
+        lambda: qwen("Qwen2VL", embed_dim=32),
+        "'qwen2_vl_vision' packs images of any size into one row of tokens: expected one of vit",
+    ),
+    "qwen2.5": (
+        lambda: qwen("Qwen2_5_VL", window_size=32),
+        "'qwen2_5_vl_vision' packs .* and attends within windows: expected one of vit",
+    ),
+    "bert": (lambda: transformers.BertConfig(), "'bert' is not supported: expected one of vit"),
+}
+"""What it is -> its configuration, and what is said."""
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_backbone_that_cannot_be_read_is_refused_in_one_line(kind, tmp_path):
+    config, told = REFUSED[kind]
+    config().save_pretrained(tmp_path)
+    with pytest.raises(RelViTError, match=told) as error:
+        measure_backbone(Backbone(str(tmp_path)), tmp_path / "out", TINY, say=quiet)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_timm_model_is_refused_without_timm(tmp_path):
+    """As such a folder lies on the Hub: without a model type."""
+    values = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"tag": "in1k"}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(RelViTError, match=r"'timm_wrapper' runs inside timm.*take the same weights"):
+        measure_backbone(Backbone(str(tmp_path)), tmp_path / "out", TINY, say=quiet)
