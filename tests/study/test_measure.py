@@ -347,5 +347,7 @@ def test_a_timm_model_is_refused_without_timm(tmp_path):
     """As such a folder lies on the Hub: without a model type."""
     values = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"tag": "in1k"}}
     (tmp_path / "config.json").write_text(json.dumps(values))
-    with pytest.raises(RelViTError, match=r"'timm_wrapper' runs inside timm.*take the same weights"):
+    with pytest.raises(
+        RelViTError, match=r"'timm_wrapper' runs inside timm.*take the same weights"
+    ):
         measure_backbone(Backbone(str(tmp_path)), tmp_path / "out", TINY, say=quiet)
