@@ -295,6 +295,8 @@ class BackboneValue(TypedDict):
         floor: guessing; None for scores of attention.
         random: the same of the network with random weights, at its own best layer, with its interval.
         shuffled, places: of the controls, None where there is none; with the upper end of their intervals.
+        subspace, wrong_object: of the controls of edits, likewise; of other measures, and in older records, not there.
+            ``subspace``: the stronger one of the kinds of random directions.
     """
 
     measure: Word
@@ -312,6 +314,10 @@ class BackboneValue(TypedDict):
     shuffled_high: Number | None
     places: Number | None
     places_high: Number | None
+    subspace: NotRequired[Number]
+    subspace_high: NotRequired[Number]
+    wrong_object: NotRequired[Number]
+    wrong_object_high: NotRequired[Number]
 
 
 class BackboneRecord(TypedDict):

@@ -68,6 +68,13 @@ MEASURE_NAMES = {
     "likeness": "likeness of a pair",
     "perceptual_score": "perceptual attention",
     "relational_score": "relational attention",
+    "binding": "binding ablated: tokens of one object",
+    "binding_likeness": "binding ablated: likeness",
+    "binding_relation": "binding ablated: relation",
+    "shape_swap": "shape swapped: new shape read",
+    "shape_swap_relation": "shape swapped: relation changes",
+    "color_swap": "color swapped: new color read",
+    "color_swap_relation": "color swapped: relation changes",
 }
 """Measures of the battery of frozen backbones."""
 

@@ -27,14 +27,17 @@ import pandas as pd
 import torch
 from torch.nn.functional import cosine_similarity
 
+from ..errors import RelViTError
 from ..geometry import matching_geometry
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
+from ..stimuli.counterfactuals import CounterfactualTable
 from ..stimuli.distribution import SceneDistribution
 from ..stimuli.own_pictures import OwnPictures
 from ..stimuli.scenes import SceneTable
 from ..stimuli.styles import open_objects
+from ..stimuli.tasks import task_of
 from ..tables import largest, records, select
 from ..training.precision import computes_bf16
 from .activations import ObjectStates, capture_object_states
@@ -145,6 +148,27 @@ def measure_battery(
     Raises:
         RelViTError: no scenes for the model's image and patch size; states or attention that are not finite.
     """
+    subject = subject_of_task(
+        checkpoint,
+        task,
+        config,
+        style=style,
+        free=free,
+        progress=progress,
+    )
+    return subject.battery()
+
+
+def subject_of_task(
+    checkpoint: Checkpoint,
+    task: str,
+    config: BatteryConfig | None = None,
+    *,
+    style: str | None = None,
+    free: bool = False,
+    progress: bool = False,
+) -> Subject:
+    """A backbone and scenes of a task, of which nothing is read yet; arguments as ``measure_battery``."""
     config = config or BatteryConfig()
     preset = matching_geometry(checkpoint.geometry)
     geometry = preset.freed() if free else preset
@@ -156,19 +180,16 @@ def measure_battery(
         "test": config.scenes,
     }
     parts = {split: distribution.sample(split, count) for split, count in counts.items()}
-    subject = _Subject(checkpoint, parts, config, progress)
-    one_token = parts["test"].tokens_per_object == 1
-    rows = [*subject.attention()]
-    for target, form in PROBES.items():
-        if target == "same_object" and one_token:
-            continue  # it can only be asked of objects with several tokens, equally many in all
-        if target == "color" and objects.n_colors == 1:
-            continue
-        rows += subject.probed(target, form, subject.states, "trained")
-    if not one_token:
-        rows += subject.probed("same_object", "quadratic", subject.places, "places")
-    rows += subject.likeness()
-    return subject.battery(rows, task, geometry.name, style)
+    return Subject(
+        checkpoint,
+        parts,
+        config,
+        progress,
+        task,
+        geometry.name,
+        style,
+        distribution,
+    )
 
 
 def measure_pictures(
@@ -192,6 +213,17 @@ def measure_pictures(
     Raises:
         RelViTError: too few pictures (``OwnPictures.parts``), or states or attention that are not finite.
     """
+    return subject_of_pictures(checkpoint, pictures, config, progress=progress).battery()
+
+
+def subject_of_pictures(
+    checkpoint: Checkpoint,
+    pictures: OwnPictures,
+    config: BatteryConfig | None = None,
+    *,
+    progress: bool = False,
+) -> Subject:
+    """A backbone and pictures, of which nothing is read yet; arguments as ``measure_pictures``."""
     config = config or BatteryConfig()
     parts = pictures.parts(config.seed)
     used = replace(
@@ -200,21 +232,30 @@ def measure_pictures(
         validation_scenes=len(parts["validation"]),
         scenes=len(parts["test"]),
     )
-    subject = _Subject(checkpoint, parts, used, progress)
-    rows = [*subject.attention()]
-    rows += subject.probed("judgement", "linear", subject.states, "trained")
-    rows += subject.likeness()
-    return subject.battery(rows, pictures.task, pictures.name)
+    return Subject(checkpoint, parts, used, progress, pictures.task, pictures.name)
 
 
 @dataclass(frozen=True)
-class _Subject:
-    """A model, its scenes and their states."""
+class Subject:
+    """A model and its scenes; their states are read when they are asked for, and once.
+
+    Attributes:
+        checkpoint: the model, with its processor.
+        parts: split -> its scenes or pictures.
+        config: of the battery.
+        progress: whether bars are shown.
+        task, geometry, style: of the scenes, for results.
+        distribution: that scenes come from; None for pictures.
+    """
 
     checkpoint: Checkpoint
     parts: dict[str, Any]
     config: BatteryConfig
     progress: bool
+    task: str
+    geometry: str
+    style: str | None = None
+    distribution: SceneDistribution | None = None
 
     @cached_property
     def states(self) -> dict[str, ObjectStates]:
@@ -234,23 +275,55 @@ class _Subject:
         """The same scenes with the place of each token in place of its state."""
         return {split: _places(scenes) for split, scenes in self.parts.items()}
 
-    def battery(
-        self,
-        rows: list[dict[str, Any]],
-        task: str,
-        geometry: str,
-        style: str | None = None,
-    ) -> Battery:
-        """The result of all rows."""
+    @property
+    def swapped(self) -> tuple[str, ...]:
+        """The properties whose swap changes the answer; none of pictures."""
+        if self.distribution is None or task_of(self.task).swaps is None:
+            return ()
+        return task_of(self.task).swapped
+
+    def pairs(self, prop: str, split: str = "test") -> CounterfactualTable | None:
+        """Pairs of scenes about a property, as many as scenes whose attention is measured.
+
+        None of pictures, and where the shapes and colors of a style are too few for them.
+        """
+        if self.distribution is None:
+            return None
+        step = task_of(self.task).swaps or 1
+        count = max(1, self.config.attention_scenes // step) * step
+        try:
+            return self.distribution.pairs(prop, split, count)
+        except RelViTError:
+            return None
+
+    def battery(self) -> Battery:
+        """All measurements; see the head of this module."""
+        rows = [*self.attention()]
+        for target, form in self._probes().items():
+            rows += self.probed(target, form, self.states, "trained")
+            if target == "same_object":
+                rows += self.probed(target, form, self.places, "places")
+        rows += self.likeness()
         facts = {
             "config": asdict(self.config),
-            "task": task,
-            "geometry": geometry,
-            "style": style,
+            "task": self.task,
+            "geometry": self.geometry,
+            "style": self.style,
             "processor": self.checkpoint.processor.fingerprint,
             "provenance": provenance(seed=self.config.seed),
         }
         return Battery(pd.DataFrame(rows, columns=list(COLUMNS)), facts)
+
+    def _probes(self) -> dict[Target, Form]:
+        """Those that can be asked: of pictures the relation alone, of objects of one token not whether two are one."""
+        if self.distribution is None:
+            return {"judgement": "linear"}
+        asked = dict(PROBES)
+        if self.parts["test"].tokens_per_object == 1:
+            del asked["same_object"]
+        if self.distribution.objects.n_colors == 1:
+            del asked["color"]
+        return asked
 
     def attention(self) -> Iterator[dict[str, Any]]:
         """A row per score of the attention stages."""

@@ -174,7 +174,7 @@ def counterfactual_states(
     Returns:
         ``(n, p, hidden)``, in the order of the edited object's tokens.
     """
-    scenes = _swapped_scenes(pairs)
+    scenes = swapped_scenes(pairs)
     rows = np.arange(len(pairs))
     edited = scenes.patches()[rows, pairs.edited]
     where = checkpoint.geometry.tokens(edited)
@@ -188,7 +188,7 @@ def counterfactual_states(
     return captured[site]
 
 
-def _swapped_scenes(pairs: CounterfactualTable) -> SceneTable:
+def swapped_scenes(pairs: CounterfactualTable) -> SceneTable:
     """The base scenes with the new value of the edited object."""
     rows = np.arange(len(pairs))
     own = getattr(pairs.base, pairs.property)

@@ -11,6 +11,7 @@ from .attention import AttentionStages
 from .battery import Battery
 from .correlation import Correlation
 from .diagnosis import Diagnosis
+from .frozen_edits import FrozenEdits
 from .knockout import Knockout
 from .novel import Novel
 from .probes import Probes
@@ -25,6 +26,7 @@ KINDS: tuple[type[Result], ...] = (
     AttentionStages,
     Battery,
     Correlation,
+    FrozenEdits,
     Knockout,
     Novel,
     Probes,

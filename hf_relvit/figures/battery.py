@@ -97,6 +97,71 @@ def _by_layer(axis: Axes, rows: pd.DataFrame) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
+_EDITS = (
+    "binding",
+    "binding_likeness",
+    "binding_relation",
+    "shape_swap",
+    "color_swap",
+    "shape_swap_relation",
+    "color_swap_relation",
+)
+_EDIT_NAMES = {
+    "trained": "this backbone",
+    "random": "random weights",
+    "shuffled": "shuffled labels",
+    "subspace": "random directions",
+    "varying": "random, as states vary",
+    "wrong_object": "wrong object",
+}
+
+
+@styled()
+def edits_figure(frame: pd.DataFrame) -> Figure:
+    """Edits of frozen states beside their controls: a row per measure, a column per task; numbers of the record.
+
+    Args:
+        frame: of ``analysis.frozen_edits.FrozenEdits``, with ``task`` and ``weights`` ("trained", "random").
+    """
+    chosen = frame[frame.chosen & frame.measure.isin(_EDITS)]
+    tasks = list(chosen.task.unique())
+    measures = [name for name in _EDITS if name in set(chosen.measure)]
+    size = (3.4 * len(tasks) + 1.6, 1.35 * len(measures) + 0.5)
+    figure, axes = panels(size, len(measures), len(tasks))
+    for measure, row in zip(measures, axes):
+        for task, axis in zip(tasks, row):
+            _edit(axis, select(chosen, measure=measure, task=task))
+            axis.set_title(f"{MEASURE_NAMES[measure]}, {task}", fontsize=9)
+    return figure
+
+
+def _edit(axis: Axes, rows: pd.DataFrame) -> None:
+    """The effect in one color, the controls in gray, a line each."""
+    effect = rows.condition == "trained"
+    own = rows.weights == "trained"
+    shown = rows[own | effect]
+    named = shown.condition.where(shown.weights == "trained", "random")
+    names = list(named.unique())
+    places = np.array([names.index(name) for name in named])
+    colors = [BLUE if name == "trained" else GRAY for name in named]
+    low = shown.value - shown.ci_low
+    high = shown.ci_high - shown.value
+    axis.errorbar(
+        shown.value,
+        places,
+        xerr=np.abs(np.stack([low, high])),
+        fmt="none",
+        ecolor=colors,
+        capsize=2,
+    )
+    axis.scatter(shown.value, places, c=colors, s=22, zorder=3)
+    floor = shown.floor[named == "trained"].iloc[0]
+    axis.axvline(floor, color=GRAY, linestyle=":", linewidth=1)
+    below = len(names) - 0.5
+    axis.set_yticks(range(len(names)), [_EDIT_NAMES[name] for name in names], fontsize=8)
+    axis.set_ylim(below, -0.5)
+
+
 @styled()
 def board_figure(frame: pd.DataFrame) -> Figure:
     """Backbones beside each other: a row per measure, a column per task, a line per backbone.

@@ -13,11 +13,20 @@ from ..errors import RelViTError
 from ..figures.battery import board_figure
 from ..files import write_table
 from ..measurements import Measurement
-from ..schemas import BackboneRecord, BackboneValue
+from ..schemas import BackboneRecord
 from ..tables import records as records_of
 from ..words import MEASURE_NAMES
+from .kinds import kinds_of
 from .pages import embedded, save_figures, write_page
 from .records import check_alike
+
+CONTROLS = {
+    "shuffled": "shuffled",
+    "places": "places",
+    "subspace": "random directions",
+    "wrong_object": "wrong object",
+}
+"""Controls beside random weights, as the board calls them; a record has those that its measures have."""
 
 
 def board_table(records: Sequence[BackboneRecord]) -> pd.DataFrame:
@@ -60,12 +69,12 @@ def _measured(value: Mapping[str, Any]) -> Measurement:
     )
 
 
-def _claimed(value: BackboneValue) -> bool:
+def _claimed(value: Mapping[str, Any]) -> bool:
     n = value["n"]
     low, high = value["random_low"], value["random_high"]
     controls = [Measurement("random weights", value["random"], low, high, n)]
-    ends = {"shuffled": value["shuffled_high"], "places": value["places_high"]}
-    for name, end in ends.items():
+    for name in CONTROLS:
+        end = value.get(f"{name}_high")
         if end is not None:
             controls.append(Measurement(name, end, end, end, n))
     return exceeds_controls(_measured(value), controls)
@@ -79,16 +88,32 @@ def board_text(table: pd.DataFrame) -> str:
         lines.append(f"{MEASURE_NAMES[str(measure)]} ({task})")
         lines += [_line(row, width) for row in rows.itertuples()]
     lines.append("* not above all of its controls")
+    lines += _remarks(table)
+    lines += [f"{row.model} ({row.task}): {row.kind}" for row in kinds_of(table).itertuples()]
     return "\n".join(lines)
+
+
+def _remarks(table: pd.DataFrame) -> list[str]:
+    """Which backbones lack a measure that others have: their records are older, or it could not be asked."""
+    lines = []
+    for (task, measure), rows in table.groupby(["task", "measure"], sort=False):
+        of_task = table[table.task == task]
+        missing = sorted(set(of_task.model) - set(rows.model))
+        if missing:
+            lines.append(
+                f"not measured: {MEASURE_NAMES[str(measure)]} ({task}) of {', '.join(missing)}"
+            )
+    return lines
 
 
 def _line(row: Any, width: int) -> str:
     star = " " if row.claimed else "*"
     layer = f"layer {row.layer:2}" if row.layer >= 0 else "      -"
     controls = [f"random weights {row.random:.3f}"]
-    for name, value in (("shuffled", row.shuffled), ("places", row.places), ("floor", row.floor)):
+    for name in (*CONTROLS, "floor"):
+        value = getattr(row, name, None)
         if not pd.isna(value):
-            controls.append(f"{name} {value:.3f}")
+            controls.append(f"{CONTROLS.get(name, name)} {value:.3f}")
     measured = _measured(row._asdict())
     number = f"{measured.value:.3f}{star} [{measured.interval}]"
     return f"  {row.model:{width}}  {layer}  {number}  {', '.join(controls)}"
@@ -99,6 +124,7 @@ def write_board(
     out: Path,
     title: str,
     curves: Path | None = None,
+    edits: Path | None = None,
 ) -> Path:
     """Write ``board.html``, ``board.parquet`` and the figure into a folder.
 
@@ -107,6 +133,7 @@ def write_board(
         out: the folder.
         title: of the page.
         curves: a figure by layer, of a single record; none by default.
+        edits: a figure of its edits, likewise.
 
     Returns:
         The path of the page.
@@ -124,6 +151,9 @@ def write_board(
         lead="Numbers on test scenes, with 95 % intervals; validation scenes chose the layer.",
         image=embedded(picture),
         curves=embedded(curves) if curves else None,
+        edits=embedded(edits) if edits else None,
+        kinds=records_of(kinds_of(table)),
+        remarks=_remarks(table),
         records=records,
         tasks=_by_task(table),
     )

@@ -60,7 +60,20 @@ def record_values(frame: pd.DataFrame) -> list[dict[str, Any]]:
             found = rows_of(same, weights="trained", condition=control)
             value[control] = float(found[0]["value"]) if found else None
             value[f"{control}_high"] = float(found[0]["ci_high"]) if found else None
-        values.append(value)
+        values.append(value | _of_edits(rows_of(same, weights="trained")))
+    return values
+
+
+def _of_edits(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The controls of an edit among the rows of a measure; none of others."""
+    controls = {"subspace": ("subspace", "varying"), "wrong_object": ("wrong_object",)}
+    values = {}
+    for name, conditions in controls.items():
+        found = [row for row in rows if row["condition"] in conditions]
+        if found:
+            strongest = max(found, key=lambda row: row["ci_high"])
+            values[name] = float(strongest["value"])
+            values[f"{name}_high"] = float(strongest["ci_high"])
     return values
 
 

@@ -15,9 +15,17 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.alignment import fingerprint
-from ..analysis.battery import Battery, BatteryConfig, measure_battery, measure_pictures
+from ..analysis.battery import (
+    Battery,
+    BatteryConfig,
+    Subject,
+    subject_of_pictures,
+    subject_of_task,
+)
+from ..analysis.frozen_edits import FrozenEdits, measure_edits
+from ..analysis.result import Result
 from ..errors import RelViTError
-from ..figures.battery import battery_figure
+from ..figures.battery import battery_figure, edits_figure
 from ..geometry import matching_geometry, nearest_geometry
 from ..modeling.blocks import vision_config
 from ..modeling.checkpoint_errors import open_backbone_config
@@ -148,7 +156,7 @@ def measure_backbone(
     measured = _Measured(
         name if style is None else f"{style}-{name}",
         objects.fingerprint(),
-        {task: partial(measure_battery, task=task, style=style, free=free) for task in tasks},
+        {task: partial(subject_of_task, task=task, style=style, free=free) for task in tasks},
         _pictured(style, free),
     )
     return _measure(backbone, checkpoint, out, config, measured, say)
@@ -188,7 +196,7 @@ def measure_folder(
     measured = _Measured(
         pictures.name,
         fingerprint,
-        {pictures.task: partial(measure_pictures, pictures=pictures)},
+        {pictures.task: partial(subject_of_pictures, pictures=pictures)},
         {"pictures": fingerprint},
     )
     used = replace(
@@ -208,13 +216,13 @@ class _Measured:
     Attributes:
         geometry: in the record.
         objects: fingerprint of shapes and colors, or of pictures.
-        batteries: task -> function from a checkpoint and settings to its battery.
+        subjects: task -> function from a checkpoint and settings to what is measured.
         settings: of cells, beside those of the battery.
     """
 
     geometry: str
     objects: str
-    batteries: Mapping[str, Callable[..., Battery]]
+    subjects: Mapping[str, Callable[..., Subject]]
     settings: Mapping[str, str]
 
 
@@ -226,34 +234,57 @@ def _measure(
     measured: _Measured,
     say: Callable[[str], object],
 ) -> BackboneRecord:
-    """A cell per task and set of weights, then the record and its page."""
+    """Two cells per task and set of weights, then the record and its page."""
     claim_reports(out, [out / PAGE, out / RECORD])
     weights = {"trained": checkpoint, "random": checkpoint.randomly_initialized()}
     frames = []
-    for task, battery in measured.batteries.items():
-        for name, subject in weights.items():
-            folder = out / task / name
-            settings = {**_settings(subject, config, task), **measured.settings}
-            work = partial(_save, battery, subject, config)
-            say(f"[{task}, {name} weights] ...")
-            if not run_cell(folder, settings, work):
-                say(f"[{task}, {name} weights]: finished before")
-            frames.append(Battery.load(folder).frame.assign(task=task, weights=name))
+    for task, subject_of in measured.subjects.items():
+        for name, model in weights.items():
+            settings = {**_settings(model, config, task), **measured.settings}
+            subject = subject_of(model, config=config, progress=True)
+            parts = _cells(subject, out / task, name, settings, say)
+            frames += [part.assign(task=task, weights=name) for part in parts]
     frame = pd.concat(frames, ignore_index=True)
     record = _record(backbone, checkpoint, config, measured, frame)
     write_records(out / RECORD, [record])
     curves = save_figures(battery_figure(frame), out / "battery")
-    write_board([record], out, f"{record['model']}, without fine-tuning", curves)
+    edits = None
+    if "replacement" in frame and frame.replacement.notna().any():
+        edits = save_figures(edits_figure(frame), out / "edits")
+    title = f"{record['model']}, without fine-tuning"
+    write_board([record], out, title, curves, edits)
     return record
 
 
-def _save(
-    battery: Callable[..., Battery],
-    subject: Checkpoint,
-    config: BatteryConfig,
+def _cells(
+    subject: Subject,
+    out: Path,
+    name: str,
+    settings: dict[str, Any],
+    say: Callable[[str], object],
+) -> list[pd.DataFrame]:
+    """The tables of the battery and of the edits, which are no cell of your own pictures: these are not labeled."""
+    battery = _finished(subject.battery, out / name, settings, say)
+    tables = [Battery.load(battery).frame]
+    if subject.distribution is not None:
+        work = partial(measure_edits, subject, tables[0])
+        edits = _finished(work, out / f"{name}_edits", settings, say)
+        tables.append(FrozenEdits.load(edits).frame)
+    return tables
+
+
+def _finished(
+    work: Callable[[], Result],
     folder: Path,
-) -> None:
-    battery(subject, config=config, progress=True).save(folder)
+    settings: dict[str, Any],
+    say: Callable[[str], object],
+) -> Path:
+    """The folder of a cell, once it is done."""
+    cell = f"{folder.parent.name}, {folder.name.replace('_', ', ')}"
+    say(f"[{cell}] ...")
+    if not run_cell(folder, settings, lambda where: work().save(where)):
+        say(f"[{cell}]: finished before")
+    return folder
 
 
 def _settings(

@@ -12,9 +12,10 @@ from own_folder import image_folder
 from tiny_checkpoints import saved_checkpoints
 from walk import run_quietly
 
+from hf_relvit.analysis import battery
 from hf_relvit.analysis.battery import BatteryConfig
 from hf_relvit.errors import RelViTError
-from hf_relvit.report.board import board_table, write_board
+from hf_relvit.report.board import board_table, board_text, write_board
 from hf_relvit.report.records import PROTOCOL, read_records, sealed, write_records
 from hf_relvit.study import measure
 from hf_relvit.study.measure import Backbone, measure_backbone, measure_folder
@@ -77,19 +78,22 @@ def test_families_are_measured(family, tmp_path):
     record = measure_backbone(Backbone(str(folder)), tmp_path / "out", TINY, say=quiet)
     assert (record["family"], record["model"], record["layers"]) == (family, family, 2)
     measures = {value["measure"] for value in record["values"]}
-    assert len(measures) == 7
-    assert len(record["values"]) == 14
+    assert len(measures) == 14
+    assert len(record["values"]) == 28
 
 
 def test_the_record_is_read_as_it_was_written(measured):
     out, record = measured
     assert read_records(out / "record.jsonl") == [record]
-    assert (out / "board.html").exists() and (out / "battery.png").exists()
+    assert (out / "battery.png").exists() and (out / "edits.png").exists()
+    page = (out / "board.html").read_text()
+    assert "Kinds of failure" in page and "backbone, rmts:" in page
 
 
 def test_a_finished_measurement_is_not_done_again(measured, monkeypatch, tmp_path):
     out, record = measured
-    monkeypatch.setattr(measure, "measure_battery", never)
+    monkeypatch.setattr(battery, "measure_attention", never)
+    monkeypatch.setattr(measure, "measure_edits", never)
     backbone = str(out.parent / "models" / "backbone")
     again = measure_backbone(Backbone(backbone), out, TINY, say=quiet)
     assert again["values"] == record["values"]
@@ -99,6 +103,7 @@ def test_an_interrupted_measurement_ends_with_the_same_numbers(measured, tmp_pat
     out, record = measured
     copy = shutil.copytree(out, tmp_path / "out")
     shutil.rmtree(copy / "rmts" / "random")
+    shutil.rmtree(copy / "rmts" / "trained_edits")
     backbone = str(out.parent / "models" / "backbone")
     again = measure_backbone(Backbone(backbone), copy, TINY, say=quiet)
     assert again["values"] == record["values"]
@@ -160,7 +165,7 @@ def test_a_board_puts_records_side_by_side(measured, tmp_path):
     _, record = measured
     records = [record, changed(record, model="other")]
     table = board_table(records)
-    assert len(table) == 28 and set(table.model) == {"backbone", "other"}
+    assert len(table) == 56 and set(table.model) == {"backbone", "other"}
     page = write_board(records, tmp_path, "Backbones")
     assert "other" in page.read_text()
 
@@ -192,6 +197,33 @@ def test_a_claim_needs_every_control_below(measured):
     places = {**claimed, "places": 0.7, "places_high": 0.85}
     table = board_table([changed(record, values=[claimed, {**places, "task": "rmts"}])])
     assert table.claimed.tolist() == [True, False]
+
+
+def test_an_older_record_has_no_edits_and_stands_beside_a_new_one(measured):
+    """The board says what is missing; an edit is claimed above random directions and the wrong object, too."""
+    _, record = measured
+    old = [value for value in record["values"] if "subspace" not in value]
+    assert len(old) == 14
+    table = board_table([record, changed(record, model="older", values=old)])
+    assert len(table) == 28 + 14
+    text = board_text(table)
+    assert "not measured: shape swapped: new shape read (rmts) of older" in text
+    value = next(value for value in record["values"] if value["measure"] == "shape_swap")
+    high = {**value, "value": 0.9, "ci_low": 0.8, "ci_high": 1.0, "random": 0.1, "random_high": 0.2}
+    low = {
+        **high,
+        "floor": 0.0,
+        "shuffled_high": 0.1,
+        "subspace_high": 0.1,
+        "wrong_object_high": 0.1,
+    }
+    for name in ("subspace_high", "wrong_object_high"):
+        reached = {**low, name: 0.85}
+        rows = [low, {**reached, "task": "other"}]
+        judged = [value for value in record["values"] if value["measure"] == "judgement"][:1]
+        values = [*rows, *judged, {**judged[0], "task": "other"}]
+        claimed = board_table([changed(record, values=values)])
+        assert claimed[claimed.measure == "shape_swap"].claimed.tolist() == [True, False]
 
 
 def test_a_record_changed_by_hand_is_refused(measured, tmp_path, capsys):
