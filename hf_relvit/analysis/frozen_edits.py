@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from matplotlib.figure import Figure
 
+VERSION = 1
+"""Of the edits: others are other cells."""
 RANK = 16
 """Of the subspace of binding; an eighth of the width where that is fewer."""
 DRAWS = 2

@@ -23,12 +23,13 @@ import pandas as pd
 from ..tables import records as records_of
 from ..words import MEASURE_NAMES
 
+COLUMNS = ("model", "task", "kind", "evidence")
 PROPERTIES = ("shape", "color")
 EDITS = ("binding", "shape_swap_relation", "color_swap_relation")
 
 
 def kinds_of(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per backbone and task: ``model, task, kind, evidence``, the last a sentence per measure.
+    """One row per backbone and task whose relation was read: COLUMNS, the last a list of a sentence per measure.
 
     Args:
         table: of ``board.board_table``.
@@ -36,15 +37,16 @@ def kinds_of(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, task), part in table.groupby(["model", "task"], sort=False):
         found = {row["measure"]: row for row in records_of(part)}
-        rows.append(
-            {
-                "model": model,
-                "task": task,
-                "kind": _kind(found),
-                "evidence": _evidence(found),
-            }
-        )
-    return pd.DataFrame(rows)
+        if "judgement" not in found:  # a record of somebody else may lack it
+            continue
+        kind = {
+            "model": model,
+            "task": task,
+            "kind": _kind(found),
+            "evidence": _evidence(found),
+        }
+        rows.append(kind)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _kind(found: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from ..analysis.battery import (
     subject_of_pictures,
     subject_of_task,
 )
-from ..analysis.frozen_edits import FrozenEdits, measure_edits
+from ..analysis.frozen_edits import VERSION, FrozenEdits, measure_edits
 from ..analysis.result import Result
 from ..errors import RelViTError
 from ..figures.battery import battery_figure, edits_figure
@@ -268,7 +268,8 @@ def _cells(
     tables = [Battery.load(battery).frame]
     if subject.distribution is not None:
         work = partial(measure_edits, subject, tables[0])
-        edits = _finished(work, out / f"{name}_edits", settings, say)
+        versioned = {**settings, "edits": VERSION}
+        edits = _finished(work, out / f"{name}_edits", versioned, say)
         tables.append(FrozenEdits.load(edits).frame)
     return tables
 
