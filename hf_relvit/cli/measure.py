@@ -58,8 +58,8 @@ def measure(
     """Is a backbone relational, without fine-tuning? Attention stages, probes, binding and likeness of objects, edits.
 
     Each number stands beside the same network with random weights, and beside its controls; a rule names the kind of
-    failure of each task. Writes record.jsonl, which `relvit board` compares, and board.html. About half an hour per task
-    for a ViT-B/16 on two cores; an interrupted one goes on.
+    failure of each task. Writes record.jsonl, which `relvit board` compares, and board.html. About half an hour per
+    task for a ViT-B/16 on two cores; an interrupted one goes on.
 
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
