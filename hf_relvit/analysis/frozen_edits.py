@@ -222,7 +222,8 @@ def run_between(
         at_start: Callable[..., torch.Tensor] = partial(_given, given)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=subject.config.in_bf16)
         with torch.no_grad(), autocast, replaced_forward(earlier, at_start):
-            hidden = capture(checkpoint.model, blank, [site])[site]
+            images = blank.expand(len(given), -1, -1, -1)
+            hidden = capture(checkpoint.model, images, [site])[site]
         read.append(at_tokens(hidden, tokens[rows].to(device)))
     return torch.cat(read)
 
