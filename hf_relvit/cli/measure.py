@@ -63,14 +63,8 @@ def measure(
 
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
-    if data is not None and style is not None:
-        raise RelViTError(
-            f"style {style} with --data {data}: its pictures have their own, leave it out"
-        )
-    if data is not None and free:
-        raise RelViTError(
-            f"--free with --data {data}: its objects stand where they are, leave it out"
-        )
+    if data is not None:
+        _check_pictures(data, style, free)
     check_revision(backbone, revision)
     check_reachable(backbone, revision)
     from ..report.board import board_table, board_text
@@ -87,6 +81,18 @@ def measure(
     show("measure", table, text=board_text(table))
     say(f"record: {out / 'record.jsonl'}")
     say(f"page: {out / PAGE}")
+
+
+def _check_pictures(data: Path, style: str | None, free: bool) -> None:
+    """Your own pictures have their own style and places."""
+    if style is not None:
+        raise RelViTError(
+            f"style {style} with --data {data}: its pictures have their own, leave it out"
+        )
+    if free:
+        raise RelViTError(
+            f"--free with --data {data}: its objects stand where they are, leave it out"
+        )
 
 
 def board(
