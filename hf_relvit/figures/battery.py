@@ -127,7 +127,7 @@ def edits_figure(frame: pd.DataFrame) -> Figure:
     tasks = list(chosen.task.unique())
     measures = [name for name in _EDITS if name in set(chosen.measure)]
     size = (3.4 * len(tasks) + 1.6, 1.35 * len(measures) + 0.5)
-    figure, axes = panels(size, len(measures), len(tasks))
+    figure, axes = panels(size, len(measures), len(tasks), sharex="row")
     for measure, row in zip(measures, axes):
         for task, axis in zip(tasks, row):
             _edit(axis, select(chosen, measure=measure, task=task))
@@ -144,16 +144,7 @@ def _edit(axis: Axes, rows: pd.DataFrame) -> None:
     names = list(named.unique())
     places = np.array([names.index(name) for name in named])
     colors = [BLUE if name == "trained" else GRAY for name in named]
-    low = shown.value - shown.ci_low
-    high = shown.ci_high - shown.value
-    axis.errorbar(
-        shown.value,
-        places,
-        xerr=np.abs(np.stack([low, high])),
-        fmt="none",
-        ecolor=colors,
-        capsize=2,
-    )
+    axis.hlines(places, shown.ci_low, shown.ci_high, colors=colors)
     axis.scatter(shown.value, places, c=colors, s=22, zorder=3)
     floor = shown.floor[named == "trained"].iloc[0]
     axis.axvline(floor, color=GRAY, linestyle=":", linewidth=1)
