@@ -277,10 +277,11 @@ class Subject:
 
     @property
     def swapped(self) -> tuple[str, ...]:
-        """The properties whose swap changes the answer; none of pictures."""
-        if self.distribution is None or task_of(self.task).swaps is None:
+        """The properties whose swap changes the answer; none of pictures, nor of objects at any pixel."""
+        task = task_of(self.task) if self.distribution else None
+        if self.distribution is None or task is None or task.swaps is None:
             return ()
-        return task_of(self.task).swapped
+        return task.swapped if self.distribution.geometry.on_grid else ()
 
     def pairs(self, prop: str, split: str = "test") -> CounterfactualTable | None:
         """Pairs of scenes about a property, as many as scenes whose attention is measured.

@@ -270,7 +270,8 @@ def _cells(
         work = partial(measure_edits, subject, tables[0])
         versioned = {**settings, "edits": VERSION}
         edits = _finished(work, out / f"{name}_edits", versioned, say)
-        tables.append(FrozenEdits.load(edits).frame)
+        frame = FrozenEdits.load(edits).frame
+        tables += [frame] if len(frame) else []  # none where nothing can be edited
     return tables
 
 

@@ -158,6 +158,7 @@ def test_all_edits_of_a_task(checkpoint, tmp_path):
 
 def test_tasks_without_pairs_and_pictures_are_not_swapped(checkpoint):
     assert subject_of_task(checkpoint, "match_to_sample", SMALL).swapped == ()
+    assert subject_of_task(checkpoint, "discrimination", SMALL, free=True).swapped == ()
     pictures = Subject(checkpoint, {}, SMALL, False, "own", "own")
     assert pictures.swapped == () and pictures.pairs("shape") is None
 
