@@ -68,6 +68,11 @@ RECORDED = "other_image"
 """The replacement of records: the only one that puts in states of a natural image."""
 ABLATED = ("binding", "binding_likeness", "binding_relation")
 EDIT_COLUMNS = (*COLUMNS, "replacement")
+TYPES: Any = {
+    **dict.fromkeys(("layer", "n"), int),
+    **dict.fromkeys(("value", "ci_low", "ci_high", "floor"), float),
+    "chosen": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,8 @@ def measure_edits(subject: Subject, battery: pd.DataFrame) -> FrozenEdits:
         "rank": RANK,
         "provenance": provenance(seed=subject.config.seed),
     }
-    return FrozenEdits(pd.DataFrame(rows, columns=list(EDIT_COLUMNS)), facts)
+    frame = pd.DataFrame(rows, columns=list(EDIT_COLUMNS))
+    return FrozenEdits(frame.astype(TYPES), facts)  # also where nothing can be edited
 
 
 def _chosen(battery: pd.DataFrame, measure: str) -> int:

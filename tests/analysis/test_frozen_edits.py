@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -161,6 +163,15 @@ def test_tasks_without_pairs_and_pictures_are_not_swapped(checkpoint):
     assert subject_of_task(checkpoint, "discrimination", SMALL, free=True).swapped == ()
     pictures = Subject(checkpoint, {}, SMALL, False, "own", "own")
     assert pictures.swapped == () and pictures.pairs("shape") is None
+
+
+def test_a_table_of_no_edits_opens_again(checkpoint, tmp_path):
+    """As of objects at any pixel: whether two tokens are of one object was not asked, either."""
+    few = replace(SMALL, train_scenes=16, scenes=16, attention_scenes=8)
+    subject = subject_of_task(checkpoint, "discrimination", few, free=True)
+    edits = measure_edits(subject, subject.battery().frame)
+    edits.save(tmp_path)
+    assert len(FrozenEdits.load(tmp_path).frame) == 0
 
 
 def test_swaps_of_a_task_are_those_that_change_its_answer(checkpoint):
