@@ -484,7 +484,8 @@ class _Swap:
         yield "wrong_object", write(wrong, found)
         shuffled = fit_oblique(sample.shuffled(generator))
         yield "shuffled", write(source, shuffled)
-        random = random_rotation(*found.read.shape, generator)
+        size, width = found.read.shape
+        random = random_rotation(size, width, generator)
         yield "subspace", write(source, Oblique(random, random))
 
     def _read(
