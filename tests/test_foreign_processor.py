@@ -95,6 +95,8 @@ CALLS = {
 READS_NO_PIXELS = {
     "align.AlignConfig.captures",  # none before a pair is asked for, by what stands above
     "alignment.Alignment.rounded",  # weights
+    "battery.subject_of_pictures",  # nothing before a measure is asked for, by what stands above
+    "battery.subject_of_task",
     "precision.checkpoint_autocast",  # a context
     "probes.Probes.rounded",
     "scores.swaps_of",  # states that were captured before
