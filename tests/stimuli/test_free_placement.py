@@ -146,7 +146,7 @@ def test_twins_have_the_other_answer_at_the_same_places(task):
 
 def test_poses_are_those_of_the_question():
     larger, scaled, mirrored, turned = (
-        drawn(task, "b16").pose for task in ("larger", "svrt_19", "svrt_20", "svrt_21")
+        drawn(task, "b16", n=600).pose for task in ("larger", "svrt_19", "svrt_20", "svrt_21")
     )
     levels = sides(geometry("b16").posed())
     assert levels == (20, 24, 28, 32)
