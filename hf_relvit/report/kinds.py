@@ -69,7 +69,7 @@ def _readable(row: Mapping[str, Any]) -> bool:
 
 
 def _evidence(found: Mapping[str, Any]) -> list[str]:
-    """What the kind rests on, and what the edits add."""
+    """The numbers that the kind rests on, and those of the edits."""
     sentences = []
     for name in ("judgement", "same_object", *PROPERTIES, *EDITS):
         if name in found:

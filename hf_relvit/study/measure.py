@@ -216,7 +216,7 @@ class _Measured:
     Attributes:
         geometry: in the record.
         objects: fingerprint of shapes and colors, or of pictures.
-        subjects: task -> function from a checkpoint and settings to what is measured.
+        subjects: task -> function from a checkpoint and settings to a subject of measurements.
         settings: of cells, beside those of the battery.
     """
 
