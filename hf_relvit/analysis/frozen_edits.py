@@ -16,8 +16,8 @@ and J (the relation of a pair is), both chosen by validation scenes in the batte
    whose swaps change the relation most often on validation pairs. The scale is 1: no answers can choose it.
 5. Controls of a swap: the wrong object of the other scene, random directions, shuffled labels of the objects.
 
-Random weights are the control of both: call it with ``randomly_initialized``. That a probe of binding exists, and that
-ablating what it reads tests its use, is after Li et al. 2025 (arXiv 2510.24709); replacements: arXiv 2604.14433 (see
+Random weights are the control of both: call it with ``randomly_initialized``. The probe of binding, and an ablation of
+its directions as a test of their use: after Li et al. 2025 (arXiv 2510.24709). Replacements: arXiv 2604.14433 (see
 ``interchange.replaced``), but that of another image deals the tokens anew. B, its rank, the blocks and the controls
 are our choice.
 """
