@@ -35,7 +35,14 @@ class Drawn(NamedTuple):
 
     def ordered(self, order: np.ndarray) -> Drawn:
         """The same scenes in another order."""
-        return Drawn(*(values if values is None else values[order] for values in self))
+        pose = None if self.pose is None else self.pose[order]
+        return Drawn(
+            self.shape[order],
+            self.color[order],
+            self.corner[order],
+            self.twin[order],
+            pose,
+        )
 
 
 @dataclass(frozen=True)
