@@ -286,7 +286,10 @@ def object_tokens(
     return tokens.flatten(1) if tokens.shape[2] == scenes.tokens_per_object else tokens
 
 
-def kept_states(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def kept_states(
+    hidden: Float[torch.Tensor, "batch tokens hidden"],
+    tokens: Int[torch.Tensor, "batch positions *more"],
+) -> Float[torch.Tensor, "batch kept hidden"]:
     """Some tokens, or the means of some objects; see ``capture_residuals``."""
     if tokens.ndim == 2:
         return at_tokens(hidden, tokens)

@@ -55,7 +55,7 @@ from .similarity import aucs
 from .subspaces import interchange, random_rotation
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from matplotlib.figure import Figure
 
 VERSION = 1
@@ -204,7 +204,7 @@ def run_between(
     start: int,
     residual: Float[torch.Tensor, "n tokens hidden"],
     end: int,
-    tokens: torch.Tensor,
+    tokens: Int[torch.Tensor, "n positions"],
 ) -> Float[torch.Tensor, "n positions hidden"]:
     """Run the blocks after ``start``, up to ``end``, on states, and read some tokens there.
 
@@ -287,7 +287,7 @@ class Ablation:
         width = self.residual.shape[-1]
         return max(1, min(RANK, width // 8))
 
-    def subspaces(self) -> dict[str, list[torch.Tensor]]:
+    def subspaces(self) -> dict[str, list[Float[torch.Tensor, "rank hidden"]]]:
         """Rows ``(rank, hidden)`` to replace, by condition; several of random ones."""
         states = self.subject.states["train"].states[self.start]
         flat = states.flatten(0, 1).float().cpu()
@@ -327,7 +327,7 @@ class Ablation:
 
     def without(
         self,
-        rotation: torch.Tensor,
+        rotation: Float[torch.Tensor, "rank hidden"],
         replacement: str,
     ) -> Float[torch.Tensor, "n positions hidden"]:
         """Object tokens whose coordinates in a subspace are replaced."""
@@ -349,7 +349,7 @@ class Ablation:
         other = (image + away) % n
         return states[other, token]
 
-    def read(self, objects: torch.Tensor) -> dict[str, np.ndarray]:
+    def read(self, objects: Float[torch.Tensor, "n positions hidden"]) -> dict[str, np.ndarray]:
         """By measure: rights of the probes ``(n, units)``, and labels with likeness ``(n, pairs, 2)``."""
         residual = self.residual
         where = self.tokens.to(residual.device)

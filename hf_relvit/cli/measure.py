@@ -110,7 +110,7 @@ def board(
     repo: Annotated[
         str | None,
         typer.Option(
-            help="Publish records and board as this data set, beside the records that are there.",
+            help="OWNER/NAME of a data set: publish records and board there, beside those of others.",
             metavar="OWNER/NAME",
             callback=hub_name,
         ),

@@ -18,6 +18,8 @@ from hf_relvit.hub.outgoing import cell_file
 from hf_relvit.recipes.recipes import RECIPES, SECTIONS
 
 METHODS = ("to_frame", "figure", "plot", "save", "load", "save_pretrained", "from_pretrained")
+OF_RECORDS = {"FrozenEdits"}
+"""Results that only ``study.measure`` makes, for the record of a backbone."""
 PARTS_OF_ALIGN = {"Alignment"}
 """Results that another result holds, and that its function makes one by one."""
 
@@ -47,6 +49,7 @@ def results() -> list[type[Result]]:
         members = vars(importlib.import_module(f"hf_relvit.analysis.{module.name}")).values()
         found |= {item for item in members if inspect.isclass(item) and issubclass(item, Result)}
     concrete = [item for item in found if not inspect.isabstract(item) and hasattr(item, "STEM")]
+    concrete = [item for item in concrete if item.__name__ not in OF_RECORDS]
     return sorted(concrete, key=lambda item: item.__name__)
 
 

@@ -20,6 +20,7 @@ from hf_relvit.analysis.battery import Battery
 from hf_relvit.analysis.correlation import Correlation
 from hf_relvit.analysis.diagnosis import Diagnosis
 from hf_relvit.analysis.failing_stage import Criterion, Verdict
+from hf_relvit.analysis.frozen_edits import FrozenEdits
 from hf_relvit.analysis.knockout import Knockout
 from hf_relvit.analysis.novel import Novel
 from hf_relvit.analysis.probes import Probes
@@ -47,6 +48,18 @@ def battery():
     numbers = {"layer": [0, 1], "value": [0.5, 0.75], "n": 4, "ci_low": 0.25, "ci_high": 0.9}
     frame = pd.DataFrame({**rows, **numbers, "chosen": False})
     return Battery(frame, {**FACTS, "task": "discrimination"})
+
+
+def frozen_edits():
+    rows = {
+        "measure": "binding",
+        "condition": "trained",
+        "replacement": "other_image",
+        "floor": 0.0,
+    }
+    numbers = {"layer": 1, "value": [0.25], "n": 4, "ci_low": 0.1, "ci_high": 0.4}
+    frame = pd.DataFrame({**rows, **numbers, "split": "test", "chosen": True})
+    return FrozenEdits(frame, {**FACTS, "task": "discrimination"})
 
 
 def alignment():
@@ -111,6 +124,7 @@ def diagnosis(stages=True):
 RESULTS = [
     attention,
     battery,
+    frozen_edits,
     alignment,
     alignments,
     novel,
@@ -220,7 +234,9 @@ def test_broken_values_are_one_line(make, broken, tmp_path):
     result = make()
     result.save(tmp_path)
     (tmp_path / f"{type(result).STEM}.json").write_text(broken)
-    if broken == "{}" and isinstance(result, Novel | Steering | Knockout | Similarity):
+    if broken == "{}" and isinstance(
+        result, Novel | Steering | Knockout | Similarity | FrozenEdits
+    ):
         assert type(result).load(tmp_path).facts == {}  # of these, no fact is needed to open them
         return
     with pytest.raises(RelViTError) as error:
