@@ -307,11 +307,11 @@ class Ablation:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row per measure, replacement and condition."""
-        before = self.read(at_tokens(self.residual, self.tokens.to(self.residual.device)))
+        before = self._read(at_tokens(self.residual, self.tokens.to(self.residual.device)))
         subspaces = self.subspaces()
         for replacement in REPLACEMENTS:
             for condition, rotations in subspaces.items():
-                after = [self.read(self.without(rows, replacement)) for rows in rotations]
+                after = [self._read(self.without(rows, replacement)) for rows in rotations]
                 for measure in ABLATED:
                     known = {
                         "measure": measure,
@@ -349,7 +349,7 @@ class Ablation:
         other = (image + away) % n
         return states[other, token]
 
-    def read(self, objects: Float[torch.Tensor, "n positions hidden"]) -> dict[str, np.ndarray]:
+    def _read(self, objects: Float[torch.Tensor, "n positions hidden"]) -> dict[str, np.ndarray]:
         """By measure: rights of the probes ``(n, units)``, and labels with likeness ``(n, pairs, 2)``."""
         residual = self.residual
         where = self.tokens.to(residual.device)
