@@ -114,12 +114,8 @@ def _half_marked(
     no[rows, marked] = yes[rows, other]
     no[rows, other] = yes[:, marked]
     kinds = np.concatenate([yes, no])
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=place(rng, geometry, split, [kinds], layout),
-        twin=np.full(2 * half, -1),
-    )
+    corner = place(rng, geometry, split, [kinds], layout)
+    return Drawn.of(kinds, corner)
 
 
 def is_match(scenes: SceneTable) -> np.ndarray:

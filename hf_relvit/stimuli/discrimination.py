@@ -29,14 +29,7 @@ def draw(
     swap = rng.random(half) < 0.5  # the kept object is object 1 or 2 equally often
     pair[swap] = pair[swap, ::-1]
     corner = place(rng, geometry, split, [pair, twin], free_corners)
-    kinds = np.concatenate([pair, twin])
-    rows = np.arange(half)
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=np.concatenate([corner, corner]),
-        twin=np.concatenate([rows + half, rows]),
-    )
+    return Drawn.twinned(pair, twin, corner)
 
 
 def answer(scenes: SceneTable) -> np.ndarray:

@@ -77,13 +77,7 @@ def draw(
     for inner in (0, 1):
         corners = partial(layout, inner=inner)
         halves.append(draw_and_place(rng, geometry, split, kinds_of, corners, n // 2))
-    kinds, corner = (np.concatenate(arrays) for arrays in zip(*halves))
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=corner,
-        twin=np.full(n, -1),
-    )
+    return Drawn.joined(halves)
 
 
 def answer(scenes: SceneTable) -> np.ndarray:

@@ -44,14 +44,7 @@ def draw(
     two = levels[np.column_stack([smaller + 1, smaller])]
     pose = upright(geometry, n, objects=2)
     pose[..., SIDE] = np.concatenate([two, two[:, ::-1]])
-    rows = np.arange(half)
-    return Drawn(
-        shape=np.tile(pair[..., 0], (2, 1)),
-        color=np.tile(pair[..., 1], (2, 1)),
-        corner=np.tile(corner, (2, 1, 1)),
-        twin=np.concatenate([rows + half, rows]),
-        pose=pose,
-    )
+    return Drawn.twinned(pair, pair, corner, pose)
 
 
 def answer(scenes: SceneTable) -> np.ndarray:

@@ -76,13 +76,7 @@ def draw(
         kinds_of = partial(balanced_pairs, rng, allowed, same=same)
         corners = partial(layout, mirrored=mirrored)
         parts.append(draw_and_place(rng, geometry, split, kinds_of, corners, n // 4))
-    kinds, corner = (np.concatenate(arrays) for arrays in zip(*parts))
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=corner,
-        twin=np.full(n, -1),
-    )
+    return Drawn.joined(parts)
 
 
 def answer(scenes: SceneTable) -> np.ndarray:

@@ -29,12 +29,8 @@ def draw(
         differing_pairs(rng, allowed, quarter, difference) for difference in range(len(DIFFERENCES))
     ]
     kinds = np.concatenate(quarters)
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=place(rng, geometry, split, [kinds], free_corners),
-        twin=np.full(n, -1),
-    )
+    corner = place(rng, geometry, split, [kinds], free_corners)
+    return Drawn.of(kinds, corner)
 
 
 def answer(scenes: SceneTable, property: str) -> np.ndarray:

@@ -50,12 +50,7 @@ def draw(
         len(no) :, 1::-1
     ]  # the object that the display shows first is listed first
     kinds = np.tile(yes, (2, 1, 1))
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=corner,
-        twin=np.full(n, -1),
-    )
+    return Drawn.of(kinds, corner)
 
 
 def answer(scenes: SceneTable, axis: int) -> np.ndarray:

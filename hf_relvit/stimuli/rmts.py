@@ -51,12 +51,8 @@ def draw_two_pairs(
     kinds = np.concatenate(quarters)
     swap = rng.random(n) < 0.5
     kinds[swap, :2] = kinds[swap, 1::-1]
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=place(rng, geometry, split, [kinds], layout),
-        twin=np.full(n, -1),
-    )
+    corner = place(rng, geometry, split, [kinds], layout)
+    return Drawn.of(kinds, corner)
 
 
 def layout(rng: Generator, geometry: SceneGeometry, n: int) -> np.ndarray:

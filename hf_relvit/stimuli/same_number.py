@@ -93,13 +93,7 @@ def draw(
         scenes = len(range(number, n, len(_COUNTS)))
         corners = partial(layout, left=left, right=right)
         parts.append(draw_and_place(rng, geometry, split, kinds_of, corners, scenes))
-    held, corner = (np.concatenate(arrays) for arrays in zip(*parts))
-    return Drawn(
-        shape=held[..., 0],
-        color=held[..., 1],
-        corner=corner,
-        twin=np.full(n, -1),
-    )
+    return Drawn.joined(parts)
 
 
 def answer(scenes: SceneTable) -> np.ndarray:

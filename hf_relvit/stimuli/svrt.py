@@ -67,13 +67,7 @@ def draw(
     for sizes in groups:
         kinds_of = partial(_grouped, rng, np.argwhere(allowed), sizes)
         halves.append(draw_and_place(rng, geometry, split, kinds_of, layout, n // 2))
-    kinds, corner = (np.concatenate(parts) for parts in zip(*halves))
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=corner,
-        twin=np.full(n, -1),
-    )
+    return Drawn.joined(halves)
 
 
 def _grouped(

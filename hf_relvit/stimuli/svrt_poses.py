@@ -60,15 +60,8 @@ def draw(
     kinds_of = partial(_two_shapes, rng, allowed, apart)
     pair, corner = draw_and_place(rng, geometry, split, kinds_of, free_corners, half, _doubled)
     pose = poses(rng, geometry, half)
-    kinds = np.concatenate([pair, _doubled(pair)])
-    rows = np.arange(half)
-    return Drawn(
-        shape=kinds[..., 0],
-        color=kinds[..., 1],
-        corner=np.tile(corner, (2, 1, 1)),
-        twin=np.concatenate([rows + half, rows]),
-        pose=np.tile(pose, (2, 1, 1)),
-    )
+    both = np.concatenate([pose, pose])
+    return Drawn.twinned(pair, _doubled(pair), corner, both)
 
 
 def _two_shapes(

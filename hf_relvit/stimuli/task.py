@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +32,49 @@ class Drawn(NamedTuple):
     corner: np.ndarray
     twin: np.ndarray
     pose: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        kinds: np.ndarray,
+        corner: np.ndarray,
+        twin: np.ndarray | None = None,
+        pose: np.ndarray | None = None,
+    ) -> Drawn:
+        """The same from (shape, color) of each object, int64 ``(n, k, 2)``; no scene has a twin by default."""
+        if twin is None:
+            twin = np.full(len(kinds), -1)
+        return cls(
+            kinds[..., 0],
+            kinds[..., 1],
+            corner,
+            twin,
+            pose,
+        )
+
+    @classmethod
+    def twinned(
+        cls,
+        kinds: np.ndarray,
+        twins: np.ndarray,
+        corner: np.ndarray,
+        pose: np.ndarray | None = None,
+    ) -> Drawn:
+        """Scenes, then their twins at the same places; ``pose`` is that of both."""
+        half = len(kinds)
+        rows = np.arange(half)
+        return cls.of(
+            np.concatenate([kinds, twins]),
+            np.concatenate([corner, corner]),
+            np.concatenate([rows + half, rows]),
+            pose,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Drawn:
+        """Parts that were drawn and placed on their own, one behind the other, without twins."""
+        kinds, corner = (np.concatenate(arrays) for arrays in zip(*parts))
+        return cls.of(kinds, corner)
 
     def ordered(self, order: np.ndarray) -> Drawn:
         """The same scenes in another order."""
