@@ -280,9 +280,9 @@ class SpaceFacts(TypedDict):
 Number = Annotated[float, msgspec.Meta(ge=-1.25, le=1.25)]
 Text = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{0,200}\Z")]
 """Printable ASCII, such as the name of a branch."""
-NAME = r"^[\w./-]{1,96}\Z"
+NAME = r"^(?!.*--)[\w./-]{1,96}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME)]
-"""Of a backbone: a Hub id, or the like."""
+"""Of a backbone: a Hub id, or the like. Without --, which stands for / in names of files."""
 
 
 class BackboneValue(TypedDict):

@@ -121,7 +121,7 @@ class Task:
         name: as in settings, tables and names of datasets.
         question: that reports and cards ask.
         rule: when the answer is yes, as a sentence for reports.
-        objects: objects per scene, two per pair.
+        objects: objects per scene; neighbors in the list are pairs.
         balance: scenes are drawn in multiples of this number, so that all answers are equally frequent.
         fewest_kinds: how many different objects a split must offer.
         layout: of the objects of a scene (``draws``).

@@ -72,15 +72,17 @@ class Backbone:
     def __post_init__(self):
         if re.match(NAME, self.called) is None:
             raise RelViTError(
-                f"name {self.called!r}: expected letters, digits, and . / _ - in between, such as owner/name"
+                f"name {self.called!r}: expected letters, digits, and . / _ - in between, but no --; name it by "
+                "--name, such as owner/name"
             )
 
     @property
     def called(self) -> str:
         """Its name in records: never a whole path, which tells about the machine."""
-        if self.name is None and Path(self.path_or_id).exists():
-            return Path(self.path_or_id).resolve().name
-        return self.name or self.path_or_id
+        if self.name is not None:
+            return self.name
+        here = Path(self.path_or_id)
+        return here.resolve().name if here.exists() else self.path_or_id
 
     def open(self, *, for_scenes: bool = False) -> Checkpoint:
         """Its tokens are measured, so a head of its own does not matter.

@@ -375,6 +375,13 @@ def test_a_backbone_that_cannot_be_read_is_refused_in_one_line(kind, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a--b", "a\nb", "é" * 97])
+def test_a_name_that_is_none_is_refused(name):
+    """Two dashes stand for a slash in names of files, so that no two names share a file."""
+    with pytest.raises(RelViTError, match="name it by --name"):
+        Backbone("owner/model", name)
+
+
 def test_a_timm_model_is_refused_without_timm(tmp_path):
     """As such a folder lies on the Hub: without a model type."""
     values = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {"tag": "in1k"}}
