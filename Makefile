@@ -2,10 +2,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.installed
+WHOLE := -m 'not render and not slow and not backbones and not docs'
 SPACE := hf_relvit/spaces/interventions
 SPACE_TESTS := 'pytest>=9' pytest-timeout pytest-xdist hypothesis jaxtyping beartype playwright peft
 
-.PHONY: quickstart test wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-space test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
+.PHONY: quickstart test test-long wheel test-newest test-lowest test-wheel test-backbones test-docs test-bad-inputs test-render test-browser test-space test-cluster quality docs notebooks style bench bench-gpu tour replicate-clip-quick replicate-clip replicate-paper-gpu table1-gpu hub clean
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -16,19 +17,22 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)  ## build, train, evaluate, analyze, report: 5 to 7 minutes on 2 cores
 	@$(BIN)/relvit study run quick --out runs/quick
 
-test: $(READY)  ## the whole test suite, on two cores
+test: $(READY)  ## what every change must pass: a quarter of an hour on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-long: $(READY)  ## what takes longer: kills, restarts, whole grids, every argument of Trainer; as long again
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 test-newest:  ## the newest versions that pyproject.toml allows, in an environment of their own
 	@$(PYTHON) -m venv build/newest
 	@build/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[dev]'
-	@OMP_NUM_THREADS=1 build/newest/bin/python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 build/newest/bin/python -m pytest -n 2 --dist loadfile $(WHOLE)
 
 test-lowest:  ## the lower bounds of pyproject.toml, in an environment of their own
 	@$(PYTHON) -m venv build/lowest
 	@build/lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
-	@OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile -W ignore::DeprecationWarning  # of old packages
+	@OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -n 2 --dist loadfile $(WHOLE) -W ignore::DeprecationWarning  # of old packages
 
 test-wheel:  ## builds dist/, installs the wheel without the repository, runs `relvit study run quick` there
 	@.ci/wheel $(PYTHON)

@@ -40,6 +40,7 @@ def run(side: str, **variables: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone")
 def test_the_next_forward_passes_cost_hardly_a_page_fault():
     _, usual = run("usual")
@@ -48,6 +49,7 @@ def test_the_next_forward_passes_cost_hardly_a_page_fault():
     assert 20 * int(kept) < int(usual)
 
 
+@pytest.mark.long
 def test_variables_of_the_user_decide():
     told, _ = run("kept", MALLOC_ARENA_MAX="2")
     assert told == "False"

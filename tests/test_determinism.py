@@ -95,6 +95,7 @@ def _card(folder):
     return (folder.parent / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["rmts", "counterfactuals", "photorealistic"])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_rows_are_the_same_for_any_number_of_processes(task, processes, tmp_path):

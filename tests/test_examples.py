@@ -33,6 +33,7 @@ def rounded(value):
     return [rounded(part) for part in value] if isinstance(value, list) else value
 
 
+@pytest.mark.long
 def test_published_doubts_prints_what_is_committed(tmp_path, capsys):
     run("published_doubts", "--out", str(tmp_path / "doubts.json"))
     result = json.loads((tmp_path / "doubts.json").read_text())

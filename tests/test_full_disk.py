@@ -72,6 +72,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
         raise RelViTError("own line") from OSError(errno.ENOSPC, NO_ROOM)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_training_goes_on_when_there_is_room_again(writer, tmp_path, monkeypatch):
     config = dataclasses.replace(TrainConfig(**TINY), images=32, evaluations=2)

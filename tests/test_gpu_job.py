@@ -113,6 +113,7 @@ GRIDS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_killed_job_goes_on_on_another_machine(hub, tmp_path, grid):
@@ -150,6 +151,7 @@ def test_a_killed_job_ends_with_the_tables_of_an_uninterrupted_one(hub, tmp_path
     assert_equal_tables(tmp_path / "killed" / grid, tmp_path / "whole" / grid)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_benchmark_that_is_there_is_not_measured_again(hub, tmp_path):
     kill_after(hub, command("bench-gpu", tmp_path / "a"), signs=1)

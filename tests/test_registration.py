@@ -13,6 +13,7 @@ assert mapping["relvit"] in AutoModelForImageClassification._model_mapping
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "first",
     [

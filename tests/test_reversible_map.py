@@ -31,6 +31,7 @@ def test_the_map_is_undone_and_swaps_nothing_with_itself(example):
     assert torch.allclose(found.swap(states, states), states, atol=1e-3 * size)
 
 
+@pytest.mark.long
 def test_it_explains_a_random_network_and_linear_methods_do_not(example):
     data = example.captured(pairs=1024, test_pairs=400)
     linear = example.linear(data, steps=64)

@@ -40,11 +40,18 @@ def planned(
     analyses: dict,
     settings: dict,
     config: ConfigFile = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="The runs of these names alone, such as '*-seed0'; the report is of them."
+        ),
+    ] = None,
 ) -> Study:
     """The parameters of a command about a study, and the study that they plan."""
     from ..study.grid import plan
 
-    return plan(study, file=config, analyses=analyses, **work, **settings)
+    whole = plan(study, file=config, analyses=analyses, **work, **settings)
+    return whole if only is None else whole.only(only)
 
 
 @study.command("run")

@@ -10,6 +10,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,20 @@ class Study:
     runs: tuple[Run, ...]
     causal: CausalConfig | None
     photorealistic: PhotoSet | None = None
+
+    def only(self, names: str) -> Study:
+        """The runs of some names, such as "*-seed0"; * stands for anything.
+
+        Raises:
+            RelViTError: no run has such a name.
+        """
+        runs = tuple(run for run in self.runs if fnmatchcase(run.name, names))
+        if not runs:
+            known = self.runs[0].name
+            raise RelViTError(
+                f"no run of {self.name} is called {names!r}: expected a name such as {known}; * stands for anything"
+            )
+        return dataclasses.replace(self, runs=runs)
 
     @property
     def images(self) -> int:

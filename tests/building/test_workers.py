@@ -97,6 +97,7 @@ PROGRAM = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("delay", [0, 0.1, 1])
 @pytest.mark.parametrize("to_all", [False, True])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

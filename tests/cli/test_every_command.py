@@ -83,6 +83,7 @@ def test_each_command_is_known(arguments):
         assert "--out" not in taken or command == ("study", "plan")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("taken", ["all", "the first", "the last", "others"])
 @pytest.mark.parametrize("command", WRITING, ids=" ".join)
 def test_files_of_strangers_stay_as_they_are(command, taken, arguments, written, tmp_path, capsys):
@@ -104,6 +105,7 @@ def leave_half(whole: Path) -> None:
     (whole.parent / name / "half").write_bytes(b"half")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", WRITING, ids=" ".join)
 def test_what_killed_attempts_left_goes_at_the_next_run(command, arguments, written, tmp_path):
     names = [Path(name) for name in written(command)]

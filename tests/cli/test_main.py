@@ -260,6 +260,7 @@ def test_a_warning_of_ours_is_one_line(capsys):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
 def test_figures_are_drawn_whatever_backend_the_environment_names(backend, tmp_path):
     """`!relvit` in a notebook inherits a backend that only the notebook's own environment has."""
@@ -295,6 +296,7 @@ def test_env_names_the_accelerator_that_is_there(capsys, monkeypatch):
     assert ["accelerator", "2 x NVIDIA H200"] in [line.split(None, 1) for line in out.splitlines()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "opens"), [("plain", True), ("ds[1]", False), ("a*", False), ('q"', True)]
 )

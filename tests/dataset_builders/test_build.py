@@ -312,6 +312,7 @@ def test_full_disk_while_the_card_is_written(built, monkeypatch):
     assert contents(built) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("signum", "num_proc"), [(signal.SIGKILL, 1), (signal.SIGINT, 1), (signal.SIGINT, 2)]
 )

@@ -51,6 +51,7 @@ def lacking(two_of_three, tmp_path):
     return Path(shutil.copytree(two_of_three, tmp_path / "rmts"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "num_proc"), [("rmts", 1), ("counterfactuals", 1), ("discrimination", 2)]
 )
@@ -170,6 +171,7 @@ def _program(out, n_train=48, num_proc=1):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_a_shard_that_is_killed_leaves_no_worker_and_is_built_again(lacking, tmp_path, signum):
     program = _program(tmp_path / "killed", n_train=90_000, num_proc=2)

@@ -93,6 +93,7 @@ def test_other_weights_are_refused_before_anything_is_sent(adapted, api, tmp_pat
     assert not api.repo_exists("relvit/refused")
 
 
+@pytest.mark.long
 def test_a_release_sends_the_base_before_its_adapters(adapted, api, monkeypatch, capsys):
     folder, run = adapted
     card = folder.parent / "space.md"

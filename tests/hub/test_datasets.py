@@ -65,6 +65,7 @@ print(json.dumps({{name: [repr(d.features["label"]), [row(r) for r in d]] for na
 """
 
 
+@pytest.mark.long
 def test_published_and_loaded_in_clean_processes(hub, built):
     done = hub.run(["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO])
     assert done.returncode == 0, done.stderr
@@ -289,6 +290,7 @@ def test_another_task_under_that_name(hub, built, tmp_path):
         push(tmp_path / "d", task="discrimination")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -332,6 +334,7 @@ def test_a_connection_that_drops_once_is_tried_again(hub, built):
     assert hub.store.repo("dataset", REPO).facts["branches"]["main"] == commit
 
 
+@pytest.mark.long
 def test_a_killed_push_is_resumed(hub, built):
     command = ["relvit", "data", "push", "rmts", "--data", str(built), "--repo", REPO]
     hub.fail(

@@ -192,6 +192,7 @@ def test_no_network_is_one_line(hub, house, small_space, capsys):
     assert error.count("\n") == 1 and "cannot be reached" in error
 
 
+@pytest.mark.long
 def test_an_interrupted_release_goes_on(hub, house, small_space, capsys):
     hub.fail("POST", f"/api/models/{OWNER}/tiny/commit", status=500, times=100)
     assert run_quietly(house) == 2

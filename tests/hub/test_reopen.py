@@ -172,6 +172,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.long
 def test_a_compact_run_has_no_code_until_it_is_published(study, hub, scenes, tmp_path):
     small = compact(study / "seed0", tmp_path / "compact", say=str)
     assert not list(small.rglob("*.py"))
@@ -249,6 +250,7 @@ def test_what_is_no_same_different_classifier_is_one_line(hub, checkpoint, tmp_p
     assert "cannot open the checkpoint relvit/nothing" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "damage", "reason"),
     [

@@ -200,6 +200,7 @@ def test_a_push_is_private_whole_and_the_same_only_once(study, hub, capsys):
 FAULTS = [dict(method="POST", path="/commit/"), dict(method="PUT", path="", status=400, skip=3)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_interrupted_push_goes_on(study, hub, fault):
     hub.fail(times=99, **fault)

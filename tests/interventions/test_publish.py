@@ -33,6 +33,7 @@ def test_only_what_the_package_ships():
     assert kinds <= {".py", ".css", ".html", ".json", ".safetensors", ".parquet", ".md", ".txt"}
 
 
+@pytest.mark.long
 def test_released_models_go_along(monkeypatch, tmp_path, assets):
     """Those that are complete, and of them what is needed to serve them."""
     (tmp_path / "released" / "half" / "training").mkdir(parents=True)
@@ -83,6 +84,7 @@ def test_the_python_of_the_space_is_one_of_zero_gpu_and_of_the_package():
     assert version in SpecifierSet(project["requires-python"])
 
 
+@pytest.mark.long
 def test_what_is_sent_runs_by_itself(tmp_path):
     """In a folder of its own, without the installed package: the models open and answer."""
     for name, path in space_files().items():

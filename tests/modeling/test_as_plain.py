@@ -303,6 +303,7 @@ def both(family, backbone, tmp_path):
     return [(model, where / "saved", where / "empty") for model, where in zip(models, folders)]
 
 
+@pytest.mark.long
 def test_what_works_with_the_ordinary_class_works_with_ours(family, both, subtests):
     for name, action in ACTIONS.items():
         with subtests.test(name):
@@ -376,6 +377,7 @@ def test_forward_takes_the_keywords_of_the_ordinary_class():
         assert named - ours == without
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's compiler
 def test_a_compiled_model_gives_the_same_logits(backbone):
     ours, _ = pair("vit", backbone)

@@ -40,6 +40,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["vit", "vit_mae"])
 def test_opens_trains_and_saves_without_the_package(tmp_path, family, backbone, batch):
     config = RelViTConfig(
@@ -143,6 +144,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["remote first", "package first"])
 def test_remote_code_and_package_record_attention_in_one_process(tmp_path, backbone, order):
     folder = tmp_path / "model"

@@ -30,6 +30,7 @@ def run_tiny(out, **changes):
     return RunFolder(out / "seed0")
 
 
+@pytest.mark.long
 def test_evaluate_gives_the_published_numbers_in_the_precision_of_the_training(
     tmp_path, no_report, capsys
 ):

@@ -61,6 +61,7 @@ def test_one_page_with_everything_on_it(model, relvit, tmp_path):
     assert {path.suffix for path in (out / "figures").glob("[!.]*")} == {".png", ".svg"}
 
 
+@pytest.mark.long
 def test_an_ordinary_classifier_is_diagnosed_too(model, relvit, tmp_path):
     ours, processor = model
     ours.to_plain().save_pretrained(tmp_path / "plain")

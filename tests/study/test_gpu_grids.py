@@ -71,6 +71,7 @@ def quick_compiler(monkeypatch):
     )  # needs no C++ compiler
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute:UserWarning"
 )  # torch's compiler looks at it
@@ -96,6 +97,7 @@ def test_a_run_of_the_paper_goes_to_its_report(tmp_path, quick_compiler):
     assert all((tmp_path / run.name / name).exists() for name in expected)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_a_run_of_table_1_trains_with_both_losses(tmp_path, quick_compiler):
     study = grid("table1_gpu_rmts", **REDUCED)

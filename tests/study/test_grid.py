@@ -260,3 +260,15 @@ def test_bad_settings_of_analyses_are_one_line(given, message):
     with pytest.raises(RelViTError, match=message) as error:
         plan("quick", analyses=given)
     assert "\n" not in str(error.value)
+
+
+def test_runs_are_chosen_by_name(tmp_path):
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("preset: quick\ngrid: {combinations: [16, 32]}\nseeds: 2\n")
+    whole = plan(str(grid))
+    part = whole.only("*-seed1")
+    assert [run.name for run in part.runs] == ["16-seed1", "32-seed1"]
+    assert part.runs[0] in whole.runs
+    assert whole.only("*") == whole
+    with pytest.raises(RelViTError, match="no run of grid is called 'seed1': expected a name such"):
+        whole.only("seed1")

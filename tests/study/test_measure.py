@@ -72,6 +72,7 @@ def measured(tmp_path_factory):
     return root / "out", record
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_are_measured(family, tmp_path):
     folder = saved(family, tmp_path / family)
@@ -300,6 +301,7 @@ def saved_seer(name: str, folder):
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SEERS)
 def test_the_tower_of_a_language_model_is_measured_with_its_weights(name, tmp_path):
     model = saved_seer(name, tmp_path / name)

@@ -67,6 +67,7 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
     assert "was made with another images: name another folder" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tmp_path):
     command = [sys.executable, "-c", "from hf_relvit.cli import main; main()"]
     process = subprocess.Popen(
@@ -96,6 +97,7 @@ def test_a_study_killed_in_training_ends_as_if_nothing_had_happened(settings, tm
     assert weights[0] == weights[1]
 
 
+@pytest.mark.long
 def test_seeds_are_compared_on_one_page(settings, tmp_path):
     out = tmp_path / "seeds"
     assert run([*study(settings, out), "--seeds", "2"]) == 0
@@ -138,6 +140,7 @@ def _pages_are_drawn_once(out, command):
     assert drawn_again() == [True, False]
 
 
+@pytest.mark.long
 def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
     grid = tmp_path / "grid.yaml"
     grid.write_text(
@@ -164,6 +167,7 @@ def test_a_grid_correlates_disentanglement_with_accuracy(settings, tmp_path):
     assert set(points[points.run == "grid/0_001-seed0"].disentanglement) == {(color + shape) / 2}
 
 
+@pytest.mark.long
 def test_cells_one_by_one_make_the_same_study(settings, tmp_path, capsys):
     out = tmp_path / "cells"
     assert run(["study", "plan", settings, "--out", str(out)]) == 0

@@ -223,6 +223,7 @@ def check(tmp_path_factory, settings, beside, differs, losses=LOSSES, keyword=No
     assert ours.shows(baseline(tmp_path_factory, beside, losses)) == differs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EFFECTS)
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing:FutureWarning")
 def test_an_argument_does_what_it_does_in_the_plain_trainer(tmp_path_factory, name):
@@ -230,6 +231,7 @@ def test_an_argument_does_what_it_does_in_the_plain_trainer(tmp_path_factory, na
     check(tmp_path_factory, case.beside | case.value, case.beside, case.differs, case.losses)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KEYWORDS)
 def test_a_keyword_does_what_it_does_in_the_plain_trainer(tmp_path_factory, name):
     check(tmp_path_factory, {}, {}, True, keyword=name)

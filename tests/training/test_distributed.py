@@ -49,6 +49,7 @@ def launched(config, folder, **environment):
     return folder / "run"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fresh", "environment"),
     [(False, {}), (True, {"LITTLE_MEMORY": "1"})],

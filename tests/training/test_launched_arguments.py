@@ -58,6 +58,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_data_parallel_arguments_reach_the_wrapper_of_the_model(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -70,6 +70,7 @@ def assert_same_training(config, one, other):
                 assert pieces[key] == pytest.approx(single[key], rel=2e-3), key
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("batch_size", "limits", "micro_batch"),
     [
@@ -150,6 +151,7 @@ def test_an_evaluation_that_does_not_fit(tiny, tmp_path):
     assert len(whole.state.log_history) == len(pieces.state.log_history)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("training", "what"), [(True, "training"), (False, "evaluation")])
 def test_one_image_that_does_not_fit_is_one_line(tiny, tmp_path, training, what):
     trainer = trainer_of(tiny, tmp_path, most=0, training=training)

@@ -21,6 +21,7 @@ def distribution(kind):
     return SceneDistribution("discrimination", QUICK, 128)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 @pytest.mark.parametrize("kind", ["ours", "own objects"])
 def test_scenes_are_the_same_in_workers_that_are_not_forked(kind, context):
@@ -35,6 +36,7 @@ def test_scenes_are_the_same_in_workers_that_are_not_forked(kind, context):
             np.testing.assert_array_equal(batch[name], values)
 
 
+@pytest.mark.long
 def test_the_collator_works_there_too():
     data = SceneDataset(distribution("ours"), "train", 16)
     processor = PixelProcessor(default_processor(QUICK.image_size), QUICK.image_size)

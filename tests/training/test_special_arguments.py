@@ -31,6 +31,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", RESUMED)
 def test_a_resumed_log_is_that_of_an_uninterrupted_training(tmp_path, settings):
     arguments = dict(max_steps=6, save_steps=2) | RESUMED[settings]
@@ -68,6 +69,7 @@ def test_skipped_data_are_not_skipped_if_that_is_asked_for(tmp_path):
     assert images_seen(tmp_path / "again", checkpoint, ignore_data_skip=True)[:2] == whole[:2]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_spawned_workers_draw_the_same_scenes(tmp_path):
     """As on macOS and Windows, and from Python 3.14 on everywhere: nothing is inherited from this process."""
@@ -98,6 +100,7 @@ def own_rows(**further):
     return Dataset.from_dict(columns | further)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", ["scenes", "rows", "rows with a column of their own"])
 def test_columns_that_the_losses_need_are_kept_by_default(tmp_path, data):
     """Trainer's default would take the images away, since the model knows them as pixel_values."""

@@ -47,6 +47,7 @@ class AnotherProcess(TrainerCallback):
             self.said = done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_a_second_training_in_a_folder_at_work_is_refused(tiny, tmp_path, monkeypatch):
     config = dataclasses.replace(tiny, images=64)

@@ -159,6 +159,7 @@ def test_gradient_checkpointing_changes_nothing(tiny_rmts, tmp_path):
         )
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute:UserWarning"
 )  # torch's compiler looks at it

@@ -37,6 +37,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrap", ["nothing", "compile", "data parallel", "peft"])
 def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, wrap):
     whole = tiny_trainer(tmp_path, wrap=WRAPPERS[wrap])
@@ -54,6 +55,7 @@ def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path, wrap):
     torch.testing.assert_close(inner.state_dict(), weights(whole), rtol=0, atol=0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrap", WRAPPERS)
 def test_the_best_weights_are_those_that_were_measured(tmp_path, wrap):
     best = tiny_trainer(
