@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from tiny import SMALL_CAUSAL, TINY
 
 from hf_relvit import cli
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = TINY | dict(causal=SMALL_CAUSAL, images=256, evaluations=8, combinations=32)
 
 
@@ -23,6 +26,12 @@ def settings(tmp_path):
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(SETTINGS))
     return str(file)
+
+
+def keep(folder, out):
+    """As ``python examples/keep_results.py`` does."""
+    keep_results = runpy.run_path(str(ROOT / "examples" / "keep_results.py"))
+    keep_results["keep"](folder, out)
 
 
 def study(settings, out):
@@ -65,6 +74,31 @@ def test_one_command_goes_from_scenes_to_a_report(settings, tmp_path, capsys):
 
     assert run([*study(settings, out), "--images", "512"]) == 2
     assert "was made with another images: name another folder" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_runs_done_and_kept_one_by_one_are_the_whole_study(settings, tmp_path, capsys):
+    """By name, into two folders, as on two machines: the kept tables grow to those of one study."""
+    short = ["--no-causal", "--seeds", "2", "--images", "64", "--evaluations", "1"]
+    whole = tmp_path / "whole"
+    assert run([*study(settings, whole), *short]) == 0
+    keep(whole, tmp_path / "kept")
+    for name in ("seed1", "seed0", "seed1"):  # the last one again
+        part = tmp_path / f"part-{name}"
+        assert run([*study(settings, part), *short, "--only", name]) == 0
+        assert [folder.name for folder in part.glob("seed*")] == [name]
+        keep(part, tmp_path / "parts")
+    assert f"{tmp_path / 'parts'}: 2 runs" in capsys.readouterr().out
+    files = [file.name for file in (tmp_path / "kept").glob("*.csv")]
+    assert {"accuracy.csv", "attention.csv", "curves.csv"} <= {*files}
+    for name in files:
+        text = (tmp_path / "parts" / name).read_text()
+        assert text == (tmp_path / "kept" / name).read_text()
+    runs = json.loads((tmp_path / "parts" / "provenance.json").read_text())["runs"]
+    assert [*runs] == ["seed0", "seed1"]
+
+    assert run([*study(settings, part), "--only", "seed7"]) == 2
+    assert "is called 'seed7': expected a name such as seed0" in capsys.readouterr().err
 
 
 @pytest.mark.long
