@@ -17,10 +17,10 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)  ## build, train, evaluate, analyze, report: 5 to 7 minutes on 2 cores
 	@$(BIN)/relvit study run quick --out runs/quick
 
-test: $(READY)  ## what every change must pass: a quarter of an hour on two cores
+test: $(READY)  ## for every change: a quarter of an hour on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-long: $(READY)  ## what takes longer: kills, restarts, whole grids, every argument of Trainer; as long again
+test-long: $(READY)  ## tests that take longer: kills, restarts, whole grids, every argument of Trainer; as long again
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 test-newest:  ## the newest versions that pyproject.toml allows, in an environment of their own
