@@ -102,6 +102,7 @@ def prepare(folder: Path) -> dict[tuple[str, ...], list[str]]:
         ("data", "preview"): ["data", "preview", *built_in, "-n", "4"],
         ("data", "check"): ["data", "check", str(image_folder(folder / "own"))]
         + ["--image-size", "64", "--patch-size", "8"],
+        ("data", "import"): ["data", "import", str(folder / "own"), "--split", "train"],
         ("measure",): measure,
         ("board",): ["board", str(folder / "battery" / "record.jsonl")],
         ("people", "export"): [*export, "--practice", "4"],

@@ -11,7 +11,18 @@ import typer
 
 from .bridge import options
 from .habits import Commands, say
-from .options import OUT_FILE, Count, DryRun, Masks, Out, Palette, Public, Repo, SceneSeed
+from .options import (
+    OUT_FILE,
+    Count,
+    DryRun,
+    Masks,
+    Out,
+    Palette,
+    Public,
+    Repo,
+    Revision,
+    SceneSeed,
+)
 
 data = Commands(help="Stimulus sets: build, look at, publish.")
 
@@ -134,6 +145,41 @@ def data_check(
     with atomic_write(out) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     say(out)
+
+
+@data.command("import")
+def data_import(
+    source: Annotated[str, typer.Argument(help="Hub id of a data set, or a folder of one.")],
+    out: Out,
+    column: Annotated[
+        list[str],
+        typer.Option(
+            help="OURS=THEIRS, where a column of the data set has another name, such as label=answer; "
+            "may be given several times."
+        ),
+    ] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="Of the data set.")] = "test",
+    config: Annotated[str | None, typer.Option(help="Of the data set; its first one.")] = None,
+    revision: Revision = None,
+):
+    """Bring a data set of pictures as a folder of your own pictures, which every analysis takes.
+
+    Columns: image, label, mask or objects (boxes), and group; see docs/how_to/own_pictures.md.
+
+    Example: relvit data import somebody/pairs --column label=answer --out my_pictures
+    """
+    from ..hub.pictures import import_pictures
+
+    named = dict(each.partition("=")[::2] for each in column)
+    import_pictures(
+        source,
+        out,
+        columns=named,
+        split=split,
+        config=config,
+        revision=revision,
+        say=say,
+    )
 
 
 @data.command("push")

@@ -32,6 +32,7 @@ from .pictures import read_mask, read_picture, resized_square, undecoded
 from .scenes import LABELS
 
 TASK = "own"
+COLUMNS = ("image", "label", "mask", "objects", "group")
 FEWEST = 20
 """Groups that can be shared out, so that every part has both answers."""
 _SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
@@ -152,7 +153,7 @@ class OwnPictures:
         check_memory("pictures", len(data), 3 * geometry.image_size**2)
         done: Counter[str] = Counter()
         read = []
-        for number, row in enumerate(_encoded(data)):
+        for number, row in enumerate(picture_rows(data)):
             where = str(row.get("file_name", f"row {number}"))
             one = _Row(row, where, geometry, done)
             read.append(one.read())
@@ -202,7 +203,7 @@ def _shared_out(count: int) -> np.ndarray:
     return names[place]
 
 
-def _encoded(data: Any) -> Iterator[Mapping[str, Any]]:
+def picture_rows(data: Any) -> Iterator[Mapping[str, Any]]:
     """Rows whose pictures are opened one by one, after a look at their size, and whose classes have names."""
     if not hasattr(data, "column_names"):
         yield from data
@@ -214,6 +215,13 @@ def _encoded(data: Any) -> Iterator[Mapping[str, Any]]:
         if names is not None:  # which number is "same" is the data set's choice
             row = {**row, "label": names[row["label"]]}
         yield row
+
+
+def boxes_of(objects: Any) -> list[Any]:
+    """Boxes ``[x, y, width, height]``: of a mapping with ``bbox``, or of a list of such, as ``datasets`` has both."""
+    if isinstance(objects, list):
+        return [each.get("bbox") for each in objects]
+    return list((objects or {}).get("bbox", []))
 
 
 @dataclass(frozen=True)
@@ -296,8 +304,7 @@ class _Row:
 
     def _boxed(self, shape: tuple[int, int]) -> np.ndarray:
         """A mask of two boxes, each cut at the edge of the picture."""
-        objects = self.row.get("objects") or {}
-        boxes = objects.get("bbox", [])
+        boxes = boxes_of(self.row.get("objects"))
         if len(boxes) != 2:
             self._refuse(
                 f"{self.where} has no mask and {len(boxes)} boxes: expected a mask of values 0, 1 and 2, or two boxes "

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,9 @@ def read_mask(value: Any, name: str) -> np.ndarray:
     Raises:
         RelViTError: not of one channel, other values, or one of the objects nowhere.
     """
-    try:
-        mask = np.asarray(_opened(value, name))
-    except OSError as error:  # cut off behind its header
-        raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
+    picture = _opened(value, name)
+    with _whole(picture, name):
+        mask = np.asarray(picture)
     if mask.ndim != 2:
         raise RelViTError(f"{name} has the shape {mask.shape}: expected a picture of one channel")
     values = np.unique(mask).tolist()
@@ -174,12 +174,20 @@ def _decoded(picture: Image.Image, name: str, side: int | None) -> np.ndarray:
     return _on_white(picture, name)
 
 
+@contextmanager
+def _whole(picture: Image.Image, name: str) -> Iterator[None]:
+    """A picture that is cut off behind its header is one line, and its file is closed."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError) as error:
+        picture.close()
+        raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
+
+
 def _on_white(picture: Image.Image, name: str) -> np.ndarray:
     mode = "RGB" if picture.mode == "RGB" else "RGBA"
-    try:
+    with _whole(picture, name):
         picture = picture.convert(mode)
-    except (OSError, SyntaxError, ValueError) as error:  # cut off behind its header
-        raise RelViTError(f"{name} is broken ({error}): expected a whole picture") from error
     if picture.mode == "RGBA":
         page = Image.new("RGBA", picture.size, "white")
         page.alpha_composite(picture)
