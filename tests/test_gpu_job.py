@@ -163,6 +163,7 @@ def test_a_benchmark_that_is_there_is_not_measured_again(hub, tmp_path):
     assert "gpu_analysis_reduced.json" in remote(hub)[0]
 
 
+@pytest.mark.long
 def test_bad_input_is_one_line(hub, tmp_path):
     done = hub.run(command("table1-gpu-rmts", tmp_path), token=None)
     assert (

@@ -136,6 +136,7 @@ def test_a_latent_loss_needs_a_search(method):
         DASConfig(method, size, latent_loss=1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [each for each in METHODS if each != "dictionary"])
 def test_every_method_gives_a_subspace_of_its_size(sign_model, method):
     model, processor = sign_model("color", "shape")

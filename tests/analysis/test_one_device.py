@@ -103,6 +103,7 @@ def pairs(split, n):
     return sample_counterfactuals("rmts", QUICK, "color", split, n)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of values that there are not
 @pytest.mark.parametrize("analysis", [das, score, novel, probes, steering, attention, accuracy])
 def test_the_host_rarely_waits(analysis, tiny, monkeypatch):

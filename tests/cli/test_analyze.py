@@ -66,6 +66,7 @@ def alignments(checkpoint, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_novel_takes_a_folder_of_alignments_or_a_single_one(
     checkpoint, alignments, relvit, tmp_path
 ):

@@ -135,6 +135,7 @@ def test_the_card_on_the_hub(hub, built):
     assert "{{" not in page
 
 
+@pytest.mark.long
 def test_the_other_tasks(hub, tmp_path):
     tasks = {"discrimination": ("small-256", 12), "counterfactuals": ("rmts-quick-32", 16)}
     for task, (config, n) in tasks.items():

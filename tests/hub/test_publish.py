@@ -148,6 +148,7 @@ def model_index(hub, repo):
     return card, [result["dataset"] for result in model["results"]]
 
 
+@pytest.mark.long
 def test_a_card_links_only_datasets_that_are_on_the_hub(study, built, hub, monkeypatch):
     said = []
     push(study, "relvit/tiny", say=said.append)
@@ -169,6 +170,7 @@ def test_a_card_links_only_datasets_that_are_on_the_hub(study, built, hub, monke
     assert {dataset["config"] for dataset in linked} <= {name.split("/")[0] for name in files}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["probes", "stages"])
 def test_the_result_of_an_analysis_is_published_beside_a_run_or_alone(study, hub, kind):
     run = RunFolder(study / "seed0")

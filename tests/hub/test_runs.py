@@ -218,6 +218,7 @@ def test_an_interrupted_push_goes_on(study, hub, fault):
     )  # nothing went twice
 
 
+@pytest.mark.long
 def test_another_run_replaces_the_first_and_leaves_what_is_not_ours(run, hub):
     push(run, "relvit/tiny", say=lambda line: None)
     HfApi(hub.url, token="local-relvit").upload_file(

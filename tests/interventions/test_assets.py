@@ -38,6 +38,7 @@ def states_of(served):
         yield example["label"], from_query(example["query"], start, {served.name: served.limits})
 
 
+@pytest.mark.long
 def test_built_assets_are_complete_and_plain(assets, served):
     kinds = {path.suffix for path in assets.rglob("[!.]*") if path.is_file()}
     assert kinds == {".json", ".safetensors", ".parquet"}
@@ -84,6 +85,7 @@ def test_slim_alignments_swap_as_before(assets, tmp_path_factory, name):
     assert after.rotation.shape == (20, 32)
 
 
+@pytest.mark.long
 def test_numbers_that_a_run_has_are_not_counted_again(tmp_path, assets, served):
     """Of a study with all tables, and made in its own folder: about.json says what they say."""
     run = tmp_path / "whole"
@@ -190,6 +192,7 @@ def test_shipped_examples_do_what_their_labels_say(folder):
             assert not flipped, label
 
 
+@pytest.mark.long
 def test_a_large_model_is_counted_from_its_tables_alone(assets, tmp_path, monkeypatch):
     """What a study has not measured would take hours here."""
     monkeypatch.setattr("hf_relvit.spaces.interventions.assets.is_large", lambda checkpoint: True)

@@ -120,6 +120,7 @@ def test_a_dry_run_sends_nothing(monkeypatch):
     assert f" {len(space_files())} files for relvit/interventions" in said[-1]
 
 
+@pytest.mark.long
 def test_published_twice_changes_nothing(hub):
     said = []
     push_space("relvit/interventions", say=said.append)

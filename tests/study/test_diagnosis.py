@@ -34,6 +34,7 @@ def model():
     )
 
 
+@pytest.mark.long
 def test_one_page_with_everything_on_it(model, relvit, tmp_path):
     Checkpoint(*model).save(tmp_path / "model")
     out = tmp_path / "out"

@@ -91,6 +91,7 @@ def test_the_record_is_read_as_it_was_written(measured):
     assert "Kinds of failure" in page and "backbone, rmts:" in page
 
 
+@pytest.mark.long
 def test_a_finished_measurement_is_not_done_again(measured, monkeypatch, tmp_path):
     out, record = measured
     monkeypatch.setattr(battery, "measure_attention", never)
@@ -140,6 +141,7 @@ def test_a_style_has_no_place_beside_your_own_pictures(measured, tmp_path, capsy
     assert "style arrows with --data" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_ours_is_measured_without_its_head(measured, tmp_path):
     out, record = measured
     ours = str(out.parent / "models" / "ours")

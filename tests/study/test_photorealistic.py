@@ -75,6 +75,7 @@ def text_of(path):
     return re.sub(r"\s+", " ", path.read_text())
 
 
+@pytest.mark.long
 def test_the_page_of_a_run_says_how_it_does_on_realistic_pictures(study):
     results = PhotoResults.load(RunFolder(study / "discrimination-seed0"))
     text = text_of(study / "discrimination-seed0" / "report.html")

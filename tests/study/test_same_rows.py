@@ -79,6 +79,7 @@ def conditions(table, names):
     return set(table[[*names]].itertuples(index=False, name=None))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 def test_a_command_has_the_columns_and_all_controls_of_a_study(run, tmp_path, command):
     name, *arguments = command

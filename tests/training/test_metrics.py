@@ -133,6 +133,7 @@ def test_evaluate_module_is_the_function():
         metric.compute(predictions=[[0.0, np.nan]], references=[1])
 
 
+@pytest.mark.long
 def test_evaluate_loads_it_by_path_in_a_fresh_process_offline(tmp_path):
     """No cache, no network, not our helper: what a user types."""
     folder = Path(hf_relvit.metrics.__file__).parent / "relational_accuracy"
