@@ -22,6 +22,7 @@ from .options import (
     Repo,
     Revision,
     SceneSeed,
+    check_revision,
 )
 
 data = Commands(help="Stimulus sets: build, look at, publish.")
@@ -159,7 +160,10 @@ def data_import(
         ),
     ] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="Of the data set.")] = "test",
-    config: Annotated[str | None, typer.Option(help="Of the data set; its first one.")] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(help="Config of the data set; needed where it has several."),
+    ] = None,
     revision: Revision = None,
 ):
     """Bring a data set of pictures as a folder of your own pictures, which every analysis takes.
@@ -168,6 +172,7 @@ def data_import(
 
     Example: relvit data import somebody/pairs --column label=answer --out my_pictures
     """
+    check_revision(source, revision)
     from ..hub.pictures import import_pictures
 
     named = dict(each.partition("=")[::2] for each in column)
@@ -176,7 +181,7 @@ def data_import(
         out,
         columns=named,
         split=split,
-        config=config,
+        subset=subset,
         revision=revision,
         say=say,
     )

@@ -28,7 +28,7 @@ def import_pictures(
     *,
     columns: Mapping[str, str] | None = None,
     split: str = "test",
-    config: str | None = None,
+    subset: str | None = None,
     revision: str | None = None,
     say: Callable[[str], object] = print,
 ) -> None:
@@ -38,15 +38,15 @@ def import_pictures(
         source: Hub id, or a folder that ``datasets.load_dataset`` opens.
         out: the folder, which appears when all is there.
         columns: ours -> the data set's, where they differ, such as ``{"label": "answer"}``.
-        split, config: of the data set.
+        split, subset: of the data set; the Hub calls a config subset.
         revision: on the Hub.
         say: is told what happens.
 
     Raises:
-        RelViTError: ``out`` holds files; no such data set, split, config or column; a picture that does not open.
+        RelViTError: ``out`` holds files; no such data set, split, subset or column; a picture that does not open.
     """
     check_empty(out)
-    data = _named(_opened(source, split, config, revision), source, columns or {})
+    data = _named(_opened(source, split, subset, revision), source, columns or {})
     with partial_folder(out) as partial:
         for folder in ("images", "masks"):
             (partial / folder).mkdir()
@@ -65,7 +65,7 @@ def import_pictures(
 def _opened(
     source: str,
     split: str,
-    config: str | None,
+    subset: str | None,
     revision: str | None,
 ) -> Any:
     from datasets import load_dataset
@@ -75,13 +75,13 @@ def _opened(
         check_id(source)
     try:
         with hub_errors(source):
-            return load_dataset(source, config, split=split, revision=revision)
+            return load_dataset(source, subset, split=split, revision=revision)
     except RelViTError:
         raise
     except (ValueError, RuntimeError, OSError, DatasetsError) as error:
         reason = str(error).splitlines()[0]
         raise RelViTError(
-            f"{source} does not open ({reason}): check the name, --config and --split"
+            f"{source} does not open ({reason}): check the name, --subset and --split"
         ) from error
 
 

@@ -92,7 +92,7 @@ def test_a_data_set_of_the_hub_is_a_folder_of_pictures(hub, tmp_path):
     assert "is there already" in again.stderr
     for words, told in (
         (["--split", "train"], 'does not open (Unknown split "train"'),
-        (["--config", "cats"], "does not open (BuilderConfig 'cats' not found"),
+        (["--subset", "cats"], "does not open (BuilderConfig 'cats' not found"),
         (
             ["--column", "group=film"],
             "relvit/pets has no column 'film': expected one of photo, answer",
