@@ -150,6 +150,5 @@ def named_rows(table: pd.DataFrame, **values: Any) -> Iterator[Any]:
 
 
 def largest(table: pd.DataFrame, column: str = "accuracy") -> Any:
-    """The first row with the largest value of a column, as a Series."""
-    label: Any = table[column].idxmax()
-    return table.loc[label]
+    """The first row with the largest value of a column, as a Series; labels of rows may repeat."""
+    return table.iloc[table[column].argmax()]

@@ -454,7 +454,7 @@ def _shuffled_scores(
         pairs = captures.get(config.property, split)
         scores = score_alignment(checkpoint, fitted, pairs, bf16=config.bf16, progress=progress)
         frames.append(scores)
-    return pd.concat(frames).assign(weights="trained", control="shuffled_labels")
+    return pd.concat(frames, ignore_index=True).assign(weights="trained", control="shuffled_labels")
 
 
 def score(

@@ -390,7 +390,7 @@ class _Bench:
         found = self._aligned("trained", prop, self.layers, "closed_form")
         frames = [self._score(each, pairs) for each in found]
         firsts = [frame.head(1) for frame in frames]  # the first row is on all pairs
-        if not firsts or not swaps_follow(pd.concat(firsts)):
+        if not firsts or not swaps_follow(pd.concat(firsts, ignore_index=True)):
             searched = self._aligned("trained", prop, self.layers, "das")
             frames += [self._score(each, pairs) for each in searched]
             found += searched

@@ -300,7 +300,7 @@ def verdict(scores: pd.DataFrame) -> Verdict:
     if any(parts[name].empty for name in _NEEDED):
         return "not measured"
     effect = parts["cause"]
-    controls = pd.concat([parts[name] for name in _CONTROLS])
+    controls = pd.concat([parts[name] for name in _CONTROLS], ignore_index=True)
     measured = [Measurement.from_row(row, "") for _, row in effect.iterrows()]
     limits = [Measurement.from_row(row, "") for _, row in controls.iterrows()]
     if not measured or not exceeds_controls(measured[0], limits):

@@ -175,7 +175,7 @@ def data_import(
     check_revision(source, revision)
     from ..hub.pictures import import_pictures
 
-    named = dict(each.partition("=")[::2] for each in column)
+    named = {ours: theirs for ours, _, theirs in (each.partition("=") for each in column)}
     import_pictures(
         source,
         out,

@@ -104,7 +104,7 @@ def similarity(table: pd.DataFrame) -> dict[str, Measurement]:
     whole = select(table, level="all")
     best = {}
     for model, rows in whole.groupby("model", sort=False):
-        top = largest(rows.reset_index(drop=True), "auc")
+        top = largest(rows, "auc")
         best[str(model)] = Measurement(
             f"{model} (layer {top.layer})",
             float(top.auc),

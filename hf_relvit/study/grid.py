@@ -134,7 +134,7 @@ class Study:
     photorealistic: PhotoSet | None = None
 
     def only(self, names: str) -> Study:
-        """The runs of some names, such as "*-seed0"; * stands for anything.
+        """The runs of some names, such as ``"*-seed0"``; ``*`` stands for anything.
 
         Raises:
             RelViTError: no run has such a name.

@@ -177,7 +177,7 @@ def _swaps(checkpoint: Checkpoint, alignments: list[Alignment], pairs: int) -> l
         isolate=False,
     )
     tables = [score(alignment, captures, config, progress=True) for alignment in alignments]
-    return _swap_counts(pd.concat(tables), prop)
+    return _swap_counts(pd.concat(tables, ignore_index=True), prop)
 
 
 def _swap_counts(table: pd.DataFrame, prop: str) -> list[Row]:
