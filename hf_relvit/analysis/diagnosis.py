@@ -195,14 +195,14 @@ def diagnose(
         checkpoint: a classifier and its processor.
         distribution: of the scenes that the model was trained on.
         config: see DiagnosisConfig.
-        progress: show a bar.
+        progress: show bars.
 
     Raises:
         RelViTError: scenes of another geometry, a layer that the model does not have, sizes that cannot be balanced.
     """
     config = config or DiagnosisConfig()
     seeded = replace(distribution, seed=config.seed)
-    bench = _Bench(checkpoint, seeded, config)
+    bench = _Bench(checkpoint, seeded, config, progress)
     steps: dict[str, Callable] = {
         "accuracy": bench.accuracy,
         "attention": bench.attention,
@@ -292,8 +292,10 @@ class _Bench:
         checkpoint: Checkpoint,
         distribution: SceneDistribution,
         config: DiagnosisConfig,
+        progress: bool,
     ):
         checkpoint.check()
+        self.progress = progress
         self.checkpoint = checkpoint
         self.distribution = distribution
         self.config = config
@@ -311,6 +313,7 @@ class _Bench:
             test_pairs=config.test_pairs,
             cache_gb=CAPTURES * config.cache_gb,
             kept=CAPTURES,
+            progress=progress,
         )
         self.objects = cache(self._objects)
         self.judgement: Probes | None = None
@@ -318,13 +321,13 @@ class _Bench:
     def accuracy(self) -> pd.DataFrame:
         splits = sample_splits(self.distribution, self.config.scenes)
         splits.pop("validation")  # like the test split, but training may have looked at it
-        return evaluate(self.checkpoint, splits)
+        return evaluate(self.checkpoint, splits, progress=self.progress)
 
     def attention(self) -> AttentionStages | None:
         if getattr(self.checkpoint.model, "set_attn_implementation", None) is None:
             return None
         scenes = self.distribution.sample("test", self.config.scenes)
-        return measure_attention(self.checkpoint, scenes)
+        return measure_attention(self.checkpoint, scenes, progress=self.progress)
 
     def probes(self) -> pd.DataFrame:
         """Shape, color and judgement at all layers of the model; shape and color at some of random weights."""
@@ -345,7 +348,13 @@ class _Bench:
         scenes = self.distribution.sample(split, count)
         network = self.captures.network(weights)
         layers = list(range(self.depth)) if weights == "trained" else self.layers
-        return capture_object_states(network, scenes, layers, cache_gb=config.cache_gb)
+        return capture_object_states(
+            network,
+            scenes,
+            layers,
+            cache_gb=config.cache_gb,
+            progress=self.progress,
+        )
 
     def _probed(
         self,
@@ -359,7 +368,7 @@ class _Bench:
         fitted = {}
         for target, split in itertools.product(targets, self.splits):
             settings = ProbeConfig(target, seed=self.config.seed)
-            probes = fit_probes(network, train, states[split], settings)
+            probes = fit_probes(network, train, states[split], settings, progress=self.progress)
             fitted[target, split] = probes
         return fitted
 
@@ -377,12 +386,13 @@ class _Bench:
         count = min(self.config.scenes, 200) // 4 * 4
         scenes = self.distribution.sample("validation", count)
         once = SteeringConfig((1.0,))
-        unit = steer(self.checkpoint, probes, scenes[:16], once).frame
+        unit = steer(self.checkpoint, probes, scenes[:16], once, progress=self.progress).frame
         length = select(unit, condition="flip").relative_norm.median()
         if not np.isfinite(length) or length == 0:
             return unit.head(0)
         alphas = tuple(float(f"{share / length:.3g}") for share in (0.5, 1.0))
-        return steer(self.checkpoint, probes, scenes, SteeringConfig(alphas)).frame
+        config = SteeringConfig(alphas)
+        return steer(self.checkpoint, probes, scenes, config, progress=self.progress).frame
 
     def swaps(self, prop: str) -> pd.DataFrame:
         """Alignments of one property at some layers; the best of them, by IID pairs, on all splits with controls."""
@@ -418,7 +428,12 @@ class _Bench:
             frames.append(self._score(best, pairs, "wrong_object"))
             for baseline in baselines:
                 random_pairs = self.captures.get(prop, split, weights="random")
-                scores = score_alignment(self.captures.random, baseline, random_pairs)
+                scores = score_alignment(
+                    self.captures.random,
+                    baseline,
+                    random_pairs,
+                    progress=self.progress,
+                )
                 frames.append(scores.assign(weights="random"))
             layers = self.layers if split == "test" else [layer]
             frames += self._whole(prop, split, layers)
@@ -443,7 +458,13 @@ class _Bench:
             other_source=table.fixed,
         )
         sites = [Site("resid_post", layer) for layer in layers]
-        pairs = capture_pair_residuals(self.checkpoint, table, sites, cache_gb=self.config.cache_gb)
+        pairs = capture_pair_residuals(
+            self.checkpoint,
+            table,
+            sites,
+            cache_gb=self.config.cache_gb,
+            progress=self.progress,
+        )
         frames = []
         for layer in layers:
             swap = fit_alignment(self.checkpoint, pairs, layer, DASConfig("full_swap"))
@@ -477,12 +498,26 @@ class _Bench:
         network = self.captures.network(weights)
         table = self.distribution.pairs(prop, "train", fit_pairs(method, config.pairs))
         sites = [Site("resid_post", layer) for layer in layers]
-        train = capture_pair_residuals(network, table, sites, cache_gb=config.cache_gb)
+        train = capture_pair_residuals(
+            network,
+            table,
+            sites,
+            cache_gb=config.cache_gb,
+            progress=self.progress,
+        )
         objects = self.objects(weights)
         found = []
         for layer in layers:
             with suppress(NoDirections):
-                found.append(fit_alignment(network, train, layer, das, objects=objects))
+                fitted = fit_alignment(
+                    network,
+                    train,
+                    layer,
+                    das,
+                    objects=objects,
+                    progress=self.progress,
+                )
+                found.append(fitted)
         return found
 
     def _score(
@@ -491,5 +526,11 @@ class _Bench:
         pairs: PairResiduals,
         control: Control | None = None,
     ) -> pd.DataFrame:
-        scores = score_alignment(self.checkpoint, alignment, pairs, control)
+        scores = score_alignment(
+            self.checkpoint,
+            alignment,
+            pairs,
+            control,
+            progress=self.progress,
+        )
         return scores.assign(weights="trained")

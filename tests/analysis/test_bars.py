@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hf_relvit import progress
+from hf_relvit.analysis.diagnosis import DiagnosisConfig, diagnose
 
 from .measurements import FROM_ANSWERS, FROM_STATES, alignment, probes, whole
 
@@ -64,10 +65,24 @@ class CountedBar:
     def set_postfix(self, **values):
         pass
 
+    def set_description_str(self, text):
+        pass
+
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_bars_move_with_every_few_passes(name, monkeypatch):
     alignment(0), alignment(1), probes()  # measured elsewhere
+    watch(MEASURES[name], monkeypatch)
+
+
+@pytest.mark.long
+def test_bars_move_while_all_of_them_are_made(monkeypatch):
+    small = DiagnosisConfig(16, 64, pairs=16, test_pairs=16, epochs=1, layers=(0, 1))
+    watch(lambda c, **shown: diagnose(c, c.distribution(), small, **shown), monkeypatch)
+
+
+def watch(measure, monkeypatch):
+    """Measure with bars, and count the passes between their moves."""
     recorder = Recorder()
     usual = progress.progress_bar
     bar = functools.partial(CountedBar, recorder)
@@ -78,7 +93,7 @@ def test_bars_move_with_every_few_passes(name, monkeypatch):
     model = whole().model
     hook = model.register_forward_hook(recorder.passed)
     try:
-        MEASURES[name](whole(), progress=True)
+        measure(whole(), progress=True)
     finally:
         hook.remove()
     assert recorder.bars
