@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from .errors import RelViTError
 
 Placement = Literal["grid", "free", "posed"]
-FREE = "-free"
-"""Behind the name of a preset: the same objects at any pixel."""
 
 
 def _check_patches(image_size: int, patch_size: int) -> None:
@@ -104,7 +102,7 @@ class SceneGeometry:
         object_size: side of the square of whole patches that an object has for itself, pixels.
         sprite_size: side of the drawn object, pixels; the rest, ``object_size - sprite_size``, is jitter.
         placement: "grid", every object has all tokens of its square; "free", it stands at any pixel and has those that
-            it covers (``stimuli.token_sets``); "posed", it also has a scale, a turn or a mirror image of its own, and
+            it covers (``stimuli.token_sets``); "posed", it also has a scale, a turn or a mirror image, and
             ``sprite_size`` is the side of a square that holds them all (``stimuli.poses``).
 
     Raises:
@@ -159,10 +157,17 @@ class SceneGeometry:
         """Patches of every object; 1 off the grid, where they differ and analyses read the mean state of an object."""
         return self.object_patches**2 if self.on_grid else 1
 
+    def with_placement(self, placement: Placement) -> SceneGeometry:
+        """The same objects on the grid or off it, with the placement behind the preset's name."""
+        if placement == "grid":
+            return self
+        moved = self.freed() if placement == "free" else self.posed()
+        return replace(moved, name=f"{self.name}-{placement}")
+
     def freed(self) -> SceneGeometry:
         """The same objects at any pixel, each in a square with as many more patches as that takes."""
         room = self._whole_patches(self.sprite_size + self.patch_size - 1)
-        return replace(self, name=self.name + FREE, object_size=room, placement="free")
+        return replace(self, object_size=room, placement="free")
 
     def posed(self) -> SceneGeometry:
         """Objects of any pose at any pixel, in squares of two patches more per side (one, where they were freed).
@@ -187,7 +192,7 @@ class SceneGeometry:
             work: in words, such as "a swap".
         """
         if not self.on_grid:
-            grid = self.name.removesuffix(FREE)
+            grid, _, _ = self.name.partition("-")
             raise RelViTError(
                 f"{work} needs equally many tokens of every object, and freely placed objects of {self.name!r} differ "
                 f"in theirs: take a task and a geometry on the grid, such as discrimination and {grid}"
@@ -216,18 +221,19 @@ GEOMETRIES = {
 
 
 def geometry(name: str) -> SceneGeometry:
-    """The named preset, or with "-free" behind its name the same objects at any pixel.
+    """The named preset, or with "-free" or "-posed" behind its name the same objects off the grid.
 
     Raises:
         RelViTError: no such preset.
     """
-    base = name.removesuffix(FREE)
-    if base not in GEOMETRIES:
-        raise RelViTError(
-            f"unknown geometry {name!r}: expected one of {', '.join(GEOMETRIES)}, or one of them with {FREE}"
-        )
-    preset = GEOMETRIES[base]
-    return preset if name == base else preset.freed()
+    for preset in GEOMETRIES.values():
+        for placement in get_args(Placement):
+            placed = preset.with_placement(placement)
+            if placed.name == name:
+                return placed
+    raise RelViTError(
+        f"unknown geometry {name!r}: expected one of {', '.join(GEOMETRIES)}, or one of them with -free or -posed"
+    )
 
 
 def matching_geometry(model: PatchGeometry) -> SceneGeometry:

@@ -232,7 +232,7 @@ more than 16, since with 16 no two objects differ in one property alone. Why the
 ## Geometries"""
 GEOMETRY = """
 Sizes in pixels. An object owns a square of whole patches; the drawn object is smaller and moves within that square.
-With `-free` behind its name, such as `b16-free-256`, objects stand at any pixel
+With `-free` behind its name, such as `b16-free-256`, objects stand at any pixel; with `-posed`, turned and scaled
 ([how to](../how_to/stimuli.md#free-placement)).
 
 | name | image | patch | object | drawn object |

@@ -28,7 +28,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from ..errors import RelViTError
-from ..geometry import matching_geometry
+from ..geometry import Placement, matching_geometry
 from ..modeling.checkpoints import Checkpoint
 from ..provenance import provenance
 from ..statistics import cluster_bootstrap
@@ -132,7 +132,7 @@ def measure_battery(
     config: BatteryConfig | None = None,
     *,
     style: str | None = None,
-    free: bool = False,
+    placement: Placement = "grid",
     progress: bool = False,
 ) -> Battery:
     """Run the battery on one set of weights; see the head of this module.
@@ -142,7 +142,8 @@ def measure_battery(
         task: one of ``stimuli.tasks``; scenes are those of ``geometry.matching_geometry``.
         config: see BatteryConfig.
         style: of the objects (``stimuli.styles``); ours by default.
-        free: objects at any pixel (``SceneGeometry.freed``); their mean states are read, and binding is not asked.
+        placement: of the objects (``geometry.SceneGeometry``); off the grid their mean states are read, and binding is
+            not asked.
         progress: show bars.
 
     Raises:
@@ -153,7 +154,7 @@ def measure_battery(
         task,
         config,
         style=style,
-        free=free,
+        placement=placement,
         progress=progress,
     )
     return subject.battery()
@@ -165,13 +166,12 @@ def subject_of_task(
     config: BatteryConfig | None = None,
     *,
     style: str | None = None,
-    free: bool = False,
+    placement: Placement = "grid",
     progress: bool = False,
 ) -> Subject:
     """A backbone and scenes of a task, of which nothing is read yet; arguments as ``measure_battery``."""
     config = config or BatteryConfig()
-    preset = matching_geometry(checkpoint.geometry)
-    geometry = preset.freed() if free else preset
+    geometry = matching_geometry(checkpoint.geometry).with_placement(placement)
     objects = open_objects(style=style)
     distribution = SceneDistribution(task, geometry, config.combinations, objects, config.seed)
     counts = {

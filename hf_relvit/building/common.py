@@ -39,7 +39,7 @@ class SceneConfig(datasets.BuilderConfig):
     """A stimulus set.
 
     Args:
-        geometry: name of a preset of ``hf_relvit.geometry``, with "-free" behind it for freely placed objects.
+        geometry: as ``hf_relvit.geometry.geometry`` takes it.
         combinations: training combinations of shape and color; the other ones are held out.
         n_train, n_eval: scenes in the training split and in each other split.
         seed: of everything random.
@@ -149,8 +149,9 @@ class SceneBuilder(Sharded):
         )
 
     def _info(self) -> datasets.DatasetInfo:
+        placed = task_of(self.task).placed(preset(self.config.geometry))
         return datasets.DatasetInfo(
-            features=features(self.objects, posed=task_of(self.task).posed),
+            features=features(self.objects, posed=placed.placement == "posed"),
             homepage="https://arxiv.org/abs/2406.15955",
         )
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RelViTError
+from ..geometry import Placement
 from .bridge import options
 from .connection import check_reachable
 from .habits import say, show
@@ -39,9 +40,12 @@ def measure(
     style: Annotated[
         str | None, typer.Option(help="Of the objects, such as irregular; ours by default.")
     ] = None,
-    free: Annotated[
-        bool, typer.Option("--free", help="Objects at any pixel, beyond the grid of patches.")
-    ] = False,
+    placement: Annotated[
+        Placement,
+        typer.Option(
+            help="Of the objects: on the grid of patches, at any pixel, or at any pixel in any scale and turn."
+        ),
+    ] = "grid",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -64,7 +68,7 @@ def measure(
     Example: relvit measure openai/clip-vit-base-patch16 --out runs/clip-frozen
     """
     if data is not None:
-        _check_pictures(data, style, free)
+        _check_pictures(data, style, placement)
     check_revision(backbone, revision)
     check_reachable(backbone, revision)
     from ..report.board import board_table, board_text
@@ -75,7 +79,13 @@ def measure(
         record = measure_folder(subject, out, data, settings, say=say)
     else:
         record = measure_backbone(
-            subject, out, settings, tasks=task, style=style, free=free, say=say
+            subject,
+            out,
+            settings,
+            tasks=task,
+            style=style,
+            placement=placement,
+            say=say,
         )
     table = board_table([record])
     show("measure", table, text=board_text(table))
@@ -83,15 +93,15 @@ def measure(
     say(f"page: {out / PAGE}")
 
 
-def _check_pictures(data: Path, style: str | None, free: bool) -> None:
+def _check_pictures(data: Path, style: str | None, placement: Placement) -> None:
     """Your own pictures have their own style and places."""
     if style is not None:
         raise RelViTError(
             f"style {style} with --data {data}: its pictures have their own, leave it out"
         )
-    if free:
+    if placement != "grid":
         raise RelViTError(
-            f"--free with --data {data}: its objects stand where they are, leave it out"
+            f"--placement {placement} with --data {data}: its objects stand where they are, leave it out"
         )
 
 

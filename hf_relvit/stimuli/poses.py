@@ -73,6 +73,29 @@ def different_turns(rng: Generator, n: int) -> np.ndarray:
     return STEP * _two_of(rng, 360 // STEP, n)
 
 
+def shared_poses(
+    rng: Generator,
+    geometry: SceneGeometry,
+    twin: np.ndarray,
+    objects: int,
+) -> np.ndarray:
+    """A side and a turn for each scene, which all its objects and its twin have, int64 ``(n, objects, 3)``.
+
+    Objects of one scene are then equal or different as they are upright, in any style, arrows and lines too; our
+    choice. Objects that differ in their poses are tasks of their own (``larger``, ``svrt_poses``).
+    """
+    n = len(twin)
+    pose = upright(geometry, n, objects)
+    levels = np.array(sides(geometry))
+    side = rng.choice(levels, n)
+    turn = STEP * rng.integers(0, 360 // STEP, n)
+    row = np.arange(n)
+    first = np.where(twin < 0, row, np.minimum(row, twin))
+    pose[..., SIDE] = side[first, None]
+    pose[..., TURN] = turn[first, None]
+    return pose
+
+
 def _two_of(
     rng: Generator,
     count: int,

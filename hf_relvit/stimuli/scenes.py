@@ -52,7 +52,7 @@ class SceneTable(RowTable):
         index: int64 ``(n,)``, identifies the scene within (task, geometry, seed, split) and keys its noise.
         task, split, seed, geometry, objects: where the scenes come from; ``objects`` are the shapes
             and colors that the ids count.
-        pose: int16 ``(n, k, 3)``, see ``poses``, of tasks with posed objects; else None.
+        pose: int16 ``(n, k, 3)``, see ``poses``, where objects have poses; else None.
     """
 
     shape: np.ndarray

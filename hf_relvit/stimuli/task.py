@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from ..geometry import SceneGeometry
 from .draws import Layout
+from .poses import shared_poses
 
 if TYPE_CHECKING:
     from .objects import ObjectSet
@@ -174,7 +175,10 @@ class Task:
         n: int,
         objects: ObjectSet,
     ) -> Drawn:
-        """``draw``, with the shapes that are told apart where it asks for them."""
-        if self.apart is None:
-            return self.draw(rng, allowed, geometry, split, n)
-        return self.draw(rng, allowed, geometry, split, n, apart=self.apart(objects))
+        """``draw``, given the shapes that are told apart where it asks for them; with poses where it has none."""
+        apart = {} if self.apart is None else {"apart": self.apart(objects)}
+        drawn = self.draw(rng, allowed, geometry, split, n, **apart)
+        if geometry.placement != "posed" or drawn.pose is not None:
+            return drawn
+        pose = shared_poses(rng, geometry, drawn.twin, self.objects)
+        return drawn._replace(pose=pose)

@@ -26,7 +26,7 @@ from ..analysis.frozen_edits import VERSION, FrozenEdits, measure_edits
 from ..analysis.result import Result
 from ..errors import RelViTError
 from ..figures.battery import battery_figure, edits_figure
-from ..geometry import matching_geometry, nearest_geometry
+from ..geometry import Placement, matching_geometry, nearest_geometry
 from ..modeling.blocks import vision_config
 from ..modeling.checkpoint_errors import open_backbone_config
 from ..modeling.checkpoints import Checkpoint
@@ -125,7 +125,7 @@ def measure_backbone(
     *,
     tasks: Sequence[str] = TASKS,
     style: str | None = None,
-    free: bool = False,
+    placement: Placement = "grid",
     say: Callable[[str], object] = print,
 ) -> BackboneRecord:
     """Do the measurements that are missing, then write the record, the figure by layer and the page.
@@ -136,7 +136,7 @@ def measure_backbone(
         config: see BatteryConfig.
         tasks: of ``stimuli.tasks``, each once.
         style: of the objects (``stimuli.styles``), one per folder; ours by default.
-        free: objects at any pixel, in a folder of their own; see ``measure_battery``.
+        placement: of the objects, one per folder; see ``measure_battery``.
         say: is told what happens.
 
     Returns:
@@ -150,24 +150,26 @@ def measure_backbone(
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
     objects = open_objects(style=style)  # refuses an unknown one before any work
     checkpoint = backbone.open(for_scenes=True)
-    preset = matching_geometry(checkpoint.geometry)
-    name = preset.freed().name if free else preset.name
+    name = matching_geometry(checkpoint.geometry).with_placement(placement).name
     if checkpoint.config.resized:
         side = checkpoint.geometry.image_size
         say(f"no scenes of its image size: reads those of {side} px, its positions interpolated")
     measured = _Measured(
         name if style is None else f"{style}-{name}",
         objects.fingerprint(),
-        {task: partial(subject_of_task, task=task, style=style, free=free) for task in tasks},
-        _pictured(style, free),
+        {
+            task: partial(subject_of_task, task=task, style=style, placement=placement)
+            for task in tasks
+        },
+        _pictured(style, placement),
     )
     return _measure(backbone, checkpoint, out, config, measured, say)
 
 
-def _pictured(style: str | None, free: bool) -> dict[str, str]:
+def _pictured(style: str | None, placement: Placement) -> dict[str, str]:
     """Settings of cells that older folders do not name."""
     settings = {} if style is None else {"style": style}
-    return {**settings, "placement": "free"} if free else settings
+    return settings if placement == "grid" else {**settings, "placement": placement}
 
 
 def measure_folder(

@@ -90,7 +90,7 @@ class TrainConfig:
     """Name of the task: such as "discrimination" or "rmts"."""
     geometry: str = "quick"
     """Name of the scene geometry, sizes of image and patches: b16, b14, b32, b16small, small, quick or mini;
-    with "-free" behind it objects stand at any pixel."""
+    with "-free" behind it objects stand at any pixel, with "-posed" in any scale and turn, too."""
     combinations: int = 128
     """Training combinations of shape and color."""
     objects: str | None = None

@@ -51,12 +51,12 @@ def test_the_state_of_an_object_is_the_mean_of_its_tokens(checkpoint, scenes):
 
 
 def test_a_battery_reads_everything_but_binding(checkpoint, scenes):
-    free = not scenes.geometry.on_grid
-    battery = measure_battery(checkpoint, scenes.task, SMALL, free=free)
+    placement = "free" if scenes.geometry.name == "quick-free" else "grid"
+    battery = measure_battery(checkpoint, scenes.task, SMALL, placement=placement)
     measures = set(battery.frame.measure)
     scores = {"perceptual_score", "relational_score"}
     assert measures == {"shape", "color", "judgement", "likeness", *scores}
-    assert battery.facts["geometry"] == ("quick-free" if free else "quick")
+    assert battery.facts["geometry"] == scenes.geometry.name
 
 
 def test_knocked_out_heads_are_counted_with_what_probes_read(checkpoint, scenes):

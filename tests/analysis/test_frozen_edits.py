@@ -160,7 +160,7 @@ def test_all_edits_of_a_task(checkpoint, tmp_path):
 
 def test_tasks_without_pairs_and_pictures_are_not_swapped(checkpoint):
     assert subject_of_task(checkpoint, "match_to_sample", SMALL).swapped == ()
-    assert subject_of_task(checkpoint, "discrimination", SMALL, free=True).swapped == ()
+    assert subject_of_task(checkpoint, "discrimination", SMALL, placement="free").swapped == ()
     pictures = Subject(checkpoint, {}, SMALL, False, "own", "own")
     assert pictures.swapped == () and pictures.pairs("shape") is None
 
@@ -168,7 +168,7 @@ def test_tasks_without_pairs_and_pictures_are_not_swapped(checkpoint):
 def test_a_table_of_no_edits_opens_again(checkpoint, tmp_path):
     """As of objects at any pixel: whether two tokens are of one object was not asked, either."""
     few = replace(SMALL, train_scenes=16, scenes=16, attention_scenes=8)
-    subject = subject_of_task(checkpoint, "discrimination", few, free=True)
+    subject = subject_of_task(checkpoint, "discrimination", few, placement="free")
     edits = measure_edits(subject, subject.battery().frame)
     edits.save(tmp_path)
     assert len(FrozenEdits.load(tmp_path).frame) == 0

@@ -68,7 +68,10 @@ def test_rows_are_the_scenes_bit_for_bit(kind, tmp_path):
         np.testing.assert_array_equal(np.array(data["patches"]), table.patches())
 
 
-@pytest.mark.parametrize(("task", "name"), [("discrimination", "quick-free"), ("svrt_21", "quick")])
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [("discrimination", "quick-free"), ("discrimination", "small-posed"), ("svrt_21", "quick")],
+)
 def test_rows_of_freely_placed_objects_list_their_own_patches(task, name, tmp_path):
     data = prepared(Scenes(tmp_path, f"{name}-32", task=task, n_train=4, n_eval=4))["test"]
     table = sample(task, geometry(name), "test", 4, combinations=32)

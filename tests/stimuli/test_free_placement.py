@@ -12,7 +12,7 @@ from hf_relvit.stimuli.distribution import SceneDistribution
 from hf_relvit.stimuli.objects import SHAPE_NAMES, ObjectSet
 from hf_relvit.stimuli.poses import MIRRORED, SIDE, TURN, posed_sprites, sides
 from hf_relvit.stimuli.preview import contact_sheet
-from hf_relvit.stimuli.rendering import render, render_masks, sprite_origins
+from hf_relvit.stimuli.rendering import render, render_masks, sprite_origins, sprites_of
 from hf_relvit.stimuli.splits import belongs
 from hf_relvit.stimuli.styles import STYLES, open_objects
 from hf_relvit.stimuli.tasks import TASKS
@@ -20,7 +20,8 @@ from hf_relvit.stimuli.tasks import TASKS
 DEFAULT = ObjectSet.default()
 POSED = [name for name, task in TASKS.items() if task.posed]
 FREE = [("discrimination", "b16-free"), ("rmts", "b16-free"), ("discrimination", "quick-free")]
-SETS = [*FREE, *((task, name) for task in POSED for name in ("b16", "quick"))]
+SHARED = [("discrimination", "b16-posed"), ("rmts", "b16-posed"), ("discrimination", "small-posed")]
+SETS = [*FREE, *SHARED, *((task, name) for task in POSED for name in ("b16", "quick"))]
 
 
 def drawn(task: str, name: str, split: str = "test", n: int = 120, **options):
@@ -212,17 +213,37 @@ def test_styles_have_shapes_that_differ_in_all_poses(style):
     assert scenes.label.mean() == 0.5
 
 
+@pytest.mark.parametrize(("task", "name"), SHARED)
+def test_all_objects_of_a_scene_and_of_its_twin_have_one_pose(task, name):
+    scenes = drawn(task, name, n=1200)
+    assert (scenes.pose == scenes.pose[:, :1]).all()
+    twins = scenes.twin >= 0
+    assert twins.all() == (task == "discrimination")
+    np.testing.assert_array_equal(scenes.pose[twins], scenes.pose[scenes.twin[twins]])
+    own = scenes.pose[:, 0]
+    assert set(own[:, SIDE].tolist()) == set(sides(scenes.geometry))
+    assert set(own[:, TURN].tolist()) == set(range(0, 360, 15)) and not own[:, MIRRORED].any()
+
+
+def test_turned_scenes_show_equal_silhouettes_where_shapes_are_equal():
+    scenes = drawn("discrimination", "b16-posed", objects=STYLES["arrows"].objects())
+    one, other = sprites_of(scenes).swapaxes(0, 1)
+    equal = (one == other).all((1, 2))
+    np.testing.assert_array_equal(equal, scenes.shape[:, 0] == scenes.shape[:, 1])
+
+
 def test_a_config_names_free_placement():
     free, combinations = parse_config("b16-free-32")
-    assert (free, combinations) == (GEOMETRIES["b16"].freed(), 32)
+    assert (free, combinations) == (GEOMETRIES["b16"].with_placement("free"), 32)
     assert (free.name, free.object_size, free.max_jitter) == ("b16-free", 48, 15)
     assert (free.tokens_per_object, GEOMETRIES["b16"].tokens_per_object) == (1, 4)
     assert SceneDistribution("discrimination", free, 32).name == "b16-free-32"
 
 
+@pytest.mark.parametrize("name", ["b16-free", "b16-posed"])
 @pytest.mark.parametrize("task", POSED)
-def test_posed_scenes_are_the_same_with_a_geometry_that_is_free_already(task):
-    one, other = drawn(task, "b16"), drawn(task, "b16-free")
+def test_posed_scenes_are_the_same_with_a_geometry_that_is_free_already(task, name):
+    one, other = drawn(task, "b16"), drawn(task, name)
     np.testing.assert_array_equal(one.pixels(), other.pixels())
     assert one.geometry.posed() is one.geometry
 
@@ -248,6 +269,8 @@ def test_a_preview_frames_the_patches_of_objects():
             "no two of 16 objects differ in shape only: choose more",
         ),
         (lambda: geometry("b17-free"), "unknown geometry 'b17-free': expected one of b16,"),
+        (lambda: geometry("b16-turned"), "unknown geometry 'b16-turned': .* with -free or -posed$"),
+        (lambda: drawn("inside", "b16-posed"), "6 objects of 64 pixels have no room in 224 pixels"),
     ],
 )
 def test_bad_input_is_one_line_with_the_cure(make, message):

@@ -22,7 +22,7 @@ def test_the_same_pixels_to_the_bit(task, geometry):
 
 @pytest.mark.parametrize("task", ["discrimination", "svrt_20", "svrt_21"])
 def test_the_same_pixels_of_freely_placed_objects(task):
-    check_pixels(sample(task, GEOMETRIES["quick"].freed(), "train", 72))
+    check_pixels(sample(task, GEOMETRIES["quick"].with_placement("free"), "train", 72))
 
 
 def check_pixels(table):
