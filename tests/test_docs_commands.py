@@ -39,6 +39,7 @@ NOT_HERE = {
     r"^relvit demo": "stays open: make test-browser",
     r"data/photorealistic": "paths are traced for hours: make test-render",
     r"runs/clip|runs/mine/|runs/whole|runs/outlines|forced\.yaml|train quick": "trains for long: tests/training",
+    r"runs/diagnosis-clip": "half an hour: docs/results/clip_diagnosis has what it wrote",
     r"grid\.yaml": "a file of the reader's: tests/study",
 }
 """Commands that this test leaves out, by a pattern -> why, and who runs them."""
