@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -25,6 +26,7 @@ from ..doors import check_choice
 from ..errors import RelViTError
 from ..limits import check_memory
 from ..modeling.checkpoints import Checkpoint
+from ..progress import progress_bar
 from ..provenance import provenance
 from ..stimuli.counterfactuals import PROPERTIES, sample_isolation_pairs
 from ..stimuli.distribution import SceneDistribution
@@ -366,16 +368,17 @@ def align(
     found: dict[str, list[Alignment]] = {"trained": [], "random": []}
     frames = []
     repeated: list[Alignment] = []
-    for weights in config.networks:
-        for layer in layers:
-            alignment = _fitted(captures, config, layer, weights, progress)
-            found[weights].append(alignment)
-            scores = score(alignment, captures, config, weights=weights, progress=progress)
-            frames.append(scores)
-            if weights == "trained" and config.shuffles:
-                frames.append(_shuffled_scores(alignment, captures, config, progress))
-            if weights == "trained" and config.seeds > 1:
-                repeated += _repeated(alignment, captures, config, progress)
+    steps = list(product(config.networks, layers))
+    one = len(steps) == 1  # whose own bars say all
+    for weights, layer in progress_bar(steps, desc="alignments", disable=one or not progress):
+        alignment = _fitted(captures, config, layer, weights, progress)
+        found[weights].append(alignment)
+        scores = score(alignment, captures, config, weights=weights, progress=progress)
+        frames.append(scores)
+        if weights == "trained" and config.shuffles:
+            frames.append(_shuffled_scores(alignment, captures, config, progress))
+        if weights == "trained" and config.seeds > 1:
+            repeated += _repeated(alignment, captures, config, progress)
     made = provenance(
         seed=config.seed,
         data_seed=distribution.seed,
