@@ -13,6 +13,7 @@ from test_public import LAZY
 from tiny import TINY
 
 from hf_relvit import analysis
+from hf_relvit.analysis.battery import subject_of_task
 from hf_relvit.analysis.validity import unmapped_pairs
 from hf_relvit.building.settings import BuildConfig
 from hf_relvit.doors import _annotations, _evaluated, choices_of
@@ -72,6 +73,7 @@ def fields() -> list:
 
 FUNCTIONS = {
     ("capture_object_states", "compat"),
+    ("measure_battery", "placement"),
     ("score_alignment", "control"),
     ("unmapped_pairs", "variable"),
     ("unmapped_pairs", "swapped"),
@@ -93,6 +95,8 @@ def refused(call, *arguments, **named):
 def test_functions_refuse_other_words(checkpoint, pairs, given):
     scenes = checkpoint.distribution().sample("test", 4)
     refused(analysis.capture_object_states, checkpoint, scenes, compat=given)
+    refused(analysis.measure_battery, checkpoint, "discrimination", placement=given)
+    refused(subject_of_task, checkpoint, "discrimination", placement=given)
     refused(analysis.unmapped_pairs, pairs, given)
     refused(analysis.unmapped_pairs, pairs, "position", given)
     refused(unmapped_pairs, pairs, given)

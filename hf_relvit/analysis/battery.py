@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import cosine_similarity
 
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..geometry import Placement, matching_geometry
 from ..modeling.checkpoints import Checkpoint
@@ -171,6 +172,7 @@ def subject_of_task(
 ) -> Subject:
     """A backbone and scenes of a task, of which nothing is read yet; arguments as ``measure_battery``."""
     config = config or BatteryConfig()
+    check_choice("placement", placement, Placement)
     geometry = matching_geometry(checkpoint.geometry).with_placement(placement)
     objects = open_objects(style=style)
     distribution = SceneDistribution(task, geometry, config.combinations, objects, config.seed)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import RelViTError
-from ..owned import check_empty, move, partial_folder
+from ..owned import check_empty, partial_folder, replace_folder
 from ..progress import progress_bar
 from ..stimuli.own_pictures import COLUMNS, boxes_of, picture_rows
 from ..stimuli.pictures import read_mask, read_picture
@@ -56,9 +56,7 @@ def import_pictures(
             written = _write(partial, number, row)
             lines.append(json.dumps(written) + "\n")
         (partial / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
-        if out.exists():
-            out.rmdir()
-        move(partial, out)
+        replace_folder(partial, out, last="metadata.jsonl")
     say(f"{out}: {len(lines)} pictures; look at them with `relvit data check {out}`")
 
 

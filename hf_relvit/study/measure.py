@@ -24,6 +24,7 @@ from ..analysis.battery import (
 )
 from ..analysis.frozen_edits import VERSION, FrozenEdits, measure_edits
 from ..analysis.result import Result
+from ..doors import check_choice
 from ..errors import RelViTError
 from ..figures.battery import battery_figure, edits_figure
 from ..geometry import Placement, matching_geometry, nearest_geometry
@@ -147,6 +148,7 @@ def measure_backbone(
             somebody else in ``out``.
     """
     config = config or BatteryConfig()
+    check_choice("placement", placement, Placement)
     tasks = [task_of(task).name for task in dict.fromkeys(tasks)]
     objects = open_objects(style=style)  # refuses an unknown one before any work
     checkpoint = backbone.open(for_scenes=True)
